@@ -1,0 +1,1 @@
+"One module a competition: its reader and its recipes."
