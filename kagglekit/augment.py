@@ -6,16 +6,16 @@
 __all__ = ['AUGMENTS', 'VIEWS', 'Augmentation', 'augmentation', 'hflip', 'vflip', 'rot90', 'affine', 'light', 'cutout',
            'parse_augment', 'augment_batch', 'mixup']
 
-# %% ../nbs/05_augment.ipynb #f9ea700f
+# %% ../nbs/05_augment.ipynb #d67bcfd0
 import math
 from dataclasses import dataclass
 from typing import Callable
 import numpy as np
 import torch
 import torch.nn.functional as F
-from .core import KitError, check_names, uniforms
+from .core import KitError, check_clash, check_names, uniforms
 
-# %% ../nbs/05_augment.ipynb #a6797c90
+# %% ../nbs/05_augment.ipynb #2de822de
 @dataclass(frozen=True)
 class Augmentation:
     "A change to a batch, and what it does to the label."
@@ -32,8 +32,7 @@ def augmentation(
 ):
     "Decorator: register a function (x, y, u, amount) → (x, y) under its name."
     def add(f):
-        old = AUGMENTS.get(f.__name__)
-        if old is not None and old.apply.__module__ != f.__module__: raise KitError(f'two augmentations are called {f.__name__}')
+        check_clash('augmentation', f.__name__, AUGMENTS[f.__name__].apply if f.__name__ in AUGMENTS else None, f)
         if label not in ('kept', 'changed'): raise KitError(f"{f.__name__}: label is 'kept' or 'changed', not '{label}'")
         AUGMENTS[f.__name__] = Augmentation(f.__name__, label, amount, f)
         return f

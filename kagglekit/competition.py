@@ -6,14 +6,14 @@
 __all__ = ['READERS', 'check_ids', 'read_table', 'encode', 'match_ids', 'Competition', 'check_competition', 'prob_columns',
            'check_files', 'competition', 'load_pages', 'find_comp']
 
-# %% ../nbs/01_competition.ipynb #95ea5ef7
+# %% ../nbs/01_competition.ipynb #6f4dd52c
 import importlib, pkgutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
 import numpy as np
 import pandas as pd
-from .core import KitError, check_names, data_dir, hash_table, nearest
+from .core import KitError, check_clash, check_names, data_dir, hash_table, nearest
 
 # %% ../nbs/01_competition.ipynb #d510a194
 def _decode(path, raw): # bytes → text, or an error that names the encoding
@@ -135,7 +135,7 @@ def check_files(
     lost = [f for f in files if not (folder/f).exists()]
     if lost: raise KitError(f"{folder}: {len(lost)} of {len(files)} files are not there, such as {', '.join(lost[:3])}; unpack the data again")
 
-# %% ../nbs/01_competition.ipynb #53a5075f
+# %% ../nbs/01_competition.ipynb #85b03d07
 READERS:dict[str, Callable] = {} # name → reader
 
 def competition(
@@ -144,7 +144,7 @@ def competition(
     "Decorator: register a reader, a function from a name to a `Competition`."
     def add(read):
         for name in names:
-            if name in READERS and READERS[name].__module__ != read.__module__: raise KitError(f'two readers are called {name}: in {READERS[name].__module__} and in {read.__module__}')
+            check_clash('reader', name, READERS.get(name), read)
             READERS[name] = read
         return read
     return add

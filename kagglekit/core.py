@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Count', 'Positive', 'Fraction', 'KitError', 'root', 'setting', 'data_dir', 'out_dir', 'workspace', 'nearest',
-           'check_names', 'check_value', 'check_exp', 'given_params', 'seed_of', 'rng', 'uniforms', 'atomic',
-           'write_json', 'read_json', 'write_table', 'hash_of', 'hash_file', 'hash_table', 'in_words']
+           'check_names', 'check_clash', 'check_value', 'check_exp', 'given_params', 'seed_of', 'rng', 'uniforms',
+           'atomic', 'write_json', 'read_json', 'write_table', 'hash_of', 'hash_file', 'hash_table', 'in_words']
 
 # %% ../nbs/00_core.ipynb #c08a4518
 import configparser, difflib, hashlib, json, math, os, uuid
@@ -87,7 +87,18 @@ def check_names(
     wrong = [f"'{n}'{nearest(n, known)}" for n in given if n not in set(known)]
     if wrong: raise KitError(f"unknown {what} {', '.join(wrong)}; known: {', '.join(sorted(map(str, known)))}")
 
-# %% ../nbs/00_core.ipynb #99b2436d
+# %% ../nbs/00_core.ipynb #2ab0477b
+def check_clash(
+    what:str, # what is registered, for the message
+    name:str, # under which name
+    old,      # the function that has the name, or None
+    new,      # the function that wants it
+):
+    "Raise `KitError` when two modules claim one name."
+    homes = {f.__module__ for f in (old, new) if f is not None} - {'__main__'}
+    if len(homes) > 1: raise KitError(f"two modules define the {what} {name}: in {' and in '.join(sorted(homes))}; rename one")
+
+# %% ../nbs/00_core.ipynb #48894ddd
 Count    = Annotated[int, Field(ge=0)]          # 0, 1, 2 …
 Positive = Annotated[float, Field(gt=0)]        # above 0
 Fraction = Annotated[float, Field(ge=0, le=1)]  # 0 to 1, both included
@@ -106,7 +117,7 @@ def check_value(
     except ValidationError as e:
         raise KitError(f"{name}: {e.errors()[0]['msg'].lower().replace('input should be', 'must be')}; got {value!r}") from None
 
-# %% ../nbs/00_core.ipynb #d7a06420
+# %% ../nbs/00_core.ipynb #dd5adfec
 def check_exp(
     exp:Any, # an experiment's id as it was given
 ) -> str: # the same id
@@ -118,7 +129,7 @@ def check_exp(
     if not fits: raise KitError(f'exp: {why} (ASCII letters, digits, _ . -); got {exp!r}')
     return exp
 
-# %% ../nbs/00_core.ipynb #41934c01
+# %% ../nbs/00_core.ipynb #92fb253d
 def given_params(
     names:dict,  # globals(), in the first cell after the parameters
 ) -> dict: # name → value of each parameter
@@ -127,7 +138,7 @@ def given_params(
     plain = (str, int, float, bool, list, tuple, dict, type(None))
     return {k: v for k, v in names.items() if not k.startswith('_') and k not in hidden and isinstance(v, plain)}
 
-# %% ../nbs/00_core.ipynb #4c400276
+# %% ../nbs/00_core.ipynb #e060673e
 def seed_of(
     *key, # what the chance is for, such as (seed, fold, 'order', epoch)
 ) -> int: # 0 … 2⁶³ − 1
@@ -141,7 +152,7 @@ def rng(
     "NumPy's generator, seeded by `seed_of(*key)`."
     return np.random.default_rng(seed_of(*key))
 
-# %% ../nbs/00_core.ipynb #7ec7ff31
+# %% ../nbs/00_core.ipynb #5112b589
 def _mix(x): # the finaliser of SplitMix64 (Steele, Lea, Flood 2014, doi:10.1145/2660193.2660195), on uint64 arrays
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -157,7 +168,7 @@ def uniforms(
     many = _mix(one + np.uint64(0x9E3779B97F4A7C15) * np.arange(1, k + 1, dtype=np.uint64))
     return (many >> np.uint64(11)) * 2.**-53
 
-# %% ../nbs/00_core.ipynb #d94d79e4
+# %% ../nbs/00_core.ipynb #d9fcf411
 @contextmanager
 def atomic(
     path:str|Path, # the file to write; its folder is made
@@ -175,7 +186,7 @@ def atomic(
         raise KitError(f'{path}: the disk is full. The file is as it was; free some space and give the same command again') from e
     finally: part.unlink(missing_ok=True)
 
-# %% ../nbs/00_core.ipynb #90d717be
+# %% ../nbs/00_core.ipynb #618a2030
 def _plain(x): # what json can write: no NumPy, no NaN, no tuple, no Path
     if isinstance(x, dict): return {str(k): _plain(v) for k, v in x.items()}
     if isinstance(x, (list, tuple)): return [_plain(v) for v in x]
@@ -198,7 +209,7 @@ def read_json(
     except FileNotFoundError: raise KitError(f'{path} is not there') from None
     except ValueError as e: raise KitError(f'{path} is not JSON ({e}); restore it from git, or delete it and run again') from None
 
-# %% ../nbs/00_core.ipynb #daad9cb3
+# %% ../nbs/00_core.ipynb #22e8d622
 def write_table(
     path:str|Path,     # .csv or .parquet, by its ending
     df:pd.DataFrame,   # the table; its index is not written
@@ -208,7 +219,7 @@ def write_table(
         if Path(path).suffix == '.parquet': df.to_parquet(part, index=False)
         else: df.to_csv(part, index=False, lineterminator='\n')
 
-# %% ../nbs/00_core.ipynb #675b717c
+# %% ../nbs/00_core.ipynb #39b7444d
 def hash_of(
     obj, # dicts, lists, numbers, text
 ) -> str: # 16 hex digits
@@ -228,7 +239,7 @@ def hash_table(
     rows = pd.util.hash_pandas_object(df, index=False).to_numpy()
     return hashlib.blake2b(rows.tobytes() + '\n'.join(df.columns).encode(), digest_size=8).hexdigest()
 
-# %% ../nbs/00_core.ipynb #17d6bcc6
+# %% ../nbs/00_core.ipynb #611c7f8a
 def in_words(
     seconds:float, # a length of time, s
 ) -> str: # such as '48 s', '3 min 20 s', '2 h 05 min'

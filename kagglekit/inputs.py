@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['INPUTS', 'CHUNK', 'read_image', 'Arrangement', 'arrangement', 'rgb', 'grey', 'cache_key', 'open_cache']
 
-# %% ../nbs/04_inputs.ipynb #8150e908
+# %% ../nbs/04_inputs.ipynb #21e2cb51
 import os, shutil, time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 from PIL import Image, ImageOps, UnidentifiedImageError
-from .core import KitError, check_names, hash_of, in_words, root
+from .core import KitError, check_clash, check_names, hash_of, in_words, root
 
 # %% ../nbs/04_inputs.ipynb #f3653ea2
 def _open(path): # the decoded picture, or a KitError that names the file
@@ -39,7 +39,7 @@ def read_image(
     im = im.convert('RGB').convert(mode).resize(size[::-1], Image.BILINEAR, reducing_gap=3)
     return np.asarray(im).reshape(*size, -1)
 
-# %% ../nbs/04_inputs.ipynb #c77bc17a
+# %% ../nbs/04_inputs.ipynb #f4de4066
 @dataclass(frozen=True)
 class Arrangement:
     "A way from a file to an array."
@@ -57,7 +57,7 @@ def arrangement(
 ):
     "Decorator: register a function (path, size) → array as an arrangement."
     def add(read):
-        if name in INPUTS and INPUTS[name].read.__module__ != read.__module__: raise KitError(f'two arrangements are called {name}')
+        check_clash('arrangement', name, INPUTS[name].read if name in INPUTS else None, read)
         INPUTS[name] = Arrangement(name, channels, dtype, read)
         return read
     return add

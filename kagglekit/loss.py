@@ -5,19 +5,19 @@
 # %% auto #0
 __all__ = ['LOSSES', 'loss', 'ce', 'bce', 'focal', 'smooth', 'find_loss', 'probabilities']
 
-# %% ../nbs/07_loss.ipynb #8f6911a2
+# %% ../nbs/07_loss.ipynb #b08fc0b3
 from functools import partial
 from typing import Callable
 import torch
 import torch.nn.functional as F
-from .core import KitError, check_names
+from .core import KitError, check_clash, check_names
 
-# %% ../nbs/07_loss.ipynb #375e5fa1
+# %% ../nbs/07_loss.ipynb #bb7cf1b6
 LOSSES:dict[str, Callable] = {} # name → (z, t) → (batch,)
 
 def loss(f):
     "Decorator: register a function (logits, targets) → (batch,) under its name."
-    if f.__name__ in LOSSES and LOSSES[f.__name__].__module__ != f.__module__: raise KitError(f'two losses are called {f.__name__}')
+    check_clash('loss', f.__name__, LOSSES.get(f.__name__), f)
     LOSSES[f.__name__] = f
     return f
 
