@@ -23,8 +23,8 @@ def read_shapes(name):
     check_files(folder, train.file)
     return Competition(name, train, test.assign(sample_id=test.id), sample, classes, metric='macro_f1')
 
-# %% ../../nbs/competitions/shapes.ipynb #e81269eb
+# %% ../../nbs/competitions/shapes.ipynb #5188e5e9
 recipes = Recipes('shapes-practice')
-exp0001 = recipes.add(Recipe('exp0001', reason='a small network from scratch', arch='test_resnet', pretrained=False, inputs='grey', size=32,
-                             folds=3, epochs=6, lr=5e-3, scheduler='onecycle', bs=16))
+exp0001 = recipes.add(Recipe('exp0001', reason='a small network from scratch', arch='test_convnext', pretrained=False, inputs='grey', size=32,
+                             folds=3, epochs=8, lr=5e-3, scheduler='onecycle', bs=16))
 exp0002 = recipes.add(exp0001.but('exp0002', 'a turned shape is the same shape', augment=('hflip', 'rot90')))
