@@ -38,7 +38,7 @@ def alive(
     try: return abs(psutil.Process(who['pid']).create_time() - who['started']) < 1
     except (psutil.Error, KeyError): return False
 
-# %% ../nbs/09a_run.ipynb #e06f618c
+# %% ../nbs/09a_run.ipynb #d23dcece
 STATES = ('running', 'done', 'failed', 'interrupted')
 
 def now() -> str: # such as '2026-11-23 09:30:12'
@@ -69,9 +69,10 @@ class Run:
         write_json(self.folder/'status.json', dict(state=state, **this_process(), heartbeat=now(), **more))
 
     def state(self):
-        "The truth: a run whose process is gone is interrupted, whatever the file says."
+        "The truth: a run whose process is gone is interrupted, whatever the file says; one without predictions is only recorded."
         s = self.read('status.json')
-        if s.get('state') != 'running': return s.get('state', 'new')
+        if s.get('state', 'done') == 'done' and not (self.folder/'oof.parquet').exists(): return 'recorded' if (self.folder/'score.json').exists() else 'new'
+        if s.get('state') != 'running': return s.get('state', 'done')
         if alive(s) is None: return 'running' if pd.Timestamp(now()) - pd.Timestamp(s['heartbeat']) < pd.Timedelta('15min') else 'interrupted'
         return 'running' if alive(s) else 'interrupted'
 
@@ -86,7 +87,7 @@ class Run:
         check_names(scores, ('public', 'private'), 'leaderboard')
         write_json(self.folder/'leaderboard.json', self.read('leaderboard.json') | {k: v for k, v in scores.items() if v is not None} | dict(when=now()))
 
-# %% ../nbs/09a_run.ipynb #645544f6
+# %% ../nbs/09a_run.ipynb #f26db7fc
 def _git(): # the commit, with + where files differ from it; None outside git
     run = lambda *a: subprocess.run(['git', '-C', str(root()), *a], capture_output=True, text=True)
     try: head = run('rev-parse', 'HEAD')
@@ -119,7 +120,7 @@ def _clash(old, new): # how two params.json ask for different things; '' where t
         if old.get(k) != new[k]: return f'{what} has changed since' if k == 'data_hash' else f'{what} have changed since'
     return ''
 
-# %% ../nbs/09a_run.ipynb #f751ccbe
+# %% ../nbs/09a_run.ipynb #6ff43225
 @contextmanager
 def open_run(
     recipe:Recipe,      # what to run
@@ -137,7 +138,7 @@ def open_run(
         new, old = describe(recipe, comp, folds), run.read('params.json')
         why = old and _clash(old, new)
         if why: raise KitError(f'{run} exists: {why}. Give it a new id, or move {run.folder.name} away')
-        if run.state() != 'done': write_json(run.folder/'params.json', old | dict(resumed=now()) if old else new)
+        if run.state() != 'done': write_json(run.folder/'params.json', old | dict(resumed=now()) if finished_folds(run) else new)
         with _told(run): yield run
 
 @contextmanager
@@ -150,7 +151,7 @@ def _told(run): # write down how the block ends
         raise
     run.mark('done')
 
-# %% ../nbs/09a_run.ipynb #9f046687
+# %% ../nbs/09a_run.ipynb #a70b3b08
 def write_history(
     run:Run, # whose
     k:int,   # fold
@@ -190,7 +191,7 @@ def finished_folds(
     "The folds that need no more work."
     return sorted(int(p.parent.name[4:]) for p in run.folder.glob('fold*/fold.json'))
 
-# %% ../nbs/09a_run.ipynb #e6525b8c
+# %% ../nbs/09a_run.ipynb #f126e6d8
 def check_predictions(
     df:pd.DataFrame, # id, …, p_…
     ids:pd.Series,   # the ids that it must hold, in their order
@@ -240,7 +241,7 @@ def finish_run(
     write_json(run.folder/'score.json', score)
     return score
 
-# %% ../nbs/09a_run.ipynb #8f48d006
+# %% ../nbs/09a_run.ipynb #c1128eaf
 def list_runs(
     comp:str|None=None, # competition; all of them when left out
 ) -> list: # of Run, by name

@@ -1,0 +1,42 @@
+# make demo   from nothing to a scored experiment and a journal
+# make test   the whole test suite
+# make lab    JupyterLab on the notebooks
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN    := .venv/bin
+COMP   := anomaly-practice
+EXP    := exp0001
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+.PHONY: demo test lab install pages clean-check
+
+# the stamp is written last, so an installation that was interrupted is done again
+.venv/ok: setup.py settings.ini constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; got " + sys.version if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,demo,tensorboard]'
+	@touch $@
+
+install: .venv/ok
+
+demo: .venv/ok
+	$(BIN)/kagglekit practice $(COMP)
+	@mkdir -p outputs/$(COMP)/$(EXP)
+	$(BIN)/python -m papermill nbs/train.ipynb outputs/$(COMP)/$(EXP)/train.ipynb -p comp $(COMP) -p exp $(EXP) --log-output --no-progress-bar
+	$(BIN)/python -m papermill nbs/journal.ipynb outputs/$(COMP)/journal.ipynb -p comp $(COMP)
+	$(BIN)/python -m nbconvert --to html --log-level WARN outputs/$(COMP)/journal.ipynb
+	@echo; $(BIN)/kagglekit show $(COMP)/$(EXP)
+	@echo 'the journal    $(CURDIR)/outputs/$(COMP)/journal.html'
+
+# in a scratch workspace that holds the committed record, so that nobody's runs are touched
+test: .venv/ok
+	@scratch=$$(mktemp -d) && cp settings.ini $$scratch && git ls-files outputs | xargs -r cp --parents -t $$scratch && \
+	export KAGGLEKIT_ROOT=$$scratch OMP_NUM_THREADS=1 PYTHONWARNINGS=ignore && \
+	$(BIN)/nbdev-test --n-workers 2 --timing && $(BIN)/python -m pytest -q tests; code=$$?; rm -rf $$scratch; exit $$code
+
+lab: .venv/ok
+	$(BIN)/jupyter lab nbs
+
+# run every notebook, and keep its pictures
+pages: .venv/ok
+	@scratch=$$(mktemp -d) && cp settings.ini $$scratch && git ls-files outputs | xargs -r cp --parents -t $$scratch && \
+	KAGGLEKIT_ROOT=$$scratch PYTHONWARNINGS=ignore $(BIN)/nbdev-test --n-workers 1 --save; code=$$?; rm -rf $$scratch; \
+	$(BIN)/nbdev-clean; exit $$code

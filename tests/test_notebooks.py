@@ -1,0 +1,50 @@
+"What the run notebooks and the committed files must keep, whoever edits them."
+import json, re, subprocess
+from pathlib import Path
+import pytest
+
+ROOT = Path(__file__).parent.parent
+RUN = [p for n in ('train', 'journal', 'blend', 'eda') if (p := ROOT/'nbs'/f'{n}.ipynb').exists()]
+
+def cells(path): return json.loads(path.read_text(encoding='utf8'))['cells']
+def source(cell): return ''.join(cell['source'])
+
+@pytest.mark.parametrize('path', RUN, ids=lambda p: p.stem)
+def test_one_parameters_cell_and_a_kernelspec(path):
+    code = [c for c in cells(path) if c['cell_type'] == 'code']
+    tagged = [c for c in code if 'parameters' in c['metadata'].get('tags', [])]
+    assert tagged == code[:1], 'the parameters cell is the first code cell, and the only one of its kind'
+    assert not [c for c in code if 'injected-parameters' in c['metadata'].get('tags', [])]
+    assert json.loads(path.read_text(encoding='utf8'))['metadata']['kernelspec']['name'] == 'python3'
+
+@pytest.mark.parametrize('path', RUN, ids=lambda p: p.stem)
+def test_papermill_sees_every_parameter(path):
+    from papermill.inspection import _infer_parameters
+    from papermill.iorw import load_notebook_node
+    known = _infer_parameters(load_notebook_node(str(path)))
+    assigned = re.findall(r'^(\w+) *=', source(next(c for c in cells(path) if c['cell_type'] == 'code')), re.M)
+    assert list(known) == assigned and 'comp' in known
+
+def test_train_offers_every_field_of_a_recipe_in_the_recipes_own_words():
+    from kagglekit.experiment import PARAMS, recipe_table
+    first = source(next(c for c in cells(ROOT/'nbs/train.ipynb') if c['cell_type'] == 'code'))
+    offered = dict(re.findall(r'^(\w+) = None +# (.*)$', first, re.M))
+    words = recipe_table().set_index('field').meaning.to_dict()
+    assert {k: v for k, v in offered.items() if k in PARAMS} == words
+
+def test_an_own_competition_is_one_page_of_at_most_40_lines():
+    code = [source(c) for c in cells(ROOT/'nbs/competitions/shapes.ipynb') if c['cell_type'] == 'code' and '#| export' in source(c)]
+    assert sum(len([l for l in s.splitlines() if l.strip() and not l.startswith('#|')]) for s in code) <= 40
+
+def tracked():
+    return [ROOT/f for f in subprocess.run(['git', 'ls-files'], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()]
+
+def test_no_file_speaks_of_a_machine():
+    words = re.compile(r'/(work|root|home)/[a-z.]|/tmp/[a-z]|\.venv/lib')
+    hits = [f'{p.relative_to(ROOT)}: {m[0]}' for p in tracked() if p.suffix in ('.py', '.md', '.ipynb', '.json', '.ini', '.toml', '.csv', '.txt') and p.exists()
+            for m in [words.search(p.read_text(encoding='utf8'))] if m]
+    assert not hits
+
+def test_no_heavy_file_is_committed():
+    big = [f'{p.relative_to(ROOT)}: {p.stat().st_size/1e6:.1f} MB' for p in tracked() if p.exists() and p.stat().st_size > 2e6]
+    assert not big and not [p for p in tracked() if p.suffix in ('.parquet', '.safetensors', '.pt', '.npy')]

@@ -1,0 +1,112 @@
+"Runs as processes: papermill and the console script, kills, restarts, two at once, slips of the finger."
+import json, os, signal, subprocess, sys, time
+from pathlib import Path
+import pandas as pd
+import psutil
+import pytest
+
+ROOT = Path(__file__).parent.parent
+KIT = str(Path(sys.executable).with_name('kagglekit'))
+ARGS = ['shapes-practice', 'exp0001']
+
+@pytest.fixture
+def space(tmp_path, monkeypatch):
+    "A workspace of this test's own; its folder of runs."
+    (tmp_path/'settings.ini').write_text((ROOT/'settings.ini').read_text())
+    monkeypatch.setenv('KAGGLEKIT_ROOT', str(tmp_path))
+    return tmp_path/'outputs'/'shapes-practice'
+
+def kit(*args, **kw): return subprocess.run([KIT, *args], cwd=ROOT, capture_output=True, text=True, **kw)
+
+def papermill(out, *params):
+    out.parent.mkdir(parents=True, exist_ok=True)
+    return subprocess.run([sys.executable, '-m', 'papermill', 'nbs/train.ipynb', str(out), '--no-progress-bar', *params], cwd=ROOT, capture_output=True, text=True)
+
+def status(folder): return json.loads((folder/'status.json').read_text()) if (folder/'status.json').exists() else {}
+
+def until(condition, process, seconds=180):
+    "Wait for a condition while a process lives."
+    end = time.time() + seconds
+    while not condition():
+        assert process.poll() is None and time.time() < end, process.communicate()
+        time.sleep(.2)
+
+@pytest.fixture(scope='module')
+def undisturbed(tmp_path_factory):
+    "The predictions and the history of a run that nothing happened to, by plain papermill."
+    root = tmp_path_factory.mktemp('undisturbed')
+    (root/'settings.ini').write_text((ROOT/'settings.ini').read_text())
+    before, os.environ['KAGGLEKIT_ROOT'] = os.environ.get('KAGGLEKIT_ROOT'), str(root)
+    try:
+        folder = root/'outputs'/'shapes-practice'/'exp0001'
+        done = papermill(folder/'train.ipynb', '-p', 'comp', 'shapes-practice', '-p', 'exp', 'exp0001')
+        assert done.returncode == 0, done.stderr[-2000:]
+    finally: os.environ.pop('KAGGLEKIT_ROOT') if before is None else os.environ.update(KAGGLEKIT_ROOT=before)
+    return folder
+
+def test_plain_papermill_leaves_every_file_of_the_contract(undisturbed):
+    for name in ('params.json', 'status.json', 'history.csv', 'oof.parquet', 'test.parquet', 'test_folds.parquet', 'score.json', 'submission.csv', 'train.ipynb', 'log.txt', 'fold2/model.safetensors'):
+        assert (undisturbed/name).exists(), name
+    assert status(undisturbed)['state'] == 'done' and not list(undisturbed.rglob('*.part')) and not list(undisturbed.rglob('resume.pt'))
+
+@pytest.mark.parametrize('params, words', [(['-p', 'mixpu', '0.4'], 'did you mean mixup'), (['-p', 'lr', 'fast'], "got 'fast'"), (['-p', 'mixup', '-1'], 'greater than or equal to 0')])
+def test_papermill_fails_on_a_slip_before_training(space, params, words):
+    done = papermill(space/'exp0009'/'train.ipynb', '-p', 'exp', 'exp0009', '-p', 'parent', 'exp0001', *params)
+    assert done.returncode != 0 and words in done.stderr
+    assert not (space/'exp0009'/'params.json').exists()
+
+def test_papermills_0001_is_not_1(space):
+    done = papermill(space/'exp'/'train.ipynb', '-p', 'exp', '0001')
+    assert done.returncode != 0 and 'papermill reads -p exp 0001 as the number 1' in done.stderr
+    assert not (space/'1').exists()
+
+@pytest.mark.parametrize('params, words', [(['exp0009', '-p', 'parent', 'exp0001', '-p', 'mixpu', '0.4'], 'did you mean mixup'), (['0001'], 'exp0012'),
+                                           (['exp0001', '-p', 'lr', '9'], 'is taken'), (['exp0009', '-p', 'parent', 'exp0001', '-p', 'epochs', '2.5'], 'epochs')])
+def test_kagglekit_run_refuses_before_a_kernel_starts(space, params, words):
+    done = kit('run', 'shapes-practice', *params)
+    assert done.returncode == 2 and words in done.stderr and 'Traceback' not in done.stderr
+    assert not space.exists()
+
+def test_a_killed_kernel_is_told_and_taken_up_with_the_same_result(space, undisturbed):
+    run = subprocess.Popen([KIT, 'run', *ARGS], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    folder = space/'exp0001'
+    until(lambda: status(folder).get('fold') == 1 and status(folder).get('epoch', 0) >= 2, run)
+    os.kill(status(folder)['pid'], signal.SIGKILL)
+    assert run.wait(60) != 0
+    assert status(folder)['state'] == 'interrupted' and (folder/'fold1'/'resume.pt').exists()
+    kept = (folder/'fold0'/'model.safetensors').stat().st_mtime_ns
+    again = kit('run', *ARGS)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert (folder/'fold0'/'model.safetensors').stat().st_mtime_ns == kept
+    for name in ('oof', 'test'): pd.testing.assert_frame_equal(pd.read_parquet(folder/f'{name}.parquet'), pd.read_parquet(undisturbed/f'{name}.parquet'))
+    rows = [pd.read_csv(f/'history.csv').drop(columns='seconds') for f in (folder, undisturbed)]
+    pd.testing.assert_frame_equal(*rows)
+
+def test_ctrl_c_leaves_no_kernel_behind(space):
+    run = subprocess.Popen([KIT, 'run', *ARGS], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    folder = space/'exp0001'
+    until(lambda: status(folder).get('epoch', -1) >= 0, run)
+    kernel = status(folder)['pid']
+    os.killpg(run.pid, signal.SIGINT)
+    assert run.wait(60) != 0
+    end = time.time() + 30
+    while psutil.pid_exists(kernel) and time.time() < end: time.sleep(.2)
+    assert not psutil.pid_exists(kernel)
+    assert kit('status', 'shapes-practice').stdout.count('interrupted') == 1
+
+def test_two_runs_of_one_id(space):
+    first = subprocess.Popen([KIT, 'run', *ARGS], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    until(lambda: status(space/'exp0001').get('epoch', -1) >= 0, first)
+    second = papermill(space/'second.ipynb', '-p', 'exp', 'exp0001')
+    assert second.returncode != 0 and 'is being run, by process' in second.stderr
+    assert first.wait(180) == 0
+
+def test_a_record_without_predictions_is_run_again(space, undisturbed):
+    import shutil
+    folder = space/'exp0001'
+    folder.mkdir(parents=True)
+    for name in ('params.json', 'score.json', 'history.csv', 'leaderboard.json'): shutil.copy(undisturbed/name, folder)
+    assert 'recorded' in kit('status', 'shapes-practice').stdout
+    done = kit('run', *ARGS)
+    assert done.returncode == 0, done.stderr[-2000:]
+    pd.testing.assert_frame_equal(pd.read_parquet(folder/'oof.parquet'), pd.read_parquet(undisturbed/'oof.parquet'))
