@@ -6,8 +6,9 @@
 __all__ = ['AUGMENTS', 'VIEWS', 'Augmentation', 'augmentation', 'hflip', 'vflip', 'rot90', 'affine', 'light', 'cutout',
            'parse_augment', 'augment_batch', 'mixup']
 
-# %% ../nbs/05_augment.ipynb #d67bcfd0
+# %% ../nbs/05_augment.ipynb #2c3d3863
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Callable
 import numpy as np
@@ -15,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from .core import KitError, check_clash, check_names, uniforms
 
-# %% ../nbs/05_augment.ipynb #2de822de
+# %% ../nbs/05_augment.ipynb #762ee5f6
 @dataclass(frozen=True)
 class Augmentation:
     "A change to a batch, and what it does to the label."
@@ -31,35 +32,35 @@ def augmentation(
     amount:float=0, # the default amount, in the unit that the docstring names
 ):
     "Decorator: register a function (x, y, u, amount) → (x, y) under its name."
-    def add(f):
+    def _add(f):
         check_clash('augmentation', f.__name__, AUGMENTS[f.__name__].apply if f.__name__ in AUGMENTS else None, f)
         if label not in ('kept', 'changed'): raise KitError(f"{f.__name__}: label is 'kept' or 'changed', not '{label}'")
         AUGMENTS[f.__name__] = Augmentation(f.__name__, label, amount, f)
         return f
-    return add
+    return _add
 
-# %% ../nbs/05_augment.ipynb #34b0784c
+# %% ../nbs/05_augment.ipynb #66d37d07
 def _where(mask, a, b): return torch.where(mask[:, None, None, None], a, b)
 
 @augmentation('kept')
-def hflip(x, y, u, amount):
+def hflip(x:torch.Tensor, y:torch.Tensor, u:torch.Tensor, amount:float): # (b, C, H, W), (b, columns), (b, 8); amount: no amount
     "Left and right change places in half of the pictures."
     return _where(u[:, 0] < .5, x.flip(3), x), y
 
 @augmentation('kept')
-def vflip(x, y, u, amount):
+def vflip(x:torch.Tensor, y:torch.Tensor, u:torch.Tensor, amount:float): # (b, C, H, W), (b, columns), (b, 8); amount: no amount
     "Top and bottom change places in half of the pictures."
     return _where(u[:, 0] < .5, x.flip(2), x), y
 
 @augmentation('kept')
-def rot90(x, y, u, amount):
+def rot90(x:torch.Tensor, y:torch.Tensor, u:torch.Tensor, amount:float): # (b, C, H, W), (b, columns), (b, 8); amount: no amount
     "No, one, two or three quarter turns, each as often; square pictures only."
     if x.shape[2] != x.shape[3]: raise KitError(f'rot90 turns square pictures; these are {x.shape[2]}×{x.shape[3]}. Take hflip and vflip')
     turns = (u[:, 0] * 4).long()
     for k in range(1, 4): x = _where(turns == k, x.rot90(k, (2, 3)), x)
     return x, y
 
-# %% ../nbs/05_augment.ipynb #c8c4c7ae
+# %% ../nbs/05_augment.ipynb #0614ffe6
 def _affine(x, turn, scale, dx, dy): # (b,) each: radians, factor, shares of the width and height
     ratio = x.shape[2] / x.shape[3]
     c, s = torch.cos(turn) / scale, torch.sin(turn) / scale
@@ -68,21 +69,21 @@ def _affine(x, turn, scale, dx, dy): # (b,) each: radians, factor, shares of the
     return F.grid_sample(x, grid, padding_mode='reflection', align_corners=False).contiguous(memory_format=torch.channels_last)
 
 @augmentation('kept', 15)
-def affine(x, y, u, amount):
+def affine(x:torch.Tensor, y:torch.Tensor, u:torch.Tensor, amount:float): # (b, C, H, W), (b, columns), (b, 8); amount: degrees
     "A turn of up to `amount` degrees either way, a scale of ±10 % and a shift of up to 6 %."
     u = 2 * u - 1
     return _affine(x, u[:, 0] * math.radians(amount), 1 + .1 * u[:, 1], .125 * u[:, 2], .125 * u[:, 3]), y
 
-# %% ../nbs/05_augment.ipynb #a91ec042
+# %% ../nbs/05_augment.ipynb #82114710
 @augmentation('kept', .2)
-def light(x, y, u, amount):
+def light(x:torch.Tensor, y:torch.Tensor, u:torch.Tensor, amount:float): # (b, C, H, W), (b, columns), (b, 8); amount: share of contrast and of the standard deviation
     "Contrast times 1 ± `amount` about the picture's mean, brightness ± `amount` of its standard deviation."
     mean, sd = x.mean((1, 2, 3), keepdim=True), x.std((1, 2, 3), keepdim=True)
     gain, lift = ((2 * u[:, i, None, None, None] - 1) * amount for i in (0, 1))
     return (x - mean) * (1 + gain) + mean + lift * sd, y
 
 @augmentation('kept', .25)
-def cutout(x, y, u, amount):
+def cutout(x:torch.Tensor, y:torch.Tensor, u:torch.Tensor, amount:float): # (b, C, H, W), (b, columns), (b, 8); amount: share of height and width
     "A square of `amount` times the height and width becomes 0, the mean, in half of the pictures (DeVries and Taylor 2017, arXiv:1708.04552)."
     inside = torch.ones(len(x), 1, *x.shape[2:], dtype=torch.bool, device=x.device)
     for axis in (2, 3):
@@ -90,7 +91,7 @@ def cutout(x, y, u, amount):
         inside = inside & (at.abs() <= amount / 2).reshape(len(x), 1, *(-1 if a == axis else 1 for a in (2, 3)))
     return x.masked_fill(inside & (u[:, 0] < .5)[:, None, None, None], 0), y
 
-# %% ../nbs/05_augment.ipynb #ef6b2ae9
+# %% ../nbs/05_augment.ipynb #8063f621
 def parse_augment(
     text:str, # such as 'hflip' or 'affine 45'
 ) -> tuple[Augmentation, float]: # the augmentation and its amount
@@ -103,8 +104,8 @@ def parse_augment(
 def augment_batch(
     x:torch.Tensor, # (b, C, H, W) float
     y:torch.Tensor, # (b, columns) targets
-    names,          # entries such as 'hflip' or 'affine 45', in their order
-    rows,           # (b,) the samples' own numbers
+    names:Sequence, # entries such as 'hflip' or 'affine 45', in their order
+    rows:Sequence,  # (b,) the samples' own numbers
     *key,           # what the chance is for: (seed, fold, stage, epoch)
 ) -> tuple: # x and y, changed
     "Apply a recipe's augmentations to a batch."
@@ -114,13 +115,13 @@ def augment_batch(
         x, y = how.apply(x, y, u, amount)
     return x, y
 
-# %% ../nbs/05_augment.ipynb #f288dd8b
+# %% ../nbs/05_augment.ipynb #46567d47
 def mixup(
     x:torch.Tensor,     # (b, C, H, W) float
     y:torch.Tensor,     # (b, columns) targets
     alpha:float,        # of Beta(α, α); the larger, the more pictures are mixed half and half
     label:str,          # 'linear' or 'or'
-    generator,          # NumPy's, from core.rng
+    generator:np.random.Generator, # from core.rng
 ) -> tuple: # x and y, mixed
     "Every picture with another one of the batch."
     lam = float(generator.beta(alpha, alpha))

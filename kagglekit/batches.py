@@ -5,37 +5,38 @@
 # %% auto #0
 __all__ = ['one_hot', 'gather', 'BatchLoader', 'fold_loaders']
 
-# %% ../nbs/04a_batches.ipynb #354187d6
+# %% ../nbs/04a_batches.ipynb #d7a1f037
+from collections.abc import Iterable, Sequence
 import numpy as np
 import torch
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from .core import rng
 
-# %% ../nbs/04a_batches.ipynb #173ae781
+# %% ../nbs/04a_batches.ipynb #93d37180
 def one_hot(
-    codes,         # (n,) int codes
+    codes:Sequence, # (n,) int codes
     n_columns:int, # probability columns; 1 for a sigmoid
 ) -> torch.Tensor: # (n, n_columns) float32
     "Codes as the targets that losses take."
     codes = torch.as_tensor(np.asarray(codes), dtype=torch.int64)
     return codes[:, None].float() if n_columns == 1 else torch.nn.functional.one_hot(codes, n_columns).float()
 
-# %% ../nbs/04a_batches.ipynb #1346291a
+# %% ../nbs/04a_batches.ipynb #f7af21e1
 def gather(
-    cache, # (n, H, W, C) array or memory map
-    rows,  # (b,) positions in it
+    cache:np.ndarray, # (n, H, W, C) array or memory map
+    rows:Sequence,    # (b,) positions in it
 ) -> torch.Tensor: # (b, C, H, W), of the cache's dtype, channels_last
     "The pictures at `rows`."
     return torch.from_numpy(np.ascontiguousarray(cache[rows])).permute(0, 3, 1, 2)
 
-# %% ../nbs/04a_batches.ipynb #ee4cb315
+# %% ../nbs/04a_batches.ipynb #f4b87ea9
 class BatchLoader(DataLoader):
     "Batches (x, y) gathered from a cache; training ones are shuffled by `when`, validation ones keep their order."
     def __init__(self,
-        cache,         # (n, H, W, C) array or memory map
-        y,             # (n, columns) float targets
-        rows,          # (m,) positions that this loader goes through
+        cache:np.ndarray, # (n, H, W, C) array or memory map
+        y:torch.Tensor, # (n, columns) float targets
+        rows:Sequence, # (m,) positions that this loader goes through
         bs:int=64,     # rows in a batch
         shuffle:bool=False, # a new order each epoch, or that of `rows`
         **kwargs,      # device and other settings of fastai's DataLoader
@@ -48,7 +49,7 @@ class BatchLoader(DataLoader):
         "Positions in this epoch's order."
         return self.all_rows[rng('order', *self.when).permutation(self.n)] if self.shuffle else self.all_rows
 
-    def create_batches(self, samps):
+    def create_batches(self, samps:Iterable): # positions, from fastai's loader
         "One indexing operation a batch."
         rows = np.fromiter(samps, np.int64)
         for start in range(0, len(self) * self.bs, self.bs):
@@ -61,14 +62,14 @@ class BatchLoader(DataLoader):
         kwargs = {k: v for k, v in {**mine, **kwargs}.items() if k not in ('dataset', 'num_workers', 'get_idxs')}
         return type(self)(**kwargs)
 
-# %% ../nbs/04a_batches.ipynb #d4ec76a3
+# %% ../nbs/04a_batches.ipynb #f11a1f0d
 def fold_loaders(
-    cache,       # (n, H, W, C) the decoded training set
-    y,           # (n, columns) targets
-    fold,        # (n,) the fold in which each row is validated
+    cache:np.ndarray, # (n, H, W, C) the decoded training set
+    y:torch.Tensor, # (n, columns) targets
+    fold:np.ndarray, # (n,) the fold in which each row is validated
     k:int,       # the fold to validate; the others train
     bs:int=64,   # rows in a training batch; validation takes twice as many
-    device=None, # where batches go
+    device:torch.device|str|None=None, # where batches go
 ) -> DataLoaders: # train, valid
     "The loaders of one fold."
     train, valid = np.flatnonzero(fold != k), np.flatnonzero(fold == k)

@@ -30,7 +30,7 @@ def from_shell(
     try: return float(text)
     except ValueError: return text
 
-# %% ../nbs/cli.ipynb #7471d283
+# %% ../nbs/cli.ipynb #a298511b
 def notebook(
     name:str, # such as 'train'
 ) -> Path: # nbs/train.ipynb
@@ -50,7 +50,7 @@ def papermill_command(
 def run_experiment(
     comp:str,    # competition
     exp:str,     # experiment
-    given,       # pairs of name and value, as typed
+    given:list,  # pairs of name and value, as typed
 ) -> int: # papermill's exit status
     "Check, then train: papermill in a process of its own, and a true status whatever becomes of it."
     changes = {k: from_shell(v) for k, v in given}
@@ -91,23 +91,23 @@ def status_table(
     row = lambda r, s: dict(run=str(r), state=r.state(), fold=s.get('fold', ''), epoch=s.get('epoch', ''), heard_of=s.get('heartbeat', ''), error=s.get('error', '')[:80])
     return pd.DataFrame([row(r, r.read('status.json')) for r in list_runs(comp)])
 
-# %% ../nbs/cli.ipynb #ee93d5c6
+# %% ../nbs/cli.ipynb #b8d65926
 def make_parser() -> argparse.ArgumentParser:
     "The commands and their arguments."
     parser = argparse.ArgumentParser(prog='kagglekit', description='Experiments of image competitions: run, watch, remember.')
     commands = parser.add_subparsers(dest='command', required=True)
-    def add(name, help, *arguments):
+    def _add(name, help, *arguments):
         sub = commands.add_parser(name, help=help)
         for names, kw in arguments: sub.add_argument(*names.split(), **kw)
     exp = ('exp', dict(help='exp0001, or comp/exp0001'))
-    add('run', 'check the parameters, then train with papermill', ('comp', dict(help='competition')), ('exp', dict(help='experiment')),
+    _add('run', 'check the parameters, then train with papermill', ('comp', dict(help='competition')), ('exp', dict(help='experiment')),
         ('-p', dict(nargs=2, action='append', default=[], metavar=('NAME', 'VALUE'), help='parent, reason, or a field of a recipe')))
-    add('practice', 'write a stand-in competition', ('comp', dict(help='such as anomaly-practice')))
-    add('status', 'the state of the runs', ('comp', dict(nargs='?', help='competition; all when left out')))
-    add('journal', 'the table of all runs', ('comp', dict(help='competition')))
-    add('show', 'one run in a few lines', exp)
-    add('note', 'add a note to a run', exp, ('text', dict(help='in any language')))
-    add('score', 'record what the leaderboard said', exp, ('--public', dict(type=float)), ('--private', dict(type=float)))
+    _add('practice', 'write a stand-in competition', ('comp', dict(help='such as anomaly-practice')))
+    _add('status', 'the state of the runs', ('comp', dict(nargs='?', help='competition; all when left out')))
+    _add('journal', 'the table of all runs', ('comp', dict(help='competition')))
+    _add('show', 'one run in a few lines', exp)
+    _add('note', 'add a note to a run', exp, ('text', dict(help='in any language')))
+    _add('score', 'record what the leaderboard said', exp, ('--public', dict(type=float)), ('--private', dict(type=float)))
     return parser
 
 def act(
@@ -126,7 +126,7 @@ def act(
     return 0
 
 def main(
-    args=None, # as in a shell; the process's own when left out
+    args:list|None=None, # as in a shell; the process's own when left out
 ):
     "The console script."
     try: code = act(make_parser().parse_args(args))

@@ -6,8 +6,9 @@
 __all__ = ['READERS', 'check_ids', 'read_table', 'encode', 'match_ids', 'Competition', 'check_competition', 'prob_columns',
            'check_files', 'competition', 'load_pages', 'find_comp']
 
-# %% ../nbs/01_competition.ipynb #6f4dd52c
+# %% ../nbs/01_competition.ipynb #03b68997
 import importlib, pkgutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable
@@ -51,10 +52,10 @@ def read_table(
     if id is not None: check_ids(df[id], str(path))
     return df
 
-# %% ../nbs/01_competition.ipynb #f1399ae5
+# %% ../nbs/01_competition.ipynb #a8d3ef95
 def encode(
     labels:pd.Series,  # (n,) class names
-    classes,           # all class names, in the order of the probability columns
+    classes:Sequence,  # all class names, in the order of the probability columns
     what:str,          # the table, for the message
 ) -> np.ndarray: # (n,) int64, 0 … len(classes) − 1
     "Class names as codes."
@@ -79,7 +80,7 @@ def match_ids(
     if say: raise KitError(f"{what}: {'; '.join(say)}")
     return at
 
-# %% ../nbs/01_competition.ipynb #8cc59241
+# %% ../nbs/01_competition.ipynb #909eabd0
 @dataclass
 class Competition:
     "Rows with ids, what is predicted, and how that is scored."
@@ -95,17 +96,25 @@ class Competition:
 
     def __post_init__(self): check_competition(self)
     @property
-    def binary(self): return len(self.classes) == 1
+    def binary(self):
+        "Whether it is a question of yes or no."
+        return len(self.classes) == 1
     @property
-    def n_classes(self): return 2 if self.binary else len(self.classes)
+    def n_classes(self):
+        "How many values a target has."
+        return 2 if self.binary else len(self.classes)
     @property
-    def folder(self): return data_dir(self.name)
-    def hash(self): return hash_table(self.train[['id', 'file', 'target']])
+    def folder(self):
+        "Where its data are."
+        return data_dir(self.name)
+    def hash(self):
+        "The fingerprint of its training rows."
+        return hash_table(self.train[['id', 'file', 'target']])
     def __repr__(self):
         what = self.classes[0] if self.binary else f'{len(self.classes)} classes'
         return f'{self.name}: {len(self.train):,} train, {len(self.test):,} test, {what}, {self.metric}'
 
-# %% ../nbs/01_competition.ipynb #fb8caa38
+# %% ../nbs/01_competition.ipynb #18a57d16
 def check_competition(
     c:Competition, # as a reader gave it
 ):
@@ -119,9 +128,9 @@ def check_competition(
     if not c.train.target.between(0, c.n_classes - 1).all(): raise KitError(f'{c.name}: a target lies outside 0 … {c.n_classes - 1}')
     match_ids(c.test.sample_id, c.sample.iloc[:, 0], f'{c.name}: the test rows against sample_submission')
 
-# %% ../nbs/01_competition.ipynb #acecf0fb
+# %% ../nbs/01_competition.ipynb #5b43b8c0
 def prob_columns(
-    classes, # class names
+    classes:Sequence, # class names
 ) -> list[str]: # column names
     "The names of the probability columns in oof.parquet and test.parquet."
     return [f'p_{c}' for c in classes]
@@ -135,19 +144,19 @@ def check_files(
     lost = [f for f in files if not (folder/f).exists()]
     if lost: raise KitError(f"{folder}: {len(lost)} of {len(files)} files are not there, such as {', '.join(lost[:3])}; unpack the data again")
 
-# %% ../nbs/01_competition.ipynb #85b03d07
+# %% ../nbs/01_competition.ipynb #358bcf0e
 READERS:dict[str, Callable] = {} # name → reader
 
 def competition(
     *names:str, # the folders under data/ that this reader reads
 ):
     "Decorator: register a reader, a function from a name to a `Competition`."
-    def add(read):
+    def _add(read):
         for name in names:
             check_clash('reader', name, READERS.get(name), read)
             READERS[name] = read
         return read
-    return add
+    return _add
 
 # %% ../nbs/01_competition.ipynb #74c41320
 def load_pages():

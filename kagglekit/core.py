@@ -7,12 +7,13 @@ __all__ = ['Count', 'Positive', 'Fraction', 'KitError', 'root', 'setting', 'data
            'check_names', 'check_clash', 'check_value', 'check_exp', 'given_params', 'seed_of', 'rng', 'uniforms',
            'atomic', 'write_json', 'read_json', 'write_table', 'hash_of', 'hash_file', 'hash_table', 'in_words']
 
-# %% ../nbs/00_core.ipynb #c08a4518
-import configparser, difflib, hashlib, json, math, os, uuid
+# %% ../nbs/00_core.ipynb #51e55789
+import configparser, difflib, hashlib, json, math, os, tempfile, uuid
+from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Callable
 import numpy as np
 import pandas as pd
 from fastcore.xtras import Config
@@ -56,43 +57,42 @@ def out_dir(
     folder = root()/setting('output_path')/comp
     return folder/exp if exp else folder
 
-# %% ../nbs/00_core.ipynb #7e75a0b2
+# %% ../nbs/00_core.ipynb #618efbea
 @contextmanager
 def workspace(
     folder:str|Path|None=None, # the other workspace; a temporary one, deleted afterwards, when left out
 ):
     "Move `root()` for the length of a `with` block, here and in subprocesses."
-    import tempfile
     before = os.environ.get('KAGGLEKIT_ROOT')
     with tempfile.TemporaryDirectory() as scratch:
         os.environ['KAGGLEKIT_ROOT'] = str(folder or scratch)
         try: yield root()
         finally: os.environ.pop('KAGGLEKIT_ROOT') if before is None else os.environ.update(KAGGLEKIT_ROOT=before)
 
-# %% ../nbs/00_core.ipynb #2fa2a908
+# %% ../nbs/00_core.ipynb #871ebad6
 def nearest(
     name:str,  # what was typed
-    known,     # the names there are
+    known:Iterable, # the names there are
 ) -> str: # ' (did you mean …?)', or nothing
     "A hint at the known name that looks most like `name`."
     best = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=.5)
     return f' (did you mean {best[0]}?)' if best else ''
 
 def check_names(
-    given,              # names as typed
-    known,              # names there are
-    what='parameter',   # what they name, for the message
+    given:Iterable,     # names as typed
+    known:Iterable,     # names there are
+    what:str='parameter', # what they name, for the message
 ):
     "Raise `KitError` when a name is not known."
     wrong = [f"'{n}'{nearest(n, known)}" for n in given if n not in set(known)]
     if wrong: raise KitError(f"unknown {what} {', '.join(wrong)}; known: {', '.join(sorted(map(str, known)))}")
 
-# %% ../nbs/00_core.ipynb #2ab0477b
+# %% ../nbs/00_core.ipynb #d2967107
 def check_clash(
     what:str, # what is registered, for the message
     name:str, # under which name
-    old,      # the function that has the name, or None
-    new,      # the function that wants it
+    old:Callable|None, # the function that has the name
+    new:Callable, # the function that wants it
 ):
     "Raise `KitError` when two modules claim one name."
     homes = {f.__module__ for f in (old, new) if f is not None} - {'__main__'}
@@ -152,14 +152,14 @@ def rng(
     "NumPy's generator, seeded by `seed_of(*key)`."
     return np.random.default_rng(seed_of(*key))
 
-# %% ../nbs/00_core.ipynb #5112b589
+# %% ../nbs/00_core.ipynb #e3204fbf
 def _mix(x): # the finaliser of SplitMix64 (Steele, Lea, Flood 2014, doi:10.1145/2660193.2660195), on uint64 arrays
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
 
 def uniforms(
-    samples,  # (n,) integer numbers of the samples
+    samples:Sequence, # (n,) integer numbers of the samples
     k:int,    # numbers for each
     *key,     # what they are for
 ) -> np.ndarray: # (n, k) float64 in [0, 1)
@@ -186,7 +186,7 @@ def atomic(
         raise KitError(f'{path}: the disk is full. The file is as it was; free some space and give the same command again') from e
     finally: part.unlink(missing_ok=True)
 
-# %% ../nbs/00_core.ipynb #618a2030
+# %% ../nbs/00_core.ipynb #a4b14c8c
 def _plain(x): # what json can write: no NumPy, no NaN, no tuple, no Path
     if isinstance(x, dict): return {str(k): _plain(v) for k, v in x.items()}
     if isinstance(x, (list, tuple)): return [_plain(v) for v in x]
@@ -196,7 +196,7 @@ def _plain(x): # what json can write: no NumPy, no NaN, no tuple, no Path
 
 def write_json(
     path:str|Path, # the file
-    obj,           # dicts, lists, numbers, text; NaN becomes null
+    obj:Any,       # dicts, lists, numbers, text; NaN becomes null
 ):
     "Write `obj` as JSON that a person can read, atomically."
     with atomic(path) as part: part.write_text(json.dumps(_plain(obj), indent=1, ensure_ascii=False) + '\n', encoding='utf8')
@@ -219,9 +219,9 @@ def write_table(
         if Path(path).suffix == '.parquet': df.to_parquet(part, index=False)
         else: df.to_csv(part, index=False, lineterminator='\n')
 
-# %% ../nbs/00_core.ipynb #39b7444d
+# %% ../nbs/00_core.ipynb #2bf12799
 def hash_of(
-    obj, # dicts, lists, numbers, text
+    obj:Any, # dicts, lists, numbers, text
 ) -> str: # 16 hex digits
     "A fingerprint of plain data; the order of keys does not matter."
     return hashlib.blake2b(json.dumps(_plain(obj), sort_keys=True).encode(), digest_size=8).hexdigest()

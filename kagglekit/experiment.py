@@ -20,7 +20,7 @@ from .learner import OPTIMIZERS
 from .loss import LOSSES
 from .stages import SCHEDULERS, Stage
 
-# %% ../nbs/09_experiment.ipynb #cdc2230d
+# %% ../nbs/09_experiment.ipynb #c3dbc53b
 Pixels = Annotated[int, Field(ge=8, le=8192)]  # a side of a picture
 
 @dataclass(frozen=True)
@@ -71,14 +71,22 @@ class Recipe:
     def params(self):
         "The fields that decide the result, as plain values."
         return {f: list(v) if isinstance(v := getattr(self, f), tuple) else v for f in PARAMS}
-    def but(self, exp:str='', reason:str='', **changes): return make_child(self, exp, reason, changes)
-    def stages(self): return make_stages(self)
+    def but(self,
+        exp:str='',    # the child's id
+        reason:str='', # why
+        **changes,     # field → value
+    ):
+        "A recipe that differs in `changes`, and remembers that it does."
+        return make_child(self, exp, reason, changes)
+    def stages(self):
+        "Its stages, in their order."
+        return make_stages(self)
 
 ABOUT = ('exp', 'parent', 'reason', 'diff')                                   # who an experiment is
 PARAMS = tuple(f.name for f in fields(Recipe) if f.name not in ABOUT)        # what it does
 _KINDS = get_type_hints(Recipe, include_extras=True)
 
-# %% ../nbs/09_experiment.ipynb #3665c7da
+# %% ../nbs/09_experiment.ipynb #9706ceee
 def check_recipe(
     r:Recipe, # as it was written; lists become tuples
 ):
@@ -104,13 +112,13 @@ def make_stages(
     stages = [Stage(at('epochs', i), at('lr', i), at('scheduler', i), r.optimizer) for i in range(n)]
     return [Stage(r.warmup, at('lr', 0), 'flat', r.optimizer, head_only=True)] * bool(r.warmup) + stages
 
-# %% ../nbs/09_experiment.ipynb #96e73f47
+# %% ../nbs/09_experiment.ipynb #7383500c
 def recipe_table() -> pd.DataFrame: # field, default, meaning
     "Every parameter of a recipe with its default and meaning."
     docs = docments(Recipe)
     return pd.DataFrame([dict(field=f.name, default=json.dumps(f.default), meaning=docs[f.name]) for f in fields(Recipe) if f.name in PARAMS])
 
-# %% ../nbs/09_experiment.ipynb #724031df
+# %% ../nbs/09_experiment.ipynb #3c8dd8ee
 def in_diff(
     diff:dict, # field → value
 ) -> str: # such as 'size 160, augment hflip + rot90'
@@ -132,7 +140,7 @@ def make_child(
     if not diff: raise KitError(f"{exp or 'the child'} differs from {parent.exp or 'its parent'} in nothing; to repeat it, change the seed")
     return replace(child, diff=diff)
 
-# %% ../nbs/09_experiment.ipynb #35c723c3
+# %% ../nbs/09_experiment.ipynb #e9e45aa0
 RECIPES:dict[str, 'Recipes'] = {} # competition → its recipes
 
 class Recipes(dict):
@@ -148,7 +156,7 @@ class Recipes(dict):
         self[recipe.exp] = recipe
         return recipe
 
-# %% ../nbs/09_experiment.ipynb #9259e651
+# %% ../nbs/09_experiment.ipynb #2c23ff8f
 def recorded(
     comp:str, # competition
     exp:str,  # experiment that has been run
@@ -171,6 +179,7 @@ def find_recipe(
         raise KitError(f"{comp} has no {exp}{nearest(exp, own)}; its page has {', '.join(own) or 'none'}. A new experiment needs a parent: -p exp {exp} -p parent exp0001 -p field value")
     return recipe
 
+# %% ../nbs/09_experiment.ipynb #90fc5482
 def resolve(
     comp:str,       # competition
     exp:str,        # the experiment's id

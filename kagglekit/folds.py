@@ -14,10 +14,10 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from .competition import Competition, match_ids, read_table
 from .core import KitError, hash_table
 
-# %% ../nbs/03_folds.ipynb #6958c6fd
+# %% ../nbs/03_folds.ipynb #55feeda0
 def split_rows(
-    strata,       # (n,) what each fold gets its share of
-    groups=None,  # (n,) what must stay together; nothing when left out
+    strata:np.ndarray, # (n,) what each fold gets its share of
+    groups:np.ndarray|None=None, # (n,) what must stay together; nothing when left out
     k:int=5,      # folds
     seed:int=0,   # of the shuffle
 ) -> np.ndarray: # (n,) int8, the fold in which a row is validated

@@ -5,8 +5,9 @@
 # %% auto #0
 __all__ = ['INPUTS', 'CHUNK', 'read_image', 'Arrangement', 'arrangement', 'rgb', 'grey', 'cache_key', 'open_cache']
 
-# %% ../nbs/04_inputs.ipynb #21e2cb51
+# %% ../nbs/04_inputs.ipynb #fe92bb76
 import os, shutil, time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,7 +40,7 @@ def read_image(
     im = im.convert('RGB').convert(mode).resize(size[::-1], Image.BILINEAR, reducing_gap=3)
     return np.asarray(im).reshape(*size, -1)
 
-# %% ../nbs/04_inputs.ipynb #f4de4066
+# %% ../nbs/04_inputs.ipynb #9efef9e2
 @dataclass(frozen=True)
 class Arrangement:
     "A way from a file to an array."
@@ -56,26 +57,26 @@ def arrangement(
     dtype:str='uint8',   # of the array
 ):
     "Decorator: register a function (path, size) → array as an arrangement."
-    def add(read):
+    def _add(read):
         check_clash('arrangement', name, INPUTS[name].read if name in INPUTS else None, read)
         INPUTS[name] = Arrangement(name, channels, dtype, read)
         return read
-    return add
+    return _add
 
 @arrangement('rgb', 3)
-def rgb(path, size):
+def rgb(path:Path, size:tuple): # a file; (height, width)
     "A colour picture."
     return read_image(path, size)
 
 @arrangement('grey', 1)
-def grey(path, size):
+def grey(path:Path, size:tuple): # a file; (height, width)
     "A grey picture: a third of the cache."
     return read_image(path, size, 'L')
 
-# %% ../nbs/04_inputs.ipynb #980bac3e
+# %% ../nbs/04_inputs.ipynb #f1aa84fd
 def cache_key(
     folder:Path,          # where the files lie
-    files,                # (n,) names below it
+    files:Sequence,       # (n,) names below it
     how:Arrangement,      # how they are read
     size:tuple[int,int],  # (height, width)
 ) -> str: # 16 hex digits
@@ -88,17 +89,17 @@ def _check_room(path, need): # refuse before the disk is full, not after
     free = shutil.disk_usage(path).free
     if need > free * .95: raise KitError(f'{path}: the decoded data take {need/1e9:.1f} GB and {free/1e9:.1f} GB are free; free some space, or take a smaller size')
 
-# %% ../nbs/04_inputs.ipynb #055870a0
+# %% ../nbs/04_inputs.ipynb #f137cf36
 CHUNK = 256 # rows between two marks of progress
 
 def _fill(part, done, files, read, say): # decode the rows that are not done; return what went wrong
     wrong, todo, t0 = [], np.flatnonzero(done == 0), time.time()
-    def one(i):
+    def _one(i):
         try: part[i] = read(files[i]); return i
         except KitError as e: wrong.append(str(e))
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(todo), CHUNK):
-            ok = [i for i in pool.map(one, todo[start:start + CHUNK]) if i is not None]
+            ok = [i for i in pool.map(_one, todo[start:start + CHUNK]) if i is not None]
             part.flush()
             done[ok] = 1
             done.flush()
@@ -117,9 +118,10 @@ def _write_cache(path, shape, how, files, size, say): # the whole life of a .par
     os.replace(part_path, path)
     done_path.unlink()
 
+# %% ../nbs/04_inputs.ipynb #e3e5b0d7
 def open_cache(
     folder:Path,          # where the files lie
-    files,                # (n,) names below it, in the order of the rows
+    files:Sequence,       # (n,) names below it, in the order of the rows
     inputs:str='rgb',     # an arrangement, a key of INPUTS
     size:tuple[int,int]=(224, 224), # (height, width), pixels
     say:Callable=print,   # called with a line of progress now and then

@@ -6,12 +6,15 @@
 __all__ = ['OPTIMIZERS', 'find_device', 'use_bf16', 'computing', 'find_optimizer', 'pixel_stats', 'PrepareBatch', 'FoldLearner',
            'fold_learner', 'predict']
 
-# %% ../nbs/08_learner.ipynb #983ef30f
+# %% ../nbs/08_learner.ipynb #6ae03cf0
+from collections.abc import Sequence
 from contextlib import nullcontext
 from functools import partial
+from typing import Callable
 import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelEpochException, TrainEvalCallback
+from fastai.data.core import DataLoaders
 from fastai.learner import Learner, Recorder
 from fastai.optimizer import OptimWrapper
 from fastai.torch_core import trainable_params
@@ -66,20 +69,20 @@ def pixel_stats(
     if channels != 3: mean, std = mean.mean().repeat(channels), std.mean().repeat(channels)
     return mean.reshape(1, -1, 1, 1), std.reshape(1, -1, 1, 1)
 
-# %% ../nbs/08_learner.ipynb #218f3136
+# %% ../nbs/08_learner.ipynb #a772338c
 class PrepareBatch(Callback):
     "Normalise every batch; augment and mix the training ones."
     order = -5
     def __init__(self,
-        stats,               # mean and standard deviation, from pixel_stats
-        augment=(),          # a recipe's list, such as ('hflip', 'affine 45')
-        mixup=0.,            # α of Beta(α, α); 0 for none
-        mixup_label='linear', # 'linear' or 'or'
-        mixup_off=0.,        # the last share of a stage's epochs that goes without mixup
+        stats:tuple,         # mean and standard deviation, from pixel_stats
+        augment:Sequence=(), # a recipe's list, such as ('hflip', 'affine 45')
+        mixup:float=0.,      # α of Beta(α, α); 0 for none
+        mixup_label:str='linear', # 'linear' or 'or'
+        mixup_off:float=0.,  # the last share of a stage's epochs that goes without mixup
     ):
         self.stats, self.augment, self.alpha, self.how, self.off = stats, tuple(augment), mixup, mixup_label, mixup_off
 
-    def normalise(self, x):
+    def normalise(self, x:torch.Tensor): # (b, C, H, W) in the cache's unit
         "Pixels to floats with mean 0 and deviation 1."
         mean, std = (s.to(x.device) for s in self.stats)
         return x.float().sub_(mean).div_(std)
@@ -90,13 +93,13 @@ class PrepareBatch(Callback):
         if self.training: x, y = self.change(x, y, self.dls.train.rows, self.dls.train.when)
         self.learn.xb, self.learn.yb = (x,), (y,)
 
-    def change(self, x, y, rows, when):
+    def change(self, x:torch.Tensor, y:torch.Tensor, rows:np.ndarray, when:tuple): # a batch, its rows, and (seed, fold, stage, epoch)
         "Augmentation and mixup of a training batch."
         x, y = augment_batch(x, y, self.augment, rows, *when)
         if not self.alpha or self.epoch >= round(self.n_epoch * (1 - self.off)): return x, y
         return mixup(x, y, self.alpha, self.how, rng('mixup', *when, int(rows[0])))
 
-# %% ../nbs/08_learner.ipynb #db38c6dc
+# %% ../nbs/08_learner.ipynb #9a7d03c3
 _per_batch = set('''before_batch after_pred after_loss before_backward after_cancel_backward after_backward before_step
     after_step after_cancel_batch after_batch'''.split())
 
@@ -119,12 +122,12 @@ class FoldLearner(Learner):
         if event_name == 'after_fit':
             for cb in self.cbs: cb.run = True
 
-    def add_cb(self, cb):
+    def add_cb(self, cb:Callback): # or its class
         "Add a callback; who listens is worked out again."
         self._heard = None
         return super().add_cb(cb)
 
-    def remove_cb(self, cb):
+    def remove_cb(self, cb:Callback): # or its class
         "Remove a callback; who listens is worked out again."
         self._heard = None
         return super().remove_cb(cb)
@@ -147,10 +150,11 @@ class FoldLearner(Learner):
     def _do_fit(self):
         for self.epoch in range(self.first_epoch, self.n_epoch): self._with_events(self._do_epoch, 'epoch', CancelEpochException)
 
+# %% ../nbs/08_learner.ipynb #01978c6a
 def fold_learner(
-    dls,          # DataLoaders of one fold
-    net,          # the network
-    loss_func,    # (logits, targets) → scalar
+    dls:DataLoaders, # the loaders of one fold
+    net:nn.Module, # the network
+    loss_func:Callable, # (logits, targets) → scalar
     prepare:PrepareBatch, # what happens to a batch
     bf16:bool=False, # compute in bfloat16
 ) -> FoldLearner: # ready for lr_find, fit, or stages
@@ -159,14 +163,14 @@ def fold_learner(
     learn.bf16, learn.create_mbar = bf16, False
     return learn
 
-# %% ../nbs/08_learner.ipynb #1516dc60
+# %% ../nbs/08_learner.ipynb #49a33711
 @torch.no_grad()
 def predict(
     net:nn.Module,          # a trained network
-    cache,                  # (n, H, W, C) decoded pictures
-    rows,                   # (m,) positions in it
+    cache:np.ndarray,       # (n, H, W, C) decoded pictures
+    rows:Sequence,          # (m,) positions in it
     prepare:PrepareBatch,   # as in training; only its normalisation is used
-    views=(),               # names in VIEWS, averaged with the plain picture
+    views:Sequence=(),      # names in VIEWS, averaged with the plain picture
     bs:int=128,             # rows at a time
 ) -> np.ndarray: # (m, columns) float32 probabilities, in the order of `rows`
     "A network's probabilities for pictures of a cache."

@@ -12,28 +12,28 @@ import torch
 import torch.nn.functional as F
 from .core import KitError, check_clash, check_names
 
-# %% ../nbs/07_loss.ipynb #bb7cf1b6
+# %% ../nbs/07_loss.ipynb #2c9819f4
 LOSSES:dict[str, Callable] = {} # name → (z, t) → (batch,)
 
-def loss(f):
+def loss(f:Callable): # (logits, targets) → (batch,)
     "Decorator: register a function (logits, targets) → (batch,) under its name."
     check_clash('loss', f.__name__, LOSSES.get(f.__name__), f)
     LOSSES[f.__name__] = f
     return f
 
 @loss
-def ce(z, t):
+def ce(z:torch.Tensor, t:torch.Tensor): # (b, columns) logits and targets
     "Cross entropy of a softmax; of a sigmoid where there is one column."
     return bce(z, t) if z.shape[1] == 1 else -(t * F.log_softmax(z, 1)).sum(1)
 
 @loss
-def bce(z, t):
+def bce(z:torch.Tensor, t:torch.Tensor): # (b, columns) logits and targets
     "Binary cross entropy, the mean over columns."
     return F.binary_cross_entropy_with_logits(z, t, reduction='none').mean(1)
 
-# %% ../nbs/07_loss.ipynb #d2168139
+# %% ../nbs/07_loss.ipynb #27e6cda7
 @loss
-def focal(z, t, gamma=2.):
+def focal(z:torch.Tensor, t:torch.Tensor, gamma:float=2.): # (b, columns) logits and targets; γ ≥ 0
     "Cross entropy weighted by (1 − p)^γ, p being the probability of the target."
     if z.shape[1] == 1: z, t = F.pad(z, (1, 0)), torch.cat([1 - t, t], 1)   # a sigmoid is a softmax over (0, z)
     logp = F.log_softmax(z, 1)

@@ -18,7 +18,7 @@ from .competition import Competition, encode, find_comp, match_ids, read_table
 from .core import KitError, check_names, data_dir, rng, write_table
 from .metric import find_metric
 
-# %% ../nbs/practice.ipynb #6d2c9c2c
+# %% ../nbs/practice.ipynb #bd81f582
 STAND_INS:dict[str, Callable] = {} # competition → function (folder) → answers: id, answer
 
 def stand_in(
@@ -26,11 +26,12 @@ def stand_in(
     public:float=.33,  # share of the test rows whose score is public
 ):
     "Decorator: register a function that writes a stand-in and returns its answers (id, answer), one a test row."
-    def add(write):
+    def _add(write):
         STAND_INS[comp] = (write, public)
         return write
-    return add
+    return _add
 
+# %% ../nbs/practice.ipynb #8ee659d7
 def write_practice(
     comp:str,           # a key of STAND_INS
     say:Callable=print, # called with a line of progress
@@ -49,12 +50,12 @@ def write_practice(
     say(f'{folder.name}: written, {len(answers):,} test rows of which {answers.public.sum():,} are public')
     return folder
 
-# %% ../nbs/practice.ipynb #683312f5
+# %% ../nbs/practice.ipynb #486a9617
 SHAPES = ('circle', 'cross', 'square', 'triangle')
 
 def draw_shape(
     kind:str,   # one of SHAPES
-    g,          # NumPy's generator
+    g:np.random.Generator, # chance
     side:int=32, # pixels
 ) -> Image.Image: # grey
     "A shape of random size, place and turn, in noise."
@@ -69,7 +70,7 @@ def draw_shape(
     return Image.fromarray((pixels + g.normal(0, 22, pixels.shape)).clip(0, 255).astype(np.uint8))
 
 @stand_in('shapes-practice', public=.5)
-def write_shapes(folder):
+def write_shapes(folder:Path): # empty
     "240 pictures to train on and 120 to be tested with."
     (folder/'images').mkdir()
     g = rng('shapes')
@@ -82,7 +83,7 @@ def write_shapes(folder):
     write_table(folder/'sample_submission.csv', test[['id']].assign(label='circle'))
     return test.rename(columns=dict(label='answer'))
 
-# %% ../nbs/practice.ipynb #413266c3
+# %% ../nbs/practice.ipynb #1e6db4f6
 STATES_ELPV = ('good', 'crack1', 'crack2', 'crack3') # probability of a defect 0, 1/3, 2/3, 1
 
 def elpv_labels() -> pd.DataFrame: # path, probability, type, class, state, label
@@ -100,7 +101,7 @@ def _write_elpv(rows, folder, first): # copy pictures as 10000.png, 10001.png �
     return rows.assign(index=range(len(rows)), file_name=names)[['index', 'file_name', 'class', 'state', 'label']]
 
 @stand_in('anomaly-practice')
-def write_anomaly(folder):
+def write_anomaly(folder:Path): # empty
     "Dacon's layout, with solar cells: three quarters to train on, one to be tested with."
     for part in ('train', 'test'): (folder/part).mkdir()
     train, test = train_test_split(elpv_labels(), test_size=.25, random_state=0, stratify=elpv_labels().label)
@@ -110,7 +111,7 @@ def write_anomaly(folder):
     write_table(folder/'sample_submission.csv', test[['index']].assign(label='mono-good'))
     return pd.DataFrame(dict(id=test['index'].astype(str), answer=test.label))
 
-# %% ../nbs/practice.ipynb #a85cb973
+# %% ../nbs/practice.ipynb #d506b5f8
 def as_probabilities(
     answers:pd.Series, # (n,) labels, or probabilities as text or numbers
     comp:Competition,  # which of the two it asks for

@@ -6,8 +6,9 @@
 __all__ = ['STATES', 'this_process', 'alive', 'now', 'Run', 'environment', 'describe', 'open_run', 'write_history', 'peak_memory',
            'save_fold', 'finished_folds', 'check_predictions', 'score_oof', 'finish_run', 'list_runs', 'find_run']
 
-# %% ../nbs/09a_run.ipynb #57b5526b
+# %% ../nbs/09a_run.ipynb #deecb38a
 import datetime, importlib.metadata, os, platform, resource, socket, subprocess, sys, time
+from collections.abc import Sequence
 from contextlib import contextmanager
 from pathlib import Path
 import numpy as np
@@ -38,13 +39,14 @@ def alive(
     try: return abs(psutil.Process(who['pid']).create_time() - who['started']) < 1
     except (psutil.Error, KeyError): return False
 
-# %% ../nbs/09a_run.ipynb #d23dcece
+# %% ../nbs/09a_run.ipynb #c0339df3
 STATES = ('running', 'done', 'failed', 'interrupted')
 
 def now() -> str: # such as '2026-11-23 09:30:12'
     "The time, as records write it."
     return datetime.datetime.now().strftime('%Y-%m-%d %H:%M:%S')
 
+# %% ../nbs/09a_run.ipynb #9a75ed23
 class Run:
     "A run folder, outputs/<comp>/<exp>."
     def __init__(self,
@@ -53,17 +55,23 @@ class Run:
     ): self.comp, self.exp, self.folder = comp, check_exp(exp), out_dir(comp, exp)
 
     def __repr__(self): return f'{self.comp}/{self.exp}'
-    def exists(self): return (self.folder/'params.json').exists()
-    def read(self, name): return read_json(self.folder/name) if (self.folder/name).exists() else {}
-    def fold_folder(self, k): return self.folder/f'fold{k}'
+    def exists(self):
+        "Whether it has been begun, by whomever."
+        return (self.folder/'params.json').exists()
+    def read(self, name:str): # such as 'score.json'
+        "One of its JSON files; {} where it is not there."
+        return read_json(self.folder/name) if (self.folder/name).exists() else {}
+    def fold_folder(self, k:int): # fold
+        "Where a fold's files lie."
+        return self.folder/f'fold{k}'
 
-    def say(self, text):
+    def say(self, text:str): # a line
         "Print a line, and add it to log.txt."
         self.folder.mkdir(parents=True, exist_ok=True)
         print(text, flush=True)
         with open(self.folder/'log.txt', 'a', encoding='utf8') as f: f.write(f'{now()} {text}\n')
 
-    def mark(self, state, **more):
+    def mark(self, state:str, **more): # one of STATES
         "Write status.json: the state, who writes, when, and `more` (fold, epoch, error)."
         check_names([state], STATES, 'state')
         write_json(self.folder/'status.json', dict(state=state, **this_process(), heartbeat=now(), **more))
@@ -76,7 +84,7 @@ class Run:
         if alive(s) is None: return 'running' if pd.Timestamp(now()) - pd.Timestamp(s['heartbeat']) < pd.Timedelta('15min') else 'interrupted'
         return 'running' if alive(s) else 'interrupted'
 
-    def note(self, text):
+    def note(self, text:str): # in any language
         "Add a dated note, in any language."
         path = self.folder/'notes.md'
         old = path.read_text(encoding='utf8') if path.exists() else ''
@@ -87,7 +95,7 @@ class Run:
         check_names(scores, ('public', 'private'), 'leaderboard')
         write_json(self.folder/'leaderboard.json', self.read('leaderboard.json') | {k: v for k, v in scores.items() if v is not None} | dict(when=now()))
 
-# %% ../nbs/09a_run.ipynb #f26db7fc
+# %% ../nbs/09a_run.ipynb #851d89d7
 def _git(): # the commit, with + where files differ from it; None outside git
     run = lambda *a: subprocess.run(['git', '-C', str(root()), *a], capture_output=True, text=True)
     try: head = run('rev-parse', 'HEAD')
@@ -120,7 +128,7 @@ def _clash(old, new): # how two params.json ask for different things; '' where t
         if old.get(k) != new[k]: return f'{what} has changed since' if k == 'data_hash' else f'{what} have changed since'
     return ''
 
-# %% ../nbs/09a_run.ipynb #6ff43225
+# %% ../nbs/09a_run.ipynb #e9f56f6f
 @contextmanager
 def open_run(
     recipe:Recipe,      # what to run
@@ -151,11 +159,11 @@ def _told(run): # write down how the block ends
         raise
     run.mark('done')
 
-# %% ../nbs/09a_run.ipynb #a70b3b08
+# %% ../nbs/09a_run.ipynb #dfd4ea1a
 def write_history(
     run:Run, # whose
     k:int,   # fold
-    rows,    # its history so far
+    rows:list, # its history so far
 ):
     "Put a fold's history into history.csv, in the place of what stood there of that fold."
     path = run.folder/'history.csv'
@@ -173,8 +181,8 @@ def save_fold(
     run:Run,              # whose
     k:int,                # fold
     comp:Competition,     # of the run
-    valid_ids,            # (m,) ids of the rows that were validated
-    probs,                # their (m, columns) probabilities, and the test rows' (n, columns)
+    valid_ids:Sequence,   # (m,) ids of the rows that were validated
+    probs:Sequence,       # their (m, columns) probabilities, and the test rows' (n, columns)
     **facts,              # metric, seconds, images: for score.json
 ):
     "Write a finished fold: predictions first, fold.json last."
@@ -191,11 +199,11 @@ def finished_folds(
     "The folds that need no more work."
     return sorted(int(p.parent.name[4:]) for p in run.folder.glob('fold*/fold.json'))
 
-# %% ../nbs/09a_run.ipynb #f126e6d8
+# %% ../nbs/09a_run.ipynb #b73a12ef
 def check_predictions(
     df:pd.DataFrame, # id, …, p_…
     ids:pd.Series,   # the ids that it must hold, in their order
-    classes,         # class names
+    classes:Sequence, # class names
     what:str,        # for the message
 ):
     "Raise `KitError` unless these are probabilities of exactly these classes for exactly these ids, in this order."
@@ -206,6 +214,7 @@ def check_predictions(
     wrong = ~np.isfinite(p).all(1) | (p < -1e-6).any(1) | (p > 1 + 1e-6).any(1)
     if wrong.any(): raise KitError(f"{what}: {wrong.sum()} rows hold no probabilities, such as id {df.id[wrong].iloc[0]}: {p[wrong][0][:4]}")
 
+# %% ../nbs/09a_run.ipynb #b0ae2adb
 def score_oof(
     oof:pd.DataFrame, # id, fold, target, p_…
     comp:Competition, # whose metric
@@ -241,7 +250,7 @@ def finish_run(
     write_json(run.folder/'score.json', score)
     return score
 
-# %% ../nbs/09a_run.ipynb #c1128eaf
+# %% ../nbs/09a_run.ipynb #9c825f40
 def list_runs(
     comp:str|None=None, # competition; all of them when left out
 ) -> list: # of Run, by name

@@ -4,21 +4,23 @@
 
 # %% auto #0
 __all__ = ['SCHEDULERS', 'Stage', 'best_row', 'is_stale', 'Clock', 'Record', 'Guard', 'is_dead', 'Ema', 'Keep', 'Progress',
-           'EarlyStop', 'FoldFit', 'load_state', 'fit_stages']
+           'EarlyStop', 'Board', 'FoldFit', 'load_state', 'fit_stages']
 
-# %% ../nbs/08a_stages.ipynb #5a43f6f3
+# %% ../nbs/08a_stages.ipynb #330f249b
 import math, time
-from dataclasses import dataclass, asdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Callable
 import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.training import GradientClip
 from timm.utils import ModelEmaV3
-from .core import KitError, atomic, check_names, in_words, seed_of
+from .core import KitError, atomic, seed_of
 from .learner import FoldLearner, find_optimizer
 from .loss import probabilities
-from .metric import constant_score, find_metric
+from .metric import Metric, constant_score, find_metric
 from .model import load_weights, save_weights, train_only_head
 
 # %% ../nbs/08a_stages.ipynb #02e700b9
@@ -31,7 +33,7 @@ class Stage:
     optimizer:str='AdamW'   # a name in torch.optim
     head_only:bool=False    # train the classifier alone
 
-# %% ../nbs/08a_stages.ipynb #98358b68
+# %% ../nbs/08a_stages.ipynb #f7df861c
 def _plateau(losses, factor=.1, patience=5): # torch's ReduceLROnPlateau, as a function of all losses so far
     best, bad, f = math.inf, 0, 1.
     for loss in losses:
@@ -52,9 +54,9 @@ SCHEDULERS = dict( # name → (at, epochs, losses) → factor of the peak rate
     onecycle=lambda at, epochs, losses: _onecycle(at / epochs),                            # Smith and Topin, arXiv:1708.07120
 )
 
-# %% ../nbs/08a_stages.ipynb #776e0c0a
+# %% ../nbs/08a_stages.ipynb #7e10712e
 def best_row(
-    history,      # rows of one fold
+    history:list, # rows of one fold
     greater:bool, # whether a greater metric is better
 ) -> int|None: # its position; None while the metric has never been defined
     "The epoch with the best metric, the earliest of equals."
@@ -62,7 +64,7 @@ def best_row(
     return -max(values)[1] if values else None
 
 def is_stale(
-    history,      # rows of one fold and stage
+    history:list, # rows of one fold and stage
     greater:bool, # whether a greater metric is better
     patience:int, # epochs; 0 for never
 ) -> bool: # True: stop the stage
@@ -70,12 +72,12 @@ def is_stale(
     best = best_row(history, greater)
     return bool(patience) and best is not None and len(history) - 1 - best >= patience
 
-# %% ../nbs/08a_stages.ipynb #df7b8831
+# %% ../nbs/08a_stages.ipynb #377e2b4d
 class Clock(Callback):
     "Where the training is: sets the order of the rows, torch's seed, and the learning rate."
     order = -20
     def __init__(self,
-        fit, # the FoldFit under way
+        fit:'FoldFit', # under way
     ): self.fit = fit
 
     def before_train(self):
@@ -90,12 +92,12 @@ class Clock(Callback):
         self.lr = stage.lr * SCHEDULERS[stage.scheduler](at, stage.epochs, [r['valid_loss'] for r in self.fit.rows()])
         self.opt.set_hyper('lr', self.lr)
 
-# %% ../nbs/08a_stages.ipynb #79fd767c
+# %% ../nbs/08a_stages.ipynb #df53df03
 class Record(Callback):
     "Measures each epoch and adds its row to the history."
     order = 40
     def __init__(self,
-        fit, # the FoldFit under way
+        fit:'FoldFit', # under way
     ): self.fit = fit
 
     def before_train(self):
@@ -120,13 +122,13 @@ class Record(Callback):
             valid_loss=float(self.learn.loss_func(z, y)), metric=float(self.fit.metric(codes, probabilities(z).numpy())),
             lr=self.clock.lr, seconds=round(time.time() - self.t0, 3)))
 
-# %% ../nbs/08a_stages.ipynb #0d243f84
+# %% ../nbs/08a_stages.ipynb #2f43384d
 class Guard(Callback):
     "Stops a fold whose loss is not a number, or that learns nothing."
     order = 62
     def __init__(self,
-        fit,          # the FoldFit under way
-        ids,          # (n,) ids of the train rows, for the message
+        fit:'FoldFit', # under way
+        ids:np.ndarray, # (n,) ids of the train rows, for the message
         dead_after:int, # epochs of the whole network without learning before the fold is stopped; 0 for never
     ): self.fit, self.ids, self.dead_after = fit, ids, dead_after
 
@@ -151,16 +153,16 @@ class Guard(Callback):
                            f"answer gets. Train the head alone first (warmup=1), or take a lower lr; dead_after=0 turns this check off")
 
 def is_dead(
-    values,      # the metric after each epoch
+    values:list, # the metric after each epoch
     level:float, # what the best constant answer gets
-    metric,      # the Metric
+    metric:Metric, # which
 ) -> bool: # True: nothing has been learnt
     "Whether no epoch was better than a constant answer: by .02 for AUC, by 2 % of the level elsewhere."
     if math.isnan(level): return False
     slack = .02 if metric.name == 'auc' else .02 * abs(level)
     return not any((v - level if metric.greater else level - v) > slack for v in values)
 
-# %% ../nbs/08a_stages.ipynb #881543e1
+# %% ../nbs/08a_stages.ipynb #71d491c3
 class Ema(Callback):
     "A moving average of the weights, validated in their place."
     order = -15
@@ -168,7 +170,7 @@ class Ema(Callback):
         decay:float, # of the average, such as .998
     ): self.decay, self.average, self.steps = decay, None, 0
 
-    def attach(self, net):
+    def attach(self, net:torch.nn.Module): # its weights
         "Start the average from a network's weights."
         self.average = ModelEmaV3(net, decay=self.decay, use_warmup=True)
 
@@ -185,12 +187,12 @@ class Ema(Callback):
         "Put the network back."
         self.learn.model = self.raw
 
-# %% ../nbs/08a_stages.ipynb #89246723
+# %% ../nbs/08a_stages.ipynb #d67bcf8c
 class Keep(Callback):
     "Writes the state after each epoch, from which training goes on."
     order = 60
     def __init__(self,
-        fit,         # the FoldFit under way
+        fit:'FoldFit', # under way
         best:bool,   # also keep the weights of the best epoch
     ): self.fit, self.best = fit, best
 
@@ -202,14 +204,14 @@ class Keep(Callback):
         state = dict(model=self.learn.model.state_dict(), opt=self.opt.state_dict(), history=fit.history, stage=fit.stage_no, epoch=self.epoch + 1)
         if ema: state.update(ema=ema.average.module.state_dict(), ema_steps=ema.steps)
         with atomic(fit.folder/'resume.pt') as part: torch.save(state, part)
-        fit.on_epoch(fit.history[-1])
+        fit.on_epoch(fit.history)
 
-# %% ../nbs/08a_stages.ipynb #7770a51a
+# %% ../nbs/08a_stages.ipynb #4cd098cb
 class Progress(Callback):
     "Calls back with where the training is, now and then."
     order = 70
     def __init__(self,
-        fit,           # the FoldFit under way
+        fit:'FoldFit', # under way
         every:float=10, # s between two calls
     ): self.fit, self.every, self.last = fit, every, time.time()
 
@@ -219,35 +221,60 @@ class Progress(Callback):
         self.last = time.time()
         self.fit.on_progress(self.fit.done_epochs() + (self.iter + 1) / self.n_iter, sum(s.epochs for s in self.fit.stages))
 
+# %% ../nbs/08a_stages.ipynb #7802a3d9
 class EarlyStop(Callback):
     "Ends a stage whose metric has not become better for a while."
     order = 65
     def __init__(self,
-        fit,          # the FoldFit under way
+        fit:'FoldFit', # under way
         patience:int, # epochs
     ): self.fit, self.patience = fit, patience
     def after_epoch(self):
         "End the stage, perhaps."
         if is_stale(self.fit.rows(), self.fit.metric.greater, self.patience): raise CancelFitException()
 
-# %% ../nbs/08a_stages.ipynb #f760500a
+# %% ../nbs/08a_stages.ipynb #0bee1b4e
+class Board(Callback):
+    "Writes each epoch's losses, metric and rate for TensorBoard."
+    order = 66
+    def __init__(self,
+        fit:'FoldFit', # under way
+        folder:Path,   # where event files go
+    ):
+        try: from torch.utils.tensorboard import SummaryWriter
+        except ImportError: raise KitError("tensorboard is not installed; install it with: pip install 'kagglekit[tensorboard]', or leave tensorboard out") from None
+        self.fit, self.writer = fit, SummaryWriter(folder/f'fold{fit.fold}')
+
+    def after_epoch(self):
+        "Write the last row."
+        for name in ('train_loss', 'valid_loss', 'metric', 'lr'): self.writer.add_scalar(name, self.fit.history[-1][name], len(self.fit.history))
+        self.writer.flush()
+
+# %% ../nbs/08a_stages.ipynb #c83cfbbc
 @dataclass
 class FoldFit:
     "The training of one fold, as its callbacks see it."
     folder:Path          # the fold's folder, such as outputs/…/exp0001/fold0
     stages:list          # its Stages, in their order
-    metric:object        # a Metric
+    metric:Metric        # which decides what is better
     seed:int=0           # of all chance
     fold:int=0           # which fold
-    on_epoch:object=lambda row: None             # called with the row of each epoch
-    on_progress:object=lambda done, of: None     # called now and then with epochs done and epochs in all
+    on_epoch:Callable=lambda history: None         # called after each epoch, when its state is kept
+    on_progress:Callable=lambda done, of: None     # called now and then with epochs done and epochs in all
 
     def __post_init__(self): self.history, self.stage_no = [], 0
     @property
-    def stage(self): return self.stages[self.stage_no]
-    def rows(self): return [r for r in self.history if r['stage'] == self.stage_no]
-    def done_epochs(self): return sum(s.epochs for s in self.stages[:self.stage_no]) + len(self.rows())
+    def stage(self):
+        "The Stage under way."
+        return self.stages[self.stage_no]
+    def rows(self):
+        "The history of the stage under way."
+        return [r for r in self.history if r['stage'] == self.stage_no]
+    def done_epochs(self):
+        "Epochs done, over all stages."
+        return sum(s.epochs for s in self.stages[:self.stage_no]) + len(self.rows())
 
+# %% ../nbs/08a_stages.ipynb #0a42fcba
 def load_state(
     learn:FoldLearner, # of the same recipe; its weights are changed
     fit:FoldFit,       # its history and stage are changed
@@ -261,6 +288,7 @@ def load_state(
     fit.history, fit.stage_no = state['history'], state['stage']
     return state
 
+# %% ../nbs/08a_stages.ipynb #32bc0587
 def _run_stage(learn, fit, first, opt_state, patience): # one stage, from an epoch on
     stage = fit.stage
     train_only_head(learn.model, stage.head_only) if hasattr(learn.model, 'get_classifier') else None
@@ -273,15 +301,15 @@ def _run_stage(learn, fit, first, opt_state, patience): # one stage, from an epo
 def fit_stages(
     learn:FoldLearner,     # from fold_learner
     fit:FoldFit,           # what to do, and where to keep it
-    ids,                   # (n,) ids of the train rows, for messages
-    optimizer=find_optimizer, # name → optimizer; bind the weight decay here
-    options:dict=None,     # ema, clip, patience, dead_after, keep: as in a recipe
+    ids:Sequence,          # (n,) ids of the train rows, for messages
+    optimizer:Callable=find_optimizer, # name → optimizer; bind the weight decay here
+    options:dict|None=None, # ema, clip, patience, dead_after, keep as in a recipe; tensorboard: a folder
 ):
     "Train a fold through its stages; `learn.model` ends with the weights to predict with."
-    o = dict(ema=0., clip=0., patience=0, dead_after=0, keep='last') | (options or {})
+    o = dict(ema=0., clip=0., patience=0, dead_after=0, keep='last', tensorboard=None) | (options or {})
     ema = Ema(o['ema']) if o['ema'] else None
     cbs = [Clock(fit), Record(fit), Guard(fit, np.asarray(ids), o['dead_after']), Keep(fit, o['keep'] == 'best'), Progress(fit), EarlyStop(fit, o['patience'])]
-    cbs += [GradientClip(o['clip'])] * bool(o['clip']) + [ema] * bool(ema)
+    cbs += ([GradientClip(o['clip'])] if o['clip'] else []) + ([ema] if ema else []) + ([Board(fit, o['tensorboard'])] if o['tensorboard'] else [])
     state = load_state(learn, fit)
     if ema: ema.attach(learn.model)
     if ema and state: ema.average.module.load_state_dict(state['ema']); ema.steps = state['ema_steps']

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['practice', 'exp0001', 'exp0002', 'exp0003', 'exp0004', 'exp0005', 'exp0006', 'read_anomaly']
 
-# %% ../../nbs/competitions/anomaly.ipynb #4eef3c06
+# %% ../../nbs/competitions/anomaly.ipynb #963cee4b
 from ..competition import Competition, check_files, competition, encode, read_table
 from ..core import KitError, data_dir
 from ..experiment import Recipe, Recipes
@@ -15,7 +15,7 @@ def _rows(path, columns, part): # a table of files, with ids
     return df.assign(id=df.file_name.str.rsplit('.', n=1).str[0], file=part + '/' + df.file_name)
 
 @competition('anomaly', 'anomaly-practice')
-def read_anomaly(name):
+def read_anomaly(name:str): # the folder under data/
     "Class-states of things, in Dacon's layout, for any number of classes and sizes."
     folder = data_dir(name)
     train = _rows(folder/'train_df.csv', ['class', 'state', 'label'], 'train')

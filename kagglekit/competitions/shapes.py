@@ -5,13 +5,13 @@
 # %% auto #0
 __all__ = ['recipes', 'exp0001', 'exp0002', 'read_shapes']
 
-# %% ../../nbs/competitions/shapes.ipynb #6df91e52
+# %% ../../nbs/competitions/shapes.ipynb #8e1f24cd
 from ..competition import Competition, check_files, competition, encode, read_table
 from ..core import data_dir
 from ..experiment import Recipe, Recipes
 
 @competition('shapes-practice')
-def read_shapes(name):
+def read_shapes(name:str): # the folder under data/
     "Four drawn shapes: a table and a folder of pictures."
     folder = data_dir(name)
     train = read_table(folder/'train.csv', ['id', 'label'], id='id')
