@@ -137,7 +137,7 @@ def fit_fold(
     save_fold(run, k, job.comp, job.comp.train.id.iloc[rows], probs, seconds=sum(h['seconds'] for h in fit.history) + time.time() - t0, images=images)
     for name in ('resume.pt', 'best.safetensors'): (fit.folder/name).unlink(missing_ok=True)
 
-# %% ../nbs/train.ipynb #415c9813
+# %% ../nbs/train.ipynb #0000001a
 def kept_epochs(
     run:Run, # whose
     k:int,   # fold
@@ -158,10 +158,10 @@ def train(
             return run.read('score.json')
         run.say(f"{run}: {recipe.reason or in_diff(recipe.diff)} · {prove_folds(folds, comp)} · {torch.get_num_threads()} threads, {find_device()}")
         for name, ks in thin_classes(folds, comp).items(): run.say(f"  {name} is not validated in fold {', '.join(map(str, ks))}")
-        job, todo = open_job(recipe, comp, folds, run.say), [k for k in sorted(folds.fold.unique()) if k not in finished_folds(run)]
+        job, todo = open_job(recipe, comp, folds, run.say), [k for k in sorted(folds.fold.unique().tolist()) if k not in finished_folds(run)]
         of, since = sum(s.epochs for s in recipe.stages()), time.time()
         done = todo[0] * of + kept_epochs(run, todo[0]) if todo else 0
-        for k in todo: fit_fold(job, Voice(run, int(k), folds.fold.nunique(), of, comp.metric, done, since))
+        for k in todo: fit_fold(job, Voice(run, k, folds.fold.nunique(), of, comp.metric, done, since))
         score = finish_run(run, comp, folds)
         write_submission(run, comp)
         if comp.name in STAND_INS: run.board(**local_score(comp, run.folder/'submission.csv'))

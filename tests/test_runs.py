@@ -95,11 +95,14 @@ def test_ctrl_c_leaves_no_kernel_behind(space):
     assert kit('status', 'shapes-practice').stdout.count('interrupted') == 1
 
 def test_two_runs_of_one_id(space):
-    first = subprocess.Popen([KIT, 'run', *ARGS], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    until(lambda: status(space/'exp0001').get('epoch', -1) >= 0, first)
-    second = papermill(space/'second.ipynb', '-p', 'exp', 'exp0001')
+    long = ['-p', 'parent', 'exp0001', '-p', 'epochs', '500']
+    first = subprocess.Popen([KIT, 'run', 'shapes-practice', 'exp0009', *long], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    until(lambda: status(space/'exp0009').get('epoch', -1) >= 0, first)
+    second = papermill(space/'second.ipynb', '-p', 'exp', 'exp0009', *long)
     assert second.returncode != 0 and 'is being run, by process' in second.stderr
-    assert first.wait(180) == 0
+    assert first.poll() is None
+    os.killpg(first.pid, signal.SIGINT)
+    assert first.wait(60) != 0
 
 def test_a_record_without_predictions_is_run_again(space, undisturbed):
     import shutil
@@ -110,3 +113,10 @@ def test_a_record_without_predictions_is_run_again(space, undisturbed):
     done = kit('run', *ARGS)
     assert done.returncode == 0, done.stderr[-2000:]
     pd.testing.assert_frame_equal(pd.read_parquet(folder/'oof.parquet'), pd.read_parquet(undisturbed/'oof.parquet'))
+
+def test_an_idea_costs_one_line(space):
+    done = papermill(space/'exp0009'/'train.ipynb', '-p', 'exp', 'exp0009', '-p', 'parent', 'exp0001', '-p', 'epochs', '2', '-p', 'reason', '짧게')
+    assert done.returncode == 0, done.stderr[-2000:]
+    params = json.loads((space/'exp0009'/'params.json').read_text())
+    assert (params['parent'], params['diff'], params['reason'], params['recipe']['epochs']) == ('exp0001', {'epochs': 2}, '짧게', 2)
+    assert 'epochs 2' in kit('journal', 'shapes-practice').stdout
