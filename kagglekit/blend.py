@@ -8,7 +8,7 @@ __all__ = ['EPS', 'SPACES', 'METHODS', 'Space', 'find_space', 'share', 'settle',
            'likelihood_weights', 'true_probs', 'fit_likelihood', 'nelder_weights', 'apply_stack', 'fit_stack',
            'fit_class_weights', 'head_sums', 'apply_heads', 'fit_heads', 'nested']
 
-# %% ../nbs/10_blend.ipynb #6a76472e
+# %% ../nbs/10_blend.ipynb #c37d6815
 from collections.abc import Callable
 from dataclasses import dataclass
 import numpy as np
@@ -16,7 +16,7 @@ from scipy.optimize import minimize
 from scipy.special import expit, logit
 from scipy.stats import rankdata
 from sklearn.linear_model import LogisticRegression
-from .core import KitError, check_names
+from .core import KitError, check_clash, check_names
 from .metric import Metric
 
 # %% ../nbs/10_blend.ipynb #73d8180a
@@ -87,7 +87,7 @@ def check_members(
         if bad.any(): raise KitError(f'{name}: {bad.sum()} of {len(p)} rows hold NaN, the first is row {np.argmax(bad)}')
         if len(p) > 1 and (p == p[0]).all(): raise KitError(f'{name} is constant: it says {p[0, 0]:g} of all {len(p)} rows; it learned nothing, leave it out')
 
-# %% ../nbs/10_blend.ipynb #ad1bc740
+# %% ../nbs/10_blend.ipynb #43bea95d
 @dataclass(frozen=True)
 class Method:
     "A way to make one prediction of many."
@@ -103,7 +103,7 @@ def method(
 ):
     "Decorator: register a fit function as a method."
     def add(fit):
-        if name in METHODS and METHODS[name].fit.__name__ != fit.__name__: raise KitError(f'there is a blending method {name} already: {METHODS[name].fit.__name__}')
+        check_clash('blending method', name, METHODS[name].fit if name in METHODS else None, fit)
         METHODS[name] = Method(name, fit, apply)
         return fit
     return add
@@ -119,7 +119,7 @@ def weights_method(
             found = find(find_space(space).to(P), y, goal(metric, y, find_space(space)), **options)
             found = found if isinstance(found, dict) else dict(weights=found)
             return found | dict(weights=share(found['weights'], len(P)).tolist(), space=space)
-        fit.__name__ = find.__name__
+        fit.__module__ = find.__module__
         method(name, _mixed)(fit)
         return find
     return add

@@ -1,0 +1,145 @@
+"""Blending side by side with hillclimbers, AutoGluon, scikit-learn and SciPy: seconds, ratios, and whether the results are the same.
+
+    python bench/blend.py            # the sizes of a real competition; about half an hour, nearly all of it the peers'
+    python bench/blend.py --quick    # a tenth of the rows, two minutes
+
+The peers live in an environment of their own, .cache/bench-blend, which this script makes. Data are drawn with fixed seeds.
+Times on shared machines wander, so only ratios of one run mean something.
+"""
+import argparse, json, resource, subprocess, sys, time, venv
+from pathlib import Path
+import numpy as np
+
+CACHE = Path(__file__).resolve().parent.parent/'.cache'/'bench-blend'
+PEERS = ['hillclimbers==0.1.4', 'autogluon.core==1.6.3']
+
+def seconds(f, times=1):
+    "The result of `f`, and the least time that it took, s."
+    took = []
+    for _ in range(times):
+        start = time.perf_counter(); out = f(); took.append(time.perf_counter() - start)
+    return out, min(took)
+
+def binary_data(m, n):
+    "Answers (n,) and members (m, n): a signal, what all share, what each has alone."
+    g = np.random.default_rng(0)
+    y, shared = (g.random(n) < .1).astype(int), g.normal(size=n)
+    S = y*g.uniform(1.2, 1.8, (m, 1)) + shared*g.uniform(.4, .8, (m, 1)) + g.normal(size=(m, n))*g.uniform(.5, 1, (m, 1)) - 2.5
+    return y, 1/(1 + np.exp(-S))
+
+def class_data(m, n, k):
+    "Codes (n,) and members (m, n, k): 15 large classes and small ones, macro-F1 around .6 for each member."
+    g = np.random.default_rng(0)
+    share = np.r_[np.full(15, 242.), np.full(k - 15, 9.)]
+    y = g.choice(k, n, p=share/share.sum())
+    S = 6*np.eye(k)[y] + g.normal(size=(n, k)) + 1.5*g.normal(size=(m, n, k))
+    S = np.exp(S - S.max(-1, keepdims=True))
+    return y, S / S.sum(-1, keepdims=True)
+
+# ---- the peers, run by their own interpreter -------------------------------------------------------------------------------
+
+def peer_hill(y, P, negative):
+    "hillclimbers: an identity matrix as test predictions makes its answer the weights."
+    import io, pandas as pd
+    from contextlib import redirect_stdout
+    from sklearn.metrics import roc_auc_score
+    from hillclimbers import climb_hill, partial
+    names = [f'm{j:03d}' for j in range(len(P))]
+    args = dict(train=pd.DataFrame(dict(y=y)), oof_pred_df=pd.DataFrame(P.T, columns=names), test_pred_df=pd.DataFrame(np.eye(len(P)), columns=names), target='y',
+                objective='maximize', eval_metric=partial(roc_auc_score), negative_weights=negative, precision=.01, plot_hill=False)
+    with redirect_stdout(io.StringIO()): return seconds(lambda: climb_hill(**args))
+
+def peer_caruana(y, P, metric, kind):
+    "AutoGluon's EnsembleSelection."
+    from autogluon.core.metrics import get_metric
+    from autogluon.core.models.greedy_ensemble.ensemble_selection import EnsembleSelection
+    pick = EnsembleSelection(ensemble_size=25, problem_type=kind, metric=get_metric(metric))
+    return seconds(lambda: pick.fit(list(P), y).weights_)
+
+def peer(task, path):
+    "What the peers' interpreter does: read, run, print JSON."
+    d = np.load(path)
+    jobs = dict(W1=lambda: peer_hill(d['y'], d['P'], False), W1n=lambda: peer_hill(d['y'], d['P'], True),
+                W1c=lambda: peer_caruana(d['y'], d['P'], 'roc_auc', 'binary'), W2=lambda: peer_caruana(d['y'], d['P'], 'f1_macro', 'multiclass'))
+    weights, took = jobs[task]()
+    print(json.dumps(dict(weights=np.asarray(weights).tolist(), seconds=took)))
+
+def peer_python():
+    "The peers' interpreter; made on the first call."
+    python = CACHE/'venv'/'bin'/'python'
+    if not (CACHE/'ready').exists():
+        print('making the peers\' environment …', flush=True)
+        venv.create(CACHE/'venv', with_pip=True, clear=True)
+        subprocess.run([python, '-m', 'pip', 'install', '-q', *PEERS], check=True, stderr=subprocess.DEVNULL)
+        (CACHE/'ready').touch()
+    return python
+
+def ask_peer(task, y, P):
+    "(weights, seconds) of a peer."
+    path = CACHE/f'{task}.npz'
+    np.savez(path, y=y, P=P)
+    out = subprocess.run([peer_python(), __file__, '--peer', task, path], check=True, capture_output=True, text=True).stdout
+    found = json.loads(out.strip().splitlines()[-1])
+    path.unlink()
+    return np.array(found['weights']), found['seconds']
+
+# ---- ours ------------------------------------------------------------------------------------------------------------------
+
+def ours(y, P, metric, name, **options):
+    "(weights, seconds) of a method of kagglekit."
+    import kagglekit.climb
+    from kagglekit.blend import fit_blend
+    from kagglekit.metric import find_metric
+    P = P if P.ndim == 3 else P[:, :, None]
+    b, took = seconds(lambda: fit_blend(name, P, y, find_metric(metric), **options), 3)
+    return np.array(b['params']['weights']), took
+
+def row(work, who, theirs, mine, aim=''):
+    "A line of the table; the results are the same when all weights agree to 1e-9."
+    same = 'same weights' if np.abs(theirs[0] - mine[0]).max() < 1e-9 else f'weights differ by {np.abs(theirs[0] - mine[0]).max():.2g}'
+    print(f'{work:58s} {who:22s} {theirs[1]:9.3f} s  ours {mine[1]:8.3f} s  ×{theirs[1]/mine[1]:7.1f}  {same:22s} {aim}', flush=True)
+
+def against_sklearn(y, P, codes, M):
+    "Metrics against scikit-learn, weights of least log loss against SciPy's SLSQP with the gradient that it finds itself."
+    from scipy.optimize import minimize
+    from sklearn.metrics import f1_score, log_loss, roc_auc_score
+    from kagglekit.metric import find_metric
+    auc, f1 = find_metric('auc'), find_metric('macro_f1')
+    row(f'AUC of {len(P)} members × {len(y):,} rows', 'scikit-learn', seconds(lambda: np.array([roc_auc_score(y, p) for p in P]), 3), seconds(lambda: auc.many(y, P), 3))
+    row(f'macro-F1 of {len(M)} members × {len(codes):,} rows × {M.shape[2]} classes', 'scikit-learn', seconds(lambda: np.array([f1_score(codes, p.argmax(1), average='macro') for p in M]), 3), seconds(lambda: f1.many(codes, M), 3))
+    loss = lambda w: log_loss(y, np.clip(w @ P, 1e-7, 1 - 1e-7))
+    m = len(P)
+    fit = lambda: minimize(loss, np.full(m, 1/m), method='SLSQP', bounds=[(0, 1)]*m, constraints=dict(type='eq', fun=lambda w: w.sum() - 1), options=dict(maxiter=300, ftol=1e-10)).x
+    theirs, mine = seconds(fit), ours(y, P, 'log_loss', 'likelihood')
+    print(f'  log loss reached: SciPy {loss(theirs[0]):.9f}, ours {loss(mine[0]):.9f}')
+    row('weights of least log loss', 'SciPy SLSQP', theirs, mine)
+
+def large(m, n):
+    "A climb and a selection over many members; peak memory of a process that does nothing else."
+    y, P = binary_data(m, n)
+    P = P.astype(np.float32).astype(np.float64)
+    base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    for name in ('climb', 'caruana'):
+        import kagglekit.climb
+        from kagglekit.blend import fit_blend
+        from kagglekit.metric import find_metric
+        b, took = seconds(lambda: fit_blend(name, P[:, :, None], y, find_metric('auc')))
+        print(f'{m} members × {n:,} rows: {name:8s} ours {took:7.1f} s, {(np.array(b["params"]["weights"]) != 0).sum()} members kept, peak memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20:.2f} GB ({base:.2f} GB after drawing the data)', flush=True)
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    p.add_argument('--quick', action='store_true'); p.add_argument('--peer', nargs=2); p.add_argument('--large', nargs=2, type=int)
+    a = p.parse_args()
+    if a.peer: return peer(*a.peer)
+    if a.large: return large(*a.large)
+    CACHE.mkdir(parents=True, exist_ok=True)
+    n = 6_000 if a.quick else 60_000
+    (y, P), (codes, M) = binary_data(23, n), class_data(10, 427 if a.quick else 4277, 88)
+    against_sklearn(y, P, codes, M)
+    row('W1c  Caruana, 25 rounds, 23 members, AUC', 'autogluon.core 1.6.3', ask_peer('W1c', y, P), ours(y, P, 'auc', 'caruana'), 'aim ≤ 0.6 s')
+    row('W2   Caruana, 25 rounds, 10 members, 88 classes, macro-F1', 'autogluon.core 1.6.3', ask_peer('W2', codes, M), ours(codes, M, 'macro_f1', 'caruana'), 'aim ≤ 0.15 s')
+    subprocess.run([sys.executable, __file__, '--large', '200', str(n)], check=True)
+    row(f'W1   climb, 23 members × {n:,} rows, AUC', 'hillclimbers 0.1.4', ask_peer('W1', y, P), ours(y, P, 'auc', 'climb'), 'aim ≤ 3 s')
+    row('W1−  the same with negative weights', 'hillclimbers 0.1.4', ask_peer('W1n', y, P), ours(y, P, 'auc', 'climb', negative=True))
+
+if __name__ == '__main__': main()
