@@ -28,7 +28,7 @@ def read_anomaly(name:str): # the folder under data/
     for df in (train, test): check_files(folder, df.file)
     return Competition(name, train, test, sample, classes, metric='macro_f1')
 
-# %% ../../nbs/competitions/anomaly.ipynb #3deb7d66
+# %% ../../nbs/competitions/anomaly.ipynb #00000007
 practice = Recipes('anomaly-practice')
 exp0001 = practice.add(Recipe('exp0001', reason='the smallest honest baseline: pretrained, nothing else', arch='tf_efficientnet_lite0',
                               size=96, epochs=3, lr=1e-3, scheduler='onecycle', bs=16))
@@ -36,4 +36,4 @@ exp0002 = practice.add(exp0001.but('exp0002', 'cracks are thin lines; a bigger p
 exp0003 = practice.add(exp0001.but('exp0003', 'the labels are guesses in thirds, so be less sure of them', smoothing=.1))
 exp0004 = practice.add(exp0001.but('exp0004', 'a cell turned or mirrored is as cracked as before', augment=('hflip', 'rot90')))
 exp0005 = practice.add(exp0001.but('exp0005', 'averaged weights are steadier than the last ones', ema=.99))
-exp0006 = practice.add(exp0004.but('exp0006', 'what helped, and time to use it: bigger, longer, looked at from four sides', size=144, epochs=8, tta=('hflip', 'vflip', 'turn180')))
+exp0006 = practice.add(exp0002.but('exp0006', 'three epochs are too few to learn from turned cells; with eight they may pay', epochs=8, augment=('hflip', 'rot90'), tta=('hflip', 'vflip', 'turn180')))
