@@ -1,0 +1,47 @@
+"""How long torch's threads should spin while they wait: images a second while training, alone and beside a busy process.
+
+    python bench/threads.py            # three minutes
+
+Threads that never spin pay for a wake-up at every operation; threads that spin for ever are taken for busy, and the one that
+has work to do waits for its turn. libgomp's own setting is the best on a machine that does nothing else, so kagglekit leaves it
+alone; beside other busy processes OMP_NUM_THREADS=1 is better than any of them. Only ratios of one run mean something.
+"""
+import argparse, os, statistics, subprocess, sys, time
+
+SETTINGS = { # name → environment
+    'never spin (PASSIVE)': dict(OMP_WAIT_POLICY='PASSIVE'), 'spin 1,000': dict(GOMP_SPINCOUNT='1000'), 'spin 10,000': dict(GOMP_SPINCOUNT='10000'),
+    'spin 100,000': dict(GOMP_SPINCOUNT='100000'), "libgomp's own": {}, 'spin for ever (ACTIVE)': dict(OMP_WAIT_POLICY='ACTIVE'),
+    'one thread': dict(OMP_NUM_THREADS='1')}
+
+def step_speed(seconds, bs=16, size=96):
+    "Images a second of training steps of tf_efficientnet_lite0, for about so many seconds."
+    import timm, torch
+    net = timm.create_model('tf_efficientnet_lite0', num_classes=8).train().to(memory_format=torch.channels_last)
+    opt = torch.optim.AdamW(net.parameters(), 1e-3)
+    x, y = torch.randn(bs, 3, size, size).to(memory_format=torch.channels_last), torch.randint(0, 8, (bs,))
+    def step(): torch.nn.functional.cross_entropy(net(x), y).backward(); opt.step(); opt.zero_grad()
+    for _ in range(3): step()
+    start, n = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds: step(); n += bs
+    return n / (time.perf_counter() - start)
+
+def measure(env, seconds, busy):
+    "The speed in a process of its own, beside so many processes that only count."
+    clean = {k: v for k, v in os.environ.items() if k not in ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'OMP_NUM_THREADS')}
+    others = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(busy)]
+    try: return float(subprocess.run([sys.executable, __file__, '--step', str(seconds)], env=clean | env, check=True, capture_output=True, text=True).stdout)
+    finally:
+        for p in others: p.kill()
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    p.add_argument('--step', type=float); p.add_argument('--seconds', type=float, default=5); p.add_argument('--times', type=int, default=3)
+    a = p.parse_args()
+    if a.step: return print(step_speed(a.step))
+    took = {(name, busy): [] for busy in (0, 1) for name in SETTINGS}
+    for _ in range(a.times):                                       # in turn, so that a slow minute hits all
+        for name, busy in took: took[name, busy].append(measure(SETTINGS[name], a.seconds, busy))
+    print(f"{'images a second':26s} {'alone':>8s} {'beside one busy process':>26s}")
+    for name in SETTINGS: print(f'{name:26s} {statistics.median(took[name, 0]):8.1f} {statistics.median(took[name, 1]):26.1f}', flush=True)
+
+if __name__ == '__main__': main()
