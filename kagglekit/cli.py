@@ -6,15 +6,16 @@
 __all__ = ['from_shell', 'notebook', 'papermill_command', 'run_experiment', 'show_run', 'status_table', 'make_parser', 'act',
            'main']
 
-# %% ../nbs/cli.ipynb #dcf4fa8e
+# %% ../nbs/cli.ipynb #00000001
 import argparse, json, signal, subprocess, sys
 from pathlib import Path
 import pandas as pd
 import kagglekit
-from .competition import load_pages
+from .competition import find_comp, load_pages
 from .core import KitError, check_names, in_words, out_dir, root
 from .experiment import PARAMS, in_diff, resolve
-from .journal import journal
+from .journal import journal, journal_text
+from .members import replay
 from .practice import write_practice
 from .run import Run, find_run, list_runs
 
@@ -91,7 +92,7 @@ def status_table(
     row = lambda r, s: dict(run=str(r), state=r.state(), fold=s.get('fold', ''), epoch=s.get('epoch', ''), heard_of=s.get('heartbeat', ''), error=s.get('error', '')[:80])
     return pd.DataFrame([row(r, r.read('status.json')) for r in list_runs(comp)])
 
-# %% ../nbs/cli.ipynb #b8d65926
+# %% ../nbs/cli.ipynb #0000000d
 def make_parser() -> argparse.ArgumentParser:
     "The commands and their arguments."
     parser = argparse.ArgumentParser(prog='kagglekit', description='Experiments of image competitions: run, watch, remember.')
@@ -106,6 +107,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add('status', 'the state of the runs', ('comp', dict(nargs='?', help='competition; all when left out')))
     _add('journal', 'the table of all runs', ('comp', dict(help='competition')))
     _add('show', 'one run in a few lines', exp)
+    _add('replay', 'make a blend again, and compare its files', exp)
     _add('note', 'add a note to a run', exp, ('text', dict(help='in any language')))
     _add('score', 'record what the leaderboard said', exp, ('--public', dict(type=float)), ('--private', dict(type=float)))
     return parser
@@ -117,8 +119,11 @@ def act(
     if a.command == 'run': return run_experiment(a.comp, a.exp, a.p)
     if a.command == 'practice': print(write_practice(a.comp))
     if a.command == 'status': print(status_table(a.comp).to_string(index=False))
-    if a.command == 'journal': print(journal(a.comp).to_string(index=False))
+    if a.command == 'journal': print(journal_text(journal(a.comp)))
     if a.command == 'show': print(show_run(a.exp))
+    if a.command == 'replay':
+        load_pages(); run = find_run(a.exp)
+        print(f"{run}: the same to the byte: {', '.join(replay(run, find_comp(run.comp)))}")
     if a.command == 'note': find_run(a.exp).note(a.text)
     if a.command == 'score':
         if a.public is None and a.private is None: raise KitError('score: give --public, --private or both')
