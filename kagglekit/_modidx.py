@@ -265,6 +265,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'kagglekit.members.Table': ('members.html#table', 'kagglekit/members.py'),
                                    'kagglekit.members.Table.P': ('members.html#table.p', 'kagglekit/members.py'),
                                    'kagglekit.members.Table.T': ('members.html#table.t', 'kagglekit/members.py'),
+                                   'kagglekit.members.Table._of': ('members.html#table._of', 'kagglekit/members.py'),
                                    'kagglekit.members.Table.names': ('members.html#table.names', 'kagglekit/members.py'),
                                    'kagglekit.members.Table.without_oof': ('members.html#table.without_oof', 'kagglekit/members.py'),
                                    'kagglekit.members._find': ('members.html#_find', 'kagglekit/members.py'),

@@ -8,8 +8,8 @@ __all__ = ['EPS', 'SPACES', 'METHODS', 'Space', 'find_space', 'share', 'settle',
            'likelihood_weights', 'true_probs', 'fit_likelihood', 'nelder_weights', 'apply_stack', 'fit_stack',
            'fit_class_weights', 'head_sums', 'apply_heads', 'fit_heads', 'nested']
 
-# %% ../nbs/10_blend.ipynb #c37d6815
-from collections.abc import Callable
+# %% ../nbs/10_blend.ipynb #00000001
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
@@ -47,10 +47,10 @@ def find_space(
     if not a > 0: raise KitError(f"space '{name}': write 'power 2', with an exponent above 0")
     return Space(name, lambda P: np.maximum(P, 0)**a, lambda S: np.maximum(S, 0)**(1/a))
 
-# %% ../nbs/10_blend.ipynb #80bc90ad
+# %% ../nbs/10_blend.ipynb #00000009
 def share(
-    weights, # (m,) or (m, k) numbers, negative ones allowed
-    m:int,   # members
+    weights:Sequence, # (m,) or (m, k) numbers, negative ones allowed
+    m:int,            # members
 ) -> np.ndarray: # the same divided by their sum over members
     "Weights that sum to 1."
     w = np.asarray(weights, np.float64)
@@ -60,7 +60,7 @@ def share(
     return w / total
 
 def settle(
-    S, # (…, n, k) mixed values, back from their space
+    S:np.ndarray, # (…, n, k) mixed values, back from their space
 ) -> np.ndarray: # rows of several classes sum to 1; a single column stays
     "Make the columns of a row shares of 1 again."
     if S.shape[-1] == 1: return S
@@ -68,18 +68,18 @@ def settle(
     return S / np.where(total > 0, total, 1)
 
 def mix(
-    P,            # (m, n, k) probabilities
-    weights=None, # (m,), or (m, k) with weights a class; equal ones when left out
-    space='prob', # where the mean is taken, see find_space
+    P:np.ndarray,               # (m, n, k) probabilities
+    weights:Sequence|None=None, # (m,), or (m, k) with weights a class; equal ones when left out
+    space:str='prob',           # where the mean is taken, see find_space
 ) -> np.ndarray: # (n, k)
     "The weighted mean of members."
     s, w = find_space(space), share(np.ones(len(P)) if weights is None else weights, len(P))
     return settle(s.back(np.einsum('mnk,mk->nk' if w.ndim == 2 else 'mnk,m->nk', s.to(P), w)))
 
-# %% ../nbs/10_blend.ipynb #e7f8dd92
+# %% ../nbs/10_blend.ipynb #0000000e
 def check_members(
-    P,     # (m, n, k) probabilities
-    names, # (m,) the members' names, for messages
+    P:np.ndarray,   # (m, n, k) probabilities
+    names:Sequence, # (m,) the members' names, for messages
 ):
     "Raise `KitError` at a member that has NaN or says the same of every row."
     for p, name in zip(P, names):
@@ -87,7 +87,7 @@ def check_members(
         if bad.any(): raise KitError(f'{name}: {bad.sum()} of {len(p)} rows hold NaN, the first is row {np.argmax(bad)}')
         if len(p) > 1 and (p == p[0]).all(): raise KitError(f'{name} is constant: it says {p[0, 0]:g} of all {len(p)} rows; it learned nothing, leave it out')
 
-# %% ../nbs/10_blend.ipynb #43bea95d
+# %% ../nbs/10_blend.ipynb #00000011
 @dataclass(frozen=True)
 class Method:
     "A way to make one prediction of many."
@@ -102,11 +102,11 @@ def method(
     apply:Callable, # (P, params) → (n, k)
 ):
     "Decorator: register a fit function as a method."
-    def add(fit):
+    def _add(fit):
         check_clash('blending method', name, METHODS[name].fit if name in METHODS else None, fit)
         METHODS[name] = Method(name, fit, apply)
         return fit
-    return add
+    return _add
 
 def _mixed(P, params): return mix(P, params['weights'], params['space'])
 
@@ -114,17 +114,17 @@ def weights_method(
     name:str, # a new name
 ):
     "Decorator: register a function (values in the space, y, goal, **options) → weights, or a dict with weights and more."
-    def add(find):
-        def fit(P, y, metric, space='prob', **options):
+    def _add(find):
+        def _fit(P, y, metric, space='prob', **options):
             found = find(find_space(space).to(P), y, goal(metric, y, find_space(space)), **options)
             found = found if isinstance(found, dict) else dict(weights=found)
             return found | dict(weights=share(found['weights'], len(P)).tolist(), space=space)
-        fit.__module__ = find.__module__
-        method(name, _mixed)(fit)
+        _fit.__module__ = find.__module__
+        method(name, _mixed)(_fit)
         return find
-    return add
+    return _add
 
-# %% ../nbs/10_blend.ipynb #076872c9
+# %% ../nbs/10_blend.ipynb #00000013
 @dataclass(frozen=True)
 class Goal:
     "The value of a mixture; more is better."
@@ -132,7 +132,7 @@ class Goal:
     y:np.ndarray  # (n,) codes
     space:Space   # in which the mixtures are
     def __call__(self,
-        S, # (m, n, k) mixtures in the space
+        S:np.ndarray, # (m, n, k) mixtures in the space
     ) -> np.ndarray: # (m,) values; -inf where undefined
         "The value of each of many mixtures."
         order_is_all = self.metric.values == 'scores' or self.metric.values == 'labels' and S.shape[2] > 1
@@ -141,36 +141,37 @@ class Goal:
 
 def goal(
     metric:Metric, # which
-    y,             # (n,) codes
+    y:np.ndarray,  # (n,) codes
     space:Space,   # in which mixtures will be
 ) -> Goal: # (m, n, k) → (m,)
     "What a search tries to raise."
     return Goal(metric, np.asarray(y), space)
 
-# %% ../nbs/10_blend.ipynb #77fbe9d7
+# %% ../nbs/10_blend.ipynb #00000016
 @weights_method('mean')
 def equal_weights(
-    Z,    # (m, n, k) members in the space
-    y,    # (n,) codes, not used
-    goal, # not used
+    Z:np.ndarray, # (m, n, k) members in the space
+    y:np.ndarray, # (n,) codes, not used
+    goal:Goal,    # not used
 ) -> np.ndarray: # (m,)
     "Each member counts the same."
     return np.ones(len(Z))
 
 @weights_method('weighted')
 def given_weights(
-    Z,       # (m, n, k) members in the space
-    y,       # (n,) codes, not used
-    goal,    # not used
-    weights, # (m,) numbers
+    Z:np.ndarray,     # (m, n, k) members in the space
+    y:np.ndarray,     # (n,) codes, not used
+    goal:Goal,        # not used
+    weights:Sequence, # (m,) numbers
 ) -> np.ndarray: # (m,)
     "The weights that someone chose."
     return weights
 
+# %% ../nbs/10_blend.ipynb #00000018
 def fit_blend(
     name:str,      # a key of METHODS
-    P,             # (m, n, k) out-of-fold probabilities
-    y,             # (n,) codes
+    P:np.ndarray,  # (m, n, k) out-of-fold probabilities
+    y:np.ndarray,  # (n,) codes
     metric:Metric, # what is to be good
     **options,     # the method's own, such as space='rank'
 ) -> dict: # method, options, and what was fitted
@@ -183,49 +184,49 @@ def fit_blend(
     return dict(method=name, params=params)
 
 def apply_blend(
-    P,          # (m, n, k) probabilities of the same members, in their order
-    blend:dict, # as fit_blend gave it
+    P:np.ndarray, # (m, n, k) probabilities of the same members, in their order
+    blend:dict,   # as fit_blend gave it
 ) -> np.ndarray: # (n, k)
     "The blend's predictions."
     return METHODS[blend['method']].apply(P, blend['params'])
 
-# %% ../nbs/10_blend.ipynb #7347e9ff
+# %% ../nbs/10_blend.ipynb #0000001b
 def likelihood_weights(
-    G, # (m, n) each member's probability of what was true
+    G:np.ndarray, # (m, n) each member's probability of what was true
 ) -> np.ndarray: # (m,) 0 or more, of sum 1
     "The shares under which the truth was most probable."
     G, m = np.maximum(G, EPS), len(G)
-    def loss(w):
+    def _loss(w):
         p = np.maximum(w @ G, EPS)
         return -np.log(p).mean(), -(G / p).mean(1)
-    found = minimize(loss, np.full(m, 1/m), jac=True, method='SLSQP', bounds=[(0, 1)]*m, options=dict(maxiter=300, ftol=1e-10),
+    found = minimize(_loss, np.full(m, 1/m), jac=True, method='SLSQP', bounds=[(0, 1)]*m, options=dict(maxiter=300, ftol=1e-10),
                      constraints=dict(type='eq', fun=lambda w: w.sum() - 1, jac=lambda w: np.ones(m)))
     w = np.clip(found.x, 0, None)
     return w / w.sum()
 
 def true_probs(
-    P, # (m, n, k) probabilities
-    y, # (n,) codes
+    P:np.ndarray, # (m, n, k) probabilities
+    y:np.ndarray, # (n,) codes
 ) -> np.ndarray: # (m, n)
     "The probability that each member gave to what was true."
     return np.where(y == 1, P[:, :, 0], 1 - P[:, :, 0]) if P.shape[2] == 1 else P[:, np.arange(len(y)), y]
 
 @method('likelihood', _mixed)
 def fit_likelihood(
-    P,           # (m, n, k) probabilities
-    y,           # (n,) codes
-    metric=None, # not used: it is log loss that is lowered
+    P:np.ndarray,            # (m, n, k) probabilities
+    y:np.ndarray,            # (n,) codes
+    metric:Metric|None=None, # not used: it is log loss that is lowered
 ) -> dict: # weights, space
     "Weights by SLSQP on log loss."
     return dict(weights=likelihood_weights(true_probs(P, y)).tolist(), space='prob')
 
-# %% ../nbs/10_blend.ipynb #18908d7f
+# %% ../nbs/10_blend.ipynb #0000001f
 @weights_method('nelder')
 def nelder_weights(
-    Z,           # (m, n, k) members in the space
-    y,           # (n,) codes, inside the goal
-    goal,        # what to raise
-    steps:int=0, # evaluations at most; 60 a member when 0
+    Z:np.ndarray, # (m, n, k) members in the space
+    y:np.ndarray, # (n,) codes, inside the goal
+    goal:Goal,    # what to raise
+    steps:int=0,  # evaluations at most; 60 a member when 0
 ) -> dict: # weights, and how many evaluations it took
     "Weights of 0 or more by Nelder–Mead on the metric itself."
     norm = lambda v: np.abs(v) / np.abs(v).sum()
@@ -235,13 +236,13 @@ def nelder_weights(
     found = minimize(value, start, method='Nelder-Mead', options=dict(maxfev=steps or 60*len(Z), initial_simplex=simplex, xatol=1e-3, fatol=1e-7))
     return dict(weights=norm(found.x), evaluations=int(found.nfev))
 
-# %% ../nbs/10_blend.ipynb #c1792e66
+# %% ../nbs/10_blend.ipynb #00000022
 def _features(P): # (n, m·k) logits
     return np.moveaxis(logit(_clip(P)), 0, 1).reshape(P.shape[1], -1)
 
 def apply_stack(
-    P,           # (m, n, k) probabilities
-    params:dict, # coef, intercept, classes
+    P:np.ndarray, # (m, n, k) probabilities
+    params:dict,  # coef, intercept, classes
 ) -> np.ndarray: # (n, k)
     "The regression's probabilities; a class that it never saw gets 0."
     S = _features(P) @ np.array(params['coef']).T + params['intercept']
@@ -253,43 +254,43 @@ def apply_stack(
 
 @method('stack', apply_stack)
 def fit_stack(
-    P,           # (m, n, k) probabilities
-    y,           # (n,) codes
-    metric=None, # not used: it is log loss that is lowered
-    C:float=.01, # inverse strength of the penalty; less is stronger
+    P:np.ndarray,            # (m, n, k) probabilities
+    y:np.ndarray,            # (n,) codes
+    metric:Metric|None=None, # not used: it is log loss that is lowered
+    C:float=.01,             # inverse strength of the penalty; less is stronger
 ) -> dict: # coef (features a class), intercept, classes that were seen
     "A regularised logistic regression on the members' logits."
     if len(set(np.asarray(y).tolist())) < 2: raise KitError('stack: all rows are of one class; there is nothing to learn')
     model = LogisticRegression(C=C, max_iter=2000).fit(_features(P), y)
     return dict(coef=model.coef_.tolist(), intercept=model.intercept_.tolist(), classes=model.classes_.tolist())
 
-# %% ../nbs/10_blend.ipynb #c3b80d82
+# %% ../nbs/10_blend.ipynb #00000027
 @method('classes', _mixed)
 def fit_class_weights(
-    P,              # (m, n, k) probabilities, k of 2 or more
-    y,              # (n,) codes
-    metric=None,    # not used
-    shrink:float=20, # rows with which the common shares vote
+    P:np.ndarray,            # (m, n, k) probabilities, k of 2 or more
+    y:np.ndarray,            # (n,) codes
+    metric:Metric|None=None, # not used
+    shrink:float=20,         # rows with which the common shares vote
 ) -> dict: # weights (m, k), space
     "Shares for each class."
     if P.shape[2] == 1: raise KitError('classes: the target is binary; one set of weights is all there is')
     common = likelihood_weights(true_probs(P, y))
-    def one(c):
+    def _one(c):
         rows = (y == c).sum()
         return (rows * likelihood_weights(np.where(y == c, P[:, :, c], 1 - P[:, :, c])) + shrink * common) / (rows + shrink) if rows else common
-    return dict(weights=np.stack([one(c) for c in range(P.shape[2])], 1).tolist(), space='prob')
+    return dict(weights=np.stack([_one(c) for c in range(P.shape[2])], 1).tolist(), space='prob')
 
-# %% ../nbs/10_blend.ipynb #3cfc28a4
+# %% ../nbs/10_blend.ipynb #0000002a
 def head_sums(
-    P,     # (m, n, k) probabilities
-    codes, # (k,) which value of the head each class has
+    P:np.ndarray,   # (m, n, k) probabilities
+    codes:Sequence, # (k,) which value of the head each class has
 ) -> np.ndarray: # (m, n, values)
     "The probabilities of a head's values: sums over the classes that have them."
     return P @ np.eye(max(codes) + 1)[list(codes)]
 
 def apply_heads(
-    P,           # (m, n, k) probabilities
-    params:dict, # heads: list of codes and weights
+    P:np.ndarray, # (m, n, k) probabilities
+    params:dict,  # heads: list of codes and weights
 ) -> np.ndarray: # (n, k)
     "Each head blended alone, multiplied together."
     parts = [mix(head_sums(P, h['codes']), h['weights'])[:, h['codes']] for h in params['heads']]
@@ -297,10 +298,10 @@ def apply_heads(
 
 @method('heads', apply_heads)
 def fit_heads(
-    P,           # (m, n, k) probabilities
-    y,           # (n,) codes
-    metric=None, # not used
-    parts=(),    # (k, heads) text: the parts of each class's name
+    P:np.ndarray,            # (m, n, k) probabilities
+    y:np.ndarray,            # (n,) codes
+    metric:Metric|None=None, # not used
+    parts:Sequence=(),       # (k, heads) text: the parts of each class's name
 ) -> dict: # heads: codes (k,) and weights (m,) of each
     "Shares for each part of the classes' names."
     if len(parts) != P.shape[2]: raise KitError(f'heads: parts of {len(parts)} classes are given, there are {P.shape[2]}')
@@ -308,14 +309,14 @@ def fit_heads(
     fit = lambda c: likelihood_weights(true_probs(head_sums(P, c), np.array(c)[y]))
     return dict(heads=[dict(codes=c, weights=fit(c).tolist()) for c in codes])
 
-# %% ../nbs/10_blend.ipynb #a6275515
+# %% ../nbs/10_blend.ipynb #0000002d
 def nested(
-    name:str,      # a key of METHODS
-    P,             # (m, n, k) out-of-fold probabilities
-    y,             # (n,) codes
-    fold,          # (n,) in which fold a row was validated
-    metric:Metric, # what is to be good
-    **options,     # the method's own
+    name:str,        # a key of METHODS
+    P:np.ndarray,    # (m, n, k) out-of-fold probabilities
+    y:np.ndarray,    # (n,) codes
+    fold:np.ndarray, # (n,) in which fold a row was validated
+    metric:Metric,   # what is to be good
+    **options,       # the method's own
 ) -> np.ndarray: # (n, k) predictions, each by a blend that was fitted without the row's fold
     "The blend of each row, chosen without its fold."
     y, fold, out = np.asarray(y), np.asarray(fold), np.full(P.shape[1:], np.nan)

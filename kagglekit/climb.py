@@ -6,52 +6,53 @@
 __all__ = ['POOL', 'BINS', 'NODES', 'DEGREE', 'LABEL_SCORES', 'Race', 'AucRace', 'undominated', 'LabelRace', 'race_for',
            'climb_path', 'path_weights', 'climb_weights', 'caruana_order', 'caruana_weights']
 
-# %% ../nbs/10a_climb.ipynb #0e674fa9
+# %% ../nbs/10a_climb.ipynb #00000001
 import os
 from collections import Counter
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from .blend import Goal, weights_method
 from .core import KitError
 from .metric import auc_of, f1_counts, mean_f1
 
-# %% ../nbs/10a_climb.ipynb #8ea6cad7
+# %% ../nbs/10a_climb.ipynb #00000004
 POOL = ThreadPoolExecutor(min(4, os.cpu_count() or 1)) # NumPy sorts outside the interpreter's lock
 
 class Race:
     "Members as flat vectors, and the value of their mixtures; more is better."
     def __init__(self,
-        goal:Goal, # what is raised
-        Z,         # (m, n, k) members in the goal's space
+        goal:Goal,    # what is raised
+        Z:np.ndarray, # (m, n, k) members in the goal's space
     ): self.goal, self.shape, self.Z = goal, Z.shape[1:], np.ascontiguousarray(Z, np.float64).reshape(len(Z), -1)
     def exact(self,
-        v, # (L,) a mixture of rows of Z
+        v:np.ndarray, # (L,) a mixture of rows of Z
     ) -> float: # its value
         "The metric of one mixture."
         return self.goal(v.reshape(1, *self.shape))[0]
     def mixture(self,
-        base, # (L,) what there is so far
-        c,    # a candidate: member, its weight, the weight of the base
+        base:np.ndarray, # (L,) what there is so far
+        c:Sequence,      # a candidate: member, its weight, the weight of the base
     ) -> np.ndarray: # (L,)
         "A candidate as a vector."
         j, w, a = c
         return a*base + w*self.Z[int(j)]
     def scores(self,
-        base,       # (L,) what there is so far
-        candidates, # (c, 3) member, its weight, the weight of the base
-        slack=0.,   # how far below the best a value is still wanted
+        base:np.ndarray,     # (L,) what there is so far
+        candidates:Sequence, # (c, 3) member, its weight, the weight of the base
+        slack:float=0.,      # how far below the best a value is still wanted
     ) -> np.ndarray: # (c,) values; -inf where it is certain that it is not wanted
         "The values of the candidates that may be the best."
         return np.array(list(POOL.map(lambda c: self.exact(self.mixture(base, c)), candidates)))
 
-# %% ../nbs/10a_climb.ipynb #b864f3be
+# %% ../nbs/10a_climb.ipynb #00000007
 BINS, NODES, DEGREE = 16384, 9, 6 # of the histogram; weights guessed a member; of the polynomial through them
 
 class AucRace(Race):
     "A race for the AUC of a binary target."
     def __init__(self,
-        goal:Goal, # whose metric is the AUC
-        Z,         # (m, n, 1) members in the goal's space
+        goal:Goal,    # whose metric is the AUC
+        Z:np.ndarray, # (m, n, 1) members in the goal's space
     ):
         self.order = np.argsort(goal.y != 1, kind='stable')
         super().__init__(goal, Z[:, self.order])
@@ -59,13 +60,13 @@ class AucRace(Race):
         self.span = np.c_[self.z.min(1), self.z.max(1)]
         self.v, self.u, self.bin = np.empty_like(self.z[0]), np.empty_like(self.z[0]), np.empty(len(goal.y), np.int64)
     def exact(self,
-        v, # (n,) a mixture, positive rows first
+        v:np.ndarray, # (n,) a mixture, positive rows first
     ) -> float: # its AUC
         "The AUC, by sorting."
         return auc_of(v[:self.i], v[self.i:])
     def guess(self,
-        base, # (n,) float32
-        c,    # a candidate: member, its weight, the weight of the base
+        base:np.ndarray, # (n,) float32
+        c:Sequence,      # a candidate: member, its weight, the weight of the base
     ) -> float: # about its AUC
         "The AUC, by a histogram in which a bin is a tie."
         j, w, a = int(c[0]), *c[1:]
@@ -78,8 +79,8 @@ class AucRace(Race):
         below = np.cumsum(neg)
         return (2*below[pos].sum() - neg[pos].sum()) / (2*self.i*(len(self.bin) - self.i))
     def guesses(self,
-        base,       # (n,) what there is so far
-        candidates, # (c, 3) member, its weight, the weight of the base; by member
+        base:np.ndarray,     # (n,) what there is so far
+        candidates:Sequence, # (c, 3) member, its weight, the weight of the base; by member
     ) -> np.ndarray: # (c,)
         "A guess for each candidate: a polynomial in the weight through a few histograms."
         b = np.r_[base, base.min(), base.max()].astype(np.float32)
@@ -92,9 +93,9 @@ class AucRace(Race):
         known = np.array([[self.guess(b, c) for c in candidates[i*k + at]] for i in range(len(members))])
         return (known @ curve.T).ravel()
     def scores(self,
-        base,       # (n,) what there is so far
-        candidates, # (c, 3) member, its weight, the weight of the base
-        slack=0.,   # how far below the best a value is still wanted
+        base:np.ndarray,     # (n,) what there is so far
+        candidates:Sequence, # (c, 3) member, its weight, the weight of the base
+        slack:float=0.,      # how far below the best a value is still wanted
     ) -> np.ndarray: # (c,) values; -inf where it is as good as certain that it is not wanted
         "The exact AUC of the candidates that may be the best, in the order of a guess."
         candidates = np.asarray(candidates, np.float64)
@@ -110,14 +111,14 @@ class AucRace(Race):
             todo = left[np.argsort(-guess[left])[:max(8, len(left)//4)]]
         return out
 
-# %% ../nbs/10a_climb.ipynb #108959b6
+# %% ../nbs/10a_climb.ipynb #0000000c
 LABEL_SCORES = dict( # metric → (y, (c, n) calls, k) → (c,)
     macro_f1=lambda y, calls, k: mean_f1(*f1_counts(y, calls, k)),
     accuracy=lambda y, calls, k: (calls == y).mean(1))
 
 def undominated(
-    Z,       # (m, n, k) members
-    top:int=4, # favourites of the mean that are held against the rest
+    Z:np.ndarray, # (m, n, k) members
+    top:int=4,    # favourites of the mean that are held against the rest
 ) -> tuple: # rows and classes, (L,) each, by row
     "The entries that some mixture with weights of 0 or more may bring to the top of their row."
     rivals, rows = np.argsort(-Z.mean(0), 1)[:, :top].T, np.arange(Z.shape[1])
@@ -127,11 +128,12 @@ def undominated(
         row, cls = row[alive], cls[alive]
     return row, cls
 
+# %% ../nbs/10a_climb.ipynb #0000000e
 class LabelRace(Race):
     "A race for a metric of labels, with weights of 0 or more and several classes."
     def __init__(self,
-        goal:Goal, # whose metric is in LABEL_SCORES
-        Z,         # (m, n, k) members in the goal's space
+        goal:Goal,    # whose metric is in LABEL_SCORES
+        Z:np.ndarray, # (m, n, k) members in the goal's space
     ):
         self.goal, self.k, (row, cls) = goal, Z.shape[2], undominated(Z)
         self.fixed = np.full(Z.shape[1], -1)
@@ -141,8 +143,8 @@ class LabelRace(Race):
         self.Z = np.ascontiguousarray(Z[:, self.row, self.cls], np.float64)
         self.low, self.high = self.Z.min(0), self.Z.max(0)
     def calls(self,
-        V,        # (c, l) mixtures
-        at=slice(None), # (L,) which entries these are
+        V:np.ndarray,                    # (c, l) mixtures
+        at:slice|np.ndarray=slice(None), # (L,) which entries these are
     ) -> tuple: # rows, and their (c, rows) codes: the first of the highest
         "The label of each open row under each mixture."
         row, cls = self.row[at], self.cls[at]
@@ -151,9 +153,9 @@ class LabelRace(Race):
         best = np.repeat(np.maximum.reduceat(V, starts, 1), np.diff(starts, append=len(row)), 1)
         return row[starts], np.minimum.reduceat(np.where(V == best, cls, self.k), starts, 1)
     def threats(self,
-        base,  # (L,) what there is so far
-        now,   # (rows,) its labels
-        ratio, # the most that a member weighs against it
+        base:np.ndarray, # (L,) what there is so far
+        now:np.ndarray,  # (rows,) its labels
+        ratio:float,     # the most that a member weighs against it
     ) -> np.ndarray: # entries that may be on top, in rows that have more than one
         "What some candidate may turn: it gains at most `ratio` times the distance between what members say."
         count = np.diff(np.flatnonzero(np.diff(self.row, prepend=-1)), append=len(self.row))
@@ -161,14 +163,14 @@ class LabelRace(Race):
         may = base >= base[top] - ratio*(self.high - self.low[top]) - 1e-9
         return np.flatnonzero(may & (np.bincount(self.row[may], minlength=len(self.fixed))[self.row] > 1))
     def exact(self,
-        v, # (L,) a mixture
+        v:np.ndarray, # (L,) a mixture
     ) -> float: # its value
         "The metric of one mixture."
         return self.scores(v, [(0, 0., 1.)])[0]
     def scores(self,
-        base,       # (L,) what there is so far
-        candidates, # (c, 3) member, its weight, the weight of the base
-        slack=0.,   # not used, all are valued
+        base:np.ndarray,     # (L,) what there is so far
+        candidates:Sequence, # (c, 3) member, its weight, the weight of the base
+        slack:float=0.,      # not used, all are valued
     ) -> np.ndarray: # (c,) values
         "The values of all candidates, counted in one go; rows that none of them can turn keep their label."
         js, w, a = np.asarray(candidates, np.float64).T
@@ -183,21 +185,22 @@ class LabelRace(Race):
         calls[:, rows] = turned
         return LABEL_SCORES[self.goal.metric.name](self.goal.y, calls, self.k)
 
+# %% ../nbs/10a_climb.ipynb #00000010
 def race_for(
-    goal:Goal,     # what is raised
-    Z,             # (m, n, k) members in the goal's space
-    negative=False, # whether weights may be negative
+    goal:Goal,           # what is raised
+    Z:np.ndarray,        # (m, n, k) members in the goal's space
+    negative:bool=False, # whether weights may be negative
 ) -> Race: # the fastest that fits
     "A race for this goal."
     positive = 0 < (np.asarray(goal.y) == 1).sum() < len(goal.y)
     if goal.metric.name == 'auc' and Z.shape[2] == 1 and positive: return AucRace(goal, Z)
     return LabelRace(goal, Z) if goal.metric.name in LABEL_SCORES and Z.shape[2] > 1 and not negative else Race(goal, Z)
 
-# %% ../nbs/10a_climb.ipynb #5199c540
+# %% ../nbs/10a_climb.ipynb #00000013
 def climb_path(
-    race:Race,      # over the members
-    step=.01,       # between the weights that are tried
-    negative=False, # whether to try negative ones
+    race:Race,           # over the members
+    step:float=.01,      # between the weights that are tried
+    negative:bool=False, # whether to try negative ones
 ) -> list: # (member, weight, value) of each step; the first is the best member, with weight 1
     "A greedy climb."
     if not 0 < step <= .5: raise KitError(f'climb: step lies in 0 … 0.5; got {step}')
@@ -214,9 +217,10 @@ def climb_path(
         path.append((j, candidates[best, 1], values[best])); left.remove(j)
     return path
 
+# %% ../nbs/10a_climb.ipynb #00000015
 def path_weights(
-    path,  # of a climb
-    m:int, # members
+    path:list, # of a climb
+    m:int,     # members
 ) -> np.ndarray: # (m,) of sum 1
     "The weights in which a climb ends."
     weights = np.zeros(m)
@@ -225,26 +229,26 @@ def path_weights(
 
 @weights_method('climb')
 def climb_weights(
-    Z,              # (m, n, k) members in the space
-    y,              # (n,) codes, inside the goal
-    goal,           # what to raise
-    step:float=.01, # between the weights that are tried
+    Z:np.ndarray,        # (m, n, k) members in the space
+    y:np.ndarray,        # (n,) codes, inside the goal
+    goal:Goal,           # what to raise
+    step:float=.01,      # between the weights that are tried
     negative:bool=False, # whether to try negative ones
 ) -> dict: # weights, and the path
     "Weights by a greedy climb."
     path = climb_path(race_for(goal, Z, negative), step, negative)
     return dict(weights=path_weights(path, len(Z)), path=[dict(member=int(j), weight=float(w), value=float(v)) for j, w, v in path])
 
-# %% ../nbs/10a_climb.ipynb #8441059d
+# %% ../nbs/10a_climb.ipynb #0000001a
 def _pick(errors, used, chance): # the least error; those in use win ties, then chance
     best = np.flatnonzero(np.isclose(errors, np.nanmin(errors), atol=0, rtol=1e-12))
     known = [j for j in best if j in used]
     return int(chance.choice(known if len(best) > 1 and known else best))
 
 def caruana_order(
-    race:Race, # over the members
-    rounds=25, # members to add
-    seed=0,    # for ties
+    race:Race,     # over the members
+    rounds:int=25, # members to add
+    seed:int=0,    # for ties
 ) -> tuple: # members in the order of their adding, up to the best prefix; the error after each
     "Selection with replacement."
     greater, chance = race.goal.metric.greater, np.random.RandomState(seed)
@@ -263,9 +267,9 @@ def caruana_order(
 
 @weights_method('caruana')
 def caruana_weights(
-    Z,             # (m, n, k) members in the space
-    y,             # (n,) codes, inside the goal
-    goal,          # what to raise
+    Z:np.ndarray,  # (m, n, k) members in the space
+    y:np.ndarray,  # (n,) codes, inside the goal
+    goal:Goal,     # what to raise
     rounds:int=25, # members to add
     seed:int=0,    # for ties
 ) -> dict: # weights, and the order

@@ -8,8 +8,9 @@ __all__ = ['NUMBERS', 'COLUMNS', 'STYLE', 'BOARDS', 'read_notes', 'blend_words',
            'tree_order', 'plot_tree', 'read_history', 'plot_curves', 'curve_run', 'place_labels', 'board_words',
            'plot_board', 'notes', 'notes_html', 'about']
 
-# %% ../nbs/journal.ipynb #4e4c0677
+# %% ../nbs/journal.ipynb #00000004
 import html, math, re, unicodedata
+from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 import matplotlib.pyplot as plt
@@ -174,7 +175,7 @@ def cut(
     wide = np.cumsum([1 + (unicodedata.east_asian_width(c) in 'WF') for c in text])
     return text if not len(text) or wide[-1] <= width else text[:int((wide < width).sum())] + '…'
 
-# %% ../nbs/journal.ipynb #35a2a25f
+# %% ../nbs/journal.ipynb #00000025
 STYLE = '''<style>
 .kk{border-collapse:collapse;font:13px/1.45 system-ui,"Noto Sans CJK KR","Apple SD Gothic Neo","Malgun Gothic","Yu Gothic",sans-serif;margin:.4em 0;color:#222;background:#fff}
 .kk caption{caption-side:top;text-align:left;padding:.2em .6em;color:#555}
@@ -190,9 +191,9 @@ _CELLS = dict(exp='i', parent='s', state='s', when='s', difference='w', note='w'
 _HEADS = dict(CV='CV ± sd', gain='over parent')
 
 def html_table(
-    columns,  # names; numbers are set right
-    rows,     # of (class of the row, its cells as HTML)
-    caption:str='', # said above
+    columns:Sequence, # names; numbers are set right
+    rows:Sequence,    # of (class of the row, its cells as HTML)
+    caption:str='',   # said above
 ) -> HTML: # a styled table
     "A table for a notebook."
     kind = [_CELLS.get(c, '') for c in columns]
@@ -238,7 +239,7 @@ def use_cjk() -> str: # the font that stands in
     plt.rcParams['font.family'] = ['DejaVu Sans', name]
     return name
 
-# %% ../nbs/journal.ipynb #f6d67de6
+# %% ../nbs/journal.ipynb #0000002e
 def tree_order(
     table:pd.DataFrame, # the journal
 ) -> list: # (row number, generation, row number of the parent or None), from top to bottom
@@ -246,7 +247,7 @@ def tree_order(
     at = {exp: i for i, exp in enumerate(table.exp)}
     parent = [at.get(p) for p in table.parent]
     lines, seen = [], set()
-    def walk(start): # depth first, without recursion: a chain may be long
+    def _walk(start): # depth first, without recursion: a chain may be long
         stack = [(start, 0, None)]
         while stack:
             i, depth, of = stack.pop()
@@ -254,7 +255,7 @@ def tree_order(
             seen.add(i); lines.append((i, depth, of))
             stack += [(j, depth + 1, i) for j in reversed(children.get(i, []))]
     children = {i: [j for j, p in enumerate(parent) if p == i] for i in set(parent) - {None}}
-    for i in [i for i, p in enumerate(parent) if p is None] + list(range(len(table))): walk(i)
+    for i in [i for i, p in enumerate(parent) if p is None] + list(range(len(table))): _walk(i)
     return lines
 
 # %% ../nbs/journal.ipynb #c0492630
@@ -350,11 +351,11 @@ def curve_run(
     rows = table[table.exp.map(lambda exp: (out_dir(comp)/exp/'history.csv').exists()).astype(bool)]
     return best_run(rows) or (rows.exp.iloc[-1] if len(rows) else None)
 
-# %% ../nbs/journal.ipynb #5f4a6b54
+# %% ../nbs/journal.ipynb #0000003e
 def place_labels(
-    xy,        # (n, 2) points, in pixels
-    sizes,     # (n, 2) width and height of their labels, in pixels
-    room=(-math.inf, -math.inf, math.inf, math.inf), # left, bottom, right, top that no label should cross
+    xy:np.ndarray,                                         # (n, 2) points, in pixels
+    sizes:Sequence,                                        # (n, 2) width and height of their labels, in pixels
+    room:tuple=(-math.inf, -math.inf, math.inf, math.inf), # left, bottom, right, top that no label should cross
 ) -> np.ndarray: # (n, 2) lower left corners of the labels
     "A place beside each point where its label covers no point and no other label, as far as there is one."
     xy, taken, out = np.asarray(xy, float), [(*p, *p) for p in np.asarray(xy, float)], []

@@ -8,8 +8,9 @@ __all__ = ['SPEC', 'OPTIONS', 'ASKED', 'Member', 'member_spec', 'choose_folds', 
            'blend_score', 'blend_json', 'write_blend', 'is_made', 'run_blend', 'plain_recipe', 'recorded_blend',
            'replay', 'member_scores', 'compare_methods', 'likeness', 'left_out', 'plot_members']
 
-# %% ../nbs/11a_members.ipynb #3fcc3359
+# %% ../nbs/11a_members.ipynb #00000001
 import json, tempfile, time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from .rules import Rule, Source, apply_rules, build_sources, choose_rules, neste
 from .run import Run, check_predictions, environment, now, score_oof
 from .submit import write_submission
 
-# %% ../nbs/11a_members.ipynb #e811c788
+# %% ../nbs/11a_members.ipynb #00000006
 SPEC = ('exp', 'folds', 'file', 'oof', 'votes', 'name') # what a member can be written with
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Member:
     def __repr__(self): return self.name + ' (no OOF)' * (self.oof is None)
 
 def member_spec(
-    m, # an id, or a dict
+    m:str|dict, # an id, or a dict
 ) -> dict: # with a name
     "A member's specification, completed."
     m = dict(exp=m) if isinstance(m, str) else dict(m)
@@ -53,11 +54,11 @@ def member_spec(
     of = f"[{','.join(map(str, m['folds']))}]" if 'folds' in m else ''
     return m | dict(name=m.get('name') or (m['exp'] + of if 'exp' in m else Path(m.get('file') or m['votes']).stem))
 
-# %% ../nbs/11a_members.ipynb #bf8c2021
+# %% ../nbs/11a_members.ipynb #00000009
 def choose_folds(
     table:pd.DataFrame, # fold, id, p_…
-    folds,              # which
-    columns,            # the p_ columns
+    folds:Sequence,     # which
+    columns:Sequence,   # the p_ columns
     what:str,           # for messages
 ) -> pd.DataFrame: # id, p_…
     "The mean over some folds of a run's test predictions."
@@ -79,7 +80,7 @@ def _read_run(spec, comp):
     return Member(spec['name'], spec, None if oof is None else oof[cols].to_numpy(np.float64), test[cols].to_numpy(np.float64), comp.classes,
                   None if oof is None else oof.fold.to_numpy(), {n: hash_file(run.folder/n) for n in names})
 
-# %% ../nbs/11a_members.ipynb #ea565f22
+# %% ../nbs/11a_members.ipynb #0000000c
 def _find(path): # a file as given, or below the workspace
     return Path(path) if Path(path).exists() else root()/path
 
@@ -100,6 +101,7 @@ def read_outside(
     check_predictions(p.set_axis(others or cols, axis=1).assign(id=ids.to_numpy()), pd.Series(ids.to_numpy()), comp.classes, str(path))
     return p.to_numpy(np.float64)
 
+# %% ../nbs/11a_members.ipynb #0000000e
 def read_votes(
     path:str|Path,    # a CSV: ids, then a column of labels a voter
     comp:Competition, # whose test rows it must hold
@@ -111,7 +113,7 @@ def read_votes(
     return vote_labels(df.drop(columns=[key, *{comp.sample.columns[1]} & set(df)]))
 
 def read_member(
-    m,                # as it was asked for: an id or a dict
+    m:str|dict,       # as it was asked for: an id or a dict
     comp:Competition, # whose rows it must hold
 ) -> Member: # checked, in the competition's order
     "A member from its run folder or its file."
@@ -123,7 +125,7 @@ def read_member(
     oof = read_outside(spec['oof'], comp, 'oof') if 'oof' in spec else None
     return Member(spec['name'], spec, oof, read_outside(path, comp, 'test'), comp.classes, None, files)
 
-# %% ../nbs/11a_members.ipynb #822f8d38
+# %% ../nbs/11a_members.ipynb #00000014
 @dataclass
 class Table:
     "Members side by side."
@@ -131,13 +133,22 @@ class Table:
     y:np.ndarray       # (n,) codes
     fold:np.ndarray    # (n,) folds; None where no member has an OOF
     mixed:list         # positions of the members that are mixed; the others serve rules
-    def names(self): return [self.members[i].name for i in self.mixed]
-    def P(self): return np.stack([self.members[i].oof for i in self.mixed])
-    def T(self): return np.stack([self.members[i].test for i in self.mixed])
-    def without_oof(self): return [self.members[i].name for i in self.mixed if self.members[i].oof is None]
+    def _of(self, side): return [getattr(self.members[i], side) for i in self.mixed]
+    def names(self):
+        "Who is mixed."
+        return self._of('name')
+    def P(self):
+        "Out-of-fold probabilities, (m, n, k)."
+        return np.stack(self._of('oof'))
+    def T(self):
+        "Test probabilities, (m, t, k)."
+        return np.stack(self._of('test'))
+    def without_oof(self):
+        "The names of those that have none."
+        return [name for name, oof in zip(self.names(), self._of('oof')) if oof is None]
 
 def join_members(
-    members,          # list of Member
+    members:Sequence, # list of Member
     comp:Competition, # of all of them
 ) -> Table: # side by side
     "Members that were checked against each other."
@@ -202,7 +213,7 @@ def blend_recipe(
     said = {k: v for k, v in given.items() if v is not None}
     return BlendRecipe(options={k: v for k, v in said.items() if k in OPTIONS}, **{k: v for k, v in said.items() if k in ASKED and k != 'comp'})
 
-# %% ../nbs/11a_members.ipynb #fc3c85cf
+# %% ../nbs/11a_members.ipynb #0000001e
 @dataclass
 class Made:
     "A blend before it is written."
@@ -213,6 +224,7 @@ class Made:
     effects:pd.DataFrame|None # of each rule
     changed:list             # test rows that each kept rule changed
 
+# %% ../nbs/11a_members.ipynb #00000020
 def _sources(t, spec, mixed, side): # members and made sources of one side; those without an OOF are left out there
     have = {m.name: Source(getattr(m, side), m.classes) for m in t.members if getattr(m, side) is not None} | dict(blend=mixed)
     usable = {k: v for k, v in spec['sources'].items() if side == 'test' or set(next(iter(v.values()))) <= set(have) | set(spec['sources'])}
@@ -233,6 +245,7 @@ def _with_rules(t, spec, mixed, honest, how): # the rules' part of make_blend; h
     out = nested_rules(t.y, t.fold, base, spec['rules'], H, dict(classes=comp.classes, metric=metric)) if how['choose'] else apply_rules(base, [r for r in kept if r in scored], H, comp.classes)[0]
     return kept, lost, effects, oof, out
 
+# %% ../nbs/11a_members.ipynb #00000022
 def make_blend(
     r:BlendRecipe,    # what is asked for
     t:Table,          # its members
@@ -260,7 +273,7 @@ def _into_range(m): # all values into 0 … 1 by one straight line, where negati
     move = lambda p: None if p is None else (p - low) / (high - low)
     return replace(m, blend=m.blend | dict(scale=[low, high]), oof=move(m.oof), honest=move(m.honest), test=move(m.test))
 
-# %% ../nbs/11a_members.ipynb #d86e40b7
+# %% ../nbs/11a_members.ipynb #00000025
 def _predictions(comp, p, side, fold=None): # a table as the run folder wants it
     cols, rows = prob_columns(comp.classes), comp.train if side == 'oof' else comp.test
     df = pd.DataFrame(np.asarray(p, np.float32), columns=cols)
@@ -289,6 +302,7 @@ def blend_json(
     members = [m.spec | dict(files=m.files) | (dict(no_oof=True) if m.oof is None else {}) for m in t.members]
     return dict(method=r.method, members=members, options=r.options, rules_asked=r.rules, choose=r.choose, seed=r.options.get('seed', 0), **{k: v for k, v in made.blend.items() if k != 'method'})
 
+# %% ../nbs/11a_members.ipynb #00000027
 def write_blend(
     folder:Path,      # of the run, or another to compare with
     t:Table,          # the members
@@ -302,6 +316,7 @@ def write_blend(
         check_predictions(df, ids, comp.classes, f'the blend: {side}')
         write_table(folder/f'{side}.parquet', df)
 
+# %% ../nbs/11a_members.ipynb #00000029
 def is_made(
     run:Run,       # a run folder, or none yet
     r:BlendRecipe, # what is asked for
@@ -370,7 +385,7 @@ def replay(
             if hash_file(Path(scratch)/name) != hash_file(run.folder/name): raise KitError(f'{run}: {name} is not what its recipe gives; it was written by something else, or by other versions')
         return sorted(p.name for p in Path(scratch).iterdir())
 
-# %% ../nbs/11a_members.ipynb #f79bd4d3
+# %% ../nbs/11a_members.ipynb #00000035
 def member_scores(
     t:Table,          # members
     comp:Competition, # whose metric
@@ -384,9 +399,9 @@ def member_scores(
     return pd.DataFrame(out)
 
 def compare_methods(
-    t:Table,          # members with out-of-fold predictions
-    comp:Competition, # whose metric
-    methods=(('mean', 'prob'), ('mean', 'rank'), ('mean', 'logit'), ('caruana', 'prob'), ('likelihood', 'prob')), # method and space
+    t:Table,                                                                                                               # members with out-of-fold predictions
+    comp:Competition,                                                                                                      # whose metric
+    methods:Sequence=(('mean', 'prob'), ('mean', 'rank'), ('mean', 'logit'), ('caruana', 'prob'), ('likelihood', 'prob')), # method and space
 ) -> pd.DataFrame: # method, space, in sample, nested, and the difference
     "Blends side by side. Looking at many and taking the best is a choice, too."
     metric, out = find_metric(comp.metric), []
@@ -396,9 +411,9 @@ def compare_methods(
         out.append(dict(method=name, space=space, in_sample=inside, nested=metric(t.y, nested(name, t.P(), t.y, t.fold, metric, **options))))
     return pd.DataFrame(out).assign(flattery=lambda d: (d.in_sample - d.nested) * (1 if metric.greater else -1))
 
-# %% ../nbs/11a_members.ipynb #c597edf9
+# %% ../nbs/11a_members.ipynb #00000038
 def likeness(
-    P, # (m, n, k) probabilities
+    P:np.ndarray, # (m, n, k) probabilities
 ) -> np.ndarray: # (m, m) Spearman correlation
     "How alike members are: the correlation of the ranks of their probabilities."
     flat = P.reshape(len(P), -1)
@@ -413,12 +428,12 @@ def left_out(
     metric, P, names = find_metric(comp.metric), t.P(), t.names()
     options = {k: v for k, v in r.options.items() if k != 'weights'} | (dict(parts=[c.split('-') for c in comp.classes]) if r.method == 'heads' else {})
     sign = 1 if metric.greater else -1
-    def value(keep):
+    def _value(keep):
         own = options | (dict(weights=[r.options['weights'][i] for i in keep]) if 'weights' in r.options else {})
         return metric(t.y, nested(r.method, P[keep], t.y, t.fold, metric, **own))
     every = list(range(len(P)))
-    rest = [value([j for j in every if j != i]) if len(P) > 1 else np.nan for i in every]
-    return pd.DataFrame(dict(member=names, alone=[metric(t.y, p) for p in P], without=rest)).assign(adds=lambda d: sign*(value(every) - d.without))
+    rest = [_value([j for j in every if j != i]) if len(P) > 1 else np.nan for i in every]
+    return pd.DataFrame(dict(member=names, alone=[metric(t.y, p) for p in P], without=rest)).assign(adds=lambda d: sign*(_value(every) - d.without))
 
 # %% ../nbs/11a_members.ipynb #7c85ec93
 def plot_members(

@@ -6,16 +6,16 @@
 __all__ = ['METRICS', 'count_below', 'auc_of', 'auc', 'labels_of', 'f1_counts', 'mean_f1', 'macro_f1', 'accuracy', 'log_loss',
            'Metric', 'find_metric', 'constant_score']
 
-# %% ../nbs/02_metric.ipynb #02e58d1c
-from collections.abc import Callable
+# %% ../nbs/02_metric.ipynb #00000001
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import numpy as np
 from .core import KitError, check_names
 
-# %% ../nbs/02_metric.ipynb #a631397e
+# %% ../nbs/02_metric.ipynb #00000004
 def count_below(
-    a, # (i,) scores, sorted
-    b, # (j,) scores, sorted
+    a:np.ndarray, # (i,) scores, sorted
+    b:np.ndarray, # (j,) scores, sorted
 ) -> int: # twice the number of pairs with b below a, a tie counting half
     "How often `a` is above `b`, times two, so that it is an integer."
     if len(a) > len(b): return 2*len(a)*len(b) - count_below(b, a)
@@ -25,17 +25,17 @@ def count_below(
     return 2*int(below.sum()) + int(ties)
 
 def auc_of(
-    pos, # (i,) scores of the positive rows
-    neg, # (j,) scores of the negative rows
+    pos:np.ndarray, # (i,) scores of the positive rows
+    neg:np.ndarray, # (j,) scores of the negative rows
 ) -> float: # 0 to 1; nan where a side is empty
     "The area under the ROC curve."
     if not len(pos) or not len(neg): return np.nan
     return count_below(np.sort(pos), np.sort(neg)) / (2*len(pos)*len(neg))
 
-# %% ../nbs/02_metric.ipynb #6fd5d197
+# %% ../nbs/02_metric.ipynb #00000007
 def auc(
-    y, # (n,) codes
-    P, # (m, n, k) scores of m candidates; k = 1 or 2 is binary
+    y:np.ndarray, # (n,) codes
+    P:np.ndarray, # (m, n, k) scores of m candidates; k = 1 or 2 is binary
 ) -> np.ndarray: # (m,) values
     "Area under the ROC curve."
     k = P.shape[2]
@@ -43,18 +43,18 @@ def auc(
     one = lambda p: np.mean([auc_of(p[on, c], p[~on, c]) for c, on in hits])
     return np.array([one(p) for p in P])
 
-# %% ../nbs/02_metric.ipynb #983c1c1b
+# %% ../nbs/02_metric.ipynb #0000000a
 def labels_of(
-    P, # (…, k) probabilities; k = 1 is binary
+    P:np.ndarray, # (…, k) probabilities; k = 1 is binary
 ) -> np.ndarray: # (…) int64 codes
     "The most probable class of each row."
     return P.argmax(-1) if P.shape[-1] > 1 else (P[..., 0] > .5).astype(np.int64)
 
-# %% ../nbs/02_metric.ipynb #12081e00
+# %% ../nbs/02_metric.ipynb #0000000d
 def f1_counts(
-    y,     # (n,) codes
-    calls, # (m, n) codes given by m candidates
-    k:int, # classes
+    y:np.ndarray,     # (n,) codes
+    calls:np.ndarray, # (m, n) codes given by m candidates
+    k:int,            # classes
 ) -> tuple: # (m, k) rows rightly called so, (m, k) rows called so, (k,) rows of the class
     "What the F1 of each class is made of."
     m = len(calls)
@@ -65,39 +65,39 @@ def f1_counts(
     return hits, count(calls + row), np.bincount(y, minlength=k)
 
 def mean_f1(
-    hits,   # (…, k) rows rightly called so
-    called, # (…, k) rows called so
-    true,   # (k,) rows of the class
+    hits:np.ndarray,   # (…, k) rows rightly called so
+    called:np.ndarray, # (…, k) rows called so
+    true:np.ndarray,   # (k,) rows of the class
 ) -> np.ndarray: # (…) 0 to 1
     "Macro-F1 from counts, over the classes that are present or called."
     total = called + true
     with np.errstate(invalid='ignore'): return np.nansum(2*hits / total, -1) / (total > 0).sum(-1)
 
 def macro_f1(
-    y, # (n,) codes
-    P, # (m, n, k) probabilities of m candidates
+    y:np.ndarray, # (n,) codes
+    P:np.ndarray, # (m, n, k) probabilities of m candidates
 ) -> np.ndarray: # (m,) values
     "The mean over classes of F1."
     return mean_f1(*f1_counts(y, labels_of(P), max(2, P.shape[2], y.max() + 1)))
 
-# %% ../nbs/02_metric.ipynb #d846ae1c
+# %% ../nbs/02_metric.ipynb #00000010
 def accuracy(
-    y, # (n,) codes
-    P, # (m, n, k) probabilities of m candidates
+    y:np.ndarray, # (n,) codes
+    P:np.ndarray, # (m, n, k) probabilities of m candidates
 ) -> np.ndarray: # (m,) values
     "The share of rows with the right label."
     return (labels_of(P) == y).mean(1)
 
 def log_loss(
-    y, # (n,) codes
-    P, # (m, n, k) probabilities of m candidates, rows of sum 1
+    y:np.ndarray, # (n,) codes
+    P:np.ndarray, # (m, n, k) probabilities of m candidates, rows of sum 1
 ) -> np.ndarray: # (m,) values; lower is better
     "Minus the mean log-probability of the true class."
     given = np.where(y == 1, P[..., 0], 1 - P[..., 0]) if P.shape[2] == 1 else P[:, np.arange(len(y)), y]
     eps = np.finfo(P.dtype).eps
     return -np.log(np.clip(given, eps, 1 - eps), dtype=np.float64).mean(1)
 
-# %% ../nbs/02_metric.ipynb #5939c0e2
+# %% ../nbs/02_metric.ipynb #00000013
 def _flaw(y, P, values): # what forbids any metric, in words; '' for nothing
     if not len(y): return 'there are no rows'
     if not np.isfinite(P).all(): return f'{(~np.isfinite(P).all((0, 2))).sum()} rows have a prediction that is NaN or infinite'
@@ -122,28 +122,28 @@ class Metric:
     fn:Callable     # (n,) codes and (m, n, k) predictions → (m,) values
     values:str      # what it reads: 'scores' in any unit, 'labels' by the highest, or 'probabilities'
     def many(self,
-        y,          # (n,) int codes
-        P,          # (m, n, k) predictions of m candidates, or (m, n) for a binary target
+        y:np.ndarray, # (n,) int codes
+        P:np.ndarray, # (m, n, k) predictions of m candidates, or (m, n) for a binary target
     ) -> np.ndarray: # (m,) float64; nan where undefined
         "The value of each of many candidates."
         y, P = _shaped(y, P)
         flaws = [_flaw(y, P[i:i+1], self.values) for i in range(len(P))] if _flaw(y, P, self.values) else []
         return np.array([np.nan if f else self.fn(y, P[i:i+1])[0] for i, f in enumerate(flaws)]) if flaws else self.fn(y, P)
     def __call__(self,
-        y,          # (n,) int codes
-        p,          # (n, k) predictions; (n,) or (n, 1) for a binary target
+        y:np.ndarray, # (n,) int codes
+        p:np.ndarray, # (n, k) predictions; (n,) or (n, 1) for a binary target
     ) -> float: # nan where undefined
         "The value of one candidate."
         return float(self.many(y, np.asarray(p)[None])[0])
     def why(self,
-        y,          # (n,) int codes
-        p,          # (n, k) predictions
+        y:np.ndarray, # (n,) int codes
+        p:np.ndarray, # (n, k) predictions
     ) -> str: # empty where there is a value
         "Why the metric has no value here."
         return _flaw(*_shaped(y, np.asarray(p)[None]), self.values)
     def better(self,
-        a, # a value, or an array of them
-        b, # another
+        a:float|np.ndarray, # a value, or an array of them
+        b:float|np.ndarray, # another
     ) -> bool: # False where one of them is nan
         "Whether `a` is better than `b`."
         return a > b if self.greater else a < b
@@ -159,10 +159,10 @@ def find_metric(
     check_names([name], METRICS, 'metric')
     return METRICS[name]
 
-# %% ../nbs/02_metric.ipynb #6add2edd
+# %% ../nbs/02_metric.ipynb #0000001e
 def constant_score(
     metric:Metric, # which
-    y,             # (n,) int codes
+    y:np.ndarray,  # (n,) int codes
     k:int,         # classes; 2 for a binary target
 ) -> float: # nan where the metric is undefined
     "The metric's value of the best answer that is the same for every row."

@@ -7,7 +7,8 @@ __all__ = ['PARTS', 'CONDITIONS', 'Source', 'second_choice', 'vote_labels', 'vot
            'check_rules', 'where_words', 'rule_words', 'taken', 'apply_rules', 'read_rules', 'build_sources',
            'gain_interval', 'rule_effects', 'choose_rules', 'nested_rules']
 
-# %% ../nbs/10b_rules.ipynb #8d460132
+# %% ../nbs/10b_rules.ipynb #00000001
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 import numpy as np
@@ -18,7 +19,7 @@ from .climb import LABEL_SCORES
 from .core import KitError, check_names, nearest, rng
 from .metric import Metric, labels_of
 
-# %% ../nbs/10b_rules.ipynb #fbbaec0c
+# %% ../nbs/10b_rules.ipynb #00000004
 @dataclass(frozen=True)
 class Source:
     "Predictions with their class names."
@@ -32,7 +33,7 @@ class Source:
         "The probability of the likeliest class."
         return np.nan_to_num(self.p).max(1)
     def onto(self,
-        classes, # (c,) class names of the competition
+        classes:Sequence, # (c,) class names of the competition
     ) -> np.ndarray: # (n, c); NaN where the label is none of them
         "The probabilities in the competition's columns."
         at = pd.Index(self.classes).get_indexer(classes)
@@ -49,7 +50,7 @@ def second_choice(
     p[np.arange(len(p)), np.nan_to_num(p).argmax(1)] = 0
     return Source(p, s.classes)
 
-# %% ../nbs/10b_rules.ipynb #a6700b8b
+# %% ../nbs/10b_rules.ipynb #0000000a
 def vote_labels(
     votes:pd.DataFrame, # (n, voters) labels as text; nothing but voters
 ) -> Source: # shares of the votes, names in alphabetical order
@@ -59,14 +60,14 @@ def vote_labels(
     return Source(np.stack([(codes == c).mean(1) for c in range(len(names))], 1), tuple(names))
 
 def vote(
-    sources, # list of Source with the same classes
+    sources:Sequence, # list of Source with the same classes
 ) -> Source: # shares of the votes
     "The majority of the sources' labels; a tie goes to the class that comes first."
     calls = np.stack([labels_of(s.p) for s in sources], 1)
     k = len(sources[0].classes)
     return Source(np.stack([(calls == c).mean(1) for c in range(k)], 1), sources[0].classes)
 
-# %% ../nbs/10b_rules.ipynb #975af9e6
+# %% ../nbs/10b_rules.ipynb #0000000f
 PARTS = {f'{now}{part}_{how}' for now in ('', 'now_') for part in ('class', 'state', 'label') for how in ('in', 'not')}
 CONDITIONS = PARTS | {'confidence', 'confidence_below', 'source', 'any'}
 
@@ -78,8 +79,8 @@ class Rule:
     name:str = ''                          # for tables
 
 def part_of(
-    labels,    # (n,) text
-    part:str,  # 'class', 'state' or 'label'
+    labels:np.ndarray, # (n,) text
+    part:str,          # 'class', 'state' or 'label'
 ) -> np.ndarray: # (n,) text
     "The class of 'cable-cut' is 'cable', its state is 'cut'."
     if part == 'label': return np.asarray(labels, object)
@@ -88,7 +89,7 @@ def part_of(
 def holds(
     where:dict,     # conditions
     source:Source,  # that they are asked of
-    now,            # (n,) current labels
+    now:np.ndarray, # (n,) current labels
     sources:dict,   # name → Source
 ) -> np.ndarray: # (n,) bool
     "Where all conditions hold."
@@ -104,13 +105,13 @@ def holds(
             out &= hit if how == 'in' else ~hit
     return out
 
-# %% ../nbs/10b_rules.ipynb #a0828f58
+# %% ../nbs/10b_rules.ipynb #00000012
 def check_where(
-    where:dict,    # conditions
-    take:str,      # the source that they are asked of
-    sources:dict,  # name → Source
-    classes,       # of the competition
-    what:str,      # the rule, for messages
+    where:dict,       # conditions
+    take:str,         # the source that they are asked of
+    sources:dict,     # name → Source
+    classes:Sequence, # of the competition
+    what:str,         # the rule, for messages
 ):
     "Raise `KitError` at a condition that can never mean anything."
     check_names(where, CONDITIONS, f'condition in {what}')
@@ -122,9 +123,9 @@ def check_where(
         check_names(where[word], set(part_of(names, word.removeprefix('now_').split('_')[0])), f"{word.removeprefix('now_').split('_')[0]} in {what}")
 
 def check_rules(
-    rules,        # list of Rule
-    sources:dict, # name → Source
-    classes,      # of the competition
+    rules:Sequence,   # list of Rule
+    sources:dict,     # name → Source
+    classes:Sequence, # of the competition
 ):
     "Raise `KitError` at a rule that names what does not exist."
     for i, r in enumerate(rules):
@@ -154,12 +155,12 @@ def rule_words(
     who = f"{rule.take.removeprefix('second ')}'s second choice" if rule.take.startswith('second ') else rule.take
     return f"take {who} where it differs" + (f' and {where_words(rule.where)}' if rule.where else '')
 
-# %% ../nbs/10b_rules.ipynb #ac2ddd9e
+# %% ../nbs/10b_rules.ipynb #00000018
 def taken(
-    rule:Rule,    # a rule
-    p,            # (n, k) current probabilities
-    sources:dict, # name → Source
-    classes,      # (k,) of the competition
+    rule:Rule,        # a rule
+    p:np.ndarray,     # (n, k) current probabilities
+    sources:dict,     # name → Source
+    classes:Sequence, # (k,) of the competition
 ) -> tuple: # (n,) bool, which rows change; (n, k) what they become
     "The rows that a rule takes."
     source = second_choice(sources[rule.take[7:]]) if rule.take.startswith('second ') else sources[rule.take]
@@ -168,10 +169,10 @@ def taken(
     return hit & holds(rule.where, source, now, sources), new
 
 def apply_rules(
-    base,         # (n, k) probabilities to start from
-    rules,        # list of Rule, in their order
-    sources:dict, # name → Source
-    classes,      # (k,) of the competition
+    base:np.ndarray,  # (n, k) probabilities to start from
+    rules:Sequence,   # list of Rule, in their order
+    sources:dict,     # name → Source
+    classes:Sequence, # (k,) of the competition
 ) -> tuple: # (n, k) probabilities, list of (n,) bool: the rows that each rule changed
     "Rule after rule; later ones win."
     check_rules(rules, sources, classes)
@@ -212,18 +213,18 @@ def build_sources(
         out[name] = vote(stack) if way == 'vote' else Source(mix(np.stack([s.p for s in stack]), list(of.values()) if isinstance(of, dict) else None), stack[0].classes)
     return out
 
-# %% ../nbs/10b_rules.ipynb #79833ff8
+# %% ../nbs/10b_rules.ipynb #00000024
 def _valuer(metric, k): # (rows, p) → value; labels are worked out once for metrics that see no more
     if metric.name not in LABEL_SCORES: return lambda y, p, rows: metric(y[rows], p[rows])
     return lambda y, p, rows: LABEL_SCORES[metric.name](y[rows], p[None, rows], max(2, k))[0]
 
 def gain_interval(
-    metric:Metric, # which
-    y,             # (n,) codes
-    before,        # (n, k) probabilities
-    after,         # (n, k) probabilities
-    groups=None,   # (n,) what is drawn as a whole; rows when left out
-    times:int=400, # draws
+    metric:Metric,               # which
+    y:np.ndarray,                # (n,) codes
+    before:np.ndarray,           # (n, k) probabilities
+    after:np.ndarray,            # (n, k) probabilities
+    groups:np.ndarray|None=None, # (n,) what is drawn as a whole; rows when left out
+    times:int=400,               # draws
 ) -> tuple: # low, high: the middle 95 % of the gains
     "How much of a gain the choice of rows explains."
     value, g, n = _valuer(metric, before.shape[1]), rng('gain', len(y), times), len(y)
@@ -237,14 +238,14 @@ def gain_interval(
         gains.append(value(y, b, rows) - value(y, a, rows))
     return tuple(float(q) for q in np.nanquantile(np.array(gains) * (1 if metric.greater else -1), [.025, .975]))
 
-# %% ../nbs/10b_rules.ipynb #7e8ba732
+# %% ../nbs/10b_rules.ipynb #00000028
 def rule_effects(
-    y,            # (n,) codes
-    base,         # (n, k) out-of-fold probabilities to start from
-    rules,        # list of Rule
-    sources:dict, # name → Source, out-of-fold
-    classes,      # (k,) of the competition
-    how:dict,     # metric; groups (n,) or None; times (draws)
+    y:np.ndarray,     # (n,) codes
+    base:np.ndarray,  # (n, k) out-of-fold probabilities to start from
+    rules:Sequence,   # list of Rule
+    sources:dict,     # name → Source, out-of-fold
+    classes:Sequence, # (k,) of the competition
+    how:dict,         # metric; groups (n,) or None; times (draws)
 ) -> pd.DataFrame: # a row a rule: name, in words, rows changed, right before and after, gain, low, high, verdict
     "What each rule does to the out-of-fold rows, at its place in the order."
     metric, out, p = how['metric'], [], np.array(base, np.float64)
@@ -258,14 +259,14 @@ def rule_effects(
         p = after
     return pd.DataFrame(out)
 
-# %% ../nbs/10b_rules.ipynb #09ad9d0c
+# %% ../nbs/10b_rules.ipynb #0000002b
 def choose_rules(
-    y,             # (n,) codes
-    base,          # (n, k) out-of-fold probabilities
-    rules,         # list of Rule
-    sources:dict,  # name → Source
-    classes,       # (k,) of the competition
-    metric:Metric, # what is to be good
+    y:np.ndarray,     # (n,) codes
+    base:np.ndarray,  # (n, k) out-of-fold probabilities
+    rules:Sequence,   # list of Rule
+    sources:dict,     # name → Source
+    classes:Sequence, # (k,) of the competition
+    metric:Metric,    # what is to be good
 ) -> list: # of Rule: those that raised the metric at their place
     "The rules that help, tried in their order."
     kept, p = [], np.array(base, np.float64)
@@ -275,12 +276,12 @@ def choose_rules(
     return kept
 
 def nested_rules(
-    y,             # (n,) codes
-    fold,          # (n,) in which fold a row was validated
-    base,          # (n, k) out-of-fold probabilities
-    rules,         # list of Rule
-    sources:dict,  # name → Source
-    how:dict,      # classes, metric
+    y:np.ndarray,    # (n,) codes
+    fold:np.ndarray, # (n,) in which fold a row was validated
+    base:np.ndarray, # (n, k) out-of-fold probabilities
+    rules:Sequence,  # list of Rule
+    sources:dict,    # name → Source
+    how:dict,        # classes, metric
 ) -> np.ndarray: # (n, k): each row under the rules that helped in the other folds
     "Predictions with rules that were chosen without the row's fold."
     out, classes = np.array(base, np.float64), how['classes']
