@@ -2,6 +2,7 @@
 
     python bench/blend.py            # the sizes of a real competition; about half an hour, nearly all of it the peers'
     python bench/blend.py --quick    # a tenth of the rows, two minutes
+    python bench/blend.py --only W1c W2
 
 The peers live in an environment of their own, .cache/bench-blend, which this script makes. Data are drawn with fixed seeds.
 Times on shared machines wander, so only ratios of one run mean something.
@@ -128,18 +129,21 @@ def large(m, n):
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    p.add_argument('--quick', action='store_true'); p.add_argument('--peer', nargs=2); p.add_argument('--large', nargs=2, type=int)
+    p.add_argument('--quick', action='store_true'); p.add_argument('--only', nargs='*'); p.add_argument('--peer', nargs=2); p.add_argument('--large', nargs=2, type=int)
     a = p.parse_args()
     if a.peer: return peer(*a.peer)
     if a.large: return large(*a.large)
     CACHE.mkdir(parents=True, exist_ok=True)
+    peer_python()
     n = 6_000 if a.quick else 60_000
     (y, P), (codes, M) = binary_data(23, n), class_data(10, 427 if a.quick else 4277, 88)
-    against_sklearn(y, P, codes, M)
-    row('W1c  Caruana, 25 rounds, 23 members, AUC', 'autogluon.core 1.6.3', ask_peer('W1c', y, P), ours(y, P, 'auc', 'caruana'), 'aim ≤ 0.6 s')
-    row('W2   Caruana, 25 rounds, 10 members, 88 classes, macro-F1', 'autogluon.core 1.6.3', ask_peer('W2', codes, M), ours(codes, M, 'macro_f1', 'caruana'), 'aim ≤ 0.15 s')
-    subprocess.run([sys.executable, __file__, '--large', '200', str(n)], check=True)
-    row(f'W1   climb, 23 members × {n:,} rows, AUC', 'hillclimbers 0.1.4', ask_peer('W1', y, P), ours(y, P, 'auc', 'climb'), 'aim ≤ 3 s')
-    row('W1−  the same with negative weights', 'hillclimbers 0.1.4', ask_peer('W1n', y, P), ours(y, P, 'auc', 'climb', negative=True))
+    works = dict(
+        metrics=lambda: against_sklearn(y, P, codes, M),
+        W1c=lambda: row('W1c  Caruana, 25 rounds, 23 members, AUC', 'autogluon.core 1.6.3', ask_peer('W1c', y, P), ours(y, P, 'auc', 'caruana'), 'aim ≤ 0.6 s'),
+        W2=lambda: row('W2   Caruana, 25 rounds, 10 members, 88 classes, macro-F1', 'autogluon.core 1.6.3', ask_peer('W2', codes, M), ours(codes, M, 'macro_f1', 'caruana'), 'aim ≤ 0.15 s'),
+        large=lambda: subprocess.run([sys.executable, __file__, '--large', '200', str(n)], check=True),
+        W1=lambda: row(f'W1   climb, 23 members × {n:,} rows, AUC', 'hillclimbers 0.1.4', ask_peer('W1', y, P), ours(y, P, 'auc', 'climb'), 'aim ≤ 3 s'),
+        W1n=lambda: row('W1n  the same with negative weights', 'hillclimbers 0.1.4', ask_peer('W1n', y, P), ours(y, P, 'auc', 'climb', negative=True)))
+    for name in a.only or works: works[name]()
 
 if __name__ == '__main__': main()
