@@ -15,7 +15,7 @@ from .competition import find_comp, load_pages
 from .core import KitError, check_names, in_words, out_dir, root
 from .experiment import PARAMS, in_diff, resolve
 from .journal import journal, journal_text
-from .members import replay
+from .blending import replay
 from .practice import write_practice
 from .run import Run, find_run, list_runs
 
