@@ -103,7 +103,8 @@ def make_parser() -> argparse.ArgumentParser:
     exp = ('exp', dict(help='exp0001, or comp/exp0001'))
     _add('run', 'check the parameters, then train with papermill', ('comp', dict(help='competition')), ('exp', dict(help='experiment')),
         ('-p', dict(nargs=2, action='append', default=[], metavar=('NAME', 'VALUE'), help='parent, reason, or a field of a recipe')))
-    _add('practice', 'write a stand-in competition', ('comp', dict(help='such as anomaly-practice')))
+    _add('practice', 'write a stand-in competition', ('comp', dict(help='such as anomaly-practice')),
+        ('--rows', dict(type=int, help='of train and test together, for a stand-in of any size')))
     _add('status', 'the state of the runs', ('comp', dict(nargs='?', help='competition; all when left out')))
     _add('journal', 'the table of all runs', ('comp', dict(help='competition')))
     _add('show', 'one run in a few lines', exp)
@@ -117,7 +118,7 @@ def act(
 ) -> int: # exit status
     "Do what a command line says."
     if a.command == 'run': return run_experiment(a.comp, a.exp, a.p)
-    if a.command == 'practice': print(write_practice(a.comp))
+    if a.command == 'practice': print(write_practice(a.comp, a.rows))
     if a.command == 'status': print(status_table(a.comp).to_string(index=False))
     if a.command == 'journal': print(journal_text(journal(a.comp)))
     if a.command == 'show': print(show_run(a.exp))

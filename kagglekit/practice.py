@@ -4,10 +4,11 @@
 
 # %% auto #0
 __all__ = ['STAND_INS', 'SHAPES', 'STATES_ELPV', 'stand_in', 'write_practice', 'draw_shape', 'write_shapes', 'elpv_labels',
-           'write_anomaly', 'as_probabilities', 'local_score']
+           'write_anomaly', 'plan_cadences', 'write_seti', 'as_probabilities', 'local_score']
 
-# %% ../nbs/practice.ipynb #eba51a6b
-import shutil
+# %% ../nbs/practice.ipynb #00000001
+import inspect, os, shutil, time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable
 import numpy as np
@@ -15,8 +16,9 @@ import pandas as pd
 from PIL import Image, ImageDraw, ImageFilter
 from sklearn.model_selection import train_test_split
 from .competition import Competition, encode, find_comp, match_ids, read_table
-from .core import KitError, check_names, data_dir, rng, write_table
+from .core import KitError, check_names, data_dir, in_words, rng, write_table
 from .metric import find_metric
+from .sky import cut_cadences
 
 # %% ../nbs/practice.ipynb #bd81f582
 STAND_INS:dict[str, Callable] = {} # competition → function (folder) → answers: id, answer
@@ -31,19 +33,21 @@ def stand_in(
         return write
     return _add
 
-# %% ../nbs/practice.ipynb #8ee659d7
+# %% ../nbs/practice.ipynb #00000006
 def write_practice(
     comp:str,           # a key of STAND_INS
+    rows:int|None=None, # of train and test together, for a stand-in of any size; its own size when left out
     say:Callable=print, # called with a line of progress
 ) -> Path: # data/<comp>
     "Write a stand-in's data, unless it is there."
     check_names([comp], STAND_INS, 'stand-in')
     folder, (write, public) = data_dir(comp), STAND_INS[comp]
+    if rows and 'rows' not in inspect.signature(write).parameters: raise KitError(f'{comp} has a size of its own; leave out rows')
     if folder.exists(): return folder
     part = folder.with_name(f'.{comp}.part')
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
-    answers = write(part)
+    answers = write(part, **dict(rows=rows) if rows else {})
     answers['public'] = rng(comp, 'public').random(len(answers)) < public
     write_table(part/'.answers.parquet', answers)
     part.rename(folder)
@@ -110,6 +114,44 @@ def write_anomaly(folder:Path): # empty
     write_table(folder/'test_df.csv', test[['index', 'file_name']])
     write_table(folder/'sample_submission.csv', test[['index']].assign(label='mono-good'))
     return pd.DataFrame(dict(id=test['index'].astype(str), answer=test.label))
+
+# %% ../nbs/practice.ipynb #00000011
+def plan_cadences(
+    rows:int, # of train and test together
+) -> pd.DataFrame: # id, target, test (bool), tracks (keys of sky.TRACKS)
+    "Which cadences there are: three in ten to be tested with, one in ten with a needle."
+    g = rng('seti-practice', rows)
+    test = g.permutation(rows) < round(.3 * rows)
+    target = np.zeros(rows, int)
+    for part in (test, ~test): target[g.permutation(np.flatnonzero(part))[:round(.1 * part.sum())]] = 1
+    tracks = [('ess',) if t and g.random() < .4 else ('drift', 'bend', 'wander') for t in test]
+    numbers = g.choice(16**9, rows, replace=False) * 16**6 + g.integers(0, 16**6, rows)
+    return pd.DataFrame(dict(id=[f'{n:015x}' for n in numbers], target=target, test=test, tracks=tracks))
+
+def _save_strip(folder, plan, start): # the windows of one observation
+    rows = plan[start:start + 3]
+    made = cut_cadences(rng('seti-practice', len(plan), start), rows.target.tolist(), rows.tracks.tolist())
+    for i, test, x in zip(rows.id, rows.test, made): np.save(folder/('test' if test else 'train')/i[0]/f'{i}.npy', x)
+    return start + len(rows)
+
+@stand_in('seti-practice')
+def write_seti(
+    folder:Path,   # empty
+    rows:int=1700, # of train and test together; 839 kB each
+):
+    "The SETI competition's layout, with a drawn sky."
+    need, free = rows * 838_784, shutil.disk_usage(folder).free
+    if need > .95 * free: raise KitError(f'{rows:,} cadences take {need/1e9:.1f} GB and {free/1e9:.1f} GB are free; ask for fewer rows')
+    for part in ('train', 'test'):
+        for digit in '0123456789abcdef': (folder/part/digit).mkdir(parents=True)
+    plan, begun = plan_cadences(rows), time.time()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for n in pool.map(lambda start: _save_strip(folder, plan, start), range(0, rows, 3)):
+            if n % 300 == 0: print(f'{n:,} of {rows:,} cadences ({need/1e9:.1f} GB), about {in_words((time.time() - begun) / n * (rows - n))} left', flush=True)
+    train, test = plan[~plan.test].sort_values('id'), plan[plan.test].sort_values('id')
+    write_table(folder/'train_labels.csv', train[['id', 'target']])
+    write_table(folder/'sample_submission.csv', test[['id']].assign(target=.5))
+    return pd.DataFrame(dict(id=test.id.to_numpy(), answer=test.target.to_numpy()))
 
 # %% ../nbs/practice.ipynb #d506b5f8
 def as_probabilities(
