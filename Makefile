@@ -6,6 +6,8 @@ BIN    := .venv/bin
 COMP   := anomaly-practice
 EXP    := exp0001
 export PATH := $(CURDIR)/$(BIN):$(PATH)
+# libraries' warnings to their developers would bury our own lines
+export PYTHONWARNINGS := ignore
 .PHONY: demo test lab install pages clean-check
 
 # the stamp is written last, so an installation that was interrupted is done again

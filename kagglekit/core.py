@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['Count', 'Positive', 'Fraction', 'KitError', 'root', 'setting', 'data_dir', 'out_dir', 'workspace', 'nearest',
            'check_names', 'check_clash', 'check_value', 'check_exp', 'given_params', 'seed_of', 'rng', 'uniforms',
-           'atomic', 'write_json', 'read_json', 'write_table', 'hash_of', 'hash_file', 'hash_table', 'in_words']
+           'atomic', 'write_json', 'read_json', 'write_table', 'hash_of', 'hash_file', 'hash_table', 'in_words',
+           'in_diff']
 
 # %% ../nbs/00_core.ipynb #51e55789
 import configparser, difflib, hashlib, json, math, os, tempfile, uuid
@@ -247,3 +248,11 @@ def in_words(
     s = round(seconds)
     if s < 60: return f'{s} s'
     return f'{s//60} min {s%60:02d} s' if s < 3600 else f'{s//3600} h {s%3600//60:02d} min'
+
+# %% ../nbs/00_core.ipynb #00000039
+def in_diff(
+    diff:dict, # field → value
+) -> str: # such as 'size 160, augment hflip + rot90'
+    "A difference in words."
+    say = lambda v: ' + '.join(map(str, v)) or 'none' if isinstance(v, (tuple, list)) else {True: 'yes', False: 'no', '': 'none'}.get(v, str(v)) if isinstance(v, (bool, str)) else f'{v:g}'
+    return ', '.join(f'{k} {say(v)}' for k, v in diff.items())

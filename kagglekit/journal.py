@@ -18,8 +18,7 @@ from IPython.display import HTML
 from matplotlib import font_manager
 from noto_cjk_sans_jp_regular import FONT_PATH
 from .competition import find_comp
-from .core import KitError, in_words, nearest, out_dir, root
-from .experiment import in_diff
+from .core import KitError, in_diff, in_words, nearest, out_dir, root
 from .run import Run
 
 # %% ../nbs/journal.ipynb #9bc9f863

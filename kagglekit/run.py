@@ -6,7 +6,7 @@
 __all__ = ['STATES', 'this_process', 'alive', 'now', 'Run', 'environment', 'describe', 'open_run', 'write_history', 'peak_memory',
            'save_fold', 'finished_folds', 'check_predictions', 'score_oof', 'finish_run', 'list_runs', 'find_run']
 
-# %% ../nbs/09a_run.ipynb #deecb38a
+# %% ../nbs/09a_run.ipynb #00000001
 import datetime, importlib.metadata, os, platform, resource, socket, subprocess, sys, time
 from collections.abc import Sequence
 from contextlib import contextmanager
@@ -16,8 +16,7 @@ import pandas as pd
 import psutil
 from filelock import FileLock, Timeout
 from .competition import Competition, match_ids, prob_columns
-from .core import KitError, atomic, check_exp, check_names, nearest, out_dir, read_json, root, write_json, write_table
-from .experiment import ABOUT, Recipe, in_diff
+from .core import KitError, atomic, check_exp, check_names, in_diff, nearest, out_dir, read_json, root, write_json, write_table
 from .folds import fold_hash
 from .metric import find_metric
 
@@ -95,7 +94,7 @@ class Run:
         check_names(scores, ('public', 'private'), 'leaderboard')
         write_json(self.folder/'leaderboard.json', self.read('leaderboard.json') | {k: v for k, v in scores.items() if v is not None} | dict(when=now()))
 
-# %% ../nbs/09a_run.ipynb #851d89d7
+# %% ../nbs/09a_run.ipynb #0000000e
 def _git(): # the commit, with + where files differ from it; None outside git
     run = lambda *a: subprocess.run(['git', '-C', str(root()), *a], capture_output=True, text=True)
     try: head = run('rev-parse', 'HEAD')
@@ -111,16 +110,15 @@ def environment() -> dict: # commit, versions, device, threads
                 versions={n: importlib.metadata.version(n) for n in names})
 
 def describe(
-    recipe:Recipe,      # what is run
+    recipe:'Recipe',      # what is run
     comp:Competition,   # on what
     folds:pd.DataFrame, # id, fold
 ) -> dict: # the content of params.json
     "Every field as resolved, where it comes from, and what it runs on."
-    return dict(comp=comp.name, **{k: getattr(recipe, k) for k in ABOUT}, recipe=recipe.params(), metric=comp.metric, classes=list(comp.classes),
+    return dict(comp=comp.name, **recipe.about(), recipe=recipe.params(), metric=comp.metric, classes=list(comp.classes),
                 data_hash=comp.hash(), fold_hash=fold_hash(folds), seed=recipe.seed, made=now(), **environment())
 
-def _clash(old, new): # how two params.json ask for different things; '' where they do not
-    base = Recipe().params()
+def _clash(old, new, base): # how two params.json ask for different things; '' where they do not. base: what a field is that an old record lacks
     a, b = base | old.get('recipe', {}), base | new['recipe']
     other = {k: b[k] for k in b if a.get(k) != b[k]}
     if other: return f"it ran with {in_diff({k: a[k] for k in other})}, and now {in_diff(other)} is asked for"
@@ -128,10 +126,10 @@ def _clash(old, new): # how two params.json ask for different things; '' where t
         if old.get(k) != new[k]: return f'{what} has changed since' if k == 'data_hash' else f'{what} have changed since'
     return ''
 
-# %% ../nbs/09a_run.ipynb #e9f56f6f
+# %% ../nbs/09a_run.ipynb #00000011
 @contextmanager
 def open_run(
-    recipe:Recipe,      # what to run
+    recipe:'Recipe',      # what to run
     comp:Competition,   # on what
     folds:pd.DataFrame, # id, fold
 ):
@@ -144,7 +142,7 @@ def open_run(
         raise KitError(f"{run} is being run, by process {s.get('pid', '?')} on {s.get('host', '?')} (last heard of {s.get('heartbeat', '?')}); wait for it, or stop it") from None
     with lock:
         new, old = describe(recipe, comp, folds), run.read('params.json')
-        why = old and _clash(old, new)
+        why = old and _clash(old, new, type(recipe)().params())
         if why: raise KitError(f'{run} exists: {why}. Give it a new id, or move {run.folder.name} away')
         if run.state() != 'done': write_json(run.folder/'params.json', old | dict(resumed=now()) if finished_folds(run) else new)
         with _told(run): yield run

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['begin', 'run_folds', 'Job', 'open_job', 'make_learner', 'Voice', 'fit_fold', 'kept_epochs', 'train']
 
-# %% ../nbs/train.ipynb #37a5054d
+# %% ../nbs/train.ipynb #00000004
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -16,8 +16,8 @@ import torch
 import matplotlib.pyplot as plt
 from .batches import fold_loaders, one_hot
 from .competition import Competition, find_comp, load_pages, prob_columns
-from .core import check_names, in_words, seed_of
-from .experiment import PARAMS, Recipe, in_diff, resolve
+from .core import check_names, in_diff, in_words, seed_of
+from .experiment import PARAMS, Recipe, resolve
 from .folds import import_folds, make_folds, prove_folds, thin_classes
 from .inputs import INPUTS, open_cache
 from .learner import PrepareBatch, computing, find_device, find_optimizer, fold_learner, pixel_stats, predict, use_bf16
