@@ -1,6 +1,6 @@
 """What a training step costs beside a plain torch loop: kagglekit's learner and fastai's own, on the same batches.
 
-    python bench/step.py               # three minutes
+    python bench/step.py               # two minutes
 
 Each does the same: gather a batch of bytes, normalise, forward, cross entropy, backward, AdamW. Epochs are run in turn, and the
 medians of their times compared. Only ratios of one run mean something.
@@ -57,10 +57,10 @@ def fastai(net, d):
         with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
     return epoch
 
-def main(times=7):
+def main(times=5):
     warnings.simplefilter('ignore')
     print(f"{'':34s} {'plain loop':>14s} {'kagglekit':>14s} {'fastai':>14s}   milliseconds a step")
-    for what, make, d in [('tiny network, 16 px, batch 32', tiny, Data(16, 300)), ('resnet18, 64 px, batch 32', resnet, Data(64, 25))]:
+    for what, make, d in [('tiny network, 16 px, batch 32', tiny, Data(16, 300)), ('resnet18, 64 px, batch 32', resnet, Data(64, 12))]:
         epochs = [contender(make(), d) for contender in (plain, ours, fastai)]
         took = [[] for _ in epochs]
         for e in epochs: e()                                            # warm

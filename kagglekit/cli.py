@@ -57,6 +57,7 @@ def run_experiment(
     recipe, run = resolve(comp, exp, **changes), Run(comp, exp)
     run.folder.mkdir(parents=True, exist_ok=True)
     print(f"{run}: {recipe.reason or in_diff(recipe.diff)}", flush=True)
+    signal.signal(signal.SIGINT, signal.default_int_handler)        # a shell's background job ignores it, and so would papermill
     process = subprocess.Popen(papermill_command('train', run.folder/'train.ipynb', dict(comp=comp, exp=exp) | changes))
     signal.signal(signal.SIGTERM, lambda *_: process.send_signal(signal.SIGINT))
     code = _wait(process)

@@ -124,7 +124,7 @@ def plan_cadences(
     test = g.permutation(rows) < round(.3 * rows)
     target = np.zeros(rows, int)
     for part in (test, ~test): target[g.permutation(np.flatnonzero(part))[:round(.1 * part.sum())]] = 1
-    tracks = [('ess',) if t and g.random() < .4 else ('drift', 'bend', 'wander') for t in test]
+    tracks = [('ess',) if t and g.random() < .5 else ('drift', 'bend', 'wander') for t in test]
     numbers = g.choice(16**9, rows, replace=False) * 16**6 + g.integers(0, 16**6, rows)
     return pd.DataFrame(dict(id=[f'{n:015x}' for n in numbers], target=target, test=test, tracks=tracks))
 
