@@ -138,7 +138,7 @@ def draw_strip(
         add_signal(x, draw_signal(g, ('still', 'still', 'still', 'wander', 'drift'), range(PANELS), (20., 300.), channels))
     return x
 
-# %% ../nbs/12_sky.ipynb #00000013
+# %% ../nbs/12_sky.ipynb #94fbe479
 STEP = 192 # channels from one window of a strip to the next
 
 def normalise(
