@@ -254,5 +254,5 @@ def in_diff(
     diff:dict, # field → value
 ) -> str: # such as 'size 160, augment hflip + rot90'
     "A difference in words."
-    say = lambda v: ' + '.join(map(str, v)) or 'none' if isinstance(v, (tuple, list)) else {True: 'yes', False: 'no', '': 'none'}.get(v, str(v)) if isinstance(v, (bool, str)) else f'{v:g}'
-    return ', '.join(f'{k} {say(v)}' for k, v in diff.items())
+    say = lambda k, v: (' × ' if k == 'size' else ' + ').join(map(str, v)) or 'none' if isinstance(v, (tuple, list)) else {True: 'yes', False: 'no', '': 'none'}.get(v, str(v)) if isinstance(v, (bool, str)) else f'{v:g}'
+    return ', '.join(f'{k} {say(k, v)}' for k, v in diff.items())
