@@ -94,6 +94,17 @@ def test_ctrl_c_leaves_no_kernel_behind(space):
     assert not psutil.pid_exists(kernel)
     assert kit('status', 'shapes-practice').stdout.count('interrupted') == 1
 
+def test_a_run_in_the_background_can_be_stopped(space):
+    long = ['-p', 'parent', 'exp0001', '-p', 'epochs', '500']
+    run = subprocess.Popen([KIT, 'run', 'shapes-practice', 'exp0009', *long], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True,
+                           preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN))     # as a shell starts `kagglekit run … &`
+    try:
+        until(lambda: status(space/'exp0009').get('epoch', -1) >= 0, run)
+        run.terminate()
+        assert run.wait(60) != 0
+    finally: run.poll() is not None or os.killpg(run.pid, signal.SIGKILL)
+    assert status(space/'exp0009')['state'] == 'interrupted'
+
 def test_two_runs_of_one_id(space):
     long = ['-p', 'parent', 'exp0001', '-p', 'epochs', '500']
     first = subprocess.Popen([KIT, 'run', 'shapes-practice', 'exp0009', *long], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
