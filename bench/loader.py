@@ -48,7 +48,7 @@ def fastai_epoch(files):
     return lambda: sum(len(b[0]) for b in dls.train)
 
 def ours(files):
-    "(first epoch, every later one): decode into the cache, then gather."
+    "The first call decodes into the cache; every call gathers."
     from kagglekit.batches import BatchLoader
     from kagglekit.inputs import open_cache
     names = [str(f) for f in files]

@@ -13,7 +13,7 @@ from torch import nn
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
 from kagglekit.batches import fold_loaders, gather, one_hot
-from kagglekit.learner import PrepareBatch, find_optimizer, fold_learner, pixel_stats
+from kagglekit.learner import PrepareBatch, fold_learner, pixel_stats
 from kagglekit.loss import find_loss
 from kagglekit.metric import find_metric
 from kagglekit.stages import FoldFit, Stage, fit_stages

@@ -44,6 +44,7 @@ def papermill_command(
     "papermill of this very environment, with its output shown as it comes."
     return [sys.executable, '-m', 'papermill', str(notebook(name)), str(out), '--log-output', '--no-progress-bar', '-y', json.dumps(params, ensure_ascii=False)]
 
+# %% ../nbs/cli.ipynb #00000009
 def run_experiment(
     comp:str,    # competition
     exp:str,     # experiment
@@ -90,7 +91,7 @@ def status_table(
     row = lambda r, s: dict(run=str(r), state=r.state(), fold=s.get('fold', ''), epoch=s.get('epoch', ''), heard_of=s.get('heartbeat', ''), error=s.get('error', '')[:80])
     return pd.DataFrame([row(r, r.read('status.json')) for r in list_runs(comp)])
 
-# %% ../nbs/cli.ipynb #0000000d
+# %% ../nbs/cli.ipynb #0000000f
 def make_parser() -> argparse.ArgumentParser:
     "The commands and their arguments."
     parser = argparse.ArgumentParser(prog='kagglekit', description='Experiments of image competitions: run, watch, remember.')
@@ -111,6 +112,7 @@ def make_parser() -> argparse.ArgumentParser:
     _add('score', 'record what the leaderboard said', exp, ('--public', dict(type=float)), ('--private', dict(type=float)))
     return parser
 
+# %% ../nbs/cli.ipynb #00000011
 def _practice(a):
     from kagglekit.practice import write_practice
     print(write_practice(a.comp, a.rows))

@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from sklearn.model_selection import train_test_split
 from .competition import Competition, encode, find_comp, match_ids, read_table
 from .core import KitError, check_names, data_dir, in_words, rng, write_table
+from .inputs import check_room
 from .metric import find_metric
 from .sky import cut_cadences
 
@@ -118,19 +119,19 @@ def write_anomaly(folder:Path): # empty
 # %% ../nbs/practice.ipynb #00000011
 def plan_cadences(
     rows:int, # of train and test together
-) -> pd.DataFrame: # id, target, test (bool), tracks (keys of sky.TRACKS)
+) -> pd.DataFrame: # id, target, test (bool), curved (bool: its needle, if it has one, is S-shaped)
     "Which cadences there are: three in ten to be tested with, one in ten with a needle."
     g = rng('seti-practice', rows)
     test = g.permutation(rows) < round(.3 * rows)
     target = np.zeros(rows, int)
     for part in (test, ~test): target[g.permutation(np.flatnonzero(part))[:round(.1 * part.sum())]] = 1
-    tracks = [('ess',) if t and g.random() < .5 else ('drift', 'bend', 'wander') for t in test]
+    curved = [bool(t and g.random() < .5) for t in test]
     numbers = g.choice(16**9, rows, replace=False) * 16**6 + g.integers(0, 16**6, rows)
-    return pd.DataFrame(dict(id=[f'{n:015x}' for n in numbers], target=target, test=test, tracks=tracks))
+    return pd.DataFrame(dict(id=[f'{n:015x}' for n in numbers], target=target, test=test, curved=curved))
 
 def _save_strip(folder, plan, start): # the windows of one observation
     rows = plan[start:start + 3]
-    made = cut_cadences(rng('seti-practice', len(plan), start), rows.target.tolist(), rows.tracks.tolist())
+    made = cut_cadences(rng('seti-practice', len(plan), start), rows.target.tolist(), rows.curved.tolist())
     for i, test, x in zip(rows.id, rows.test, made): np.save(folder/('test' if test else 'train')/i[0]/f'{i}.npy', x)
     return start + len(rows)
 
@@ -140,8 +141,8 @@ def write_seti(
     rows:int=1700, # of train and test together; 839 kB each
 ):
     "The SETI competition's layout, with a drawn sky."
-    need, free = rows * 838_784, shutil.disk_usage(folder).free
-    if need > .95 * free: raise KitError(f'{rows:,} cadences take {need/1e9:.1f} GB and {free/1e9:.1f} GB are free; ask for fewer rows')
+    need = rows * 838_784
+    check_room(folder, need, f'{rows:,} cadences', 'ask for fewer rows')
     for part in ('train', 'test'):
         for digit in '0123456789abcdef': (folder/part/digit).mkdir(parents=True)
     plan, begun = plan_cadences(rows), time.time()

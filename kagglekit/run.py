@@ -110,7 +110,7 @@ def environment() -> dict: # commit, versions, device, threads
                 versions={n: importlib.metadata.version(n) for n in names})
 
 def describe(
-    recipe:'Recipe',      # what is run
+    recipe:'Recipe',    # what is run
     comp:Competition,   # on what
     folds:pd.DataFrame, # id, fold
 ) -> dict: # the content of params.json
@@ -129,7 +129,7 @@ def _clash(old, new, base): # how two params.json ask for different things; '' w
 # %% ../nbs/09a_run.ipynb #00000011
 @contextmanager
 def open_run(
-    recipe:'Recipe',      # what to run
+    recipe:'Recipe',    # what to run
     comp:Competition,   # on what
     folds:pd.DataFrame, # id, fold
 ):
