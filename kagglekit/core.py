@@ -32,14 +32,14 @@ def root() -> Path: # the workspace
     if ini is None: raise KitError(f'no settings.ini in {Path.cwd()} or above; start from inside the workspace, or set KAGGLEKIT_ROOT')
     return ini.config_path
 
-# %% ../nbs/00_core.ipynb #4df15198
+# %% ../nbs/00_core.ipynb #00000009
 def setting(
     name:str, # a key of settings.ini, such as 'data_path'
 ) -> str: # its value
     "One value of the workspace's `settings.ini`."
     ini = configparser.ConfigParser(interpolation=None)
     ini.read(root()/'settings.ini', encoding='utf8')
-    defaults = dict(data_path='data', output_path='outputs')
+    defaults = dict(data_path='data', output_path='outputs', cache='yes')
     try: return ini['DEFAULT'].get(name) or defaults[name]
     except KeyError: raise KitError(f"settings.ini has no '{name}'; it has {', '.join(ini['DEFAULT'])}") from None
 

@@ -41,11 +41,19 @@ class Recipe:
     mixup:Annotated[float, Field(ge=0, le=10)]=0. # α of mixup's Beta(α, α); 0 for none
     mixup_label:Literal['linear', 'or']='linear' # what mixup does to the targets
     mixup_off:Fraction=0.          # last share of a stage's epochs that goes without mixup
+    clamp:Annotated[float, Field(ge=0)]=0. # normalised pixels beyond ± this are cut off, in training and prediction; 0 for no limit
 
     arch:str='resnet18'            # a timm name
     pretrained:bool=True           # start from pretrained weights
     drop:Fraction=0.               # dropout before the head
     drop_path:Fraction=0.          # stochastic depth
+    fine_stem:bool=False           # the first convolution at stride 1, its weights kept
+    gem:Annotated[float, Field(ge=0)]=0. # p of generalised-mean pooling; 0 for the network's own pooling
+    l2:Annotated[float, Field(ge=0)]=0. # length to which each row's features are scaled before the head; 0 for as they are
+    start:str=''                   # a finished run with the same folds, from whose weights each fold starts
+
+    pseudo:str=''                  # test rows to train on: 'itself', a run such as exp0012, or 'unsafe ' and a run or a CSV
+    sure:tuple[Fraction, Fraction]=(1., 0.) # take test rows below the first or above the second probability; all by default
 
     loss:str='ce'                  # a key of LOSSES
     smoothing:Fraction=0.          # ε of label smoothing
@@ -55,9 +63,11 @@ class Recipe:
     optimizer:str='AdamW'          # a name in torch.optim
     weight_decay:Annotated[float, Field(ge=0, le=10)]=.01 # as the optimizer means it
     bs:Annotated[int, Field(ge=1)]=32 # rows in a batch
+    accumulate:Annotated[int, Field(ge=1)]=1 # batches whose gradients are added up for a step
     warmup:Count=0                 # epochs that train the head alone, before the first stage
 
     ema:Annotated[float, Field(ge=0, lt=1)]=0. # decay of the weights' moving average; 0 for none
+    swa:bool=False                 # the mean of the weights over the last stage's epochs but its first
     clip:Annotated[float, Field(ge=0)]=0. # largest norm of the gradient; 0 for no limit
     patience:Count=0               # epochs without a better metric that end a stage; 0 for never
     keep:Literal['last', 'best']='last' # weights to predict with: the last epoch's, or the best's
@@ -89,7 +99,7 @@ ABOUT = ('exp', 'parent', 'reason', 'diff')                                   # 
 PARAMS = tuple(f.name for f in fields(Recipe) if f.name not in ABOUT)        # what it does
 _KINDS = get_type_hints(Recipe, include_extras=True)
 
-# %% ../nbs/09_experiment.ipynb #9706ceee
+# %% ../nbs/09_experiment.ipynb #00000007
 def check_recipe(
     r:Recipe, # as it was written; lists become tuples
 ):
@@ -99,8 +109,11 @@ def check_recipe(
     for what, name, known in [('inputs', r.inputs, INPUTS), ('loss', r.loss, LOSSES), ('optimizer', r.optimizer, OPTIMIZERS)]: check_names([name], known, what)
     check_names(r.scheduler if isinstance(r.scheduler, tuple) else [r.scheduler], SCHEDULERS, 'scheduler')
     check_names(r.tta, VIEWS, 'view in tta')
-    for text in r.augment: parse_augment(text)
+    moved = [text for text in r.augment if parse_augment(text)[0].cadence]
+    if moved and not INPUTS[r.inputs].panels: raise KitError(f'augment: {moved[0]} moves the panels of a cadence, and inputs={r.inputs} has none; take abacad or aaa_bcd')
     if r.folds < 2: raise KitError(f'folds: at least 2; got {r.folds}')
+    if r.ema and r.swa: raise KitError('ema and swa are two averages of the weights; take one')
+    if r.pseudo == 'itself' and r.sure == (1., 0.): raise KitError("pseudo: a network that labels test rows itself must be sure of them; add sure, such as -p sure '[.05, .9]'")
     make_stages(r)
 
 def make_stages(
@@ -136,20 +149,22 @@ def make_child(
     if not diff: raise KitError(f"{exp or 'the child'} differs from {parent.exp or 'its parent'} in nothing; to repeat it, change the seed")
     return replace(child, diff=diff)
 
-# %% ../nbs/09_experiment.ipynb #e9e45aa0
+# %% ../nbs/09_experiment.ipynb #00000012
 RECIPES:dict[str, 'Recipes'] = {} # competition → its recipes
 
 class Recipes(dict):
     "The recipes of a competition by id, in the order of their making."
     def __init__(self,
         comp:str, # competition, such as 'anomaly-practice'
-    ): self.comp = comp; RECIPES[comp] = self
+    ): self.comp, self.notes = comp, {}; RECIPES[comp] = self
     def add(self,
         recipe:Recipe, # with an id
+        note:str='',   # what is known of it already; it becomes the first note of its run
     ) -> Recipe: # the same
         "Register a recipe."
         if check_exp(recipe.exp) in self: raise KitError(f'{self.comp} has an {recipe.exp} already ({in_diff(self[recipe.exp].diff) or self[recipe.exp].reason}); take the next id')
         self[recipe.exp] = recipe
+        if note: self.notes[recipe.exp] = note
         return recipe
 
 # %% ../nbs/09_experiment.ipynb #2c23ff8f

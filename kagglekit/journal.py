@@ -76,12 +76,14 @@ def _gaps(run, params, score, state): # what a record lacks that it must have
     if state == 'done' and not (run.folder/'score.json').exists(): yield 'score.json is not there'
     if score and 'mean' not in score: yield 'score.json has no mean'
 
-# %% ../nbs/journal.ipynb #216aa3a2
+# %% ../nbs/journal.ipynb #00000011
 def _row(run): # what the small files of a run say
     flaws = []
     params, score, board, blend = (_record(run, f'{n}.json', flaws) for n in ('params', 'score', 'leaderboard', 'blend'))
     state, (entries, flaw) = _state(run, flaws), read_notes(run)
     flaws += [flaw] * bool(flaw) + list(_gaps(run, params, score, state))
+    apart = params.get('not_comparable')
+    flaws += [f'its CV can not be compared: {apart}'] * bool(apart)
     nested, reason = score.get('nested'), str(params.get('reason') or '')
     if isinstance(nested, dict): nested = nested.get('mean', nested.get('oof'))
     values = dict(CV=score.get('mean'), sd=score.get('sd'), OOF=score.get('oof'), nested=nested, public=board.get('public'),
@@ -89,7 +91,7 @@ def _row(run): # what the small files of a run say
     return dict(exp=run.exp, parent=str(params.get('parent') or ''), difference=in_diff(params.get('diff') or {}) or (blend_words(blend) if blend else reason),
                 reason=reason, **{k: _number(v) for k, v in values.items()}, state=state, note=entries[-1][1] if entries else '', problem='; '.join(flaws),
                 kind='blend' if blend else 'run', metric=str(score.get('metric') or params.get('metric') or ''), direction=score.get('direction') or '',
-                split=f"{params.get('data_hash') or ''}{params.get('fold_hash') or ''}")
+                split=run.exp if apart else f"{params.get('data_hash') or ''}{params.get('fold_hash') or ''}")
 
 def run_row(
     comp:str, # competition
@@ -200,7 +202,7 @@ def html_table(
     body = ''.join(f'<tr class="{of}">{line("td", cells)}</tr>\n' for of, cells in rows)
     return HTML(f'{STYLE}<table class="kk"><caption>{caption}</caption><thead><tr>{line("th", [_HEADS.get(c, c) for c in columns])}</tr></thead>\n<tbody>{body}</tbody></table>')
 
-# %% ../nbs/journal.ipynb #d8400ab4
+# %% ../nbs/journal.ipynb #00000027
 def _cell(name, text, row, best): # a cell of the journal as HTML
     e = html.escape
     if name == 'difference': return e(text) + (f'<small>{e(row.reason)}</small>' if row.reason not in ('', text) else '')
@@ -218,7 +220,7 @@ def journal_caption(
     row = table[table.exp == best].iloc[0]
     other = int((honest(table).notna() & ~same).sum())
     return (f"{len(table)} runs · {row.metric}, {'less' if row.direction == 'less' else 'greater'} is better · best by CV: {best}, {honest(table)[row.name]:.4f}"
-            + f' · {other} in grey: other folds, rows or metric, not to be compared' * bool(other))
+            + f' · {other} in grey: not to be compared (other folds, rows or metric, or labels that had seen them)' * bool(other))
 
 def journal_html(
     table:pd.DataFrame, # the journal

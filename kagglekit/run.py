@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['STATES', 'this_process', 'alive', 'now', 'Run', 'environment', 'describe', 'open_run', 'write_history', 'peak_memory',
-           'save_fold', 'finished_folds', 'check_predictions', 'score_oof', 'finish_run', 'list_runs', 'find_run']
+           'save_fold', 'finished_folds', 'check_predictions', 'score_oof', 'finish_run', 'list_runs', 'find_run',
+           'inherited_mark']
 
 # %% ../nbs/09a_run.ipynb #00000001
 import datetime, importlib.metadata, os, platform, resource, socket, subprocess, sys, time
@@ -113,10 +114,11 @@ def describe(
     recipe:'Recipe',    # what is run
     comp:Competition,   # on what
     folds:pd.DataFrame, # id, fold
+    **more,             # what else the record must say
 ) -> dict: # the content of params.json
     "Every field as resolved, where it comes from, and what it runs on."
     return dict(comp=comp.name, **recipe.about(), recipe=recipe.params(), metric=comp.metric, classes=list(comp.classes),
-                data_hash=comp.hash(), fold_hash=fold_hash(folds), seed=recipe.seed, made=now(), **environment())
+                data_hash=comp.hash(), fold_hash=fold_hash(folds), seed=recipe.seed, made=now(), **more, **environment())
 
 def _clash(old, new, base): # how two params.json ask for different things; '' where they do not. base: what a field is that an old record lacks
     a, b = base | old.get('recipe', {}), base | new['recipe']
@@ -124,6 +126,7 @@ def _clash(old, new, base): # how two params.json ask for different things; '' w
     if other: return f"it ran with {in_diff({k: a[k] for k in other})}, and now {in_diff(other)} is asked for"
     for k, what in [('data_hash', 'the training table'), ('fold_hash', 'the folds')]:
         if old.get(k) != new[k]: return f'{what} has changed since' if k == 'data_hash' else f'{what} have changed since'
+    if old.get('sources', {}) != new.get('sources', {}): return 'the predictions that it learns from have changed since'
     return ''
 
 # %% ../nbs/09a_run.ipynb #00000011
@@ -132,6 +135,7 @@ def open_run(
     recipe:'Recipe',    # what to run
     comp:Competition,   # on what
     folds:pd.DataFrame, # id, fold
+    **more,             # what else params.json must say
 ):
     "Claim a run folder for the length of a `with` block."
     run = Run(comp.name, recipe.exp)
@@ -141,7 +145,7 @@ def open_run(
         s = run.read('status.json')
         raise KitError(f"{run} is being run, by process {s.get('pid', '?')} on {s.get('host', '?')} (last heard of {s.get('heartbeat', '?')}); wait for it, or stop it") from None
     with lock:
-        new, old = describe(recipe, comp, folds), run.read('params.json')
+        new, old = describe(recipe, comp, folds, **more), run.read('params.json')
         why = old and _clash(old, new, type(recipe)().params())
         if why: raise KitError(f'{run} exists: {why}. Give it a new id, or move {run.folder.name} away')
         if run.state() != 'done': write_json(run.folder/'params.json', old | dict(resumed=now()) if finished_folds(run) else new)
@@ -266,3 +270,13 @@ def find_run(
     if len(same) == 1: return same[0]
     if same: raise KitError(f"{name} is in {len(same)} competitions; say which: {', '.join(map(str, same))}")
     raise KitError(f"there is no run {name}{nearest(name, list(runs) + [r.exp for r in runs.values()])}; kagglekit journal lists them")
+
+# %% ../nbs/09a_run.ipynb #00000023
+def inherited_mark(
+    comp:str,      # competition
+    exps:Sequence, # runs that something is made of
+) -> str: # why its CV can not be compared; '' where nothing speaks against it
+    "The mark that one of these runs carries."
+    for exp in exps:
+        if why := Run(comp, exp).read('params.json').get('not_comparable'): return f'{exp}, which it takes from, is not comparable: {why}'
+    return ''

@@ -13,7 +13,7 @@ from .competition import Competition, check_ids, encode, match_ids, prob_columns
 from .core import KitError, write_table
 from .run import Run, check_predictions
 
-# %% ../nbs/11_submit.ipynb #1e4a4c83
+# %% ../nbs/11_submit.ipynb #00000004
 def make_submission(
     comp:Competition,   # whose form
     probs:pd.DataFrame, # id and p_…, a row for each test row
@@ -21,6 +21,7 @@ def make_submission(
     "Predictions in the competition's form."
     check_predictions(probs, comp.test.id, comp.classes, f'{comp.name}: predictions')
     p = probs[prob_columns(comp.classes)].to_numpy()
+    if len(p) > 1 and np.ptp(p, axis=0).max() == 0: raise KitError(f'{comp.name}: all {len(p):,} rows get the same answer, so nothing was predicted; look at what the network was shown')
     answers = pd.Series(np.asarray(comp.classes)[p.argmax(1)] if comp.answer == 'label' else [f'{v:.7g}' for v in p[:, 0]])
     key, column = comp.sample.columns[:2]
     order = match_ids(comp.test.sample_id, comp.sample[key], f'{comp.name}: test ids')

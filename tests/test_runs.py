@@ -131,3 +131,36 @@ def test_an_idea_costs_one_line(space):
     params = json.loads((space/'exp0009'/'params.json').read_text())
     assert (params['parent'], params['diff'], params['reason'], params['recipe']['epochs']) == ('exp0001', {'epochs': 2}, '짧게', 2)
     assert 'epochs 2' in kit('journal', 'shapes-practice').stdout
+
+def test_a_rehearsal_can_be_stopped_and_goes_on(space, undisturbed):
+    first = subprocess.Popen([KIT, 'rehearse', 'shapes-practice'], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True)
+    folder = space/'exp0001'
+    until(lambda: status(folder).get('fold') == 1 and status(folder).get('epoch', 0) >= 2, first)
+    kernel = status(folder)['pid']
+    first.terminate()
+    assert first.wait(60) == 130 and 'goes on from here' in first.stdout.read()
+    end = time.time() + 30
+    while psutil.pid_exists(kernel) and time.time() < end: time.sleep(.2)
+    assert not psutil.pid_exists(kernel) and status(folder)['state'] == 'interrupted'
+    again = kit('rehearse', 'shapes-practice', '--jobs', '2')
+    assert again.returncode == 0 and '2 of 2 · ' in again.stdout, again.stdout[-2000:] + again.stderr[-2000:]
+    pd.testing.assert_frame_equal(pd.read_parquet(folder/'oof.parquet'), pd.read_parquet(undisturbed/'oof.parquet'))
+
+def test_a_run_that_learns_from_another_one(space, undisturbed):
+    "Weights and soft labels of exp0001, fold by fold; and the mark on one that takes the labels of all folds together."
+    import shutil
+    shutil.copytree(undisturbed, space/'exp0001')
+    shutil.copytree(undisturbed.parent.parent.parent/'data', space.parent.parent/'data')
+    taught = ['-p', 'parent', 'exp0001', '-p', 'start', 'exp0001', '-p', 'epochs', '1']
+    for exp, source in [('exp0009', 'exp0001'), ('exp0010', 'unsafe exp0001')]:
+        done = papermill(space/exp/'train.ipynb', '-p', 'exp', exp, *taught, '-p', 'pseudo', source)
+        assert done.returncode == 0, done.stderr[-2000:]
+    params = [json.loads((space/exp/'params.json').read_text()) for exp in ('exp0009', 'exp0010')]
+    assert list(params[0]['sources']) == ['exp0001/test_folds.parquet'] and 'not_comparable' not in params[0]
+    assert 'has seen all rows' in params[1]['not_comparable']
+    lines = {line.split()[0]: line for line in kit('journal', 'shapes-practice').stdout.splitlines()[1:]}
+    assert 'can not' in lines['exp0010'] and 'can not' not in lines['exp0009']
+    assert json.loads((space/'exp0009'/'score.json').read_text())['mean'] > json.loads((space/'exp0001'/'score.json').read_text())['mean'] - .1
+    (space/'exp0001'/'test_folds.parquet').write_bytes((space/'exp0010'/'test_folds.parquet').read_bytes())
+    changed = papermill(space/'exp0009'/'train.ipynb', '-p', 'exp', 'exp0009', *taught, '-p', 'pseudo', 'exp0001')
+    assert changed.returncode != 0 and 'have changed since' in changed.stderr
