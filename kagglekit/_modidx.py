@@ -192,6 +192,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                           'kagglekit/competitions/mask.py')},
             'kagglekit.competitions.seti': { 'kagglekit.competitions.seti._files': ( 'competitions/seti.html#_files',
                                                                                      'kagglekit/competitions/seti.py'),
+                                             'kagglekit.competitions.seti.read_old': ( 'competitions/seti.html#read_old',
+                                                                                       'kagglekit/competitions/seti.py'),
                                              'kagglekit.competitions.seti.read_seti': ( 'competitions/seti.html#read_seti',
                                                                                         'kagglekit/competitions/seti.py'),
                                              'kagglekit.competitions.seti.rehearsed': ( 'competitions/seti.html#rehearsed',

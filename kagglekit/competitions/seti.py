@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['kaggle', 'base', 'flip', 'mix', 'drop', 'square', 'split', 'bigger', 'only_vflip', 'two', 'five', 'warm', 'moved',
-           'careful', 'student', 'third', 'SMALL', 'practice', 'read_seti', 'small', 'rehearsed']
+           'careful', 'student', 'third', 'SMALL', 'practice', 'read_seti', 'read_old', 'small', 'rehearsed']
 
 # %% ../../nbs/competitions/seti.ipynb #00000002
 import kagglekit.cadence                            # its arrangements: abacad, aaa_bcd, …
@@ -25,6 +25,17 @@ def read_seti(name:str): # the folder under data/
     test = sample[['id']].assign(sample_id=sample.id, file=_files('test', sample.id))
     for df in (train, test): check_files(folder, df.file)
     return Competition(name, train, test, sample, ('needle',), metric='auc', answer='probability')
+
+@competition('seti-old')
+def read_old(name:str): # the folder under data/
+    "The cadences of before the relaunch, whose files told their labels; with the test labels that were then published."
+    folder, tables = data_dir(name), {}
+    for part in ('train', 'test'):
+        df = read_table(folder/f'{part}_labels_old.csv', ['id', 'target'], id='id')
+        tables[part] = df.assign(target=encode(df.target, ('0', '1'), f'{part}_labels_old.csv'), file=_files(f'{part}_old', df.id))
+        check_files(folder, tables[part].file)
+    test = tables['test'].assign(sample_id=tables['test'].id)
+    return Competition(name, tables['train'], test, test[['id']].assign(target='0.5'), ('needle',), metric='auc', answer='probability')
 
 # %% ../../nbs/competitions/seti.ipynb #00000008
 kaggle = Recipes('seti')
