@@ -13,6 +13,7 @@ from torch import nn
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
 from kagglekit.batches import fold_loaders, gather, one_hot
+from kagglekit.heads import Answer
 from kagglekit.learner import PrepareBatch, fold_learner, pixel_stats
 from kagglekit.loss import find_loss
 from kagglekit.metric import find_metric
@@ -45,7 +46,7 @@ def plain(net, d):
 def ours(net, d):
     "An epoch of a stage, with all that a run adds: history, state on the disk, guards."
     def epoch():
-        learn = fold_learner(d.loaders(), net, find_loss('ce'), PrepareBatch(pixel_stats(net, 3, 'uint8')))
+        learn = fold_learner(d.loaders(), net, find_loss('ce'), PrepareBatch(pixel_stats(net, 3, 'uint8')), Answer(d.y.shape[1]))
         with tempfile.TemporaryDirectory() as folder:
             fit_stages(learn, FoldFit(Path(folder), [Stage(epochs=1, lr=1e-3, scheduler='flat', optimizer='AdamW')], find_metric('macro_f1')), [str(i) for i in range(d.n)])
     return epoch

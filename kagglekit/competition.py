@@ -6,8 +6,8 @@
 __all__ = ['READERS', 'check_ids', 'read_table', 'encode', 'match_ids', 'Competition', 'check_competition', 'prob_columns',
            'check_files', 'competition', 'load_pages', 'find_comp']
 
-# %% ../nbs/01_competition.ipynb #03b68997
-import importlib, pkgutil
+# %% ../nbs/01_competition.ipynb #00000001
+import importlib, math, pkgutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,7 +80,7 @@ def match_ids(
     if say: raise KitError(f"{what}: {'; '.join(say)}")
     return at
 
-# %% ../nbs/01_competition.ipynb #909eabd0
+# %% ../nbs/01_competition.ipynb #0000000f
 @dataclass
 class Competition:
     "Rows with ids, what is predicted, and how that is scored."
@@ -93,6 +93,8 @@ class Competition:
     answer:str='label'   # what a submission holds: 'label' (the best class) or 'probability'
     group:str|None=None  # train column whose values stay on one side of a split
     stratify:str='target' # train column of which each fold gets its share
+    heads:tuple=()       # questions of which the classes are all answers, the last running fastest: (name, class names) each
+    labels:tuple=()      # train columns with other targets to learn, never to be scored by
 
     def __post_init__(self): check_competition(self)
     @property
@@ -114,18 +116,20 @@ class Competition:
         what = self.classes[0] if self.binary else f'{len(self.classes)} classes'
         return f'{self.name}: {len(self.train):,} train, {len(self.test):,} test, {what}, {self.metric}'
 
-# %% ../nbs/01_competition.ipynb #18a57d16
+# %% ../nbs/01_competition.ipynb #00000012
 def check_competition(
     c:Competition, # as a reader gave it
 ):
     "Raise `KitError` when rows, targets and sample submission do not belong together."
-    for name, df, columns in [('train', c.train, ['id', 'file', 'target', c.stratify]), ('test', c.test, ['id', 'file', 'sample_id'])]:
+    for name, df, columns in [('train', c.train, ['id', 'file', 'target', c.stratify, *c.labels]), ('test', c.test, ['id', 'file', 'sample_id'])]:
         for column in columns + [c.group] * (name == 'train' and c.group is not None):
             if column not in df: raise KitError(f'{c.name}: {name} has no column {column}')
         check_ids(df.id, f'{c.name}: {name}')
     both = set(c.train.id) & set(c.test.id)
     if both: raise KitError(f"{c.name}: {len(both)} ids are in train and in test, such as {sorted(both)[0]}; ids must tell rows apart")
     if not c.train.target.between(0, c.n_classes - 1).all(): raise KitError(f'{c.name}: a target lies outside 0 … {c.n_classes - 1}')
+    made = math.prod(len(names) for _, names in c.heads)
+    if c.heads and made != len(c.classes): raise KitError(f"{c.name}: heads of {' × '.join(str(len(names)) for _, names in c.heads)} make {made} classes, and there are {len(c.classes)}")
     match_ids(c.test.sample_id, c.sample.iloc[:, 0], f'{c.name}: the test rows against sample_submission')
 
 # %% ../nbs/01_competition.ipynb #5b43b8c0

@@ -14,7 +14,9 @@ import pandas as pd
 from fastcore.docments import docments
 from pydantic import Field
 from .augment import VIEWS, parse_augment
+from .batches import parse_sampling
 from .core import Count, Fraction, KitError, Positive, check_exp, check_names, check_value, in_diff, nearest, out_dir, read_json
+from .heads import parse_head
 from .inputs import INPUTS
 from .learner import OPTIMIZERS
 from .loss import LOSSES
@@ -36,6 +38,8 @@ class Recipe:
     folds:Count=5                  # folds of the cross-validation, 2 or more
     fold_seed:Count=2021           # seed of the split; runs that are to be compared share it
     fold_file:str=''               # a CSV with id and fold, below data/<comp>; empty: split here
+    grouped:bool=True              # keep together what must not be split, such as a person; False shows what that hides
+    full:bool=False                # train on all rows, without a validation and so without a CV
 
     augment:tuple[str, ...]=()     # augmentations in their order, such as 'hflip' or 'affine 45'
     mixup:Annotated[float, Field(ge=0, le=10)]=0. # α of mixup's Beta(α, α); 0 for none
@@ -55,6 +59,10 @@ class Recipe:
     pseudo:str=''                  # test rows to train on: 'itself', a run such as exp0012, or 'unsafe ' and a run or a CSV
     sure:tuple[Fraction, Fraction]=(1., 0.) # take test rows below the first or above the second probability; all by default
 
+    heads:tuple[str, ...]=()       # the competition's questions with what differs in each, such as 'age smooth=.1 weight=2'; none for one softmax
+    apart:bool=False               # a network of its own for each head
+    labels:str=''                  # a column of the competition's labels to learn instead of those that are scored
+    sampling:str=''                # a train column whose values are drawn equally often, such as 'label', or half-way there: 'state .5'
     loss:str='ce'                  # a key of LOSSES
     smoothing:Fraction=0.          # ε of label smoothing
     epochs:Count|tuple[Count, ...]=5 # epochs, for each stage
@@ -111,7 +119,11 @@ def check_recipe(
     check_names(r.tta, VIEWS, 'view in tta')
     moved = [text for text in r.augment if parse_augment(text)[0].cadence]
     if moved and not INPUTS[r.inputs].panels: raise KitError(f'augment: {moved[0]} moves the panels of a cadence, and inputs={r.inputs} has none; take abacad or aaa_bcd')
+    for text in r.heads: parse_head(text)
+    if r.sampling: parse_sampling(r.sampling)
+    if r.apart and not r.heads: raise KitError('apart is a network for each head; name the heads')
     if r.folds < 2: raise KitError(f'folds: at least 2; got {r.folds}')
+    if r.full and (r.patience or r.keep == 'best' or 'plateau' in str(r.scheduler)): raise KitError('full leaves no rows for validation, which patience, keep=best and scheduler=plateau need')
     if r.ema and r.swa: raise KitError('ema and swa are two averages of the weights; take one')
     if r.pseudo == 'itself' and r.sure == (1., 0.): raise KitError("pseudo: a network that labels test rows itself must be sure of them; add sure, such as -p sure '[.05, .9]'")
     make_stages(r)

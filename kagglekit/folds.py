@@ -31,28 +31,30 @@ def split_rows(
         for f, (_, valid) in enumerate(kind(k, shuffle=True, random_state=seed).split(strata, strata, groups)): fold[valid] = f
     return fold
 
-# %% ../nbs/03_folds.ipynb #cf329d41
+# %% ../nbs/03_folds.ipynb #00000009
 def make_folds(
     comp:Competition, # whose train rows are split
     k:int=5,          # folds
     seed:int=0,       # of the shuffle
+    grouped:bool=True, # keep groups together; False shows what that hides
 ) -> pd.DataFrame: # id, fold, in the order of comp.train
     "A competition's folds, proven."
-    groups = comp.train[comp.group].to_numpy() if comp.group else None
+    groups = comp.train[comp.group].to_numpy() if comp.group and grouped else None
     folds = pd.DataFrame(dict(id=comp.train.id, fold=split_rows(comp.train[comp.stratify].to_numpy(), groups, k, seed)))
-    prove_folds(folds, comp)
+    prove_folds(folds, comp, grouped)
     return folds
 
 def prove_folds(
     folds:pd.DataFrame, # id, fold
     comp:Competition,   # whose train rows they must cover
+    grouped:bool=True,  # whether groups must be kept together
 ) -> str: # what was proven, for the log
     "Raise `KitError` unless every train row is validated once and no group is on two sides."
     if folds.id.tolist() != comp.train.id.tolist(): raise KitError(f'{comp.name}: the folds are not in the order of the train rows')
     sizes = folds.fold.value_counts().sort_index()
     if sizes.index.tolist() != list(range(len(sizes))) or len(sizes) < 2: raise KitError(f'{comp.name}: folds must be 0, 1, … without a gap; got {sizes.index.tolist()}')
     said = f'{len(sizes)} folds of {sizes.min():,}–{sizes.max():,} rows'
-    if comp.group is None: return said
+    if comp.group is None or not grouped: return said
     spread = folds.fold.groupby(comp.train[comp.group].to_numpy()).nunique()
     if (spread > 1).any(): raise KitError(f"{comp.name}: {comp.group} {spread.index[spread > 1][0]} is in {spread.max()} folds, {(spread > 1).sum()} such in all; split by {comp.group}")
     return f'{said}; each of {len(spread):,} values of {comp.group} is in one fold'

@@ -23,7 +23,7 @@ from torch import nn
 from .augment import Mix, VIEWS, augment_batch, mixup
 from .batches import gather
 from .core import KitError, check_names, rng
-from .loss import probabilities
+from .heads import Answer
 
 # %% ../nbs/08_learner.ipynb #b088ff97
 def find_device() -> torch.device: # 'cuda' where there is one
@@ -70,12 +70,13 @@ def label_rows(
     x:torch.Tensor,  # (b, C, H, W) normalised, not augmented
     y:torch.Tensor,  # (b, columns) targets, NaN where there are none
     sure:Sequence,   # bounds, as for confident
+    answer:Answer,   # what the network's logits mean
 ) -> tuple: # the targets, and (b,) which rows to keep; all of them where fewer than two would be left
     "Hard labels from the network itself, for rows without one."
     free = y[:, 0].isnan()
     if not free.any(): return y, ~free
-    p = probabilities(net(x[free]))
-    hard = (p > .5).to(y) if p.shape[1] == 1 else nn.functional.one_hot(p.argmax(1), p.shape[1]).to(y)
+    p = answer.probabilities(net(x[free]))
+    hard = answer.targets((p[:, 0] > .5 if p.shape[1] == 1 else p.argmax(1)).cpu()).to(y)
     y, keep = y.clone(), ~free
     y[free], keep[free] = hard, confident(p, sure)
     return (y, keep) if keep.sum() > 1 else (y, torch.ones_like(keep))
@@ -121,7 +122,7 @@ class PrepareBatch(Callback):
         self.learn.xb, self.learn.yb = (x,), (y,)
 
     def _label(self, x, y, rows): # the batch without the rows that nobody is sure of
-        with computing(self.learn.bf16, x.device): y, keep = label_rows(self.learn.model, x, y, self.sure)
+        with computing(self.learn.bf16, x.device): y, keep = label_rows(self.learn.model, x, y, self.sure, self.learn.answer)
         return x[keep], y[keep], rows[keep.cpu().numpy()]
 
     def change(self, x:torch.Tensor, y:torch.Tensor, rows:np.ndarray, when:tuple): # a batch, its rows, and (seed, fold, stage, epoch)
@@ -130,12 +131,12 @@ class PrepareBatch(Callback):
         if not self.mix.alpha or self.epoch >= round(self.n_epoch * (1 - self.mix.off)): return x, y
         return mixup(x, y, self.mix, rng('mixup', *when, int(rows[0])))
 
-# %% ../nbs/08_learner.ipynb #9a7d03c3
+# %% ../nbs/08_learner.ipynb #00000012
 _per_batch = set('''before_batch after_pred after_loss before_backward after_cancel_backward after_backward before_step
     after_step after_cancel_batch after_batch'''.split())
 
 class FoldLearner(Learner):
-    "fastai's Learner, with a dispatch that costs little and a start at any epoch."
+    "fastai's Learner, with a dispatch that costs little, a start at any epoch, and an answer that its logits mean."
     bf16, first_epoch, _heard = False, 0, None
 
     def _listeners(self, name): # (callback, its method) for those that define the event, in their order
@@ -181,35 +182,36 @@ class FoldLearner(Learner):
     def _do_fit(self):
         for self.epoch in range(self.first_epoch, self.n_epoch): self._with_events(self._do_epoch, 'epoch', CancelEpochException)
 
-# %% ../nbs/08_learner.ipynb #01978c6a
+# %% ../nbs/08_learner.ipynb #00000014
 def fold_learner(
     dls:DataLoaders, # the loaders of one fold
     net:nn.Module, # the network
     loss_func:Callable, # (logits, targets) → scalar
     prepare:PrepareBatch, # what happens to a batch
+    answer:Answer, # what its logits mean
     bf16:bool=False, # compute in bfloat16
 ) -> FoldLearner: # ready for lr_find, fit, or stages
     "A learner of one fold."
     learn = FoldLearner(dls, net.to(dls.device), loss_func, default_cbs=False, cbs=[TrainEvalCallback(), Recorder(), prepare])
-    learn.bf16, learn.create_mbar = bf16, False
+    learn.answer, learn.bf16, learn.create_mbar = answer, bf16, False
     return learn
 
 # %% ../nbs/08_learner.ipynb #00000022
 @torch.no_grad()
 def predict(
-    net:nn.Module,          # a trained network
+    learn:FoldLearner,      # trained; its normalisation is used, and nothing else that changes a picture
     cache:np.ndarray,       # (n, H, W, C) decoded pictures
     rows:Sequence,          # (m,) positions in it
-    prepare:PrepareBatch,   # as in training; its normalisation and its panels are used
     views:Sequence=(),      # names in VIEWS, averaged with the plain picture
     bs:int=128,             # rows at a time
-) -> np.ndarray: # (m, columns) float32 probabilities, in the order of `rows`
+) -> np.ndarray: # (m, classes) float32 probabilities, in the order of `rows`
     "A network's probabilities for pictures of a cache."
     check_names(views, VIEWS, 'view')
-    net.eval()
-    device = next(net.parameters()).device
+    if not len(rows): return np.empty((0, learn.answer.columns), np.float32)
+    net, prepare, device = learn.model.eval(), learn.prepare_batch, learn.dls.device
     looks, out = [lambda x, panels: x] + [VIEWS[v] for v in views], []
     for start in range(0, len(rows), bs):
         x = prepare.normalise(gather(cache, rows[start:start + bs]).to(device))
-        out.append(probabilities(sum(net(look(x, prepare.panels)).float() for look in looks) / len(looks)).cpu())
+        with computing(learn.bf16, device): z = sum(net(look(x, prepare.panels)).float() for look in looks) / len(looks)
+        out.append(learn.answer.probabilities(z).cpu())
     return torch.cat(out).numpy()

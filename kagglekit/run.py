@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STATES', 'this_process', 'alive', 'now', 'Run', 'environment', 'describe', 'open_run', 'write_history', 'peak_memory',
-           'save_fold', 'finished_folds', 'check_predictions', 'score_oof', 'finish_run', 'list_runs', 'find_run',
-           'inherited_mark']
+           'save_fold', 'finished_folds', 'check_predictions', 'score_heads', 'fold_numbers', 'score_oof', 'no_score',
+           'finish_run', 'list_runs', 'find_run', 'inherited_mark']
 
 # %% ../nbs/09a_run.ipynb #00000001
 import datetime, importlib.metadata, os, platform, resource, socket, subprocess, sys, time
@@ -46,7 +46,7 @@ def now() -> str: # such as '2026-11-23 09:30:12'
     "The time, as records write it."
     return datetime.datetime.now().strftime('%Y-%m-%d %H:%M:%S')
 
-# %% ../nbs/09a_run.ipynb #9a75ed23
+# %% ../nbs/09a_run.ipynb #00000009
 class Run:
     "A run folder, outputs/<comp>/<exp>."
     def __init__(self,
@@ -79,7 +79,7 @@ class Run:
     def state(self):
         "The truth: a run whose process is gone is interrupted, whatever the file says; one without predictions is only recorded."
         s = self.read('status.json')
-        if s.get('state', 'done') == 'done' and not (self.folder/'oof.parquet').exists(): return 'recorded' if (self.folder/'score.json').exists() else 'new'
+        if s.get('state', 'done') == 'done' and not any((self.folder/f'{side}.parquet').exists() for side in ('oof', 'test')): return 'recorded' if (self.folder/'score.json').exists() else 'new'
         if s.get('state') != 'running': return s.get('state', 'done')
         if alive(s) is None: return 'running' if pd.Timestamp(now()) - pd.Timestamp(s['heartbeat']) < pd.Timedelta('15min') else 'interrupted'
         return 'running' if alive(s) else 'interrupted'
@@ -216,17 +216,47 @@ def check_predictions(
     wrong = ~np.isfinite(p).all(1) | (p < -1e-6).any(1) | (p > 1 + 1e-6).any(1)
     if wrong.any(): raise KitError(f"{what}: {wrong.sum()} rows hold no probabilities, such as id {df.id[wrong].iloc[0]}: {p[wrong][0][:4]}")
 
-# %% ../nbs/09a_run.ipynb #b0ae2adb
+# %% ../nbs/09a_run.ipynb #0000001c
+def score_heads(
+    oof:pd.DataFrame, # target, p_…
+    comp:Competition, # with heads
+) -> dict: # head → the metric of its answers
+    "How well each of the questions is answered, whatever kind of network did it."
+    sizes, metric = [len(names) for _, names in comp.heads], find_metric(comp.metric)
+    cube, codes = oof[prob_columns(comp.classes)].to_numpy().reshape(-1, *sizes), np.unravel_index(oof.target.to_numpy(), sizes)
+    alone = lambda i: cube.sum(tuple(a for a in range(1, len(sizes) + 1) if a != i + 1))
+    return {name: float(metric(codes[i], alone(i))) for i, (name, _) in enumerate(comp.heads)}
+
+def fold_numbers(
+    folds:pd.DataFrame, # id, fold; −1 where a row is never validated
+) -> list: # of int
+    "The folds that are trained: a single one where nothing is validated."
+    return sorted(int(k) for k in folds.fold.unique() if k >= 0) or [0]
+
 def score_oof(
     oof:pd.DataFrame, # id, fold, target, p_…
     comp:Competition, # whose metric
-) -> dict: # metric, direction, folds, mean, sd, oof
+) -> dict: # metric, direction, folds, mean, sd, oof; heads, where the competition has any
     "The metric of each fold, their mean and standard deviation (n − 1), and of all rows at once."
     metric, columns = find_metric(comp.metric), prob_columns(comp.classes)
     value = lambda d: float(metric(d.target.to_numpy(), d[columns].to_numpy()))
     by_fold = [value(d) for _, d in oof.groupby('fold')]
     return dict(metric=metric.name, direction='greater' if metric.greater else 'less', folds=by_fold, mean=float(np.mean(by_fold)),
-                sd=float(np.std(by_fold, ddof=1)), oof=value(oof))
+                sd=float(np.std(by_fold, ddof=1)), oof=value(oof)) | (dict(heads=score_heads(oof, comp)) if comp.heads else {})
+
+def no_score(
+    comp:Competition, # whose metric
+) -> dict: # as score_oof, empty
+    "The score of a run that kept no rows for validation."
+    metric = find_metric(comp.metric)
+    return dict(metric=metric.name, direction='greater' if metric.greater else 'less', folds=[], mean=None, sd=None, oof=None)
+
+def _join_oof(run, oof, comp, folds): # the folds' predictions of train rows, in their order, checked
+    oof = oof.iloc[match_ids(oof.id, folds.id, f'{run}: oof')].reset_index(drop=True)
+    if (oof.fold.to_numpy() != folds.fold.to_numpy()).any(): raise KitError(f'{run}: a row was predicted by a fold that trained on it')
+    oof.insert(1, 'target', comp.train.target.to_numpy()); oof.insert(1, 'fold', oof.pop('fold'))
+    check_predictions(oof, folds.id, comp.classes, f'{run}: oof')
+    return oof
 
 def finish_run(
     run:Run,            # whose folds are all finished
@@ -234,20 +264,17 @@ def finish_run(
     folds:pd.DataFrame, # id, fold
 ) -> dict: # the content of score.json
     "Join the folds into oof.parquet, test.parquet and test_folds.parquet, and score them."
-    ks = sorted(folds.fold.unique())
+    ks, full = fold_numbers(folds), (folds.fold < 0).all()
     read = lambda name: pd.concat([pd.read_parquet(run.fold_folder(k)/f'{name}.parquet').assign(fold=k) for k in ks], ignore_index=True)
-    oof, test = read('oof'), read('test')
-    oof = oof.iloc[match_ids(oof.id, folds.id, f'{run}: oof')].reset_index(drop=True)
-    if (oof.fold.to_numpy() != folds.fold.to_numpy()).any(): raise KitError(f'{run}: a row was predicted by a fold that trained on it')
-    oof.insert(1, 'target', comp.train.target.to_numpy()); oof.insert(1, 'fold', oof.pop('fold'))
-    check_predictions(oof, folds.id, comp.classes, f'{run}: oof')
+    test, tables = read('test'), []
+    if not full: tables.append(('oof', _join_oof(run, read('oof'), comp, folds)))
     test.insert(0, 'fold', test.pop('fold'))
     mean = test.groupby('id', sort=False)[prob_columns(comp.classes)].mean().astype(np.float32).reset_index()
     check_predictions(mean, comp.test.id, comp.classes, f'{run}: test')
-    for name, df in [('oof', oof), ('test_folds', test), ('test', mean)]: write_table(run.folder/f'{name}.parquet', df)
+    for name, df in tables + [('test_folds', test), ('test', mean)]: write_table(run.folder/f'{name}.parquet', df)
     facts = [read_json(run.fold_folder(k)/'fold.json') for k in ks]
     seconds = sum(f['seconds'] for f in facts)
-    score = score_oof(oof, comp) | dict(seconds=round(seconds, 1), images_per_second=round(sum(f['images'] for f in facts) / max(seconds, 1e-9), 1),
+    score = (no_score(comp) if full else score_oof(tables[0][1], comp)) | dict(seconds=round(seconds, 1), images_per_second=round(sum(f['images'] for f in facts) / max(seconds, 1e-9), 1),
                                         peak_memory_mb=max(f['peak_memory_mb'] for f in facts))
     write_json(run.folder/'score.json', score)
     return score

@@ -90,6 +90,7 @@ def not_comparable(
 ) -> str: # why; '' where nothing speaks against it
     "Whether something that the networks learnt from had seen the rows that they are scored on."
     if recipe.pseudo.startswith('unsafe '): return f"its pseudo labels come from {recipe.pseudo.removeprefix('unsafe ').strip()}, which has seen all rows"
+    if comp.group and not (recipe.grouped or recipe.full): return f'its folds do not keep each {comp.group} together, so that networks were asked about one that they knew'
     return inherited_mark(comp.name, [exp for exp in (recipe.start, recipe.pseudo) if exp not in ('', 'itself')])
 
 def source_hashes(

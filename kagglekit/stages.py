@@ -20,7 +20,6 @@ from timm.utils import ModelEmaV3
 from torch.optim.swa_utils import AveragedModel
 from .core import KitError, atomic, seed_of
 from .learner import FoldLearner, find_optimizer
-from .loss import probabilities
 from .metric import Metric, constant_score, find_metric
 from .model import load_weights, save_weights, train_only_head
 
@@ -93,7 +92,7 @@ class Clock(Callback):
         self.lr = stage.lr * SCHEDULERS[stage.scheduler](at, stage.epochs, [r['valid_loss'] for r in self.fit.rows()])
         self.opt.set_hyper('lr', self.lr)
 
-# %% ../nbs/08a_stages.ipynb #df53df03
+# %% ../nbs/08a_stages.ipynb #00000014
 class Record(Callback):
     "Measures each epoch and adds its row to the history."
     order = 40
@@ -116,14 +115,16 @@ class Record(Callback):
 
     def after_validate(self):
         "The epoch's row."
-        z, dl = torch.cat(self.z), self.dls.valid
-        y = dl.y[dl.all_rows]
-        codes = (y[:, 0] if y.shape[1] == 1 else y.argmax(1)).long().numpy()
+        loss, metric = self.measure() if self.z else (math.nan, math.nan)
         self.fit.history.append(dict(fold=self.fit.fold, stage=self.fit.stage_no, epoch=self.epoch, train_loss=float(self.total) / self.n,
-            valid_loss=float(self.learn.loss_func(z, y)), metric=float(self.fit.metric(codes, probabilities(z).numpy())),
-            lr=self.clock.lr, seconds=round(time.time() - self.t0, 3)))
+            valid_loss=loss, metric=metric, lr=self.clock.lr, seconds=round(time.time() - self.t0, 3)))
 
-# %% ../nbs/08a_stages.ipynb #2f43384d
+    def measure(self):
+        "Loss and metric of all validation rows."
+        z, y, answer = torch.cat(self.z), self.dls.valid.y[self.dls.valid.all_rows], self.learn.answer
+        return float(self.learn.loss_func(z, y)), float(self.fit.metric(answer.codes(y), answer.probabilities(z).numpy()))
+
+# %% ../nbs/08a_stages.ipynb #00000017
 class Guard(Callback):
     "Stops a fold whose loss is not a number, or that learns nothing."
     order = 62
@@ -145,10 +146,9 @@ class Guard(Callback):
     def after_epoch(self):
         "Stop a fold that has learnt nothing."
         rows = [r['metric'] for r in self.fit.history if not self.fit.stages[r['stage']].head_only]
-        if not self.dead_after or len(rows) < self.dead_after: return
-        metric, y = self.fit.metric, self.dls.valid.y[self.dls.valid.all_rows]
-        codes = (y[:, 0] if y.shape[1] == 1 else y.argmax(1)).long().numpy()
-        level = constant_score(metric, codes, max(2, y.shape[1]))
+        if not self.dead_after or len(rows) < self.dead_after or not len(self.dls.valid.all_rows): return
+        metric, answer, y = self.fit.metric, self.learn.answer, self.dls.valid.y[self.dls.valid.all_rows]
+        level = constant_score(metric, answer.codes(y), max(2, answer.columns))
         if is_dead(rows, level, metric):
             raise KitError(f"fold {self.fit.fold} has learnt nothing in {len(rows)} epochs: {metric.name} {', '.join(f'{m:.4f}' for m in rows)}, and {level:.4f} is what a constant "
                            f"answer gets. Train the head alone first (warmup=1), or take a lower lr; dead_after=0 turns this check off")

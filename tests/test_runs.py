@@ -164,3 +164,21 @@ def test_a_run_that_learns_from_another_one(space, undisturbed):
     (space/'exp0001'/'test_folds.parquet').write_bytes((space/'exp0010'/'test_folds.parquet').read_bytes())
     changed = papermill(space/'exp0009'/'train.ipynb', '-p', 'exp', 'exp0009', *taught, '-p', 'pseudo', 'exp0001')
     assert changed.returncode != 0 and 'have changed since' in changed.stderr
+
+def test_three_heads_learn_other_labels_than_they_are_scored_by(space):
+    "Drawn people: three questions, the oldest class from 58 in training only; and all rows, without a CV."
+    from kagglekit.competition import find_comp, load_pages
+    from kagglekit.practice import write_practice
+    load_pages(); write_practice('mask-practice', rows=210, say=lambda line: None)
+    tiny = ['-p', 'comp', 'mask-practice', '-p', 'parent', 'exp0004', '-p', 'arch', 'test_convnext', '-p', 'pretrained', 'False', '-p', 'epochs', '1', '-p', 'dead_after', '0', '-y', 'size: [32, 24]']
+    folder = space.parent/'mask-practice'
+    for exp, more in [('heads', ['-p', 'folds', '2']), ('all', ['-p', 'full', 'True'])]:
+        done = papermill(folder/exp/'train.ipynb', '-p', 'exp', exp, *tiny, *more)
+        assert done.returncode == 0, done.stderr[-2000:]
+    oof, comp, score = pd.read_parquet(folder/'heads'/'oof.parquet'), find_comp('mask-practice'), json.loads((folder/'heads'/'score.json').read_text())
+    assert oof.target.tolist() == comp.train.target.tolist() and (comp.train.old58 != comp.train.target).any()     # scored at 60, whatever was learnt
+    assert sorted(score['heads']) == ['age', 'gender', 'mask'] and abs(oof.filter(like='p_').sum(axis=1) - 1).max() < 1e-4
+    assert 'each of 21 values of person is in one fold' in (folder/'heads'/'log.txt').read_text()
+    full = json.loads((folder/'all'/'score.json').read_text())
+    assert (full['mean'], full['folds']) == (None, []) and not (folder/'all'/'oof.parquet').exists() and status(folder/'all')['state'] == 'done'
+    assert len(pd.read_csv(folder/'all'/'submission.csv')) == len(comp.test)
