@@ -170,7 +170,7 @@ def test_three_heads_learn_other_labels_than_they_are_scored_by(space):
     from kagglekit.competition import find_comp, load_pages
     from kagglekit.practice import write_practice
     load_pages(); write_practice('mask-practice', rows=210, say=lambda line: None)
-    tiny = ['-p', 'comp', 'mask-practice', '-p', 'parent', 'exp0004', '-p', 'arch', 'test_convnext', '-p', 'pretrained', 'False', '-p', 'epochs', '1', '-p', 'dead_after', '0', '-y', 'size: [32, 24]']
+    tiny = ['-p', 'comp', 'mask-practice', '-p', 'parent', 'exp0004', '-p', 'arch', 'test_convnext', '-p', 'pretrained', 'False', '-p', 'epochs', '1', '-p', 'dead_after', '0', '-y', 'size: 32']
     folder = space.parent/'mask-practice'
     for exp, more in [('heads', ['-p', 'folds', '2']), ('all', ['-p', 'full', 'True'])]:
         done = papermill(folder/exp/'train.ipynb', '-p', 'exp', exp, *tiny, *more)
