@@ -37,7 +37,7 @@ class Recipe:
     size:Pixels|tuple[Pixels, Pixels]=224 # pixels: a side, or height and width
     folds:Count=5                  # folds of the cross-validation, 2 or more
     fold_seed:Count=2021           # seed of the split; runs that are to be compared share it
-    fold_file:str=''               # a CSV with id and fold, below data/<comp>; empty: split here
+    fold_file:str=''               # a CSV with id and fold, or a published .npy of positions, below data/<comp>; empty: split here
     grouped:bool=True              # keep together what must not be split, such as a person; False shows what that hides
     full:bool=False                # train on all rows, without a validation and so without a CV
 

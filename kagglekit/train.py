@@ -27,6 +27,7 @@ from .heads import Answer, Apart, heads_loss, parse_head
 from .loss import ARC, SCALE, find_loss
 from .metric import find_metric
 from .model import build_model, load_weights, save_weights
+from .positions import import_positions
 from .practice import STAND_INS, local_score, write_practice
 from .run import Run, finish_run, finished_folds, fold_numbers, open_run, save_fold, write_history
 from .sources import not_comparable, pseudo_rows, source_hashes, start_weights
@@ -74,7 +75,8 @@ def run_folds(
 ) -> pd.DataFrame: # id, fold
     "The folds of a recipe; −1 throughout where nothing is kept for validation."
     if recipe.full: return pd.DataFrame(dict(id=comp.train.id, fold=-1))
-    return import_folds(comp.folder/recipe.fold_file, comp) if recipe.fold_file else make_folds(comp, recipe.folds, recipe.fold_seed, recipe.grouped)
+    if not recipe.fold_file: return make_folds(comp, recipe.folds, recipe.fold_seed, recipe.grouped)
+    return (import_positions if recipe.fold_file.endswith('.npy') else import_folds)(comp.folder/recipe.fold_file, comp)
 
 def words_of_folds(
     recipe:Recipe,      # full, grouped
