@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STATES', 'this_process', 'alive', 'now', 'Run', 'environment', 'describe', 'open_run', 'write_history', 'peak_memory',
-           'save_fold', 'finished_folds', 'check_predictions', 'score_heads', 'fold_numbers', 'score_oof', 'no_score',
+           'save_fold', 'finished_folds', 'check_predictions', 'score_heads', 'score_oof', 'fold_numbers', 'no_score',
            'finish_run', 'list_runs', 'find_run', 'inherited_mark']
 
 # %% ../nbs/09a_run.ipynb #00000001
@@ -216,7 +216,7 @@ def check_predictions(
     wrong = ~np.isfinite(p).all(1) | (p < -1e-6).any(1) | (p > 1 + 1e-6).any(1)
     if wrong.any(): raise KitError(f"{what}: {wrong.sum()} rows hold no probabilities, such as id {df.id[wrong].iloc[0]}: {p[wrong][0][:4]}")
 
-# %% ../nbs/09a_run.ipynb #0000001c
+# %% ../nbs/09a_run.ipynb #0000001d
 def score_heads(
     oof:pd.DataFrame, # target, p_…
     comp:Competition, # with heads
@@ -226,12 +226,6 @@ def score_heads(
     cube, codes = oof[prob_columns(comp.classes)].to_numpy().reshape(-1, *sizes), np.unravel_index(oof.target.to_numpy(), sizes)
     alone = lambda i: cube.sum(tuple(a for a in range(1, len(sizes) + 1) if a != i + 1))
     return {name: float(metric(codes[i], alone(i))) for i, (name, _) in enumerate(comp.heads)}
-
-def fold_numbers(
-    folds:pd.DataFrame, # id, fold; −1 where a row is never validated
-) -> list: # of int
-    "The folds that are trained: a single one where nothing is validated."
-    return sorted(int(k) for k in folds.fold.unique() if k >= 0) or [0]
 
 def score_oof(
     oof:pd.DataFrame, # id, fold, target, p_…
@@ -244,6 +238,13 @@ def score_oof(
     return dict(metric=metric.name, direction='greater' if metric.greater else 'less', folds=by_fold, mean=float(np.mean(by_fold)),
                 sd=float(np.std(by_fold, ddof=1)), oof=value(oof)) | (dict(heads=score_heads(oof, comp)) if comp.heads else {})
 
+# %% ../nbs/09a_run.ipynb #00000020
+def fold_numbers(
+    folds:pd.DataFrame, # id, fold; −1 where a row is never validated
+) -> list: # of int
+    "The folds that are trained: a single one where nothing is validated."
+    return sorted(int(k) for k in folds.fold.unique() if k >= 0) or [0]
+
 def no_score(
     comp:Competition, # whose metric
 ) -> dict: # as score_oof, empty
@@ -251,6 +252,7 @@ def no_score(
     metric = find_metric(comp.metric)
     return dict(metric=metric.name, direction='greater' if metric.greater else 'less', folds=[], mean=None, sd=None, oof=None)
 
+# %% ../nbs/09a_run.ipynb #00000022
 def _join_oof(run, oof, comp, folds): # the folds' predictions of train rows, in their order, checked
     oof = oof.iloc[match_ids(oof.id, folds.id, f'{run}: oof')].reset_index(drop=True)
     if (oof.fold.to_numpy() != folds.fold.to_numpy()).any(): raise KitError(f'{run}: a row was predicted by a fold that trained on it')
@@ -298,7 +300,7 @@ def find_run(
     if same: raise KitError(f"{name} is in {len(same)} competitions; say which: {', '.join(map(str, same))}")
     raise KitError(f"there is no run {name}{nearest(name, list(runs) + [r.exp for r in runs.values()])}; kagglekit journal lists them")
 
-# %% ../nbs/09a_run.ipynb #00000023
+# %% ../nbs/09a_run.ipynb #7282dacd
 def inherited_mark(
     comp:str,      # competition
     exps:Sequence, # runs that something is made of

@@ -121,6 +121,7 @@ def make_network(
     if scale: l2_head(net, scale, cosine=r.loss in ('one_class', 'arcface'))
     return net
 
+# %% ../nbs/train.ipynb #00000015
 def train_rows(
     job:Job,       # what the folds share
     k:int,         # the fold to validate
@@ -144,6 +145,7 @@ def sampled(
     dls.train.chances = draw_chances(values[dls.train.all_rows], power)
     return dls
 
+# %% ../nbs/train.ipynb #00000017
 def make_learner(
     job:Job, # what the folds share
     k:int,   # the fold to validate

@@ -127,6 +127,7 @@ def rehearsed(
     old = practice[r.parent].params()
     return practice[r.parent].but(r.exp, r.reason, **{k: v for k, v in fields.items() if v != old[k]})
 
+# %% ../../nbs/competitions/seti.ipynb #00000017
 practice = Recipes('seti-practice')
 for _r in kaggle.values(): practice.add(rehearsed(_r, practice), kaggle.notes.get(_r.exp, ''))
 for _exp in ('exp0001', 'exp0012', 'exp0023'):
