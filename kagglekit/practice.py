@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Callable
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from PIL import Image, ImageDraw, ImageFilter
 from sklearn.model_selection import train_test_split
 from .competition import Competition, encode, find_comp, match_ids, read_table
@@ -46,14 +47,16 @@ def write_practice(
     check_names([comp], STAND_INS, 'stand-in')
     folder, (write, public) = data_dir(comp), STAND_INS[comp]
     if rows and 'rows' not in inspect.signature(write).parameters: raise KitError(f'{comp} has a size of its own; leave out rows')
-    if folder.exists(): return folder
-    part = folder.with_name(f'.{comp}.part')
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    answers = write(part, **dict(rows=rows) if rows else {})
-    answers['public'] = rng(comp, 'public').random(len(answers)) < public
-    write_table(part/'.answers.parquet', answers)
-    part.rename(folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f'.{comp}.lock')):                   # two runs may begin at the same time
+        if folder.exists(): return folder
+        part = folder.with_name(f'.{comp}.part')
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        answers = write(part, **dict(rows=rows) if rows else {})
+        answers['public'] = rng(comp, 'public').random(len(answers)) < public
+        write_table(part/'.answers.parquet', answers)
+        part.rename(folder)
     say(f'{folder.name}: written, {len(answers):,} test rows of which {answers.public.sum():,} are public')
     return folder
 
