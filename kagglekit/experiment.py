@@ -59,7 +59,7 @@ class Recipe:
     pseudo:str=''                  # test rows to train on: 'itself', a run such as exp0012, or 'unsafe ' and a run or a CSV
     sure:tuple[Fraction, Fraction]=(1., 0.) # take test rows below the first or above the second probability; all by default
 
-    heads:tuple[str, ...]=()       # the competition's questions with what differs in each, such as 'age smooth=.1 weight=2'; none for one softmax
+    heads:tuple[str, ...]=()       # the competition's questions, each with what differs in it (07a_heads); none for one softmax
     apart:bool=False               # a network of its own for each head
     labels:str=''                  # a column of the competition's labels to learn instead of those that are scored
     sampling:str=''                # a train column whose values are drawn equally often, such as 'label', or half-way there: 'state .5'
