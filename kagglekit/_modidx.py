@@ -504,6 +504,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'kagglekit.rehearse.Rehearsal.line': ('rehearse.html#rehearsal.line', 'kagglekit/rehearse.py'),
                                     'kagglekit.rehearse.Rehearsal.start': ('rehearse.html#rehearsal.start', 'kagglekit/rehearse.py'),
                                     'kagglekit.rehearse.Rehearsal.stop': ('rehearse.html#rehearsal.stop', 'kagglekit/rehearse.py'),
+                                    'kagglekit.rehearse.last_line': ('rehearse.html#last_line', 'kagglekit/rehearse.py'),
                                     'kagglekit.rehearse.needs': ('rehearse.html#needs', 'kagglekit/rehearse.py'),
                                     'kagglekit.rehearse.next_ready': ('rehearse.html#next_ready', 'kagglekit/rehearse.py'),
                                     'kagglekit.rehearse.outcomes': ('rehearse.html#outcomes', 'kagglekit/rehearse.py'),
