@@ -146,8 +146,11 @@ class FoldLearner(Learner):
             self._heard[name] = [(cb, getattr(cb, name)) for cb in self.cbs.sorted('order') if own(cb)]
         return self._heard[name]
 
-    def __call__(self, event_name):
+    def __call__(self, event_name:str|Sequence): # one event, or several in their order
         "Call the callbacks that listen to an event."
+        if not isinstance(event_name, str):
+            for name in event_name: self(name)
+            return
         training = getattr(self, 'training', True)
         for cb, method in self._listeners(event_name):
             if cb.run and (event_name not in _per_batch or (cb.run_train if training else cb.run_valid)): method()

@@ -1,4 +1,4 @@
-"Mistakes that were published with the SETI competition, and cost their authors verdicts. Each must stay impossible."
+"Mistakes that were published with the SETI and the mask competition, and cost their authors verdicts. Each must stay impossible."
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,10 +9,16 @@ from kagglekit.augment import AUGMENTS, CHANCES
 from kagglekit.batches import fold_loaders, one_hot
 from kagglekit.cadence import arrange
 from kagglekit.competition import Competition
-from kagglekit.core import KitError, uniforms
+from kagglekit.core import KitError, uniforms, workspace
+from kagglekit.folds import make_folds
+from kagglekit.heads import Answer, Head, heads_loss
+from kagglekit.learner import PrepareBatch, fold_learner
 from kagglekit.loss import find_loss
+from kagglekit.model import build_model
 from kagglekit.run import score_oof
 from kagglekit.submit import make_submission
+
+# SETI
 
 def needle(n=2):
     "A competition of n rows with one probability column."
@@ -72,3 +78,73 @@ def test_a_needle_in_the_wrong_panels_is_none(name):
     x, panels = torch.arange(6.).repeat_interleave(4).expand(1, 1, 3, 24), (tuple(range(6)),)
     moved, label = AUGMENTS[name].apply(x, torch.ones(1, 1), torch.zeros(1, CHANCES), 1, panels)
     assert set(moved[0, 0, 0].reshape(6, 4)[::2].flatten().tolist()) == {1., 3., 5.} and label.item() == 0
+
+# Mask
+
+THREE = (3, 2, 3) # answers to mask, gender, age
+
+@pytest.fixture(scope='module')
+def people():
+    "Thirty drawn people, 21 of them to train on, in the real layout; read twice."
+    from kagglekit.competitions.mask import read_mask
+    from kagglekit.practice import write_practice
+    with workspace():
+        write_practice('mask-practice', rows=210, say=lambda line: None)
+        yield read_mask('mask-practice'), read_mask('mask-practice')
+
+def test_reading_twice_does_not_double_the_data(people):
+    "The lists of the data set were attributes of its class: a second instance had every row twice."
+    first, second = people
+    assert len(first.train) == len(second.train) == 21 * 7 and first.hash() == second.hash()
+
+@pytest.mark.parametrize('seed', range(3))
+def test_every_person_is_validated_once_and_never_split(people, seed):
+    "The split by profile stood in a method that nobody called; and it drew people with replacement."
+    comp, fold = people[0], make_folds(people[0], 3, seed).fold.to_numpy()
+    assert sorted(set(fold)) == [0, 1, 2] and comp.train.groupby(fold).person.nunique().between(5, 9).all()
+    for k in range(3): assert not set(comp.train.person[fold == k]) & set(comp.train.person[fold != k])
+
+def test_the_boundary_of_an_age_moves_in_training_only(people):
+    "The refactored branch cut at 59 on both sides, which is another competition."
+    train = people[0].train
+    assert (train.target % 3 == np.digitize(train.age, (30, 60))).all() and (train.old58 % 3 == np.digitize(train.age, (30, 58))).all()
+    assert people[0].labels == ('old58', 'old59') and 'target' not in people[0].labels
+
+@pytest.mark.parametrize('eps', [.1, .2])
+def test_smoothing_counts_the_classes_of_its_head(eps):
+    "LabelSmoothingLoss had 18 classes for a head of three, and ε = 0 by default."
+    z, answer = torch.randn(5, 8), Answer(18, THREE)
+    t = answer.targets([0, 4, 8, 13, 17])
+    mine = heads_loss([Head('mask', 'ce'), Head('gender', 'ce'), Head('age', 'ce', eps)], THREE)(z, t)
+    spread = t[:, 5:] * (1 - eps) + (1 - t[:, 5:]) * eps / 2
+    want = [torch.nn.functional.cross_entropy(a, b) for a, b in zip(z.split(THREE, 1), [t[:, :3], t[:, 3:5], spread])]
+    torch.testing.assert_close(mine, sum(want) / 3)
+
+@pytest.mark.parametrize('arch', ['resnet18', 'vit_tiny_patch16_224', 'tf_efficientnet_lite0', 'densenet121'])
+def test_the_layer_that_is_replaced_is_the_one_that_answers(arch):
+    "ResNet152 got a new .head, and forward used .fc: it was trained on the logits of ImageNet."
+    net = build_model(arch, 8, 3, False).eval()
+    x = torch.zeros(1, 3, 224, 224)
+    z = net(x)
+    torch.nn.init.zeros_(net.get_classifier().weight); torch.nn.init.constant_(net.get_classifier().bias, 3.)
+    assert z.shape == (1, 8) and net(x).tolist() == [[3.] * 8]
+
+def test_no_answer_is_beyond_the_classes():
+    "Ages were read from [:, 5:], thirteen numbers long, and classes above 17 came out."
+    p = Answer(18, THREE).probabilities(100 * torch.eye(8))
+    assert p.shape == (8, 18) and p.argmax(1).max() < 18
+    torch.testing.assert_close(p.sum(1), torch.ones(8))
+    assert Answer(18, THREE).probabilities(torch.tensor([[0, 0, 9., 0, 9., 0, 0, 9.]])).argmax(1).item() == 17
+
+def test_validation_sees_no_augmentation():
+    "Both sides of a random split shared one data set, and with it the transforms of training."
+    cache, answer = np.random.default_rng(0).integers(0, 255, (12, 16, 16, 3), np.uint8), Answer(2)
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16 * 16 * 3, 2))
+    class Look(torch.nn.Module):
+        def forward(self, x): pictures.append(x.clone()); return net(x)
+    both = []
+    for augment in ((), ('hflip 1', 'light .5')):
+        pictures, dls = [], fold_loaders(cache, one_hot(np.arange(12) % 2, 2), np.arange(12) % 3, 0, 4, 'cpu')
+        fold_learner(dls, Look(), find_loss('ce'), PrepareBatch((torch.zeros(1), torch.ones(1)), augment), answer).validate()
+        both.append(torch.cat(pictures))
+    assert both[0].tolist() == both[1].tolist() == np.moveaxis(cache[::3], 3, 1).tolist()
