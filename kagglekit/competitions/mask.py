@@ -140,7 +140,7 @@ boostcamp.add(four.but('exp0021', 'all rows, the other network', arch='resnet152
 # %% ../../nbs/competitions/mask.ipynb #00000021
 practice = Recipes('mask-practice')
 exp0001 = practice.add(Recipe('exp0001', reason='18 classes, one softmax, people kept together', arch='tf_efficientnet_lite0',
-                              size=(96, 72), folds=5, epochs=4, lr=1e-3, scheduler='onecycle', bs=32))
+                              size=(64, 48), folds=3, epochs=4, lr=1e-3, scheduler='onecycle', bs=32))
 exp0002 = practice.add(exp0001.but('exp0002', 'the lie: pictures of one person on both sides', grouped=False))
 exp0003 = practice.add(exp0001.but('exp0003', 'three questions, one network', heads=('mask', 'gender', 'age')))
 exp0004 = practice.add(exp0003.but('exp0004', 'the oldest class begins at 58, for training', labels='old58'))
@@ -149,5 +149,5 @@ exp0006 = practice.add(exp0003.but('exp0006', 'three networks, one a question', 
 exp0007 = practice.add(exp0003.but('exp0007', 'classes are drawn equally often', sampling='target .5'))
 exp0008 = practice.add(exp0004.but('exp0008', 'another network, for an ensemble', arch='tf_efficientnet_lite1'))
 exp0009 = practice.add(exp0004.but('exp0009', 'all rows, no validation', full=True))
-for _r in (exp0001, exp0003, exp0004):
+for _r in (exp0001, exp0002, exp0003, exp0004):
     for _seed in (1, 2): practice.add(_r.but(f'{_r.exp}-seed{_seed}', 'how much chance alone moves it', seed=_seed))
