@@ -249,6 +249,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'kagglekit.experiment.find_recipe': ('experiment.html#find_recipe', 'kagglekit/experiment.py'),
                                       'kagglekit.experiment.make_child': ('experiment.html#make_child', 'kagglekit/experiment.py'),
                                       'kagglekit.experiment.make_stages': ('experiment.html#make_stages', 'kagglekit/experiment.py'),
+                                      'kagglekit.experiment.parse_pseudo': ('experiment.html#parse_pseudo', 'kagglekit/experiment.py'),
                                       'kagglekit.experiment.recipe_table': ('experiment.html#recipe_table', 'kagglekit/experiment.py'),
                                       'kagglekit.experiment.recorded': ('experiment.html#recorded', 'kagglekit/experiment.py'),
                                       'kagglekit.experiment.resolve': ('experiment.html#resolve', 'kagglekit/experiment.py')},

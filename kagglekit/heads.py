@@ -12,6 +12,7 @@ from functools import partial
 from typing import Callable
 import numpy as np
 import torch
+from fastcore.basics import patch
 from torch import nn
 from .batches import one_hot
 from .core import KitError, check_names
@@ -73,15 +74,18 @@ class Answer:
         for part in z.split(self.sizes, 1): p = (p[:, :, None] * probabilities(part)[:, None]).flatten(1)
         return p
 
-    def heads(self, p:torch.Tensor): # (n, classes) probabilities
-        "The probabilities of each head: a list of (n, its classes)."
-        if not self.sizes: return [p]
-        cube, axes = p.reshape(len(p), *self.sizes), range(1, len(self.sizes) + 1)
-        return [cube.sum([a for a in axes if a != i]) if len(self.sizes) > 1 else cube for i in axes]
+# %% ../nbs/07a_heads.ipynb #0000000c
+@patch
+def heads(self:Answer, p:torch.Tensor): # (n, classes) probabilities
+    "The probabilities of each head: a list of (n, its classes)."
+    if not self.sizes: return [p]
+    cube, axes = p.reshape(len(p), *self.sizes), range(1, len(self.sizes) + 1)
+    return [cube.sum([a for a in axes if a != i]) if len(self.sizes) > 1 else cube for i in axes]
 
-    def soft(self, p:torch.Tensor): # (n, classes) probabilities
-        "Soft targets, (n, columns)."
-        return torch.cat(self.heads(p), 1)
+@patch
+def soft(self:Answer, p:torch.Tensor): # (n, classes) probabilities
+    "Soft targets, (n, columns)."
+    return torch.cat(self.heads(p), 1)
 
 # %% ../nbs/07a_heads.ipynb #0000000e
 def heads_loss(

@@ -114,6 +114,7 @@ def _shaped(y, P): # codes and (m, n, k) predictions, or an error
     if len(y) and not 0 <= y.min() <= y.max() < max(2, P.shape[2]): raise KitError(f'targets {y.min()} … {y.max()} do not fit {P.shape[2]} columns')
     return y.astype(np.int64), P
 
+# %% ../nbs/02_metric.ipynb #00000015
 @dataclass(frozen=True)
 class Metric:
     "A number for predictions, and its direction."

@@ -39,7 +39,7 @@ def _starts(panels, width): # (C, 6) first column and number of columns of the p
             first[c, q], count[c, q] = k * width + np.argmax(shown[k] == q), (shown[k] == q).sum()
     return first, count
 
-# %% ../nbs/05a_panels.ipynb #00000008
+# %% ../nbs/05a_panels.ipynb #d268f970
 def move_panels(
     x:torch.Tensor,       # (b, C, F, T)
     order:torch.Tensor,   # (b, 6) the panel that comes to each panel's place
@@ -59,7 +59,7 @@ def move_panels(
     flat = x.permute(0, 2, 1, 3).reshape(b, f, c * t)
     return flat.gather(2, source.reshape(b, 1, c * t).expand(-1, f, -1)).reshape(b, f, c, t).permute(0, 2, 1, 3)
 
-# %% ../nbs/05a_panels.ipynb #0000000d
+# %% ../nbs/05a_panels.ipynb #0000000e
 def _chosen(u, amount, order): # (b, 6): the order for a share `amount` of the samples, the usual one for the others
     return torch.where((u[:, :1] < amount), order, torch.arange(6, device=u.device))
 
@@ -72,12 +72,13 @@ def shuffle_cons(x:torch.Tensor, y:torch.Tensor, u:torch.Tensor, amount:float, p
     order = torch.stack([_among(u[:, 2:5], ON), _among(u[:, 5:8], OFF)], 2).flatten(1)
     return move_panels(x, _chosen(u, amount, order), torch.zeros(len(x), 6, dtype=torch.bool), panels), y
 
+# %% ../nbs/05a_panels.ipynb #00000010
 @augmentation('kept', .5, cadence=True)
 def panel_reverse(x:torch.Tensor, y:torch.Tensor, u:torch.Tensor, amount:float, panels:tuple): # (b, C, F, T), (b, 1), (b, 24); amount: probability
     "Time runs backwards inside each panel, in a share `amount` of the cadences."
     return move_panels(x, torch.arange(6).expand(len(x), 6), (u[:, :1] < amount).expand(-1, 6), panels), y
 
-# %% ../nbs/05a_panels.ipynb #0000000f
+# %% ../nbs/05a_panels.ipynb #62a477c9
 def _none(y, changed): return torch.where(changed, torch.zeros_like(y), y)
 
 @augmentation('changed', .2, cadence=True)
@@ -112,7 +113,7 @@ def _with_needles(x, y, u, amount, panels, path): # drawn into a share of the ne
     y[pick] = 1
     return x, y
 
-# %% ../nbs/05a_panels.ipynb #00000016
+# %% ../nbs/05a_panels.ipynb #a1621928
 @augmentation('changed', .1, cadence=True)
 def lines(x:torch.Tensor, y:torch.Tensor, u:torch.Tensor, amount:float, panels:tuple): # (b, C, F, T), (b, 1), (b, 24); amount: probability
     "A line of constant frequency in each of some A panels, and the label 1, in a share `amount` of the negatives."

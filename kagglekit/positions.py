@@ -52,7 +52,7 @@ def _follow(data, path): # what a pickle would make, written down
     if len(stack) != 1: raise KitError(f'{path} is damaged; download it again')
     return stack[0]
 
-# %% ../nbs/03a_positions.ipynb #00000006
+# %% ../nbs/03a_positions.ipynb #00000008
 _MAKERS = {('name', f'numpy.{core}.multiarray', '_reconstruct') for core in ('core', '_core')}
 
 def _is_dtype(d, code): # a plain dtype of NumPy, little-endian where that matters
@@ -69,6 +69,7 @@ def _integers(made): # (n,) int64, or None
     if found is None or len(found[0]) != 1 or not isinstance(found[1], bytes) or len(found[1]) != 8 * found[0][0]: return None
     return np.frombuffer(found[1], '<i8')
 
+# %% ../nbs/03a_positions.ipynb #0000000a
 def read_positions(
     path:str|Path, # a .npy file
 ) -> list: # k pairs of (train, valid), int64 positions each
@@ -84,7 +85,7 @@ def read_positions(
     if len(arrays) != 2 * shape[0] or any(a is None for a in arrays): raise KitError(f'{path} holds something else than {shape[0]} pairs of int64 arrays. It was not read')
     return list(zip(arrays[::2], arrays[1::2]))
 
-# %% ../nbs/03a_positions.ipynb #00000008
+# %% ../nbs/03a_positions.ipynb #7c808e09
 def _order(comp): return np.argsort(comp.train.file.to_numpy(str), kind='stable')    # row of each position
 
 def import_positions(

@@ -16,7 +16,7 @@ import pandas as pd
 from .cli import papermill_command
 from .competition import load_pages
 from .core import KitError, in_diff, in_words
-from .experiment import RECIPES, Recipe
+from .experiment import RECIPES, Recipe, parse_pseudo
 from .run import Run
 
 # %% ../nbs/rehearse.ipynb #00000006
@@ -24,7 +24,7 @@ def needs(
     recipe:Recipe, # of a page
 ) -> set: # of exp
     "The runs that must be done before it."
-    return {exp for exp in (recipe.start, recipe.pseudo.removeprefix('unsafe ').strip()) if exp not in ('', 'itself') and not exp.endswith('.csv')}
+    return {exp for exp in (recipe.start, parse_pseudo(recipe.pseudo)[0]) if exp and not exp.endswith('.csv')}
 
 def next_ready(
     waiting:Sequence, # of Recipe

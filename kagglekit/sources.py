@@ -12,7 +12,7 @@ import pandas as pd
 import torch
 from .competition import Competition, encode, match_ids, prob_columns, read_table
 from .core import KitError, hash_file, out_dir
-from .experiment import Recipe
+from .experiment import Recipe, parse_pseudo
 from .folds import fold_hash
 from .learner import confident
 from .run import Run, check_predictions, inherited_mark
@@ -59,10 +59,10 @@ def _read_csv(path, comp): # a file in the form of a submission, as probabilitie
     return pd.to_numeric(answers).to_numpy(np.float32)[:, None]
 
 def _answers(source, comp, folds, k): # (m, columns) of the test rows, by networks that may speak to fold k
-    if not source.startswith('unsafe '):
-        each = pd.read_parquet(fold_source(comp, source, folds).folder/'test_folds.parquet')
-        return _in_order(each[each.fold == k].drop(columns='fold'), comp, f'{source}, fold {k}')
-    name = source.removeprefix('unsafe ').strip()
+    name, unsafe = parse_pseudo(source)
+    if not unsafe:
+        each = pd.read_parquet(fold_source(comp, name, folds).folder/'test_folds.parquet')
+        return _in_order(each[each.fold == k].drop(columns='fold'), comp, f'{name}, fold {k}')
     if name.endswith('.csv'): return _read_csv(comp.folder/name, comp)
     path = Run(comp.name, name).folder/'test.parquet'
     if not path.exists(): raise KitError(f'{path} is not there; finish {name} first, or name a CSV in {comp.folder}')
@@ -89,19 +89,20 @@ def not_comparable(
     comp:Competition,  # of the run
 ) -> str: # why; '' where nothing speaks against it
     "Whether something that the networks learnt from had seen the rows that they are scored on."
-    if recipe.pseudo.startswith('unsafe '): return f"its pseudo labels come from {recipe.pseudo.removeprefix('unsafe ').strip()}, which has seen all rows"
+    name, unsafe = parse_pseudo(recipe.pseudo)
+    if unsafe: return f"its pseudo labels come from {name}, which has seen all rows"
     if comp.group and not (recipe.grouped or recipe.full): return f'its folds do not keep each {comp.group} together, so that networks were asked about one that they knew'
-    return inherited_mark(comp.name, [exp for exp in (recipe.start, recipe.pseudo) if exp not in ('', 'itself')])
+    return inherited_mark(comp.name, [exp for exp in (recipe.start, name) if exp])
 
 def source_hashes(
     recipe:Recipe,     # of a run
     comp:Competition,  # of the run
 ) -> dict: # file → its fingerprint
     "The fingerprints of the answers that a run learns from."
-    name = recipe.pseudo.removeprefix('unsafe ').strip()
-    if name in ('', 'itself'): return {}
+    name, unsafe = parse_pseudo(recipe.pseudo)
+    if not name: return {}
     if name.endswith('.csv'): return {name: hash_file(comp.folder/name)}
-    file = f"{name}/{'test' if recipe.pseudo.startswith('unsafe ') else 'test_folds'}.parquet"
+    file = f"{name}/{'test' if unsafe else 'test_folds'}.parquet"
     path = out_dir(comp.name)/file
     if not path.exists(): raise KitError(f'{path} is not there; run {name} first')
     return {file: hash_file(path)}

@@ -189,6 +189,7 @@ class Averaged(Callback):
         "Put the network back."
         self.learn.model = self.raw
 
+# %% ../nbs/08a_stages.ipynb #0000001c
 class Ema(Averaged):
     "A moving average of the weights."
     def __init__(self,
