@@ -17,7 +17,7 @@ from .folds import fold_hash
 from .learner import confident
 from .run import Run, check_predictions, inherited_mark
 
-# %% ../nbs/09b_sources.ipynb #00000004
+# %% ../nbs/09b_sources.ipynb #1df0716b
 def fold_source(
     comp:Competition,   # of both runs
     exp:str,            # the source
@@ -32,7 +32,7 @@ def fold_source(
         raise KitError(f"{run} has other folds, so its networks have seen rows that are validated here. Take its folds, fold_seed and fold_file, or name it so: -p pseudo 'unsafe {exp}'")
     return run
 
-# %% ../nbs/09b_sources.ipynb #00000005
+# %% ../nbs/09b_sources.ipynb #acd26e54
 def start_weights(
     recipe:Recipe,      # with start
     comp:Competition,   # of the run
@@ -45,7 +45,7 @@ def start_weights(
     if not path.exists(): raise KitError(f'{path} is not there; weights stay on the machine that made them. Copy outputs/{comp.name}/{recipe.start} here, or run it again')
     return path
 
-# %% ../nbs/09b_sources.ipynb #00000009
+# %% ../nbs/09b_sources.ipynb #0f2f787a
 def _in_order(df, comp, what): # probabilities of the test rows, checked, in their order
     df = df.iloc[match_ids(df.id, comp.test.id, what)].reset_index(drop=True)
     check_predictions(df, comp.test.id, comp.classes, what)
