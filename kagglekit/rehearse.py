@@ -58,7 +58,7 @@ class Rehearsal:
 
     def start(self, r:Recipe): # of the page
         "Begin a run."
-        run, threads = Run(self.comp, r.exp), max(1, os.cpu_count() // self.jobs)
+        run, threads = Run(self.comp, r.exp), max(1, int(os.environ.get('OMP_NUM_THREADS', os.cpu_count())) // self.jobs)
         run.folder.mkdir(parents=True, exist_ok=True)
         with open(run.folder/'papermill.txt', 'ab') as log:
             command = papermill_command('train', run.folder/'train.ipynb', dict(comp=self.comp, exp=r.exp))
