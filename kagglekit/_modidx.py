@@ -509,6 +509,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'kagglekit.rehearse.needs': ('rehearse.html#needs', 'kagglekit/rehearse.py'),
                                     'kagglekit.rehearse.next_ready': ('rehearse.html#next_ready', 'kagglekit/rehearse.py'),
                                     'kagglekit.rehearse.outcomes': ('rehearse.html#outcomes', 'kagglekit/rehearse.py'),
+                                    'kagglekit.rehearse.over_seeds': ('rehearse.html#over_seeds', 'kagglekit/rehearse.py'),
                                     'kagglekit.rehearse.rehearse': ('rehearse.html#rehearse', 'kagglekit/rehearse.py'),
                                     'kagglekit.rehearse.seed_groups': ('rehearse.html#seed_groups', 'kagglekit/rehearse.py'),
                                     'kagglekit.rehearse.spread_of': ('rehearse.html#spread_of', 'kagglekit/rehearse.py')},
