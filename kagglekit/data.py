@@ -156,9 +156,9 @@ def run_tool(
     try: done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding='utf8', errors='replace', timeout=seconds, env=os.environ | quiet)
     except subprocess.TimeoutExpired: raise KitError(f'{what}: no answer within {seconds:g} s') from None
     if done.returncode == 0: return without_tokens(done.stdout)
-    said = without_tokens(' '.join((done.stdout + ' ' + done.stderr).split())[-600:])
+    said = without_tokens(' '.join((done.stdout + ' ' + done.stderr).split()))
     if do := advice(said): raise Refused(f'{what}: {do} ({said[-300:]})')
-    raise KitError(f'{what}: the tool ended with {done.returncode}: {said}')
+    raise KitError(f'{what}: the tool ended with {done.returncode}: {said[-300:]}')
 
 def kaggle_tool(
     *args:str,         # such as 'competitions', 'submissions', slug
