@@ -692,6 +692,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'kagglekit.stages.is_stale': ('stages.html#is_stale', 'kagglekit/stages.py'),
                                   'kagglekit.stages.load_state': ('stages.html#load_state', 'kagglekit/stages.py')},
             'kagglekit.submit': { 'kagglekit.submit._check_answers': ('submit.html#_check_answers', 'kagglekit/submit.py'),
+                                  'kagglekit.submit._check_ids': ('submit.html#_check_ids', 'kagglekit/submit.py'),
                                   'kagglekit.submit.check_submission': ('submit.html#check_submission', 'kagglekit/submit.py'),
                                   'kagglekit.submit.make_submission': ('submit.html#make_submission', 'kagglekit/submit.py'),
                                   'kagglekit.submit.write_submission': ('submit.html#write_submission', 'kagglekit/submit.py')},
