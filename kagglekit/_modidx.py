@@ -257,6 +257,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'kagglekit.data.kaggle_tool': ('data.html#kaggle_tool', 'kagglekit/data.py'),
                                 'kagglekit.data.run_tool': ('data.html#run_tool', 'kagglekit/data.py'),
                                 'kagglekit.data.unpack': ('data.html#unpack', 'kagglekit/data.py'),
+                                'kagglekit.data.where_found': ('data.html#where_found', 'kagglekit/data.py'),
                                 'kagglekit.data.without_tokens': ('data.html#without_tokens', 'kagglekit/data.py')},
             'kagglekit.experiment': { 'kagglekit.experiment.Recipe': ('experiment.html#recipe', 'kagglekit/experiment.py'),
                                       'kagglekit.experiment.Recipe.__post_init__': ( 'experiment.html#recipe.__post_init__',
