@@ -31,7 +31,7 @@ demo: .venv/ok
 # in a scratch workspace that holds the committed record, so that nobody's runs are touched
 test: .venv/ok
 	@scratch=$$(mktemp -d) && cp settings.ini $$scratch && git ls-files outputs | xargs -r cp --parents -t $$scratch && \
-	export KAGGLEKIT_ROOT=$$scratch OMP_NUM_THREADS=1 && \
+	export KAGGLEKIT_ROOT=$$scratch KAGGLEKIT_DATA= OMP_NUM_THREADS=1 && \
 	$(BIN)/nbdev-test --n-workers 2 --timing && $(BIN)/python -m pytest -q tests; code=$$?; rm -rf $$scratch; exit $$code
 
 lab: .venv/ok
@@ -40,5 +40,5 @@ lab: .venv/ok
 # run every notebook, and keep its pictures
 pages: .venv/ok
 	@scratch=$$(mktemp -d) && cp settings.ini $$scratch && git ls-files outputs | xargs -r cp --parents -t $$scratch && \
-	KAGGLEKIT_ROOT=$$scratch $(BIN)/nbdev-test --n-workers 1 --save; code=$$?; rm -rf $$scratch; \
+	KAGGLEKIT_ROOT=$$scratch KAGGLEKIT_DATA= $(BIN)/nbdev-test --n-workers 1 --save; code=$$?; rm -rf $$scratch; \
 	$(BIN)/nbdev-clean; exit $$code

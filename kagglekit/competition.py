@@ -162,7 +162,7 @@ def competition(
         return read
     return _add
 
-# %% ../nbs/01_competition.ipynb #74c41320
+# %% ../nbs/01_competition.ipynb #0000001e
 def load_pages():
     "Import every module of `kagglekit.competitions`: each registers its reader and its recipes."
     pages = importlib.import_module('kagglekit.competitions')
@@ -175,6 +175,6 @@ def find_comp(
     load_pages()
     check_names([name], READERS, 'competition')
     if not data_dir(name).exists():
-        how = f'write it with: kagglekit practice {name}' if name.endswith('-practice') else 'download and unpack it there'
+        how = f'write it with: kagglekit practice {name}' if name.endswith('-practice') else f'get it with: kagglekit download {name}'
         raise KitError(f'{data_dir(name)} is not there; {how}')
     return READERS[name](name)

@@ -5,11 +5,12 @@
 # %% auto #0
 __all__ = ['make_submission', 'check_submission', 'write_submission']
 
-# %% ../nbs/11_submit.ipynb #ac81c437
+# %% ../nbs/11_submit.ipynb #00000001
+import codecs
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from .competition import Competition, check_ids, encode, match_ids, prob_columns, read_table
+from .competition import Competition, encode, match_ids, prob_columns, read_table
 from .core import KitError, write_table
 from .run import Run, check_predictions
 
@@ -27,12 +28,22 @@ def make_submission(
     order = match_ids(comp.test.sample_id, comp.sample[key], f'{comp.name}: test ids')
     return comp.sample.assign(**{column: answers.to_numpy()[order]})
 
-# %% ../nbs/11_submit.ipynb #b5836d4d
+# %% ../nbs/11_submit.ipynb #00000008
 def _check_answers(answers, comp, what): # classes that exist, or probabilities from 0 to 1
     if comp.answer == 'label': return encode(answers, comp.classes, what)
     p = pd.to_numeric(answers, errors='coerce')
     bad = ~p.between(0, 1)
     if bad.any(): raise KitError(f"{what}: row {int(np.argmax(bad)) + 2} answers '{answers[bad].iloc[0]}', which is no probability")
+
+def _check_ids(ids, want, what): # the sample's ids, each once, in its order
+    if len(ids) != len(want): more = f'it has {len(ids):,} rows, and sample_submission has {len(want):,}: '
+    else: more = ''
+    try: match_ids(ids, want, what)
+    except KitError as e:
+        shorter = set(want) - set(ids) and set(ids.str.lstrip('0')) == set(want.str.lstrip('0'))
+        raise KitError(str(e).replace(f'{what}: ', f'{what}: {more}', 1) + '; leading zeros were lost or added: keep ids as text' * bool(shorter)) from None
+    at = np.flatnonzero(ids.to_numpy() != want.to_numpy())
+    if len(at): raise KitError(f'{what}: its rows are in another order than sample_submission, from row {at[0] + 2} on: {ids.iloc[at[0]]} instead of {want.iloc[at[0]]}')
 
 def check_submission(
     path:str|Path,    # a CSV file
@@ -41,10 +52,10 @@ def check_submission(
     "Raise `KitError` unless a file is a submission to this competition."
     key, column = comp.sample.columns[:2]
     sub = read_table(path, [key, column])
+    if Path(path).read_bytes()[:3] == codecs.BOM_UTF8: raise KitError(f"{path}: it begins with a byte order mark, which becomes a part of the column name '{key}'; write it as utf-8, not utf-8-sig")
     if list(sub.columns) != list(comp.sample.columns): raise KitError(f'{path}: its columns are {list(sub.columns)}, and {list(comp.sample.columns)} are wanted, in this order')
-    check_ids(sub[key], str(path))
-    match_ids(sub[key], comp.sample[key], str(path))
-    if sub[key].tolist() != comp.sample[key].tolist(): raise KitError(f'{path}: its rows are in another order than sample_submission')
+    if not isinstance(sub.index, pd.RangeIndex): raise KitError(f'{path}: its rows have more fields than its header; was the index written, too?')
+    _check_ids(sub[key], comp.sample[key], str(path))
     _check_answers(sub[column], comp, str(path))
 
 # %% ../nbs/11_submit.ipynb #7dfa98ee

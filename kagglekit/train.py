@@ -19,6 +19,7 @@ from .augment import Mix
 from .batches import Joined, draw_chances, fold_loaders, parse_sampling
 from .competition import Competition, find_comp, load_pages, prob_columns
 from .core import KitError, check_names, in_diff, in_words, seed_of
+from .data import where_found
 from .experiment import PARAMS, RECIPES, Recipe, resolve
 from .folds import import_folds, make_folds, prove_folds, thin_classes
 from .inputs import INPUTS, open_cache
@@ -222,7 +223,7 @@ def fit_fold(
     save_fold(run, k, job.comp, job.comp.train.id.iloc[rows], probs, seconds=sum(h['seconds'] for h in fit.history) + time.time() - t0, images=images)
     for name in ('resume.pt', 'best.safetensors'): (fit.folder/name).unlink(missing_ok=True)
 
-# %% ../nbs/train.ipynb #0000001a
+# %% ../nbs/train.ipynb #0000001f
 def words_of_score(
     score:dict, # the content of score.json
 ) -> str: # such as 'CV 0.4919 ± 0.0304, OOF 0.4938'
@@ -250,7 +251,7 @@ def train(
             print(f'{run} is done; to repeat it, take a new id and another seed')
             return run.read('score.json')
         run.say(f"{run}: {recipe.reason or in_diff(recipe.diff)} · {torch.get_num_threads()} threads, {find_device()}")
-        for line in words_of_folds(recipe, comp, folds): run.say(f'  {line}')
+        for line in [f'data: {where_found(comp.name)}', *words_of_folds(recipe, comp, folds)]: run.say(f'  {line}')
         if (note := RECIPES[comp.name].notes.get(recipe.exp) if comp.name in RECIPES else '') and not (run.folder/'notes.md').exists(): run.note(note)
         if why: run.say(f'  its CV can not be compared with others: {why}')
         job, todo = open_job(recipe, comp, folds, run.say), [k for k in fold_numbers(folds) if k not in finished_folds(run)]
