@@ -610,6 +610,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'kagglekit.run.this_process': ('run.html#this_process', 'kagglekit/run.py'),
                                'kagglekit.run.write_history': ('run.html#write_history', 'kagglekit/run.py')},
             'kagglekit.shifts': { 'kagglekit.shifts._draw_again': ('shifts.html#_draw_again', 'kagglekit/shifts.py'),
+                                  'kagglekit.shifts._draw_labels': ('shifts.html#_draw_labels', 'kagglekit/shifts.py'),
                                   'kagglekit.shifts._draw_prior': ('shifts.html#_draw_prior', 'kagglekit/shifts.py'),
                                   'kagglekit.shifts._draw_shift': ('shifts.html#_draw_shift', 'kagglekit/shifts.py'),
                                   'kagglekit.shifts.cheap_features': ('shifts.html#cheap_features', 'kagglekit/shifts.py'),

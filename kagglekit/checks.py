@@ -77,17 +77,18 @@ def check_groups(
     return Finding('groups', int(hit.sum()), f'of {len(names):,} train rows have a relative in another fold or in test', bool(said), advice, comp.train[hit])
 
 # %% ../nbs/13a_checks.ipynb #0000000b
-ALIKE = .93 # correlation from which two pictures are nearly the same
+ALIKE = .95 # correlation from which two pictures are nearly the same
 
 def fingerprints(
-    x:np.ndarray,      # (n, height, width, channels) small pictures
+    x:np.ndarray,      # (n, height, width, channels) small pictures, of even height and width
     common:int=8,      # principal components taken away at most; one for 20 pictures
-) -> np.ndarray: # (n, height · width) float32 of length 1
+) -> np.ndarray: # (n, height · width / 4) float32 of length 1
     "What of each picture is its own."
     made = []
     for start in range(0, len(x), 1024):
         grey = x[start:start + 1024].astype(np.float32).mean(-1)
-        made.append((grey - gaussian_filter(grey, (0, 3, 3))).reshape(len(grey), -1))
+        own = grey - gaussian_filter(grey, (0, 3, 3))
+        made.append(own.reshape(len(own), own.shape[1] // 2, 2, own.shape[2] // 2, 2).mean((2, 4)).reshape(len(own), -1))
     g = np.concatenate(made)
     g -= g.mean(0)
     some = g[rng('fingerprints').permutation(len(g))[:1000]]
@@ -128,11 +129,11 @@ def pair_table(
     other = (table['where'] == 'train') & (table.label_a != table.label_b)
     return table.iloc[np.argsort(~other.to_numpy(), kind='stable')].reset_index(drop=True)
 
-def _pairs_said(t, what): # what to do about pairs
+def _pairs_said(t, what, same=True): # what to do about pairs, whose labels should be the same or need not
     if not len(t): return 'Nothing.'
     count, other = t['where'].value_counts(), t[(t['where'] == 'train') & (t.label_a != t.label_b)]
     said = [f"{what}: {', '.join(f'{n:,} within {k}' if k != 'train and test' else f'{n:,} between train and test' for k, n in count.items())}"]
-    if len(other): said.append(f"{len(other):,} have different labels, such as {other.id_a.iloc[0]} ({other.label_a.iloc[0]}) and {other.id_b.iloc[0]} ({other.label_b.iloc[0]}): look which is right")
+    if same and len(other): said.append(f"{len(other):,} have different labels, such as {other.id_a.iloc[0]} ({other.label_a.iloc[0]}) and {other.id_b.iloc[0]} ({other.label_b.iloc[0]}): look which is right")
     if 'train' in count: said.append('give them a common group, so that no fold has one on each side')
     if 'train and test' in count: said.append('see whether test rows are known from train')
     return '; '.join(said) + '.'
@@ -146,9 +147,9 @@ def show_pairs(
     t = t.head(n)
     show_rows(comp, pd.DataFrame(dict(file=[*t.file_a, *t.file_b])), [f'{i}\n{label}' for i, label in [*zip(t.id_a, t.label_a), *zip(t.id_b, t.label_b)]], across=len(t))
 
-def _finding_of_pairs(check, s, t, what): # a finding of pairs
+def _finding_of_pairs(check, s, t, what, same=True): # a finding of pairs
     rows = len(set(t.id_a) | set(t.id_b))
-    return Finding(check, rows, f'of {len(s.train) + len(s.test):,} rows are {what} of another', len(t) > 0, _pairs_said(t, f'{len(t):,} pairs of {what}'), t, (lambda: show_pairs(s.comp, t)) if len(t) else None)
+    return Finding(check, rows, f'of {len(s.train) + len(s.test):,} rows are {what} of another', len(t) > 0, _pairs_said(t, f'{len(t):,} pairs of {what}', same), t, (lambda: show_pairs(s.comp, t)) if len(t) else None)
 
 # %% ../nbs/13a_checks.ipynb #0000000e
 def check_copies(
@@ -239,14 +240,14 @@ def check_windows(
     a, b, distance = found[r >= .9].T if len(found) else np.empty((3, 0), int)
     t = pair_table(s, a, b, r[r >= .9])
     if len(t): t = t.merge(pd.DataFrame(dict(id_a=np.r_[s.train.id, s.test.id][a], id_b=np.r_[s.train.id, s.test.id][b], distance=distance)), on=['id_a', 'id_b'])
-    f = _finding_of_pairs('common channels', s, t, 'neighbours in one observation')
+    f = _finding_of_pairs('common channels', s, t, 'neighbours in one observation', same=False)
     if len(t):
         f.advice += f' The strips of `strips` are that group: {len(np.unique(strips(t, pd.Series([*s.train.id, *s.test.id])))):,} of {len(s.train) + len(s.test):,} cadences. What two have in common can be subtracted.'
         f.draw = lambda: _draw_overlap(s, t)
     return f
 
 # %% ../nbs/13a_checks.ipynb #00000018
-OUTSIDE = ('modified', 'packing', 'place in the table', 'place among ids', 'kind', 'height', 'width', 'aspect') # facts that a picture does not decide
+OUTSIDE = ('modified', 'packing', 'tables', 'place in the table', 'place among ids', 'kind', 'height', 'width', 'aspect') # facts that a picture does not decide
 WITHIN  = ('bytes', 'mean', 'sd')                                                                            # facts that it may
 
 def one_feature(

@@ -63,21 +63,22 @@ def take_sample(
 def _picture_facts(path): # of a picture
     with Image.open(path) as im:
         kind, mode, anew = im.format, im.mode, io.BytesIO()
-        im.save(anew, kind)
+        im.save(anew, kind, **dict(quality='keep') if kind == 'JPEG' else {})
+        tables = np.mean(im.quantization[0]) if kind == 'JPEG' else 0.
         grey = np.asarray(im.convert('L'), np.float32)
     return dict(mode=mode, height=grey.shape[0], width=grey.shape[1], aspect=round(grey.shape[1] / grey.shape[0], 3),
-                mean=round(float(grey.mean()), 1), sd=round(float(grey.std()), 1), packing=round(path.stat().st_size / anew.tell(), 3))
+                mean=round(float(grey.mean()), 1), sd=round(float(grey.std()), 1), packing=round(path.stat().st_size / anew.tell(), 1), tables=float(tables))
 
 def _cadence_facts(path): # of a cadence
     x = read_cadence(path)
     return dict(mode='cadence', height=x.shape[0] * x.shape[1], width=x.shape[2], aspect=round(x.shape[2] / (x.shape[0] * x.shape[1]), 3),
-                mean=round(float(x.mean()), 3), sd=round(float(x.std()), 3), packing=round(path.stat().st_size / (2 * x.size), 3))
+                mean=round(float(x.mean()), 3), sd=round(float(x.std()), 3), packing=round(path.stat().st_size / (2 * x.size), 1), tables=0.)
 
 def file_facts(
     comp:Competition,   # whose files they are
     table:pd.DataFrame, # train or test rows
     most:int=1000,      # rows at most, since whole files are read
-) -> pd.DataFrame: # the rows, and bytes, modified (seconds), kind, mode, height, width, aspect, mean, sd, packing
+) -> pd.DataFrame: # the rows, and bytes, modified (seconds), kind, mode, height, width, aspect, mean, sd, packing, tables
     "What files tell, of a sample of rows."
     rows = some_rows(table, most, 'facts')
     def _one(file):

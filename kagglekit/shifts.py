@@ -17,7 +17,7 @@ from .looking import Sample, class_names, show_rows
 from .metric import auc_of
 from .prior import estimate_prior
 from .run import Run, check_predictions
-from .suspects import by_group, show_suspects, suspects
+from .suspects import by_group, suspects
 
 # %% ../nbs/13b_shifts.ipynb #00000004
 def cheap_features(
@@ -125,6 +125,9 @@ def check_prior(
 # %% ../nbs/13b_shifts.ipynb #0000000d
 SURE = .8 # mean probability of the other class from which a row is counted
 
+def _draw_labels(comp, t): # what the label says and what the runs say
+    show_rows(comp, t[['id']].merge(comp.train[['id', 'file']], on='id'), [f'{i[-16:]}\n{a}?  {b}' for i, a, b in zip(t.id, t.label, t.said)])
+
 def check_labels(
     comp:Competition, # whose train rows
     exps:Sequence,    # runs with out-of-fold predictions; two or more of different kinds
@@ -137,4 +140,4 @@ def check_labels(
     people = f" {len(whole)} values of {comp.group} are contradicted in most of their rows, such as {whole[comp.group].iloc[0]} ({whole.label.iloc[0]}? {whole.said.iloc[0]}, they say)." if len(whole) else ''
     alarm = len(exps) > 1 and len(t) > 0
     advice = f'Look at them, the first ones first; write what is wrong into the corrections that the reader reads.{people}' if alarm else 'Nothing.' if len(exps) > 1 else 'One run alone contradicts much that is only hard: give two or more.'
-    return Finding('labels', len(t), f"of {len(comp.train):,} train rows are contradicted by {'all of ' if len(exps) > 1 else ''}{', '.join(exps)}", alarm, advice, t, (lambda: show_suspects(t, comp)) if len(t) else None)
+    return Finding('labels', len(t), f"of {len(comp.train):,} train rows are contradicted by {'all of ' if len(exps) > 1 else ''}{', '.join(exps)}", alarm, advice, t, (lambda: _draw_labels(comp, t.head(6))) if len(t) else None)
