@@ -76,8 +76,9 @@ def test_another_number_of_processes_is_another_experiment(runs):
 def test_processes_end_with_the_one_that_started_them():
     wait = "from kagglekit.processes import launch; launch('multiprocessing.connection:wait', dict(object_list=[], timeout=100), 2, {})"
     parent = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', wait], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    end = time.time() + 60
-    while len(found := workers(parent.pid)) < 2: assert parent.poll() is None and time.time() < end; time.sleep(.1)
-    every = psutil.Process(parent.pid).children(recursive=True)
-    parent.kill(); parent.wait()
-    assert not psutil.wait_procs(every, timeout=40)[1]
+    try:
+        end = time.time() + 180
+        while len(workers(parent.pid)) < 2: assert parent.poll() is None and time.time() < end; time.sleep(.1)
+        every = psutil.Process(parent.pid).children(recursive=True)
+    finally: parent.kill(); parent.wait()
+    assert len(every) == 3 and not psutil.wait_procs(every, timeout=90)[1]      # torchrun and its two
