@@ -43,6 +43,7 @@ def watch_training(
     dls.loaders[1] = dls.train.new(shuffle=False, bs=2 * dls.train.bs, drop_last=False)
     return dls
 
+# %% ../nbs/09e_oneclass.ipynb #00000008
 class Snapshots(Callback):
     "Predicts the test rows whenever the training score has risen."
     order = 55                                     # before the state is written: an epoch that is done has its snapshot
@@ -72,6 +73,7 @@ def risen(
         if row['metric'] > best: best = row['metric']; out.append(n)
     return out
 
+# %% ../nbs/09e_oneclass.ipynb #0000000a
 class Perfect(Callback):
     "Ends the training when every training row is right."
     order = 68                                     # after all that is written of an epoch
@@ -83,7 +85,7 @@ class Perfect(Callback):
         if any(row['metric'] == 1 for row in self.fit.history): raise CancelFitException()
     after_epoch = before_fit
 
-# %% ../nbs/09e_oneclass.ipynb #0000000a
+# %% ../nbs/09e_oneclass.ipynb #b8358e25
 def keep_snapshots(
     run:Run,     # whose
     fit:FoldFit, # that has ended

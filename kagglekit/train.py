@@ -230,6 +230,7 @@ def fit_fold(
     save_fold(run, k, job.comp, job.comp.train.id.iloc[rows], probs, seconds=sum(h['seconds'] for h in fit.history) + time.time() - t0, images=images)
     for path in [fit.folder/'resume.pt', fit.folder/'best.safetensors', *fit.folder.glob('snapshot*.parquet')]: path.unlink(missing_ok=True)
 
+# %% ../nbs/train.ipynb #0000001e
 def fit_share(
     comp:str, # competition
     exp:str,  # its run, begun by the notebook
