@@ -40,6 +40,7 @@ class Recipe:
     fold_file:str=''               # a CSV with id and fold, or a published .npy of positions, below data/<comp>; empty: split here
     grouped:bool=True              # keep together what must not be split, such as a person; False shows what that hides
     full:bool=False                # train on all rows, without a validation and so without a CV
+    one_object:str=''              # learn the states of this class alone, all others as null, by snapshots that vote; with full
 
     augment:tuple[str, ...]=()     # augmentations in their order, such as 'hflip' or 'affine 45'
     mixup:Annotated[float, Field(ge=0, le=10)]=0. # α of mixup's Beta(α, α); 0 for none
@@ -83,6 +84,7 @@ class Recipe:
     precision:Literal['auto', 'fp32', 'bf16']='auto' # of the computation; auto is bf16 on a GPU
     tta:tuple[str, ...]=()         # views averaged at prediction, keys of VIEWS
     seed:Count=0                   # of all chance but the split
+    gpus:Annotated[int, Field(ge=1)]=1 # processes that share the training of a fold, one a GPU
     tensorboard:bool=False         # also log to outputs/<comp>/<exp>/tensorboard
 
     def __post_init__(self): check_recipe(self)
@@ -123,7 +125,9 @@ def check_recipe(
     if r.sampling: parse_sampling(r.sampling)
     if r.apart and not r.heads: raise KitError('apart is a network for each head; name the heads')
     if r.folds < 2: raise KitError(f'folds: at least 2; got {r.folds}')
-    if r.full and (r.patience or r.keep == 'best' or 'plateau' in str(r.scheduler)): raise KitError('full leaves no rows for validation, which patience, keep=best and scheduler=plateau need')
+    if r.one_object and (not r.full or r.ema or r.swa or r.pseudo): raise KitError('one_object trains plain weights on all rows: it needs full=True, and goes with neither ema, swa nor pseudo')
+    if r.bs < 2 * r.gpus and r.gpus > 1: raise KitError(f'bs: {r.bs} rows are too few to be shared by {r.gpus} processes; take {2 * r.gpus} or more')
+    if r.full and ('plateau' in str(r.scheduler) or not r.one_object and (r.patience or r.keep == 'best')): raise KitError('full leaves no rows for validation, which patience, keep=best and scheduler=plateau need')
     if r.ema and r.swa: raise KitError('ema and swa are two averages of the weights; take one')
     if r.pseudo == 'itself' and r.sure == (1., 0.): raise KitError("pseudo: a network that labels test rows itself must be sure of them; add sure, such as -p sure '[.05, .9]'")
     make_stages(r)

@@ -15,6 +15,7 @@ import pandas as pd
 from .blend import check_members
 from .competition import Competition, encode, match_ids, prob_columns, read_table
 from .core import KitError, check_names, check_value, hash_file, root
+from .oneclass import snapshot_labels
 from .rules import Source, vote_labels
 from .run import Run, check_predictions
 
@@ -102,6 +103,11 @@ def read_votes(
     df = df.iloc[match_ids(df[key], comp.test.sample_id, str(path))]
     return vote_labels(df.drop(columns=[key, *{comp.sample.columns[1]} & set(df)]))
 
+def _read_snapshots(spec, comp): # the vote of a run with one_object
+    run = Run(comp.name, spec['votes'])
+    v = vote_labels(snapshot_labels(run, comp))
+    return Member(spec['name'], spec, None, v.p, v.classes, None, {'snapshots.parquet': hash_file(run.folder/'snapshots.parquet')})
+
 def read_member(
     m:str|dict,       # as it was asked for: an id or a dict
     comp:Competition, # whose rows it must hold
@@ -109,6 +115,7 @@ def read_member(
     "A member from its run folder or its file."
     spec = member_spec(m)
     if 'exp' in spec: return _read_run(spec, comp)
+    if not str(spec.get('votes', '.csv')).endswith('.csv'): return _read_snapshots(spec, comp)
     path = spec.get('file') or spec['votes']
     files = {str(p): hash_file(_find(p)) for p in (path, spec.get('oof')) if p and _find(p).exists()}
     if 'votes' in spec: return Member(spec['name'], spec, None, (v := read_votes(path, comp)).p, v.classes, None, files)

@@ -81,8 +81,9 @@ class Rehearsal:
         "How it ended, and how long the rest will take."
         if run.exp in self.failed: return f"{run} {run.state()}: {run.read('status.json').get('error') or last_line(run.folder/'papermill.txt')}"
         s, ended = run.read('score.json'), self.todo - len(self.waiting) - len(self.running)
+        cv = 'no CV' if s['mean'] is None else f"{s['metric']} {s['mean']:.4f} ± {s['sd']:.4f}"
         left = (time.time() - self.since) / ended * (self.todo - ended)
-        return f"{len(self.done)} of {self.of} · {run.exp} · {s['metric']} {s['mean']:.4f} ± {s['sd']:.4f} · {in_words(s['seconds'])} · about {in_words(left)} left"
+        return f"{len(self.done)} of {self.of} · {run.exp} · {cv} · {in_words(s['seconds'])} · about {in_words(left)} left"
 
     def stop(self):
         "Interrupt what is under way; its last whole epoch is kept."

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['ask', 'check_columns', 'begin', 'run_folds', 'words_of_folds', 'Job', 'open_job', 'make_network', 'train_rows',
-           'sampled', 'make_learner', 'Voice', 'all_ids', 'fit_fold', 'words_of_score', 'kept_epochs', 'train']
+           'sampled', 'make_learner', 'Voice', 'all_ids', 'fit_fold', 'fit_share', 'fit_together', 'words_of_score',
+           'kept_epochs', 'train']
 
 # %% ../nbs/train.ipynb #00000004
 import time
@@ -20,16 +21,19 @@ from .batches import Joined, draw_chances, fold_loaders, parse_sampling
 from .competition import Competition, find_comp, load_pages, prob_columns
 from .core import KitError, check_names, in_diff, in_words, seed_of
 from .data import where_found
-from .experiment import PARAMS, RECIPES, Recipe, resolve
+from .experiment import PARAMS, RECIPES, Recipe, recorded, resolve
 from .folds import import_folds, make_folds, prove_folds, thin_classes
+from .gpus import Echo, place, predict_shared, share_training
 from .inputs import INPUTS, open_cache
-from .learner import FoldLearner, PrepareBatch, find_device, find_optimizer, fold_learner, pixel_stats, predict, use_bf16
+from .learner import FoldLearner, PrepareBatch, find_device, find_optimizer, fold_learner, pixel_stats, use_bf16
 from .heads import Answer, Apart, heads_loss, parse_head
 from .loss import ARC, SCALE, find_loss
 from .metric import find_metric
 from .model import build_model, load_weights, save_weights
+from .oneclass import Perfect, Snapshots, keep_snapshots, one_object, watch_training
 from .positions import import_positions
 from .practice import STAND_INS, local_score, write_practice
+from .processes import launch
 from .run import Run, finish_run, finished_folds, fold_numbers, open_run, save_fold, write_history
 from .sources import not_comparable, pseudo_rows, source_hashes, start_weights
 from .stages import FoldFit, fit_stages
@@ -65,7 +69,7 @@ def begin(
     load_pages()
     recipe = resolve(**given)
     if given['comp'] in STAND_INS: write_practice(given['comp'])
-    comp = find_comp(given['comp'])
+    comp = one_object(find_comp(given['comp']), recipe.one_object)
     check_columns(recipe, comp)
     return comp, recipe
 
@@ -160,6 +164,7 @@ def make_learner(
     prepare = PrepareBatch(pixel_stats(net, how.channels, how.dtype), r.augment, Mix(r.mixup, r.mixup_label, r.mixup_off), how.panels, r.clamp,
                            r.sure if r.pseudo == 'itself' else ())
     dls = sampled(job, fold_loaders(*train_rows(job, k, answer), k, r.bs, device))
+    if r.one_object: watch_training(dls)
     return fold_learner(dls, net, loss, prepare, answer, use_bf16(r.precision, device))
 
 # %% ../nbs/train.ipynb #52beaf94
@@ -197,7 +202,7 @@ class Voice:
         self.run.mark('running', fold=self.k, epoch=int(done))
         print(f'  fold {self.k + 1}/{self.n} · {done:.1f} of {of} epochs · about {self.left(done)} left', flush=True)
 
-# %% ../nbs/train.ipynb #00000018
+# %% ../nbs/train.ipynb #0000001d
 def all_ids(
     job:Job,           # what the folds share
     learn:FoldLearner, # of one fold
@@ -212,16 +217,40 @@ def fit_fold(
 ):
     "Train one fold, and write its predictions and weights."
     r, k, run = job.recipe, voice.k, voice.run
-    learn = make_learner(job, k)
+    learn, first = share_training(make_learner(job, k)), not place()[0]
     fit = FoldFit(run.fold_folder(k), r.stages(), find_metric(job.comp.metric), r.seed, k, voice.epoch, voice.progress)
-    options = {f: getattr(r, f) for f in ('ema', 'swa', 'accumulate', 'clip', 'patience', 'dead_after', 'keep')} | dict(tensorboard=run.folder/'tensorboard' if r.tensorboard else None)
+    options = {f: getattr(r, f) for f in ('ema', 'swa', 'accumulate', 'clip', 'patience', 'dead_after', 'keep')} | dict(tensorboard=run.folder/'tensorboard' if r.tensorboard and first else None)
+    if r.one_object: learn.add_cbs([Snapshots(fit, job.comp, job.test, r.tta), Perfect(fit)])
     fit_stages(learn, fit, all_ids(job, learn), partial(find_optimizer, weight_decay=r.weight_decay), options)
-    rows, t0 = learn.dls.valid.all_rows, time.time()
-    probs = [predict(learn, cache, at, r.tta) for cache, at in [(job.train, rows), (job.test, np.arange(len(job.test)))]]
+    rows, t0 = np.flatnonzero(job.folds.fold == k), time.time()
+    probs = [predict_shared(learn, cache, at, r.tta) for cache, at in [(job.train, rows), (job.test, np.arange(len(job.test)))]]
+    if not first: return                           # its share is done
     save_weights(learn.model, fit.folder/'model.safetensors')
+    if r.one_object: keep_snapshots(run, fit)
     images = len(learn.dls.train.all_rows) * len(fit.history)
     save_fold(run, k, job.comp, job.comp.train.id.iloc[rows], probs, seconds=sum(h['seconds'] for h in fit.history) + time.time() - t0, images=images)
-    for name in ('resume.pt', 'best.safetensors'): (fit.folder/name).unlink(missing_ok=True)
+    for path in [fit.folder/'resume.pt', fit.folder/'best.safetensors', *fit.folder.glob('snapshot*.parquet')]: path.unlink(missing_ok=True)
+
+# %% ../nbs/train.ipynb #0000001e
+def fit_share(
+    comp:str, # competition
+    exp:str,  # its run, begun by the notebook
+    k:int,    # fold
+):
+    "What each of several processes does for a fold."
+    load_pages()
+    recipe = recorded(comp, exp)
+    seen = one_object(find_comp(comp), recipe.one_object)
+    fit_fold(open_job(recipe, seen, run_folds(recipe, seen)), Echo(Run(comp, exp), k))
+
+def fit_together(
+    job:Job,     # what the folds share
+    voice:Voice, # says how it goes
+):
+    "Train one fold by several processes."
+    rows = []                                      # the fold's history
+    hear = dict(row=rows.append, epoch=lambda _: voice.epoch(rows), progress=lambda at: voice.progress(*at))
+    launch('kagglekit.train:fit_share', dict(comp=job.comp.name, exp=job.recipe.exp, k=voice.k), job.recipe.gpus, hear, voice.run.say)
 
 # %% ../nbs/train.ipynb #0000001f
 def words_of_score(
@@ -257,9 +286,9 @@ def train(
         job, todo = open_job(recipe, comp, folds, run.say), [k for k in fold_numbers(folds) if k not in finished_folds(run)]
         of, since = sum(s.epochs for s in recipe.stages()), time.time()
         done = todo[0] * of + kept_epochs(run, todo[0]) if todo else 0
-        for k in todo: fit_fold(job, Voice(run, k, len(fold_numbers(folds)), of, comp.metric, done, since))
+        for k in todo: (fit_together if recipe.gpus > 1 else fit_fold)(job, Voice(run, k, len(fold_numbers(folds)), of, comp.metric, done, since))
         score = finish_run(run, comp, folds)
-        write_submission(run, comp)
-        if comp.name in STAND_INS: run.board(**local_score(comp, run.folder/'submission.csv'))
+        if not recipe.one_object: write_submission(run, comp)
+        if comp.name in STAND_INS and not recipe.one_object: run.board(**local_score(comp, run.folder/'submission.csv'))
         run.say(f"{run}: {words_of_score(score)}, {in_words(score['seconds'])}")
     return score
