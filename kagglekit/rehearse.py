@@ -17,7 +17,7 @@ from .cli import papermill_command
 from .competition import load_pages
 from .core import KitError, in_diff, in_words
 from .experiment import RECIPES, Recipe, parse_pseudo
-from .run import Run
+from .run import Run, words_of_score
 
 # %% ../nbs/rehearse.ipynb #00000006
 def needs(
@@ -80,10 +80,9 @@ class Rehearsal:
     def line(self, run:Run): # that has ended
         "How it ended, and how long the rest will take."
         if run.exp in self.failed: return f"{run} {run.state()}: {run.read('status.json').get('error') or last_line(run.folder/'papermill.txt')}"
-        s, ended = run.read('score.json'), self.todo - len(self.waiting) - len(self.running)
-        cv = 'no CV' if s['mean'] is None else f"{s['metric']} {s['mean']:.4f} ± {s['sd']:.4f}"
+        score, ended = run.read('score.json'), self.todo - len(self.waiting) - len(self.running)
         left = (time.time() - self.since) / ended * (self.todo - ended)
-        return f"{len(self.done)} of {self.of} · {run.exp} · {cv} · {in_words(s['seconds'])} · about {in_words(left)} left"
+        return f"{len(self.done)} of {self.of} · {run.exp} · {words_of_score(score)} · {in_words(score['seconds'])} · about {in_words(left)} left"
 
     def stop(self):
         "Interrupt what is under way; its last whole epoch is kept."
@@ -102,7 +101,7 @@ def rehearse(
     say(f'{comp}: {len(r.done)} of {r.of} are done, {jobs} at a time')
     try:
         while r.fill() or r.running: time.sleep(.5); r.collect()
-    except KeyboardInterrupt:
+    except BaseException:                              # none is left behind, whatever happened
         say(f"stopping {', '.join(r.running)}; the same command goes on from here")
         r.stop(); raise
     left = [w.exp for w in r.waiting]

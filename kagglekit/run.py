@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STATES', 'this_process', 'alive', 'now', 'Run', 'environment', 'describe', 'open_run', 'write_history', 'peak_memory',
            'save_fold', 'finished_folds', 'check_predictions', 'score_heads', 'score_oof', 'fold_numbers', 'no_score',
-           'finish_run', 'list_runs', 'find_run', 'inherited_mark']
+           'words_of_score', 'finish_run', 'list_runs', 'find_run', 'inherited_mark']
 
 # %% ../nbs/09a_run.ipynb #00000001
 import datetime, importlib.metadata, os, platform, resource, socket, subprocess, sys, time
@@ -251,6 +251,14 @@ def no_score(
     "The score of a run that kept no rows for validation."
     metric = find_metric(comp.metric)
     return dict(metric=metric.name, direction='greater' if metric.greater else 'less', folds=[], mean=None, sd=None, oof=None)
+
+def words_of_score(
+    score:dict, # the content of score.json
+) -> str: # such as 'CV 0.4919 ± 0.0304, OOF 0.4938'
+    "A score in words."
+    if not score['folds']: return 'no CV, since all rows were trained on'
+    say = lambda v: 'undefined' if v is None else f'{v:.4f}'
+    return f"CV {say(score['mean'])} ± {say(score['sd'])}, OOF {say(score['oof'])}" + ''.join(f', {name} {say(v)}' for name, v in score.get('heads', {}).items())
 
 # %% ../nbs/09a_run.ipynb #00000022
 def _join_oof(run, oof, comp, folds): # the folds' predictions of train rows, in their order, checked

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['ask', 'check_columns', 'begin', 'run_folds', 'words_of_folds', 'Job', 'open_job', 'make_network', 'train_rows',
-           'sampled', 'make_learner', 'Voice', 'all_ids', 'fit_fold', 'fit_share', 'fit_together', 'words_of_score',
-           'kept_epochs', 'train']
+           'sampled', 'make_learner', 'Voice', 'all_ids', 'fit_fold', 'fit_share', 'fit_together', 'kept_epochs',
+           'train']
 
 # %% ../nbs/train.ipynb #00000004
 import time
@@ -34,7 +34,7 @@ from .oneclass import Perfect, Snapshots, keep_snapshots, one_object, watch_trai
 from .positions import import_positions
 from .practice import STAND_INS, local_score, write_practice
 from .processes import launch
-from .run import Run, finish_run, finished_folds, fold_numbers, open_run, save_fold, write_history
+from .run import Run, finish_run, finished_folds, fold_numbers, open_run, save_fold, words_of_score, write_history
 from .sources import not_comparable, pseudo_rows, source_hashes, start_weights
 from .stages import FoldFit, fit_stages
 from .submit import write_submission
@@ -252,14 +252,7 @@ def fit_together(
     hear = dict(row=rows.append, epoch=lambda _: voice.epoch(rows), progress=lambda at: voice.progress(*at))
     launch('kagglekit.train:fit_share', dict(comp=job.comp.name, exp=job.recipe.exp, k=voice.k), job.recipe.gpus, hear, voice.run.say)
 
-# %% ../nbs/train.ipynb #0000001f
-def words_of_score(
-    score:dict, # the content of score.json
-) -> str: # such as 'CV 0.4919 ± 0.0304, OOF 0.4938'
-    "A score in words."
-    if score['mean'] is None: return 'no CV, since all rows were trained on'
-    return f"CV {score['mean']:.4f} ± {score['sd']:.4f}, OOF {score['oof']:.4f}" + ''.join(f', {name} {v:.4f}' for name, v in score.get('heads', {}).items())
-
+# %% ../nbs/train.ipynb #00000020
 def kept_epochs(
     run:Run, # whose
     k:int,   # fold
