@@ -28,12 +28,12 @@ def one_object(
     "A competition of one object's states."
     if not name: return comp
     lost = [c for c in ('class', 'state', 'label') if c not in comp.train]
-    if lost or comp.heads or comp.binary: raise KitError(f"one_object: {comp.name} has no column {', '.join(lost) or 'of class-states'}; it is for competitions whose label is an object and its state")
+    if lost: raise KitError(f"one_object: {comp.name} has no column {', '.join(lost)}; it is for competitions whose label is an object and its state")
     check_names([name], comp.train['class'].unique(), f'one_object, object of {comp.name}')
     label = comp.train.label.where(comp.train['class'] == name, NULL)
     classes = tuple(sorted(label.unique()))
     if len(classes) < 3: raise KitError(f"one_object: {name} has no states to tell apart: {', '.join(classes)}")
-    return replace(comp, train=comp.train.assign(label=label, target=encode(label, classes, comp.name)), classes=classes)
+    return replace(comp, train=comp.train.assign(label=label, target=encode(label, classes, comp.name)), classes=classes, heads=())
 
 # %% ../nbs/09e_oneclass.ipynb #00000007
 def watch_training(
