@@ -22,7 +22,7 @@ def _missed(comp, y, calls): # (n,) 1 where a fault was taken for nothing, 0 whe
 def part_scores(
     oof:pd.DataFrame, # target, p_…
     comp:Competition, # with kinds
-) -> dict: # column → value → rows, f1, recall, missed
+) -> dict: # column → value → rows, f1, recall; missed, where there are faults
     "The score of each kind of class."
     y, calls = oof.target.to_numpy(), labels_of(oof[prob_columns(comp.classes)].to_numpy())
     (hits,), (called,), true = f1_counts(y, calls[None], comp.n_classes)
@@ -31,7 +31,8 @@ def part_scores(
         kinds = class_kinds(comp, column)
         for value in sorted({k for k, n in zip(kinds, true) if n}):
             at = kinds == value
-            out.setdefault(column, {})[value] = dict(rows=int(true[at].sum()), f1=float(np.nanmean(f1[at])), recall=float(hits[at].sum() / true[at].sum()), missed=float(missed[at[y]].mean()))
+            lost = missed[at[y]].mean()
+            out.setdefault(column, {})[value] = dict(rows=int(true[at].sum()), f1=float(np.nanmean(f1[at])), recall=float(hits[at].sum() / true[at].sum())) | ({} if np.isnan(lost) else dict(missed=float(lost)))
     return out
 
 # %% ../nbs/03b_parts.ipynb #00000009
@@ -57,7 +58,7 @@ def plot_parts(
     most:int=18,    # bars
 ):
     "The worst kinds of class: their F1, and how many of their faults were missed."
-    table = pd.DataFrame(parts[column]).T.astype(float)
+    table = pd.DataFrame(parts[column]).T.reindex(columns=['rows', 'f1', 'missed']).astype(float)
     fig, axes = plt.subplots(1, 2, figsize=(9.5, .9 + .2 * min(most, len(table))), layout='constrained')
     missed = table.missed.dropna().sort_values(ascending=False)
     for ax, values, what in [(axes[0], table.f1.sort_values(), 'F1'), (axes[1], missed, 'share of faults taken for nothing')]:
