@@ -83,7 +83,7 @@ class Recipe:
     swa:bool=False                 # the mean of the weights over the last stage's epochs but its first
     clip:Annotated[float, Field(ge=0)]=0. # largest norm of the gradient; 0 for no limit
     patience:Count=0               # epochs without a better metric that end a stage; 0 for never
-    watch:Literal['metric', 'loss']='metric' # what patience and keep=best go by, on the validation rows
+    watch:Literal['metric', 'loss']='metric' # what patience and the best of keep go by, on the validation rows
     keep:Literal['last', 'best']='last' # weights to predict with: the last epoch's, or the best's
     dead_after:Count=2             # epochs without learning that stop a fold; 0 for never
     precision:Literal['auto', 'fp32', 'bf16']='auto' # of the computation; auto is bf16 on a GPU

@@ -59,7 +59,7 @@ def plot_parts(
 ):
     "The worst kinds of class: their F1, and how many of their faults were missed."
     table = pd.DataFrame(parts[column]).T.reindex(columns=['rows', 'f1', 'missed']).astype(float)
-    fig, axes = plt.subplots(1, 2, figsize=(9.5, .9 + .2 * min(most, len(table))), layout='constrained')
+    fig, axes = plt.subplots(1, 2, figsize=(9.5, .9 + .2 * min(most, len(table))), dpi=60, layout='constrained')
     missed = table.missed.dropna().sort_values(ascending=False)
     for ax, values, what in [(axes[0], table.f1.sort_values(), 'F1'), (axes[1], missed, 'share of faults taken for nothing')]:
         values = values[:most]
