@@ -24,6 +24,7 @@ from .core import KitError, Positive, check_exp, check_names, check_value, hash_
 from .folds import fold_hash
 from .members import Table, join_members, member_spec, read_member
 from .metric import find_metric
+from .prior import correct_prior, fit_prior, prior_effect
 from .rules import Source, apply_rules, build_sources, choose_rules, nested_rules, read_rules, rule_effects
 from .run import Run, check_predictions, environment, inherited_mark, now, score_oof
 from .submit import write_submission
@@ -42,6 +43,7 @@ class BlendRecipe:
     rules:str=''            # rules as YAML or JSON, or a file of them, below the workspace
     choose:bool=False       # keep only the rules that raise the out-of-fold score
     reason:str=''           # why, in a sentence
+    prior:str=''            # set the test probabilities right for the shares of classes in test: 'normal', 'normal .43', 'classes', or a column, see 10c_prior
     def __post_init__(self): check_recipe(self)
 
 def check_recipe(
@@ -67,7 +69,7 @@ def recipe_rules(
     return read_rules(path if '\n' not in r.rules and path.suffix in ('.yaml', '.yml', '.json') else r.rules)
 
 # %% ../nbs/11b_blending.ipynb #00000009
-ASKED = ('comp', 'exp', 'members', 'method', 'rules', 'choose', 'reason') # parameters of the page, beside OPTIONS
+ASKED = ('comp', 'exp', 'members', 'method', 'rules', 'choose', 'reason', 'prior') # parameters of the page, beside OPTIONS
 
 def blend_recipe(
     given:dict, # the page's parameters
@@ -110,6 +112,15 @@ def _with_rules(t, spec, mixed, honest, how): # the rules' part of make_blend; h
     return kept, lost, effects, oof, out
 
 # %% ../nbs/11b_blending.ipynb #00000010
+def _with_prior(r, space, test, honest, comp): # the test rows corrected, and what blend.json says of it
+    if space not in ('prob', 'log', 'logit'): raise KitError(f'prior: what is mixed in the space {space} are no probabilities; take prob, log or logit')
+    spec = recipe_rules(r)
+    if spec and spec['base'] != 'blend': raise KitError(f"prior sets the blend right, and the rules start from {spec['base']}; start them from blend, or leave prior out")
+    prior = fit_prior(r.prior, test, comp)
+    effect = {} if honest is None else dict(effect=prior_effect(comp.train.target.to_numpy(), honest, prior, find_metric(comp.metric)))
+    return correct_prior(test, prior['old'], prior['new']), dict(prior=prior | effect)
+
+# %% ../nbs/11b_blending.ipynb #00000012
 def make_blend(
     r:BlendRecipe,    # what is asked for
     t:Table,          # its members
@@ -122,12 +133,13 @@ def make_blend(
     b = fit_blend(r.method, t.T() if P is None else P, t.y, metric, **options)
     test, oof, honest, effects, changed, more = apply_blend(t.T(), b), None, None, None, [], {}
     if P is not None: oof, honest = apply_blend(P, b), nested(r.method, P, t.y, t.fold, metric, **options)
+    if r.prior: test, more = _with_prior(r, b['params'].get('space', 'prob'), test, honest, comp)
     if spec:
         if P is None: raise KitError('rules need a base with out-of-fold predictions; leave out members that have none')
         kept, lost, effects, oof, honest = _with_rules(t, spec, oof, honest, dict(comp=comp, metric=metric, choose=r.choose))
         S = _sources(t, spec, Source(test, comp.classes), 'test')
         test, hits = apply_rules(S[spec['base']].p, kept, S, comp.classes)
-        changed, more = [int(h.sum()) for h in hits], dict(sources=spec['sources'], base=spec['base'], rules=[asdict(k) for k in kept], unscored=lost)
+        changed, more = [int(h.sum()) for h in hits], more | dict(sources=spec['sources'], base=spec['base'], rules=[asdict(k) for k in kept], unscored=lost)
     return _into_range(Made(b | more, oof, honest, test, effects, changed))
 
 def _into_range(m): # all values into 0 … 1 by one straight line, where negative weights have left it
@@ -180,7 +192,7 @@ def write_blend(
         check_predictions(df, ids, comp.classes, f'the blend: {side}')
         write_table(folder/f'{side}.parquet', df)
 
-# %% ../nbs/11b_blending.ipynb #00000017
+# %% ../nbs/11b_blending.ipynb #00000019
 def is_made(
     run:Run,       # a run folder, or none yet
     r:BlendRecipe, # what is asked for
@@ -221,9 +233,9 @@ def plain_recipe(
     r:BlendRecipe, # a recipe
 ) -> dict: # as JSON gives it back
     "A recipe as plain data."
-    return json.loads(json.dumps({k: v for k, v in asdict(r).items() if k not in ('exp', 'reason')}))
+    return json.loads(json.dumps({k: v for k, v in asdict(r).items() if k not in ('exp', 'reason') and (k, v) != ('prior', '')}))
 
-# %% ../nbs/11b_blending.ipynb #00000020
+# %% ../nbs/11b_blending.ipynb #f2976689
 def recorded_blend(
     run:Run, # of a blend
 ) -> BlendRecipe: # what was asked for

@@ -19,7 +19,7 @@ from .core import Count, Fraction, KitError, Positive, check_exp, check_names, c
 from .heads import parse_head
 from .inputs import INPUTS
 from .learner import OPTIMIZERS
-from .loss import LOSSES
+from .loss import LOSSES, WEIGHABLE
 from .stages import SCHEDULERS, Stage
 
 # %% ../nbs/09_experiment.ipynb #00000004
@@ -35,6 +35,7 @@ class Recipe:
 
     inputs:str='rgb'               # arrangement of the input, a key of INPUTS
     size:Pixels|tuple[Pixels, Pixels]=224 # pixels: a side, or height and width
+    infer_size:Literal[0]|Pixels|tuple[Pixels, Pixels]=0 # pixels of the pictures that are predicted, for OOF, score and test; 0 for size, at which each epoch is validated
     folds:Count=5                  # folds of the cross-validation, 2 or more
     fold_seed:Count=2021           # seed of the split; runs that are to be compared share it
     fold_file:str=''               # a CSV with id and fold, or a published .npy of positions, below data/<comp>; empty: split here
@@ -42,7 +43,7 @@ class Recipe:
     full:bool=False                # train on all rows, without a validation and so without a CV
     one_object:str=''              # learn the states of this class alone, all others as null, by snapshots that vote; with full
 
-    augment:tuple[str, ...]=()     # augmentations in their order, such as 'hflip' or 'affine 45'
+    augment:tuple[str, ...]=()     # augmentations in their order, such as 'hflip', 'affine 45' or 'vflip not metal_nut-flip'
     mixup:Annotated[float, Field(ge=0, le=10)]=0. # α of mixup's Beta(α, α); 0 for none
     mixup_label:Literal['linear', 'or']='linear' # what mixup does to the targets
     mixup_off:Fraction=0.          # last share of a stage's epochs that goes without mixup
@@ -65,6 +66,10 @@ class Recipe:
     labels:str=''                  # a column of the competition's labels to learn instead of those that are scored
     sampling:str=''                # a train column whose values are drawn equally often, such as 'label', or half-way there: 'state .5'
     loss:str='ce'                  # a key of LOSSES
+    margin:Annotated[float, Field(ge=0, lt=1.5)]=.5 # m of the loss arcface, radian
+    margin_on:str=''               # classes that get it, such as 'cable-* pill-* not *-good'; empty for all
+    arc_scale:Positive=30.         # s of the loss arcface, whose logits are s · cosine
+    balance:Fraction=0.            # weight of rare classes in the loss: 1 for classes that weigh the same, as scikit-learn's 'balanced', .5 for half-way there
     smoothing:Fraction=0.          # ε of label smoothing
     epochs:Count|tuple[Count, ...]=5 # epochs, for each stage
     lr:Positive|tuple[Positive, ...]=1e-3 # peak learning rate, for each stage
@@ -79,6 +84,7 @@ class Recipe:
     swa:bool=False                 # the mean of the weights over the last stage's epochs but its first
     clip:Annotated[float, Field(ge=0)]=0. # largest norm of the gradient; 0 for no limit
     patience:Count=0               # epochs without a better metric that end a stage; 0 for never
+    watch:Literal['metric', 'loss']='metric' # what patience and the best of keep go by, on the validation rows
     keep:Literal['last', 'best']='last' # weights to predict with: the last epoch's, or the best's
     dead_after:Count=2             # epochs without learning that stop a fold; 0 for never
     precision:Literal['auto', 'fp32', 'bf16']='auto' # of the computation; auto is bf16 on a GPU
@@ -122,10 +128,13 @@ def check_recipe(
     moved = [text for text in r.augment if parse_augment(text)[0].cadence]
     if moved and not INPUTS[r.inputs].panels: raise KitError(f'augment: {moved[0]} moves the panels of a cadence, and inputs={r.inputs} has none; take abacad or aaa_bcd')
     for text in r.heads: parse_head(text)
+    if r.loss != 'arcface' and (r.margin, r.margin_on, r.arc_scale) != (.5, '', 30.): raise KitError(f'margin, margin_on and arc_scale belong to loss=arcface; this is {r.loss}')
+    if r.heads and (r.margin_on or r.balance or (r.margin, r.arc_scale) != (.5, 30.)): raise KitError('heads have classes of their own; margin, margin_on, arc_scale and balance are for a single softmax')
+    if r.balance and r.loss not in WEIGHABLE: raise KitError(f"balance: {r.loss} has no value for each row; take one of {', '.join(WEIGHABLE)}")
     if r.sampling: parse_sampling(r.sampling)
     if r.apart and not r.heads: raise KitError('apart is a network for each head; name the heads')
     if r.folds < 2: raise KitError(f'folds: at least 2; got {r.folds}')
-    if r.one_object and (not r.full or r.ema or r.swa or r.pseudo): raise KitError('one_object trains plain weights on all rows: it needs full=True, and goes with neither ema, swa nor pseudo')
+    if r.one_object and (not r.full or r.ema or r.swa or r.pseudo or r.watch == 'loss'): raise KitError('one_object trains plain weights on all rows: it needs full=True, and goes with neither ema, swa, pseudo nor watch=loss')
     if r.bs < 2 * r.gpus and r.gpus > 1: raise KitError(f'bs: {r.bs} rows are too few to be shared by {r.gpus} processes; take {2 * r.gpus} or more')
     if r.full and ('plateau' in str(r.scheduler) or not r.one_object and (r.patience or r.keep == 'best')): raise KitError('full leaves no rows for validation, which patience, keep=best and scheduler=plateau need')
     if r.ema and r.swa: raise KitError('ema and swa are two averages of the weights; take one')

@@ -98,6 +98,7 @@ def pixel_stats(
 class PrepareBatch(Callback):
     "Normalise every batch; augment and mix the training ones."
     order = -5
+    only = {} # entry of augment → (n,) bool, from may_change: which samples it may change; those that are not here may change all
     def __init__(self,
         stats:tuple,         # mean and standard deviation, from pixel_stats
         augment:Sequence=(), # a recipe's list, such as ('hflip', 'affine 45')
@@ -127,7 +128,7 @@ class PrepareBatch(Callback):
 
     def change(self, x:torch.Tensor, y:torch.Tensor, rows:np.ndarray, when:tuple): # a batch, its rows, and (seed, fold, stage, epoch)
         "Augmentation and mixup of a training batch."
-        x, y = augment_batch(x, y, self.augment, rows, *when, panels=self.panels)
+        x, y = augment_batch(x, y, self.augment, rows, *when, panels=self.panels, only={text: may[rows] for text, may in self.only.items()})
         if not self.mix.alpha or self.epoch >= round(self.n_epoch * (1 - self.mix.off)): return x, y
         return mixup(x, y, self.mix, rng('mixup', *when, int(rows[0])))
 

@@ -33,7 +33,7 @@ def one_object(
     label = comp.train.label.where(comp.train['class'] == name, NULL)
     classes = tuple(sorted(label.unique()))
     if len(classes) < 3: raise KitError(f"one_object: {name} has no states to tell apart: {', '.join(classes)}")
-    return replace(comp, train=comp.train.assign(label=label, target=encode(label, classes, comp.name)), classes=classes, heads=())
+    return replace(comp, train=comp.train.assign(label=label, target=encode(label, classes, comp.name)), classes=classes, heads=(), kinds=(), normal=())
 
 # %% ../nbs/09e_oneclass.ipynb #00000007
 def watch_training(

@@ -20,6 +20,7 @@ from .competition import Competition, match_ids, prob_columns
 from .core import KitError, atomic, check_exp, check_names, in_diff, nearest, out_dir, read_json, root, write_json, write_table
 from .folds import fold_hash
 from .metric import find_metric
+from .parts import part_scores
 
 # %% ../nbs/09a_run.ipynb #85fc9cd1
 def _boot(): # the machine's current boot; a process id means something only within it
@@ -230,13 +231,13 @@ def score_heads(
 def score_oof(
     oof:pd.DataFrame, # id, fold, target, p_…
     comp:Competition, # whose metric
-) -> dict: # metric, direction, folds, mean, sd, oof; heads, where the competition has any
+) -> dict: # metric, direction, folds, mean, sd, oof; heads and parts, where the competition has any
     "The metric of each fold, their mean and standard deviation (n − 1), and of all rows at once."
     metric, columns = find_metric(comp.metric), prob_columns(comp.classes)
     value = lambda d: float(metric(d.target.to_numpy(), d[columns].to_numpy()))
     by_fold = [value(d) for _, d in oof.groupby('fold')]
     return dict(metric=metric.name, direction='greater' if metric.greater else 'less', folds=by_fold, mean=float(np.mean(by_fold)),
-                sd=float(np.std(by_fold, ddof=1)), oof=value(oof)) | (dict(heads=score_heads(oof, comp)) if comp.heads else {})
+                sd=float(np.std(by_fold, ddof=1)), oof=value(oof)) | (dict(heads=score_heads(oof, comp)) if comp.heads else {}) | (dict(parts=part_scores(oof, comp)) if comp.kinds else {})
 
 # %% ../nbs/09a_run.ipynb #00000020
 def fold_numbers(

@@ -54,22 +54,24 @@ SCHEDULERS = dict( # name → (at, epochs, losses) → factor of the peak rate
     onecycle=lambda at, epochs, losses: _onecycle(at / epochs),                            # Smith and Topin, arXiv:1708.07120
 )
 
-# %% ../nbs/08a_stages.ipynb #7e10712e
+# %% ../nbs/08a_stages.ipynb #0000000c
 def best_row(
     history:list, # rows of one fold
     greater:bool, # whether a greater metric is better
+    column:str='metric', # or 'valid_loss', which is better when it is less
 ) -> int|None: # its position; None while the metric has never been defined
     "The epoch with the best metric, the earliest of equals."
-    values = [(r['metric'] if greater else -r['metric'], -i) for i, r in enumerate(history) if not math.isnan(r['metric'])]
+    values = [(r[column] if greater else -r[column], -i) for i, r in enumerate(history) if not math.isnan(r[column])]
     return -max(values)[1] if values else None
 
 def is_stale(
     history:list, # rows of one fold and stage
     greater:bool, # whether a greater metric is better
     patience:int, # epochs; 0 for never
+    column:str='metric', # or 'valid_loss'
 ) -> bool: # True: stop the stage
     "Whether `patience` epochs have passed since the best one."
-    best = best_row(history, greater)
+    best = best_row(history, greater, column)
     return bool(patience) and best is not None and len(history) - 1 - best >= patience
 
 # %% ../nbs/08a_stages.ipynb #377e2b4d
@@ -233,7 +235,7 @@ class Keep(Callback):
     def after_epoch(self):
         "Write the state; also the best weights, if these are."
         fit, average = self.fit, self.fit.average
-        if self.best and best_row(fit.history, fit.metric.greater) == len(fit.history) - 1:
+        if self.best and best_row(fit.history, *fit.by) == len(fit.history) - 1:
             save_weights(average.average.module if average and average.steps else self.learn.model, fit.folder/'best.safetensors')
         state = dict(model=self.learn.model.state_dict(), opt=self.opt.state_dict(), history=fit.history, stage=fit.stage_no, epoch=self.epoch + 1)
         if average: state.update(average=average.state())
@@ -271,7 +273,7 @@ class Progress(Callback):
         self.last = time.time()
         self.fit.on_progress(self.fit.done_epochs() + (self.iter + 1) / self.n_iter, sum(s.epochs for s in self.fit.stages))
 
-# %% ../nbs/08a_stages.ipynb #7802a3d9
+# %% ../nbs/08a_stages.ipynb #00000029
 class EarlyStop(Callback):
     "Ends a stage whose metric has not become better for a while."
     order = 65
@@ -281,7 +283,7 @@ class EarlyStop(Callback):
     ): self.fit, self.patience = fit, patience
     def after_epoch(self):
         "End the stage, perhaps."
-        if is_stale(self.fit.rows(), self.fit.metric.greater, self.patience): raise CancelFitException()
+        if is_stale(self.fit.rows(), self.fit.by[0], self.patience, self.fit.by[1]): raise CancelFitException()
 
 # %% ../nbs/08a_stages.ipynb #0bee1b4e
 class Board(Callback):
@@ -312,12 +314,17 @@ class FoldFit:
     on_epoch:Callable=lambda history: None         # called after each epoch, when its state is kept
     on_progress:Callable=lambda done, of: None     # called now and then with epochs done and epochs in all
     average:Averaged|None=None                     # of the weights, if the recipe keeps one
+    watch:str='metric'   # what patience and keep=best go by: 'metric' or 'loss'
 
     def __post_init__(self): self.history, self.stage_no = [], 0
     @property
     def stage(self):
         "The Stage under way."
         return self.stages[self.stage_no]
+    @property
+    def by(self):
+        "Whether more is better, and the column of the history, of what is watched."
+        return (False, 'valid_loss') if self.watch == 'loss' else (self.metric.greater, 'metric')
     def rows(self):
         "The history of the stage under way."
         return [r for r in self.history if r['stage'] == self.stage_no]
@@ -346,7 +353,7 @@ def _run_stage(learn, fit, first, opt_state, patience): # one stage, from an epo
     learn.lr, learn.first_epoch, learn.opt = stage.lr, first, None
     learn.create_opt()
     if opt_state: learn.opt.load_state_dict(opt_state)
-    if first < stage.epochs and not (first and is_stale(fit.rows(), fit.metric.greater, patience)):
+    if first < stage.epochs and not (first and is_stale(fit.rows(), fit.by[0], patience, fit.by[1])):
         with learn.no_logging(): learn.fit(stage.epochs)
 
 OPTIONS = dict(ema=0., swa=False, accumulate=1, clip=0., patience=0, dead_after=0, keep='last', tensorboard=None)
