@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import matplotlib.pyplot as plt
-from scipy.stats import binomtest, norm, theilslopes
+from scipy.stats import binomtest, t, theilslopes
 from .competition import match_ids
 from .core import KitError, check_names, hash_table, rng
 from .metric import Metric, auc_of, find_metric, labels_of
@@ -28,10 +28,10 @@ def spearman(
     n = len(x)
     if n < 3: return np.nan, np.nan, np.nan
     rho = pd.Series(np.asarray(x, float)).rank().corr(pd.Series(np.asarray(y, float)).rank())
-    if n < 5: return rho, np.nan, np.nan
+    if n < 5: return float(rho), np.nan, np.nan
     edge, half = 1 - 6 / (n**3 - n), 1.96 * np.sqrt((1 + rho**2 / 2) / (n - 3))
     z = np.arctanh(np.clip(rho, -edge, edge))
-    return rho, np.tanh(z - half), np.tanh(z + half)
+    return float(rho), float(np.tanh(z - half)), float(np.tanh(z + half))
 
 # %% ../nbs/11f_compare.ipynb #00000009
 def off_line(
@@ -41,10 +41,10 @@ def off_line(
     "Which points lie off the line through most of them (Theil 1950, Sen 1968)."
     x, y = np.asarray(x, float), np.asarray(y, float)
     if len(x) < 5 or np.ptp(x) == 0: return np.nan, np.nan, np.zeros(len(x))
-    slope, start = theilslopes(y, x)[:2]
+    slope, start = map(float, theilslopes(y, x)[:2])
     away = y - (start + slope * x)
     z = away / max(1.4826 * np.median(np.abs(away)), 1e-12)
-    return slope, start, np.where(np.abs(z) > norm.ppf(1 - 1 / (4 * len(x))), z, 0)
+    return slope, start, np.where(np.abs(z) > t.ppf(1 - .025 / len(x), len(x) - 2), z, 0)
 
 # %% ../nbs/11f_compare.ipynb #0000000c
 def read_record(
@@ -282,7 +282,7 @@ def best_together(
     from kagglekit.blend import METHODS, fit_blend, nested          # here: they take a second, and a journal that has no predictions needs neither
     import kagglekit.climb
     have = {r.exp: read_oof(r) for r in runs if (r.folder/'oof.parquet').exists()}
-    split = pd.Series({exp: hash_table(t[['id', 'fold', 'target']]) for exp, t in have.items()}, dtype=object)
+    split = pd.Series({exp: hash_table(table[['id', 'fold', 'target']]) for exp, table in have.items()}, dtype=object)
     have = {exp: t for exp, t in have.items() if split[exp] == split.mode()[0]}
     if len(have) < 2: return {}
     names, table = list(have), next(iter(have.values()))
