@@ -157,6 +157,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'kagglekit.compare._class_score': ('compare.html#_class_score', 'kagglekit/compare.py'),
                                    'kagglekit.compare._doubts': ('compare.html#_doubts', 'kagglekit/compare.py'),
                                    'kagglekit.compare._flat': ('compare.html#_flat', 'kagglekit/compare.py'),
+                                   'kagglekit.compare._studentised': ('compare.html#_studentised', 'kagglekit/compare.py'),
                                    'kagglekit.compare.best_together': ('compare.html#best_together', 'kagglekit/compare.py'),
                                    'kagglekit.compare.by_class': ('compare.html#by_class', 'kagglekit/compare.py'),
                                    'kagglekit.compare.calls_of': ('compare.html#calls_of', 'kagglekit/compare.py'),

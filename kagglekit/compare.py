@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import matplotlib.pyplot as plt
-from scipy.stats import binomtest, t, theilslopes
+from scipy.stats import binomtest, t
 from .competition import match_ids
 from .core import KitError, check_names, hash_table, rng
 from .metric import Metric, auc_of, find_metric, labels_of
@@ -34,17 +34,25 @@ def spearman(
     return float(rho), float(np.tanh(z - half)), float(np.tanh(z + half))
 
 # %% ../nbs/11f_compare.ipynb #00000009
+def _studentised(x, y): # slope, value at 0, and each point's distance from the line through the others, in their standard deviations
+    n, (slope, start) = len(x), np.polyfit(x, y, 1)
+    e, free = y - start - slope * x, 1 - 1/n - (x - x.mean())**2 / ((x - x.mean())**2).sum()
+    spread = ((e**2).sum() - e**2 / np.maximum(free, 1e-12)) / (n - 3)
+    return slope, start, e / np.sqrt(np.maximum(spread * free, 1e-18))
+
 def off_line(
     x:Sequence, # (n,) CV
     y:Sequence, # (n,) leaderboard
-) -> tuple: # slope, value at 0, and (n,) distances from the line in standard deviations, 0 where it is not off
-    "Which points lie off the line through most of them (Theil 1950, Sen 1968)."
-    x, y = np.asarray(x, float), np.asarray(y, float)
-    if len(x) < 5 or np.ptp(x) == 0: return np.nan, np.nan, np.zeros(len(x))
-    slope, start = map(float, theilslopes(y, x)[:2])
-    away = y - (start + slope * x)
-    z = away / max(1.4826 * np.median(np.abs(away)), 1e-12)
-    return slope, start, np.where(np.abs(z) > t.ppf(1 - .025 / len(x), len(x) - 2), z, 0)
+) -> tuple: # slope and value at 0 of the line through those that are not off, and (n,) distances in standard deviations, 0 where a point is not off
+    "Which points lie off the line, by studentised residuals (Cook and Weisberg 1982, section 2.2)."
+    x, y, z = np.asarray(x, float), np.asarray(y, float), np.zeros(len(x))
+    line = np.nan, np.nan
+    while (on := z == 0).sum() >= 5 and np.ptp(x[on]) > 0:
+        *line, away = _studentised(x[on], y[on])
+        worst, n = np.argmax(np.abs(away)), on.sum()
+        if abs(away[worst]) <= t.ppf(1 - .025 / n, n - 3): break
+        z[np.flatnonzero(on)[worst]] = away[worst]
+    return float(line[0]), float(line[1]), z
 
 # %% ../nbs/11f_compare.ipynb #0000000c
 def read_record(
@@ -128,6 +136,7 @@ class Pair:
     classes:tuple  # names of the k columns
     metric:Metric  # of both
     doubts:list    # what speaks against comparing them, in words
+    ids:Sequence=() # (n,) ids of the rows
 
 def read_oof(
     run:Run, # whose
@@ -160,7 +169,7 @@ def read_pair(
     other = one.target.to_numpy() != two.target.to_numpy()
     if other.any(): raise KitError(f'{other.sum()} rows have other labels in {first} than in {second}, such as id {one.id[other].iloc[0]}; the labels were corrected in between')
     P = np.stack([t[[c for c in t if c.startswith('p_')]].to_numpy(np.float64) for t in (one, two)])
-    return Pair(first.exp, second.exp, one.target.to_numpy(), P, tuple(a['classes']), find_metric(a['metric']), list(_doubts((first, second), (one, two))))
+    return Pair(first.exp, second.exp, one.target.to_numpy(), P, tuple(a['classes']), find_metric(a['metric']), list(_doubts((first, second), (one, two))), one.id.to_numpy())
 
 # %% ../nbs/11f_compare.ipynb #00000015
 def calls_of(
@@ -244,7 +253,7 @@ def verdict(
     m, d = pair.metric, {k: told[k] if pair.metric.greater else -told[k] for k in ('gain', 'low', 'high')}
     low, high = sorted((d['low'], d['high']))
     what = f"{pair.second} is better than {pair.first}" if low > 0 else f"{pair.second} is worse than {pair.first}" if high < 0 else f"nobody can say which of {pair.first} and {pair.second} is better" if told['draws'] else f'{m.name} has no value here'
-    ends = f"{m.name} {told['first']:.4f} and {told['second']:.4f}, difference {told['gain']:+.4f}, 95 % interval {told['low']:+.4f} to {told['high']:+.4f} (paired bootstrap, {told['units']:,} × {unit}; the chance of another seed comes on top)"
+    ends = f"{m.name} {told['first']:.4f} and {told['second']:.4f}, difference {told['gain']:+.4f}, 95 % interval {told['low']:+.4f} to {told['high']:+.4f} (paired bootstrap over {told['units']:,} {unit}s; the chance of another seed comes on top)"
     right = [calls_of(pair.y, p, m) == pair.y for p in pair.P]
     a, b, p = mcnemar(*right)
     test = f'. Of {len(pair.y):,} rows {a:,} are right only in {pair.first}, {b:,} only in {pair.second}: McNemar p = {p:.2g}' * (m.values != 'scores')
@@ -279,12 +288,12 @@ def best_together(
     runs:Sequence, # of Run, of one competition; those without predictions, or with other folds than most, are left out
 ) -> dict: # weights (exp → share), nested (score), best (exp, score) alone, used (how many were looked at); empty where fewer than two have predictions
     "The best blend that could be made of these runs."
-    from kagglekit.blend import METHODS, fit_blend, nested          # here: they take a second, and a journal that has no predictions needs neither
-    import kagglekit.climb
     have = {r.exp: read_oof(r) for r in runs if (r.folder/'oof.parquet').exists()}
     split = pd.Series({exp: hash_table(table[['id', 'fold', 'target']]) for exp, table in have.items()}, dtype=object)
     have = {exp: t for exp, t in have.items() if split[exp] == split.mode()[0]}
     if len(have) < 2: return {}
+    import kagglekit.climb                              # here: they take a second, and a journal without predictions needs neither
+    from kagglekit.blend import fit_blend, nested
     names, table = list(have), next(iter(have.values()))
     P, y, metric = np.stack([t.filter(like='p_').to_numpy(np.float64) for t in have.values()]), table.target.to_numpy(), find_metric(read_record(runs[0], 'params.json')['metric'])
     weights, alone = fit_blend('caruana', P, y, metric)['params']['weights'], metric.many(y, P)

@@ -400,7 +400,8 @@ def _label(ax, rows, x, y, styles): # names beside points, where there is room; 
     at = ax.transData.transform(np.c_[x, y])
     chosen = [i for i, e in enumerate(rows.exp) if e in styles]
     sizes = [(5.6 * len(rows.exp.iloc[i]) * ax.figure.dpi / 100, 11 * ax.figure.dpi / 100) for i in chosen]
-    corners = place_labels(at[chosen], sizes, ax.bbox.extents) if chosen else []
+    others = np.setdiff1d(np.arange(len(at)), chosen)                   # points to keep clear of, without a label
+    corners = place_labels(np.r_[at[chosen], at[others]], sizes, ax.bbox.extents) if chosen else []
     for i, corner in zip(chosen, corners): ax.text(*ax.transData.inverted().transform(corner), rows.exp.iloc[i], fontsize=7.5, color=styles[rows.exp.iloc[i]], zorder=4)
 
 def _draw_board(ax, table, name, f, best): # CV against one leaderboard
@@ -411,7 +412,7 @@ def _draw_board(ax, table, name, f, best): # CV against one leaderboard
     ax.margins(.08); ax.set(xlabel=f'CV, {rows.metric.iloc[0]}', ylabel=name, title=f"{name}: ρ {f['rho']:.2f}" + f" ({f['low']:.2f} to {f['high']:.2f})" * (f['low'] == f['low']) + f", n {f['n']}")
     ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim()); ax.grid(color='.95'); ax.title.set_fontsize(10)
     ax.axline((x.iloc[0], x.iloc[0]), slope=1, color='.8', lw=1, ls=':', zorder=0, label='leaderboard = CV')
-    if f['slope'] == f['slope']: ax.axline((x.mean(), f['start'] + f['slope'] * x.mean()), slope=f['slope'], color='.6', lw=1, zorder=0, label='through most runs')
+    if f['slope'] == f['slope']: ax.axline((x.mean(), f['start'] + f['slope'] * x.mean()), slope=f['slope'], color='.6', lw=1, zorder=0, label='through the runs')
     ax.legend(fontsize=8, frameon=False, loc='upper left'); ax.figure.canvas.draw()
     top = rows.exp[y.sort_values(ascending=(rows.direction == 'less').any()).index[:3]]
     _label(ax, rows, x, y, {e: c if c != 'C0' else '.3' for e, c in zip(rows.exp, color) if len(rows) <= 16 or c != 'C0' or e in set(top)})
@@ -505,7 +506,7 @@ def about(
 
 # %% ../nbs/journal.ipynb #0000004f
 PAGE = '''<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body{{max-width:1150px;margin:1.5em auto;padding:0 1em;font:15px/1.5 system-ui,"Noto Sans CJK KR","Apple SD Gothic Neo","Malgun Gothic","Yu Gothic",sans-serif;color:#222}}
+body{{max-width:1400px;margin:1.5em auto;padding:0 1em;font:15px/1.5 system-ui,"Noto Sans CJK KR","Apple SD Gothic Neo","Malgun Gothic","Yu Gothic",sans-serif;color:#222}}
 h1,h2{{font-weight:600}} h2{{margin:1.6em 0 .4em;border-bottom:1px solid #ddd}} img{{max-width:100%}} pre{{white-space:pre-wrap;font:inherit;margin:.4em 0}}
 </style></head><body><h1>{title}</h1>{body}</body></html>
 '''
@@ -532,7 +533,7 @@ def sections(
 ) -> dict: # title → the parts to show: figures, tables, text
     "What the journal shows, in its order."
     shown = {'All runs': [journal_html(table)], 'The tree': [plot_tree(table)], 'How the best run learned': [best_curves(comp, table)]}
-    shown['CV against the leaderboard'] = [board_words(table)] + [plot_board(table)] * any(f['n'] >= 2 for f in board_facts(table).values())
+    shown['CV against the leaderboard'] = [board_words(table)] + ([plot_board(table)] if any(f['n'] >= 2 for f in board_facts(table).values()) else [])
     shown |= {'The best blend to date': [best_blend(table), blend_today(comp, table)], 'Submissions': [submissions_html(submissions(comp, table), table)]}
     return shown | {'Notes': [notes_html(notes(comp, table))]}
 
