@@ -39,7 +39,7 @@ def run(space, monkeypatch):
 def test_the_same_bytes_from_stored_predictions(run, space):
     assert reproduce(run)
     listed = (run.folder/'reproduce.md').read_text()
-    for words in (git(space, 'rev-parse', 'HEAD'), '-p parent exp0001 -p epochs 1 -p folds 2', 'torch ', 'the same submission to the byte, 120 rows'): assert words in listed, words
+    for words in (git(space, 'rev-parse', 'HEAD'), '-p parent exp0001', '-p epochs 1', '-p folds 2', 'torch ', 'the same submission to the byte, 120 rows'): assert words in listed, words
 
 def test_a_submission_edited_by_hand_is_told(run):
     path = run.folder/'submission.csv'
