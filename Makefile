@@ -24,7 +24,7 @@ demo: .venv/ok
 	@mkdir -p outputs/$(COMP)/$(EXP)
 	$(BIN)/python -m papermill nbs/train.ipynb outputs/$(COMP)/$(EXP)/train.ipynb -p comp $(COMP) -p exp $(EXP) --log-output --no-progress-bar
 	$(BIN)/python -m papermill nbs/journal.ipynb outputs/$(COMP)/journal.ipynb -p comp $(COMP)
-	$(BIN)/python -m nbconvert --to html --log-level WARN outputs/$(COMP)/journal.ipynb
+	$(BIN)/kagglekit journal $(COMP) --html
 	@echo; $(BIN)/kagglekit show $(COMP)/$(EXP)
 	@echo 'the journal    $(CURDIR)/outputs/$(COMP)/journal.html'
 

@@ -2,7 +2,7 @@
 import json, statistics, subprocess, sys, time
 import numpy as np
 from kagglekit.core import out_dir, workspace
-from kagglekit.journal import best_run, journal, journal_html, journal_text, plot_board, plot_tree
+from kagglekit.journal import best_run, journal, journal_html, journal_text, plot_board, plot_tree, write_page
 
 def write_runs(comp, n):
     "The small record of n runs, of the size that a real one has: 5 folds, notes, a leaderboard score."
@@ -38,4 +38,5 @@ if __name__ == '__main__':
                     plot_tree=lambda: plot_tree(table[:40]).canvas.draw(), plot_board=lambda: plot_board(table[:40]).canvas.draw())
         print(f'{n} runs; the pictures show 40; medians of 5')
         for name, f in jobs.items(): print(f'{name:14} {median_of(f)}')
+        print(f"{'write_page':14} {median_of(lambda: write_page('toy'), 3)}   all {n} runs in one file of {write_page('toy').stat().st_size / 1e6:.1f} MB")
         print(f"{'import':14} {median_of(lambda: subprocess.run([sys.executable, '-c', 'import kagglekit.journal'], check=True), 3)}   a fresh process")

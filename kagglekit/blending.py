@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['OPTIONS', 'ASKED', 'BlendRecipe', 'check_recipe', 'recipe_rules', 'blend_recipe', 'Made', 'make_blend', 'blend_score',
-           'blend_json', 'write_blend', 'is_made', 'run_blend', 'plain_recipe', 'recorded_blend', 'replay',
+           'blend_json', 'write_blend', 'is_made', 'run_blend', 'plain_recipe', 'recorded_blend', 'remade', 'replay',
            'member_scores', 'compare_methods', 'likeness', 'left_out', 'plot_members']
 
 # %% ../nbs/11b_blending.ipynb #00000001
@@ -244,11 +244,11 @@ def recorded_blend(
     if 'blend' not in params: raise KitError(f'{run} is no blend')
     return BlendRecipe(run.exp, reason=params.get('reason', ''), **params['blend'])
 
-def replay(
+def remade(
     run:Run,          # of a blend
     comp:Competition, # of the run
-) -> list: # names of the files that came out the same
-    "Make a blend again, and raise `KitError` unless it is the same to the byte."
+) -> tuple: # its Table of members, and the blend Made
+    "Make a blend again from members that are as they were, and raise `KitError` unless it has the same weights."
     r, old = recorded_blend(run), run.read('blend.json')
     t = join_members([read_member(m, comp) for m in r.members], comp)
     for m, was in zip(t.members, old['members']):
@@ -256,6 +256,14 @@ def replay(
         if other: raise KitError(f"{run}: its member {m.name} has changed since: {', '.join(other)}. The blend cannot be made again; take a new id")
     made = make_blend(r, t, comp)
     if json.loads(json.dumps(blend_json(r, t, made), default=float)) != old: raise KitError(f'{run}: the same members give other weights now; compare the versions in params.json')
+    return t, made
+
+def replay(
+    run:Run,          # of a blend
+    comp:Competition, # of the run
+) -> list: # names of the files that came out the same
+    "Make a blend again, and raise `KitError` unless it is the same to the byte."
+    t, made = remade(run, comp)
     with tempfile.TemporaryDirectory() as scratch:
         write_blend(Path(scratch), t, made, comp)
         for name in [p.name for p in Path(scratch).iterdir()]:

@@ -107,9 +107,11 @@ def make_parser() -> argparse.ArgumentParser:
     _add('practice', 'write a stand-in competition', ('comp', dict(help='such as anomaly-practice')),
         ('--rows', dict(type=int, help='of train and test together, for a stand-in of any size')))
     _add('status', 'the state of the runs', ('comp', dict(nargs='?', help='competition; all when left out')))
-    _add('journal', 'the table of all runs', ('comp', dict(help='competition')))
+    _add('journal', 'the table of all runs', ('comp', dict(help='competition')), ('--html', dict(action='store_true', help='as one file for a browser')))
+    _add('compare', 'two runs side by side', ('first', dict(help='exp0001, or comp/exp0001')), ('second', dict(help='the one that may be better')))
     _add('show', 'one run in a few lines', exp)
     _add('replay', 'make a blend again, and compare its files', exp)
+    _add('reproduce', 'make a submission again, and say what a judge needs', exp, ('--retrain', dict(action='store_true', help='train again from the record, too')))
     _add('note', 'add a note to a run', exp, ('text', dict(help='in any language')))
     _add('score', 'record what the leaderboard said', exp, ('--public', dict(type=float)), ('--private', dict(type=float)))
     _add('submit', 'send a submission, once and checked', exp, ('--message', dict(default='', help="the run's own reason when left out")),
@@ -129,8 +131,17 @@ def _rehearse(a):
     except KeyboardInterrupt: return 130
 
 def _journal(a):
-    from kagglekit.journal import journal, journal_text
-    print(journal_text(journal(a.comp)))
+    from kagglekit.journal import journal, journal_text, write_page
+    print(write_page(a.comp) if a.html else journal_text(journal(a.comp)))
+
+def _compare(a):
+    from kagglekit.compare import compare_text
+    print(compare_text(find_run(a.first), find_run(a.second)))
+
+def _reproduce(a):
+    from kagglekit.reproduce import reproduce
+    load_pages()
+    return int(not reproduce(find_run(a.exp), a.retrain))
 
 def _replay(a):
     from kagglekit.blending import replay
@@ -160,6 +171,8 @@ ACTS = dict( # command → function of the parsed line → exit status, or nothi
     journal=_journal,
     show=lambda a: print(show_run(a.exp)),
     replay=_replay,
+    compare=_compare,
+    reproduce=_reproduce,
     note=lambda a: find_run(a.exp).note(a.text),
     rehearse=_rehearse,
     score=_score,

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-RUN = [p for n in ('train', 'journal', 'blend', 'eda') if (p := ROOT/'nbs'/f'{n}.ipynb').exists()]
+RUN = [p for n in ('train', 'journal', 'blend', 'eda', 'compare') if (p := ROOT/'nbs'/f'{n}.ipynb').exists()]
 
 def cells(path): return json.loads(path.read_text(encoding='utf8'))['cells']
 def source(cell): return ''.join(cell['source'])

@@ -1,0 +1,79 @@
+"Submissions made again as processes: from stored predictions, and trained again from the record and the code of its commit."
+import os, re, shutil, subprocess, sys
+from pathlib import Path
+import pandas as pd
+import pytest
+from kagglekit.core import KitError
+from kagglekit.journal import write_page
+from kagglekit.reproduce import reproduce
+from kagglekit.run import Run
+
+ROOT = Path(__file__).parent.parent
+KIT = str(Path(sys.executable).with_name('kagglekit'))
+
+@pytest.fixture(scope='module')
+def space(tmp_path_factory):
+    "A workspace under git, with the code in it, and a run of one epoch in two folds; its root."
+    root = tmp_path_factory.mktemp('reproduce')
+    for name in ('nbs', 'kagglekit'): shutil.copytree(ROOT/name, root/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+    (root/'settings.ini').write_text((ROOT/'settings.ini').read_text())
+    (root/'.gitignore').write_text('data/\noutputs/\n.cache/\n')
+    git(root, 'init', '-q'); git(root, 'add', '-A'); git(root, 'commit', '-qm', 'as it ran')
+    tiny = ['-p', 'parent', 'exp0001', '-p', 'epochs', '1', '-p', 'folds', '2', '-p', 'dead_after', '0']
+    done = kit(root, 'run', 'shapes-practice', 'exp0009', *tiny)
+    assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
+    return root
+
+def git(root, *args): return subprocess.run(['git', '-C', str(root), '-c', 'user.name=a', '-c', 'user.email=a@b', *args], check=True, capture_output=True, text=True).stdout.strip()
+def kit(root, *args): return subprocess.run([KIT, *args], cwd=root, capture_output=True, text=True, env=os.environ | dict(KAGGLEKIT_ROOT=str(root), PYTHONPATH=str(root), OMP_NUM_THREADS='1'))
+def folder(root): return root/'outputs'/'shapes-practice'/'exp0009'
+
+@pytest.fixture
+def run(space, monkeypatch):
+    "The run, seen by this process; its predictions and records stay as they are."
+    monkeypatch.setenv('KAGGLEKIT_ROOT', str(space))
+    before = {p: p.read_bytes() for p in folder(space).iterdir() if p.is_file() and p.name not in ('reproduce.md', 'run.lock')}
+    yield Run('shapes-practice', 'exp0009')
+    assert all(p.read_bytes() == was for p, was in before.items())
+
+def test_the_same_bytes_from_stored_predictions(run, space):
+    assert reproduce(run)
+    listed = (run.folder/'reproduce.md').read_text()
+    for words in (git(space, 'rev-parse', 'HEAD'), '-p parent exp0001', '-p epochs 1', '-p folds 2', 'torch ', 'the same submission to the byte, 120 rows'): assert words in listed, words
+
+def test_a_submission_edited_by_hand_is_told(run):
+    path = run.folder/'submission.csv'
+    keep = path.read_text()
+    rows = keep.splitlines()
+    id, said = rows[5].split(',')
+    rows[5] = f"{id},{next(c for c in run.read('params.json')['classes'] if c != said)}"
+    path.write_text('\n'.join(rows) + '\n')
+    try: assert not reproduce(run)
+    finally: path.write_text(keep)
+    assert f'the first that is not: {id}' in (run.folder/'reproduce.md').read_text()
+
+def test_trained_again_with_the_code_of_its_commit(space):
+    "The code is changed and committed after the run; the run is trained again by the code of then, and gives the same bits."
+    commit = git(space, 'rev-parse', 'HEAD')
+    source = space/'kagglekit'/'train.py'
+    source.write_text(source.read_text().replace('from .core import', 'raise RuntimeError("the code of today")\nfrom .core import', 1))
+    git(space, 'commit', '-qam', 'as it is today')
+    try: done = kit(space, 'reproduce', 'exp0009', '--retrain')
+    finally: source.write_text(source.read_text().replace('raise RuntimeError("the code of today")\n', ''))
+    assert f'the code of commit {commit}' in done.stdout and f'it was {commit}' in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
+    assert done.stdout.count('the same submission to the byte') == 2 and done.returncode == 0
+    again, = folder(space).glob('reproduced-*/workspace/outputs/shapes-practice/exp0009')
+    pd.testing.assert_frame_equal(pd.read_parquet(again/'oof.parquet'), pd.read_parquet(folder(space)/'oof.parquet'))
+    assert 'OOF correlation' in (folder(space)/'reproduce.md').read_text()
+
+def test_predictions_that_are_gone_are_named(run):
+    path = run.folder/'test_folds.parquet'
+    path.rename(path.with_suffix('.away'))
+    try:
+        with pytest.raises(KitError, match='--retrain'): reproduce(run)
+    finally: path.with_suffix('.away').rename(path)
+
+def test_the_journal_is_one_file_that_needs_nothing_else(run):
+    page = write_page('shapes-practice').read_text(encoding='utf8')
+    assert 'exp0009' in page and 'data:image/png;base64,' in page
+    assert not re.findall(r'https?://|<script|<link|@import|(?:src|href)\s*=\s*["\']?(?!data:)\w', page)
