@@ -448,6 +448,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'kagglekit.journal.comparable': ('journal.html#comparable', 'kagglekit/journal.py'),
                                    'kagglekit.journal.curve_run': ('journal.html#curve_run', 'kagglekit/journal.py'),
                                    'kagglekit.journal.cut': ('journal.html#cut', 'kagglekit/journal.py'),
+                                   'kagglekit.journal.handed_in': ('journal.html#handed_in', 'kagglekit/journal.py'),
                                    'kagglekit.journal.honest': ('journal.html#honest', 'kagglekit/journal.py'),
                                    'kagglekit.journal.html_table': ('journal.html#html_table', 'kagglekit/journal.py'),
                                    'kagglekit.journal.journal': ('journal.html#journal', 'kagglekit/journal.py'),

@@ -6,8 +6,8 @@
 __all__ = ['NUMBERS', 'COLUMNS', 'STYLE', 'BOARDS', 'PAGE', 'read_notes', 'blend_words', 'run_row', 'honest', 'journal',
            'comparable', 'best_run', 'shown', 'journal_text', 'cut', 'html_table', 'journal_caption', 'journal_html',
            'use_cjk', 'tree_order', 'plot_tree', 'plot_curves', 'curve_run', 'place_labels', 'board_facts',
-           'board_words', 'plot_board', 'best_blend', 'blend_today', 'submissions', 'submissions_html', 'notes',
-           'notes_html', 'about', 'best_curves', 'sections', 'write_page']
+           'board_words', 'plot_board', 'best_blend', 'blend_today', 'submissions', 'submissions_html', 'handed_in',
+           'notes', 'notes_html', 'about', 'best_curves', 'sections', 'write_page']
 
 # %% ../nbs/journal.ipynb #00000004
 import base64, html, io, math, re, unicodedata
@@ -22,6 +22,7 @@ from noto_cjk_sans_jp_regular import FONT_PATH
 from .compare import best_together, off_line, read_history, spearman
 from .competition import find_comp
 from .core import KitError, atomic, in_diff, in_words, nearest, out_dir, root
+from .ledger import read_ledger
 from .run import Run
 
 # %% ../nbs/journal.ipynb #00000009
@@ -459,8 +460,10 @@ def blend_today(
 def submissions(
     comp:str,           # competition
     table:pd.DataFrame, # its journal
-) -> pd.DataFrame: # time, exp, public, private; the newest first
-    "What the runs' records say of the leaderboard."
+) -> pd.DataFrame: # time, exp, public, private, and from a ledger message and status; the newest first
+    "What was sent, and what came back."
+    ledger = read_ledger(comp)
+    if len(ledger): return ledger.assign(time=ledger.time.dt.strftime('%Y-%m-%d %H:%M'))[['time', 'exp', 'message', *BOARDS, 'status']].iloc[::-1].reset_index(drop=True)
     rows = [dict(time=str(_record(Run(comp, r.exp), 'leaderboard.json', []).get('when', '')), exp=r.exp, public=r.public, private=r.private) for r in table.itertuples() if r.public == r.public or r.private == r.private]
     return pd.DataFrame(rows, columns=['time', 'exp', *BOARDS]).sort_values('time', ascending=False, kind='stable', ignore_index=True)
 
@@ -468,11 +471,19 @@ def submissions_html(
     rows:pd.DataFrame,  # exp, public, private, and any other columns, as text or numbers
     table:pd.DataFrame, # the journal
 ) -> HTML: # a styled table
-    "Submissions for a notebook; a run that is not here is named in red."
+    "Submissions for a notebook."
     say = lambda v: _say(v) if isinstance(v, (int, float)) or pd.isna(v) else html.escape(str(v))
-    lost = lambda c, v: ' <span class="bad">no such run</span>' if c == 'exp' and v not in set(table.exp) else ''
-    cells = [('best' if r['exp'] == best_run(table) else '', [say(r[c]) + lost(c, r[c]) for c in rows]) for _, r in rows.iterrows()]
+    cells = [('best' if r['exp'] == best_run(table) else '', [say(r[c]) for c in rows]) for _, r in rows.iterrows()]
     return html_table(list(rows), cells, f'{len(rows)} submissions')
+
+def handed_in(
+    comp:str,           # competition
+    table:pd.DataFrame, # its journal
+) -> HTML|str: # a table, or a line
+    "The submissions, or why they can not be shown."
+    try: rows = submissions(comp, table)
+    except KitError as e: return str(e).replace(f'{root()}/', '')
+    return submissions_html(rows, table) if len(rows) else 'no leaderboard score yet'
 
 # %% ../nbs/journal.ipynb #c1e36c7b
 def notes(
@@ -534,7 +545,7 @@ def sections(
     "What the journal shows, in its order."
     shown = {'All runs': [journal_html(table)], 'The tree': [plot_tree(table)], 'How the best run learned': [best_curves(comp, table)]}
     shown['CV against the leaderboard'] = [board_words(table)] + ([plot_board(table)] if any(f['n'] >= 2 for f in board_facts(table).values()) else [])
-    shown |= {'The best blend to date': [best_blend(table), blend_today(comp, table)], 'Submissions': [submissions_html(submissions(comp, table), table)]}
+    shown |= {'The best blend to date': [best_blend(table), blend_today(comp, table)], 'Submissions': [handed_in(comp, table)]}
     return shown | {'Notes': [notes_html(notes(comp, table))]}
 
 def write_page(
