@@ -222,11 +222,11 @@ def strips(
 
 def _draw_overlap(s, t): # the two cadences that have most in common, below each other on one axis
     both, at = [*s.train.id, *s.test.id], t.iloc[t.distance.argmin()]
-    fig, axs = plt.subplots(2, 1, figsize=(9, 3), dpi=60, sharex=True, layout='constrained')
+    fig, axs = plt.subplots(2, 1, figsize=(8, 2.6), dpi=55, sharex=True, layout='constrained')
     for ax, i, left in zip(axs, (at.id_a, at.id_b), (0, at.distance)):
         row = both.index(i)
         x = np.asarray(s.x[row] if row < len(s.x) else s.y[row - len(s.x)], np.float32)[..., 0]
-        ax.imshow(x.T, aspect='auto', extent=(left, left + 256, 96, 0), vmin=-.5, vmax=1); ax.set_xlim(0, 256 + at.distance); ax.set_yticks([]); ax.set_ylabel(i[:8], fontsize=8)
+        ax.imshow(x.T.reshape(24, 4, 256).mean(1), aspect='auto', extent=(left, left + 256, 96, 0), vmin=-.3, vmax=.6); ax.set_xlim(0, 256 + at.distance); ax.set_yticks([]); ax.set_ylabel(i[:8], fontsize=8)
         ax.axvspan(at.distance, 256, fill=False, ec='C3', lw=2)
     axs[1].set_xlabel('channel; in the frame both have the same noise')
 
