@@ -7,7 +7,7 @@ __all__ = ['NUMBERS', 'COLUMNS', 'STYLE', 'BOARDS', 'PAGE', 'read_notes', 'blend
            'comparable', 'best_run', 'shown', 'journal_text', 'cut', 'html_table', 'journal_caption', 'journal_html',
            'use_cjk', 'tree_order', 'plot_tree', 'plot_curves', 'curve_run', 'place_labels', 'board_facts',
            'board_words', 'plot_board', 'best_blend', 'blend_today', 'submissions', 'submissions_html', 'notes',
-           'notes_html', 'about', 'best_curves', 'sections', 'write_page']
+           'notes_html', 'counts', 'about', 'best_curves', 'sections', 'write_page']
 
 # %% ../nbs/journal.ipynb #00000004
 import base64, html, io, math, re, unicodedata
@@ -275,34 +275,38 @@ def _limits(x): # a range that shows most scores well; a run far off lies on its
 
 def _draw_names(ax, table, lines, best): # ids and differences, indented by generation
     step = min(.28, 3 / max(1, max(depth for _, depth, _ in lines)))
-    row_of = {i: y for y, (i, *_) in enumerate(lines)}
-    for y, (i, depth, of) in enumerate(lines):
-        x, run = depth * step, table.iloc[i]
-        if of is not None: ax.plot([x - step, x - step, x], [row_of[of] + .2, y, y], color='.7', lw=.9, zorder=0)
-        ax.plot(x, y, 's' if run.kind == 'blend' else 'o', color='C2' if run.exp == best else 'C0' if run.state in ('done', 'recorded') else '.6', ms=5)
+    row_of, rows = {i: y for y, (i, *_) in enumerate(lines)}, table.iloc[[i for i, *_ in lines]]
+    at = np.array([depth * step for _, depth, _ in lines])
+    links = [([x - step, x - step, x, np.nan], [row_of[of] + .2, y, y, np.nan]) for y, (x, (_, _, of)) in enumerate(zip(at, lines)) if of is not None]
+    if links: ax.plot(*np.hstack([np.array(link) for link in links]), color='.7', lw=.9, zorder=0)
+    color = np.where(rows.exp == best, 'C2', np.where(rows.state.isin(['done', 'recorded']), 'C0', '.6'))
+    for marker, of in (('s', rows.kind == 'blend'), ('o', rows.kind != 'blend')): ax.scatter(at[of], np.flatnonzero(of), s=25, marker=marker, c=color[of], zorder=2)
+    for y, (x, run) in enumerate(zip(at, rows.itertuples())):
         name = ax.text(x + .12, y, run.exp, va='center', fontsize=9, fontweight='bold')
         said = cut(run.difference or run.problem, int((6.8 - x - .09 * len(run.exp)) / .073))
         ax.annotate(said, (1, .5), xycoords=name, xytext=(6, 0), textcoords='offset points', va='center', fontsize=9, color='.25')
     ax.hlines(range(0, len(lines), 2), -.15, 7, color='.965', lw=18, zorder=-1)
     ax.set(xlim=(-.15, 7), ylim=(len(lines) - .4, -.9)); ax.axis('off')
 
-def _draw_score(ax, run, y, x, from_, color): # one run: its score ± sd, and the way from its parent's
-    low, high = ax.get_xlim()
-    better = run.gain < 0 if run.direction == 'less' else run.gain > 0
-    if run.gain == run.gain: ax.plot(np.clip([from_, x], low, high), [y, y], color='C2' if better else 'C3', lw=5, alpha=.35, solid_capstyle='butt', zorder=1)
-    if low <= x <= high: ax.errorbar(x, y, xerr=run.sd if run.sd == run.sd and run.nested != run.nested else None, fmt='o', ms=4, lw=.9, color=color, ecolor='.55')
-    else: ax.plot(low if x < low else high, y, '<' if x < low else '>', color=color, clip_on=False)
-    if run.gain == run.gain: ax.text(1.24, y, f'{run.gain:+.4f}', va='center', fontsize=9, color='C2' if better else 'C3', transform=ax.get_yaxis_transform())
+def _draw_points(ax, rows, start, color): # scores ± sd, and the way from the parent's score
+    (low, high), x, y = ax.get_xlim(), honest(rows).to_numpy(), np.flatnonzero(rows.same)
+    x, rows, start, color = x[y], rows.iloc[y], start[y], color[y]
+    won, known, inside = np.where(rows.direction == 'less', rows.gain < 0, rows.gain > 0), rows.gain.notna().to_numpy(), (low <= x) & (x <= high)
+    ax.hlines(y[known], *np.clip([start[known], x[known]], low, high), color=np.where(won, 'C2', 'C3')[known], lw=5, alpha=.35, zorder=1)
+    sd = np.where(rows.nested.notna(), 0, rows.sd.fillna(0))
+    ax.hlines(y[inside], (x - sd)[inside], (x + sd)[inside], color='.55', lw=.9, zorder=2)
+    ax.scatter(x[inside], y[inside], s=16, c=color[inside], zorder=3)
+    for off, marker, edge in ((x < low, '<', low), (x > high, '>', high)): ax.scatter(np.full(off.sum(), edge), y[off], s=30, marker=marker, c=color[off], clip_on=False)
+    for at, gain, good in zip(y[known], rows.gain[known], won[known]): ax.text(1.24, at, f'{gain:+.4f}', va='center', fontsize=9, color='C2' if good else 'C3', transform=ax.get_yaxis_transform())
 
 def _draw_scores(ax, table, lines, best): # scores of all runs, on the lines of their names
-    score, same = honest(table), comparable(table)
-    ax.set(xlim=_limits(score[same].to_numpy()), ylim=(len(lines) - .4, -.9), yticks=[])
-    for y, (i, _, of) in enumerate(lines):
-        run, value = table.iloc[i], score.iloc[i]
-        color = 'C2' if run.exp == best else 'C0' if same.iloc[i] else '.6'
-        if same.iloc[i]: _draw_score(ax, run, y, value, np.nan if of is None else score.iloc[of], color)
+    score, rows = honest(table), table.assign(same=comparable(table)).iloc[[i for i, *_ in lines]]
+    ax.set(xlim=_limits(honest(rows)[rows.same].to_numpy()), ylim=(len(lines) - .4, -.9), yticks=[])
+    color = np.where(rows.exp == best, 'C2', np.where(rows.same, 'C0', '.6'))
+    _draw_points(ax, rows, np.array([np.nan if of is None else score.iloc[of] for *_, of in lines]), color)
+    for y, (run, value) in enumerate(zip(rows.itertuples(), honest(rows))):
         said = run.state if value != value and run.state not in ('done', 'recorded') else _say(value)
-        ax.text(1.03, y, said, va='center', fontsize=9, color=color if value == value else '.4', fontweight='bold' if run.exp == best else None, transform=ax.get_yaxis_transform())
+        ax.text(1.03, y, said, va='center', fontsize=9, color=color[y] if value == value else '.4', fontweight='bold' if run.exp == best else None, transform=ax.get_yaxis_transform())
     ax.hlines(range(0, len(lines), 2), *ax.get_xlim(), color='.965', lw=18, zorder=-1)
     ax.grid(axis='x', color='.92'); ax.set_axisbelow(True); ax.spines[['left', 'right', 'top']].set_visible(False); ax.tick_params(labelsize=8)
 
@@ -313,7 +317,8 @@ def plot_tree(
     if not len(table): return print('no runs, so no tree')
     use_cjk()
     lines, best = tree_order(table), best_run(table)
-    fig, (left, right) = plt.subplots(1, 2, figsize=(11, .26 * len(lines) + 1), width_ratios=[7, 2.6], layout='constrained')
+    high = .26 * len(lines) + 1                         # inches; the margins are given, since to find them by drawing takes longer than the rest
+    fig, (left, right) = plt.subplots(1, 2, figsize=(11, high), width_ratios=[7, 2.6], gridspec_kw=dict(left=.005, right=.885, top=1 - .15 / high, bottom=.55 / high, wspace=.02))
     for draw_part, ax in ((_draw_names, left), (_draw_scores, right)): draw_part(ax, table, lines, best)
     right.set_xlabel(' or '.join(sorted(set(table.metric) - {''})) + ', ± sd of the folds', fontsize=9)
     plt.close(fig)
@@ -470,8 +475,9 @@ def submissions_html(
 ) -> HTML: # a styled table
     "Submissions for a notebook; a run that is not here is named in red."
     say = lambda v: _say(v) if isinstance(v, (int, float)) or pd.isna(v) else html.escape(str(v))
-    lost = lambda c, v: ' <span class="bad">no such run</span>' if c == 'exp' and v not in set(table.exp) else ''
-    cells = [('best' if r['exp'] == best_run(table) else '', [say(r[c]) + lost(c, r[c]) for c in rows]) for _, r in rows.iterrows()]
+    known, best = set(table.exp), best_run(table)
+    lost = lambda c, v: ' <span class="bad">no such run</span>' if c == 'exp' and v not in known else ''
+    cells = [('best' if r['exp'] == best else '', [say(r[c]) + lost(c, r[c]) for c in rows]) for _, r in rows.iterrows()]
     return html_table(list(rows), cells, f'{len(rows)} submissions')
 
 # %% ../nbs/journal.ipynb #c1e36c7b
@@ -489,7 +495,14 @@ def notes_html(
     "The notes for a notebook."
     return html_table(['when', 'exp', 'note'], [('', [html.escape(c) for c in row]) for row in rows.to_numpy().tolist()], f'{len(rows)} notes')
 
-# %% ../nbs/journal.ipynb #6580ed1a
+# %% ../nbs/journal.ipynb #0000004c
+def counts(
+    table:pd.DataFrame, # a journal with runs
+) -> str: # a line
+    "How far it has come."
+    states = ', '.join(f'{n} {state}' for state, n in table.state.value_counts().items())
+    return f'{len(table)} runs: {states}; {in_words(table.seconds.sum())} of training in all'
+
 def about(
     comp:str,           # competition
     table:pd.DataFrame, # its journal
@@ -497,9 +510,7 @@ def about(
     "What the competition is, and how far it has come."
     try: what = repr(find_comp(comp))
     except KitError as e: what = f'{comp}: {e}'.replace(f'{root()}/', '') if not len(table) else f"{comp}: {', '.join(sorted(set(table.metric) - {''})) or 'no metric recorded'} (its data are not here)"
-    if len(table):
-        counts = ', '.join(f'{n} {state}' for state, n in table.state.value_counts().items())
-        return f"{what}\n{len(table)} runs: {counts}; {in_words(table.seconds.sum())} of training in all"
+    if len(table): return f'{what}\n{counts(table)}'
     others = [p.name for p in out_dir('').glob('*') if p.is_dir() and p.name != comp]
     line = f'mkdir -p outputs/{comp}/exp0001 && papermill nbs/train.ipynb outputs/{comp}/exp0001/train.ipynb -p comp {comp} -p exp exp0001'
     return f'{what}\nThere are no runs of {comp} yet{nearest(comp, others)}. Make the first one, and run this page again:\n  {line}'
@@ -543,6 +554,7 @@ def write_page(
     "The journal as one file that needs nothing else."
     table, path = journal(comp), out_dir(comp)/'journal.html'
     parts = sections(comp, table) if len(table) else {}
-    body = f'<pre>{html.escape(about(comp, table))}</pre>' + ''.join(f'<h2>{title}</h2>' + ''.join(_as_html(p, title) for p in of) for title, of in parts.items())
+    said = counts(table) if len(table) else about(comp, table)          # to read the competition would take torch, and longer than the rest
+    body = f'<pre>{html.escape(said)}</pre>' + ''.join(f'<h2>{title}</h2>' + ''.join(_as_html(p, title) for p in of) for title, of in parts.items())
     with atomic(path) as part: part.write_text(PAGE.format(title=f'{comp}: journal', body=body), encoding='utf8')
     return path
