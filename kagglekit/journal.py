@@ -318,13 +318,13 @@ def plot_tree(
     use_cjk()
     lines, best = tree_order(table), best_run(table)
     high = .26 * len(lines) + 1                         # inches; the margins are given, since to find them by drawing takes longer than the rest
-    fig, (left, right) = plt.subplots(1, 2, figsize=(11, high), width_ratios=[7, 2.6], gridspec_kw=dict(left=.005, right=.885, top=1 - .15 / high, bottom=.55 / high, wspace=.02))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(11, high), dpi=60, width_ratios=[7, 2.6], gridspec_kw=dict(left=.005, right=.885, top=1 - .15 / high, bottom=.55 / high, wspace=.02))
     for draw_part, ax in ((_draw_names, left), (_draw_scores, right)): draw_part(ax, table, lines, best)
     right.set_xlabel(' or '.join(sorted(set(table.metric) - {''})) + ', ± sd of the folds', fontsize=9)
     plt.close(fig)
     return fig
 
-# %% ../nbs/journal.ipynb #715ac7f7
+# %% ../nbs/journal.ipynb #00000036
 def plot_curves(
     comp:str, # competition
     exp:str,  # experiment
@@ -333,7 +333,7 @@ def plot_curves(
     run = Run(comp, exp)
     rows, metric = read_history(run), _record(run, 'params.json', []).get('metric', 'metric')
     use_cjk()
-    fig, (left, right) = plt.subplots(1, 2, figsize=(11, 3.4), layout='constrained')
+    fig, (left, right) = plt.subplots(1, 2, figsize=(11, 3.4), dpi=70, layout='constrained')
     for k, of in rows.groupby('fold'):
         left.plot(of['at'], of.metric, marker='.', color=f'C{k % 10}', label=f'fold {k}: {_say(of.metric.iloc[-1])}')
         right.plot(of['at'], of.valid_loss, color=f'C{k % 10}'); right.plot(of['at'], of.train_loss, color=f'C{k % 10}', ls=':')
@@ -429,7 +429,7 @@ def plot_board(
     facts = {name: f for name, f in board_facts(table).items() if f['n'] >= 2}
     if not facts: return print(f'{board_words(table)}; a picture needs two with a CV')
     use_cjk()
-    fig, axs = plt.subplots(1, len(facts), figsize=(5.5 * len(facts), 4.4), layout='constrained', squeeze=False)
+    fig, axs = plt.subplots(1, len(facts), figsize=(5.5 * len(facts), 4.4), dpi=70, layout='constrained', squeeze=False)
     for ax, (name, f) in zip(axs[0], facts.items()): _draw_board(ax, table, name, f, best_run(table))
     plt.close(fig)
     return fig
