@@ -120,7 +120,7 @@ def plot_pair(
         for ax, column in zip(axs, ('metric', 'valid_loss')):
             for _, of in rows.groupby('fold'): ax.plot(of['at'], of[column], color=color, lw=.8, alpha=.35)
             ax.plot(rows.groupby('at')[column].mean(), color=color, lw=2.2, marker='.', label=run.exp)
-            ax.set(xlabel='epoch', ylabel=column.replace('_', 'ation ')); ax.grid(color='.95')
+            ax.set(xlabel='epoch', ylabel=column.replace('_', 'ation ')); ax.grid(color='.95'); ax.xaxis.get_major_locator().set_params(integer=True)
     axs[0].legend(frameon=False)
     plt.close(fig)
     return fig
