@@ -53,6 +53,7 @@ def words_of_failure(
 ) -> str: # for a KitError; the first line is the error, its traceback follows
     "Why processes ended that should not have."
     killed = re.findall(r'rank\s*: (\d+) \(local_rank: \d+\)\s+exitcode\s*: -(\d+)', tail)
+    killed.sort(key=lambda found: found[1] == '15')        # which is how torchrun ends the others
     if killed: return f'process {int(killed[0][0]) + 1} of {n} was killed by signal {killed[0][1]}' + ', perhaps for want of memory' * (killed[0][1] == '9') + '. The same command goes on after the last whole epoch'
     if errors: return f'process {errors[0][0] + 1} of {n}: {errors[0][1]}\n{errors[0][2]}'.strip()
     return f'the {n} processes did not start or ended without a word:\n{tail}'
