@@ -21,7 +21,8 @@ def tell(
     what,     # plain values, short enough for one write to a pipe: 4,096 bytes
 ):
     "Tell the process that started this one."
-    print(EVENT + json.dumps([name, what]), flush=True)
+    sys.stdout.flush()
+    os.write(1, f'{EVENT}{json.dumps([name, what])}\n'.encode())     # at once, with its end: print may write that by itself, and another process between
 
 def _end_with_parent(): # a thread: the pipe is closed when the notebook has gone
     while os.read(0, 1): pass
