@@ -22,7 +22,8 @@ def tell(
 ):
     "Tell the process that started this one."
     sys.stdout.flush()
-    os.write(1, f'{EVENT}{json.dumps([name, what])}\n'.encode())     # at once, with its end: print may write that by itself, and another process between
+    sys.stdout.write(f'{EVENT}{json.dumps([name, what])}\n')     # with its end: print writes that by itself, and another process may come between
+    sys.stdout.flush()
 
 def _end_with_parent(): # a thread: the pipe is closed when the notebook has gone
     while os.read(0, 1): pass
