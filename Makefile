@@ -32,7 +32,7 @@ demo: .venv/ok
 test: .venv/ok
 	@scratch=$$(mktemp -d) && cp settings.ini $$scratch && git ls-files outputs | xargs -r cp --parents -t $$scratch && \
 	export KAGGLEKIT_ROOT=$$scratch KAGGLEKIT_DATA= OMP_NUM_THREADS=1 && \
-	$(BIN)/nbdev-test --n-workers 2 --timing && $(BIN)/python -m pytest -q tests; code=$$?; rm -rf $$scratch; exit $$code
+	$(BIN)/nbdev-test --n-workers 2 --timing && $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations 12 tests; code=$$?; rm -rf $$scratch; exit $$code
 
 lab: .venv/ok
 	$(BIN)/jupyter lab nbs

