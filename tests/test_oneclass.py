@@ -10,6 +10,7 @@ from kagglekit.competition import find_comp, load_pages
 from kagglekit.core import KitError, data_dir, rng, workspace, write_table
 from kagglekit.experiment import RECIPES, Recipe
 from kagglekit.journal import journal
+from kagglekit.oneclass import one_object
 from kagglekit.run import Run
 from kagglekit.train import begin, run_folds, train
 
@@ -58,6 +59,16 @@ def test_what_it_leaves(space):
     assert not (run.folder/'oof.parquet').exists() and not (run.folder/'submission.csv').exists() and not list(run.fold_folder(0).glob('snapshot*'))
     row = journal('anomaly').set_index('exp').loc['tiles']
     assert np.isnan(row.CV) and row.problem == '' and row.state == 'done' and '– ± –' in show_run('anomaly/tiles')
+
+def test_two_processes_leave_the_same_snapshots(space):
+    "The network has no batch norm, so the training scores, the snapshots and their probabilities agree."
+    comp, recipe = one_object(find_comp('anomaly'), 'tile'), replace(space, exp='shared', gpus=2)
+    train(recipe, comp, run_folds(recipe, comp))
+    one, two = (Run('anomaly', exp).folder for exp in ('tiles', 'shared'))
+    assert sorted(p.relative_to(one).as_posix() for p in one.rglob('*')) == sorted(p.relative_to(two).as_posix() for p in two.rglob('*'))
+    np.testing.assert_allclose(*(pd.read_csv(f/'history.csv').metric for f in (one, two)), atol=1e-6)
+    one, two = (pd.read_parquet(f/'snapshots.parquet') for f in (one, two))
+    assert one[['id', 'snapshot']].equals(two[['id', 'snapshot']]) and np.abs(one.filter(like='p_') - two.filter(like='p_')).to_numpy().max() < 1e-3
 
 def test_its_snapshots_vote_in_a_blend(space):
     rule = '[{"take": "tiles", "where": {"class_in": ["tile"], "now_class_in": ["tile"], "state_not": ["good"]}}]'
