@@ -81,9 +81,7 @@ for _r in (exp0001, exp0003, exp0008, exp0009):
 _sides = ('hflip', 'vflip', 'hvflip', 'turn90', 'turn270')
 judge = practice.add(exp0006.but('exp0014', 'the state asked apart, turned, a little light; seen larger from six sides; three folds to choose by', heads=('class', 'state'), size=160, infer_size=192, folds=3, epochs=12,
                                  augment=('hflip', 'rot90', 'light .2'), ema=.99, tta=_sides))
-practice.add(judge.but('exp0015', 'the same on all rows, longer: for the test', full=True, epochs=16))
-practice.add(judge.but('exp0016', 'larger and shorter: cracks are thin lines', size=224, infer_size=0, epochs=7))
-practice.add(judge.but('exp0017', 'the eight class-states in one softmax, all else as exp0014', heads=()))
+practice.add(judge.but('exp0015', 'the same on all rows: for the test', full=True))
 
 # %% ../../nbs/competitions/anomaly.ipynb #00000022
 small66 = practice.add(Recipe('small_66', reason='features_66, small', arch='tf_efficientnet_lite0', size=64, infer_size=72, folds=3, augment=run66.augment, epochs=3, lr=1e-3,
