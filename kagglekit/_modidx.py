@@ -84,6 +84,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'kagglekit.blending._into_range': ('blending.html#_into_range', 'kagglekit/blending.py'),
                                     'kagglekit.blending._predictions': ('blending.html#_predictions', 'kagglekit/blending.py'),
                                     'kagglekit.blending._sources': ('blending.html#_sources', 'kagglekit/blending.py'),
+                                    'kagglekit.blending._unscored': ('blending.html#_unscored', 'kagglekit/blending.py'),
                                     'kagglekit.blending._with_prior': ('blending.html#_with_prior', 'kagglekit/blending.py'),
                                     'kagglekit.blending._with_rules': ('blending.html#_with_rules', 'kagglekit/blending.py'),
                                     'kagglekit.blending.blend_json': ('blending.html#blend_json', 'kagglekit/blending.py'),

@@ -25,7 +25,7 @@ from .folds import fold_hash
 from .members import Table, join_members, member_spec, read_member
 from .metric import find_metric
 from .prior import correct_prior, fit_prior, prior_effect
-from .rules import Source, apply_rules, build_sources, choose_rules, nested_rules, read_rules, rule_effects
+from .rules import Source, apply_rules, build_sources, choose_rules, nested_rules, read_rules, rule_effects, rule_words
 from .run import Run, check_predictions, environment, inherited_mark, now, score_oof
 from .submit import write_submission
 
@@ -111,6 +111,9 @@ def _with_rules(t, spec, mixed, honest, how): # the rules' part of make_blend; h
     out = nested_rules(t.y, t.fold, base, spec['rules'], H, dict(classes=comp.classes, metric=metric)) if how['choose'] else apply_rules(base, [r for r in kept if r in scored], H, comp.classes)[0]
     return kept, lost, effects, oof, out
 
+def _unscored(kept, lost, changed): # what can be said of the rules that only test rows have: a row each
+    return pd.DataFrame([dict(rule=r.name or r.take, words=rule_words(r), verdict=f'not scored; changes {n} test rows') for r, n in zip(kept, changed) if (r.name or r.take) in lost])
+
 # %% ../nbs/11b_blending.ipynb #00000010
 def _with_prior(r, space, test, honest, comp): # the test rows corrected, and what blend.json says of it
     if space not in ('prob', 'log', 'logit'): raise KitError(f'prior: what is mixed in the space {space} are no probabilities; take prob, log or logit')
@@ -140,6 +143,7 @@ def make_blend(
         S = _sources(t, spec, Source(test, comp.classes), 'test')
         test, hits = apply_rules(S[spec['base']].p, kept, S, comp.classes)
         changed, more = [int(h.sum()) for h in hits], more | dict(sources=spec['sources'], base=spec['base'], rules=[asdict(k) for k in kept], unscored=lost)
+        effects = pd.concat([effects, _unscored(kept, lost, changed)], ignore_index=True)
     return _into_range(Made(b | more, oof, honest, test, effects, changed))
 
 def _into_range(m): # all values into 0 … 1 by one straight line, where negative weights have left it

@@ -257,7 +257,7 @@ def rule_effects(
         right = [int((labels_of(q)[hit] == y[hit]).sum()) for q in (p, after)]
         out.append(dict(rule=rule.name, words=rule_words(rule), rows=int(hit.sum()), right_before=right[0], right_after=right[1], gain=gain, low=low, high=high, verdict=verdict))
         p = after
-    return pd.DataFrame(out)
+    return pd.DataFrame(out, columns=['rule', 'words', 'rows', 'right_before', 'right_after', 'gain', 'low', 'high', 'verdict'])
 
 # %% ../nbs/10b_rules.ipynb #0000002b
 def choose_rules(
