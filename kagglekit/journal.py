@@ -18,6 +18,7 @@ import pandas as pd
 import matplotlib.pyplot as plt
 from IPython.display import HTML
 from matplotlib import font_manager
+from matplotlib.collections import LineCollection
 from noto_cjk_sans_jp_regular import FONT_PATH
 from .compare import best_together, off_line, read_history, spearman
 from .competition import find_comp
@@ -274,39 +275,49 @@ def _limits(x): # a range that shows most scores well; a run far off lies on its
     pad = max(.1 * (high - low), 1e-3)
     return low - pad, high + pad
 
+# %% ../nbs/journal.ipynb #00000031
 def _draw_names(ax, table, lines, best): # ids and differences, indented by generation
     step = min(.28, 3 / max(1, max(depth for _, depth, _ in lines)))
     row_of = {i: y for y, (i, *_) in enumerate(lines)}
-    for y, (i, depth, of) in enumerate(lines):
-        x, run = depth * step, table.iloc[i]
-        if of is not None: ax.plot([x - step, x - step, x], [row_of[of] + .2, y, y], color='.7', lw=.9, zorder=0)
-        ax.plot(x, y, 's' if run.kind == 'blend' else 'o', color='C2' if run.exp == best else 'C0' if run.state in ('done', 'recorded') else '.6', ms=5)
-        name = ax.text(x + .12, y, run.exp, va='center', fontsize=9, fontweight='bold')
-        said = cut(run.difference or run.problem, int((6.8 - x - .09 * len(run.exp)) / .073))
+    ways = [[(depth*step - step, row_of[of] + .2), (depth*step - step, y), (depth*step, y)] for y, (_, depth, of) in enumerate(lines) if of is not None]
+    ax.add_collection(LineCollection(ways, colors='.7', linewidths=.9, zorder=0))
+    runs, x = table.iloc[[i for i, *_ in lines]], step * np.array([depth for _, depth, _ in lines])
+    color = np.where(runs.exp == best, 'C2', np.where(runs.state.isin(('done', 'recorded')), 'C0', '.6'))
+    for part, marker in ((runs.kind == 'blend', 's'), (runs.kind != 'blend', 'o')): ax.scatter(x[part], np.flatnonzero(part), s=25, c=color[part], marker=marker)
+    for y, (at, run) in enumerate(zip(x, runs.itertuples())):
+        name = ax.text(at + .12, y, run.exp, va='center', fontsize=9, fontweight='bold')
+        said = cut(run.difference or run.problem, int((6.8 - at - .09 * len(run.exp)) / .073))
         ax.annotate(said, (1, .5), xycoords=name, xytext=(6, 0), textcoords='offset points', va='center', fontsize=9, color='.25')
     ax.hlines(range(0, len(lines), 2), -.15, 7, color='.965', lw=18, zorder=-1)
     ax.set(xlim=(-.15, 7), ylim=(len(lines) - .4, -.9)); ax.axis('off')
 
-def _draw_score(ax, run, y, x, from_, color): # one run: its score ± sd, and the way from its parent's
-    low, high = ax.get_xlim()
-    better = run.gain < 0 if run.direction == 'less' else run.gain > 0
-    if run.gain == run.gain: ax.plot(np.clip([from_, x], low, high), [y, y], color='C2' if better else 'C3', lw=5, alpha=.35, solid_capstyle='butt', zorder=1)
-    if low <= x <= high: ax.errorbar(x, y, xerr=run.sd if run.sd == run.sd and run.nested != run.nested else None, fmt='o', ms=4, lw=.9, color=color, ecolor='.55')
-    else: ax.plot(low if x < low else high, y, '<' if x < low else '>', color=color, clip_on=False)
-    if run.gain == run.gain: ax.text(1.24, y, f'{run.gain:+.4f}', va='center', fontsize=9, color='C2' if better else 'C3', transform=ax.get_yaxis_transform())
+# %% ../nbs/journal.ipynb #00000032
+def _won(runs): # the colour of each run's gain
+    return np.where(np.where(runs.direction == 'less', runs.gain < 0, runs.gain > 0), 'C2', 'C3')
+
+def _draw_points(ax, runs, x, from_, color): # scores ± sd, and the way from the parents'; runs off the scale lie on its edge
+    y, (low, high) = np.arange(len(runs)), ax.get_xlim()
+    way, inside = np.isfinite(runs.gain) & np.isfinite(x), (low <= x) & (x <= high)
+    ax.hlines(y[way], np.clip(from_[way], low, high), np.clip(x[way], low, high), colors=_won(runs)[way], lw=5, alpha=.35, zorder=1)
+    sure = inside & np.isfinite(runs.sd) & ~np.isfinite(runs.nested)
+    ax.errorbar(x[sure], y[sure], xerr=runs.sd[sure], fmt='none', lw=.9, ecolor='.55')
+    for part, at, marker in ((inside, x, 'o'), (x < low, np.full(len(x), low), '<'), (x > high, np.full(len(x), high), '>')):
+        ax.scatter(at[part], y[part], s=16 if marker == 'o' else 36, c=color[part], marker=marker, zorder=3, clip_on=False)
 
 def _draw_scores(ax, table, lines, best): # scores of all runs, on the lines of their names
-    score, same = honest(table), comparable(table)
+    order, score, same = [i for i, *_ in lines], honest(table), comparable(table).to_numpy()
     ax.set(xlim=_limits(score[same].to_numpy()), ylim=(len(lines) - .4, -.9), yticks=[])
-    for y, (i, _, of) in enumerate(lines):
-        run, value = table.iloc[i], score.iloc[i]
-        color = 'C2' if run.exp == best else 'C0' if same.iloc[i] else '.6'
-        if same.iloc[i]: _draw_score(ax, run, y, value, np.nan if of is None else score.iloc[of], color)
-        said = run.state if value != value and run.state not in ('done', 'recorded') else _say(value)
-        ax.text(1.03, y, said, va='center', fontsize=9, color=color if value == value else '.4', fontweight='bold' if run.exp == best else None, transform=ax.get_yaxis_transform())
+    runs, value, same = table.iloc[order].reset_index(drop=True), score.to_numpy()[order], same[order]
+    color, won = np.where(runs.exp == best, 'C2', np.where(same, 'C0', '.6')), _won(runs)
+    _draw_points(ax, runs, np.where(same, value, np.nan), np.array([np.nan if of is None else score.iloc[of] for *_, of in lines]), color)
+    for y, run in enumerate(runs.itertuples()):
+        said = run.state if np.isnan(value[y]) and run.state not in ('done', 'recorded') else _say(value[y])
+        ax.text(1.03, y, said, va='center', fontsize=9, color='.4' if np.isnan(value[y]) else color[y], fontweight='bold' if run.exp == best else None, transform=ax.get_yaxis_transform())
+        if same[y] and run.gain == run.gain: ax.text(1.24, y, f'{run.gain:+.4f}', va='center', fontsize=9, color=won[y], transform=ax.get_yaxis_transform())
     ax.hlines(range(0, len(lines), 2), *ax.get_xlim(), color='.965', lw=18, zorder=-1)
     ax.grid(axis='x', color='.92'); ax.set_axisbelow(True); ax.spines[['left', 'right', 'top']].set_visible(False); ax.tick_params(labelsize=8)
 
+# %% ../nbs/journal.ipynb #00000033
 def plot_tree(
     table:pd.DataFrame, # the journal
 ) -> plt.Figure|None: # None where there is no run
@@ -314,7 +325,8 @@ def plot_tree(
     if not len(table): return print('no runs, so no tree')
     use_cjk()
     lines, best = tree_order(table), best_run(table)
-    fig, (left, right) = plt.subplots(1, 2, figsize=(11, .26 * len(lines) + 1), width_ratios=[7, 2.6], layout='constrained')
+    height = .26 * len(lines) + 1                       # fixed margins: a layout that measures two thousand texts takes longer than they take to draw
+    fig, (left, right) = plt.subplots(1, 2, figsize=(11, height), width_ratios=[7, 2.1], gridspec_kw=dict(left=.005, right=.87, bottom=.55 / height, top=1 - .1 / height, wspace=.02))
     for draw_part, ax in ((_draw_names, left), (_draw_scores, right)): draw_part(ax, table, lines, best)
     right.set_xlabel(' or '.join(sorted(set(table.metric) - {''})) + ', ± sd of the folds', fontsize=9)
     plt.close(fig)
