@@ -27,11 +27,17 @@ def main():
     comp = find_comp('anomaly-practice')
     answers = pd.read_parquet(comp.folder/'.answers.parquet').set_index('id').answer
     truth, columns = answers[comp.test.sample_id].tolist(), prob_columns(comp.classes)
-    print(f"{'':10s} {f'test, {len(truth)} cells':28s} {f'out-of-fold, {len(comp.train)} cells':28s} what")
+    print(f"{'':10s} {f'test, {len(truth)} cells':28s} {f'out-of-fold, {len(comp.train)} cells':28s} {'':10s} what")
     for exp in parser.parse_args().exps:
         run = Run(comp.name, exp)
-        test, oof = (pd.read_parquet(run.folder/f'{n}.parquet') for n in ('test', 'oof'))
-        assert test.id.tolist() == comp.test.id.tolist() and oof.id.tolist() == comp.train.id.tolist()
-        print(f'{exp:10s} {accuracy(test[columns].to_numpy(), truth, comp.classes):28s} {accuracy(oof[columns].to_numpy(), comp.train.label, comp.classes):28s} {run.read("params.json").get("reason", "")}')
+        said = {}
+        for name, ids, labels in (('test', comp.test.id, truth), ('oof', comp.train.id, comp.train.label)):
+            path = run.folder/f'{name}.parquet'                       # a run on all rows has no out-of-fold rows
+            if not path.exists(): said[name] = 'none: trained on all rows'; continue
+            rows = pd.read_parquet(path)
+            assert rows.id.tolist() == ids.tolist(), path
+            said[name] = accuracy(rows[columns].to_numpy(), labels, comp.classes)
+        seconds = run.read('score.json').get('seconds') or 0
+        print(f'{exp:10s} {said["test"]:28s} {said["oof"]:28s} {seconds / 60:6.1f} min  {run.read("params.json").get("reason", "")}')
 
 if __name__ == '__main__': main()

@@ -57,7 +57,8 @@ def check_recipe(
     object.__setattr__(r, 'options', {k: check_value(k, v, OPTIONS[k]) for k, v in r.options.items()})
     if 'space' in r.options: find_space(r.options['space'])
     if not r.members: raise KitError('members: a list of at least one, such as ["exp0001", "exp0002"]')
-    if len(r.members) == 1 and not r.rules and 'folds' not in r.members[0]: raise KitError(f"members: {r.members[0]['name']} alone is no blend; name another, choose folds of it, or give rules")
+    if len(r.members) == 1 and not (r.rules or r.prior or 'folds' in r.members[0]): raise KitError(f"members: {r.members[0]['name']} alone is no blend; name another, choose folds of it, or give rules or a prior")
+    if r.prior and r.choose: raise KitError('choose keeps rules by what they bring to the out-of-fold rows, and prior changes the test rows alone; the rules would be chosen for other probabilities. Leave one of the two out')
     if r.exp in [m.get('exp') for m in r.members]: raise KitError(f'{r.exp} is a member of itself; give the blend a new id')
 
 def recipe_rules(
@@ -115,10 +116,17 @@ def _unscored(kept, lost, changed): # what can be said of the rules that only te
     return pd.DataFrame([dict(rule=r.name or r.take, words=rule_words(r), verdict=f'not scored; changes {n} test rows') for r, n in zip(kept, changed) if (r.name or r.take) in lost])
 
 # %% ../nbs/11b_blending.ipynb #00000010
+def _evened(comp, specs): # the runs among members, and members of members, that learnt other shares of the classes than train has
+    for run in [Run(comp.name, m['exp']) for m in specs if 'exp' in m]:
+        recipe = run.read('params.json').get('recipe') or {}
+        if recipe.get('balance') or recipe.get('sampling'): yield run.exp
+        yield from _evened(comp, run.read('blend.json').get('members', []))
+
 def _with_prior(r, space, test, honest, comp): # the test rows corrected, and what blend.json says of it
     if space not in ('prob', 'log', 'logit'): raise KitError(f'prior: what is mixed in the space {space} are no probabilities; take prob, log or logit')
     spec = recipe_rules(r)
     if spec and spec['base'] != 'blend': raise KitError(f"prior sets the blend right, and the rules start from {spec['base']}; start them from blend, or leave prior out")
+    if evened := next(_evened(comp, r.members), None): raise KitError(f'prior: {evened} weighs or draws its classes more evenly than train has them (balance, sampling), so the shares it has learnt are not known; leave it or prior out')
     prior = fit_prior(r.prior, test, comp)
     effect = {} if honest is None else dict(effect=prior_effect(comp.train.target.to_numpy(), honest, prior, find_metric(comp.metric)))
     return correct_prior(test, prior['old'], prior['new']), dict(prior=prior | effect)

@@ -22,7 +22,9 @@ def split_rows(
 ) -> np.ndarray: # (n,) int8, the fold in which a row is validated
     "Stratified folds, and grouped ones when `groups` is given."
     n_units = len(strata) if groups is None else len(set(groups))
+    most = max(np.unique(strata, return_counts=True)[1])
     if not 2 <= k <= n_units: raise KitError(f'folds: {k} folds of {n_units} ' + ('rows' if groups is None else 'groups'))
+    if most < k: raise KitError(f'folds: no class has {k} rows, one for each fold; the largest has {most}. Take {most} folds or fewer' if most > 1 else 'folds: every row has a class of its own, so there is nothing to stratify')
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # here: it takes a second, and a journal needs no splits
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
     fold = np.full(len(strata), -1, np.int8)

@@ -313,7 +313,7 @@ def _draw_scores(ax, table, lines, best): # scores of all runs, on the lines of 
     for y, run in enumerate(runs.itertuples()):
         said = run.state if np.isnan(value[y]) and run.state not in ('done', 'recorded') else _say(value[y])
         ax.text(1.03, y, said, va='center', fontsize=9, color='.4' if np.isnan(value[y]) else color[y], fontweight='bold' if run.exp == best else None, transform=ax.get_yaxis_transform())
-        if same[y] and run.gain == run.gain: ax.text(1.24, y, f'{run.gain:+.4f}', va='center', fontsize=9, color=won[y], transform=ax.get_yaxis_transform())
+        if same[y] and run.gain == run.gain: ax.text(1.3, y, f'{run.gain:+.4f}', va='center', fontsize=9, color=won[y], transform=ax.get_yaxis_transform())
     ax.hlines(range(0, len(lines), 2), *ax.get_xlim(), color='.965', lw=18, zorder=-1)
     ax.grid(axis='x', color='.92'); ax.set_axisbelow(True); ax.spines[['left', 'right', 'top']].set_visible(False); ax.tick_params(labelsize=8)
 

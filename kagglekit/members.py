@@ -100,8 +100,9 @@ def read_votes(
     "Snapshots' labels as a source for rules."
     key = comp.sample.columns[0]
     df = read_table(_find(path), [key], id=key)
-    df = df.iloc[match_ids(df[key], comp.test.sample_id, str(path))]
-    return vote_labels(df.drop(columns=[key, *{comp.sample.columns[1]} & set(df)]))
+    df = df.iloc[match_ids(df[key], comp.test.sample_id, str(path))].drop(columns=[key, *{comp.sample.columns[1]} & set(df)])
+    for voter in df: check_names(df[voter].unique(), (*comp.classes, 'null'), f"label of {voter} in {path}")
+    return vote_labels(df)
 
 def _read_snapshots(spec, comp): # the vote of a run with one_object
     run = Run(comp.name, spec['votes'])

@@ -15,12 +15,12 @@ from .metric import Metric
 # %% ../nbs/10c_prior.ipynb #00000004
 def _shares(p, old, of): # the EM: shares of the columns of p, whose shares in train are old
     new = old.copy()
-    for _ in range(1000):
+    for _ in range(10_000):
         q = p * (new / old)
         q /= q.sum(1, keepdims=True)
         before, new = new, q.mean(0)
-        if np.abs(new - before).max() < 1e-9: return new
-    raise KitError(f'the shares of {of} do not come to rest; the probabilities are too near to 0 and 1 to tell. Take fewer groups')
+        if np.abs(new - before).max() < 1e-8: return new
+    raise KitError(f'the shares of {of} have not come to rest after 10,000 steps. Take fewer groups')
 
 def estimate_prior(
     p:np.ndarray,      # (n, k) test probabilities
