@@ -439,6 +439,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'kagglekit.journal._row': ('journal.html#_row', 'kagglekit/journal.py'),
                                    'kagglekit.journal._say': ('journal.html#_say', 'kagglekit/journal.py'),
                                    'kagglekit.journal._state': ('journal.html#_state', 'kagglekit/journal.py'),
+                                   'kagglekit.journal._with_ledger': ('journal.html#_with_ledger', 'kagglekit/journal.py'),
                                    'kagglekit.journal._won': ('journal.html#_won', 'kagglekit/journal.py'),
                                    'kagglekit.journal.about': ('journal.html#about', 'kagglekit/journal.py'),
                                    'kagglekit.journal.best_blend': ('journal.html#best_blend', 'kagglekit/journal.py'),

@@ -92,6 +92,7 @@ def _row(run): # what the small files of a run say
     flaws += [flaw] * bool(flaw) + list(_gaps(run, params, score, state))
     apart = params.get('not_comparable')
     flaws += [f'its CV can not be compared: {apart}'] * bool(apart)
+    flaws += [f"leaderboard.json: {side} '{board[side]}' is no number" for side in BOARDS if board.get(side) is not None and math.isnan(_number(board[side]))]
     nested, reason = score.get('nested'), str(params.get('reason') or '')
     if isinstance(nested, dict): nested = nested.get('mean', nested.get('oof'))
     values = dict(CV=score.get('mean'), sd=score.get('sd'), OOF=score.get('oof'), nested=nested, public=board.get('public'),
@@ -123,6 +124,16 @@ def _add_gain(table): # honest score minus the parent's
     same = [k and by.metric[p] == m and by.split[p] == s for k, p, m, s in zip(known, table.parent, table.metric, table.split)]
     return table.assign(gain=(score - theirs).where(pd.Series(same, index=table.index, dtype=bool)))
 
+def _with_ledger(comp, table): # scores that stand in the ledger alone, and where it says something else than leaderboard.json
+    try: lines = read_ledger(comp)
+    except KitError: return table                      # what is wrong with it is told where it is shown
+    for side in BOARDS:
+        theirs = table.exp.map(lines[lines[side].notna()].groupby('exp')[side].last()).astype(float)
+        other = (theirs - table[side]).abs() > 1e-9
+        for i in table.index[other]: table.loc[i, 'problem'] = '; '.join(filter(None, [table.problem[i], f'{side} is {table[side][i]:g} in leaderboard.json and {theirs[i]:g} in submissions.csv: kagglekit score {comp}/{table.exp[i]} --{side} …']))
+        table[side] = table[side].fillna(theirs)
+    return table
+
 def journal(
     comp:str, # competition
 ) -> pd.DataFrame: # a row a run, the columns of COLUMNS
@@ -131,7 +142,7 @@ def journal(
     names.sort(key=lambda name: re.sub(r'\d+', lambda digits: digits[0].zfill(9), name))
     table = pd.DataFrame([run_row(comp, name) for name in names], columns=COLUMNS)
     table = table.astype({c: float if c in NUMBERS else object for c in COLUMNS})
-    return _add_gain(table)
+    return _add_gain(_with_ledger(comp, table))
 
 # %% ../nbs/journal.ipynb #b859f143
 def comparable(
@@ -316,7 +327,7 @@ def _draw_scores(ax, table, lines, best): # scores of all runs, on the lines of 
     for y, run in enumerate(runs.itertuples()):
         said = run.state if np.isnan(value[y]) and run.state not in ('done', 'recorded') else _say(value[y])
         ax.text(1.03, y, said, va='center', fontsize=9, color='.4' if np.isnan(value[y]) else color[y], fontweight='bold' if run.exp == best else None, transform=ax.get_yaxis_transform())
-        if same[y] and run.gain == run.gain: ax.text(1.3, y, f'{run.gain:+.4f}', va='center', fontsize=9, color=won[y], transform=ax.get_yaxis_transform())
+        if same[y] and run.gain == run.gain: ax.text(1.33, y, f'{run.gain:+.4f}', va='center', fontsize=9, color=won[y], transform=ax.get_yaxis_transform())
     ax.hlines(range(0, len(lines), 2), *ax.get_xlim(), color='.965', lw=18, zorder=-1)
     ax.grid(axis='x', color='.92'); ax.set_axisbelow(True); ax.spines[['left', 'right', 'top']].set_visible(False); ax.tick_params(labelsize=8)
 
@@ -329,7 +340,7 @@ def plot_tree(
     use_cjk()
     lines, best = tree_order(table), best_run(table)
     height = .26 * len(lines) + 1                       # fixed margins: a layout that measures two thousand texts takes longer than they take to draw
-    fig, (left, right) = plt.subplots(1, 2, figsize=(11, height), width_ratios=[7, 2.1], gridspec_kw=dict(left=.005, right=.87, bottom=.55 / height, top=1 - .1 / height, wspace=.02))
+    fig, (left, right) = plt.subplots(1, 2, figsize=(11, height), width_ratios=[7, 2.1], gridspec_kw=dict(left=.005, right=.86, bottom=.55 / height, top=1 - .1 / height, wspace=.02))
     for draw_part, ax in ((_draw_names, left), (_draw_scores, right)): draw_part(ax, table, lines, best)
     right.set_xlabel(' or '.join(sorted(set(table.metric) - {''})) + ', ± sd of the folds', fontsize=9)
     plt.close(fig)
@@ -488,9 +499,11 @@ def submissions(
 ) -> pd.DataFrame: # time, exp, public, private, and from a ledger message and status; the newest first
     "What was sent, and what came back."
     ledger = read_ledger(comp)
-    if len(ledger): return ledger.assign(time=ledger.time.dt.strftime('%Y-%m-%d %H:%M'))[['time', 'exp', 'message', *BOARDS, 'status']].iloc[::-1].reset_index(drop=True)
-    rows = [dict(time=str(_record(Run(comp, r.exp), 'leaderboard.json', []).get('when', '')), exp=r.exp, public=r.public, private=r.private) for r in table.itertuples() if r.public == r.public or r.private == r.private]
-    return pd.DataFrame(rows, columns=['time', 'exp', *BOARDS]).sort_values('time', ascending=False, kind='stable', ignore_index=True)
+    other = table[table[list(BOARDS)].notna().any(axis=1) & ~table.exp.isin(ledger.exp)]      # a score, and no line in the ledger
+    rows = [dict(time=str(_record(Run(comp, r.exp), 'leaderboard.json', []).get('when', ''))[:16], exp=r.exp, public=r.public, private=r.private) for r in other.itertuples()]
+    rows = pd.DataFrame(rows, columns=['time', 'exp', *BOARDS])
+    if len(ledger): rows = pd.concat([ledger.assign(time=ledger.time.dt.strftime('%Y-%m-%d %H:%M'))[['time', 'exp', 'message', *BOARDS, 'status']], rows.assign(message='', status='')], ignore_index=True)
+    return rows.iloc[::-1].sort_values('time', ascending=False, kind='stable', ignore_index=True)
 
 def submissions_html(
     rows:pd.DataFrame,  # exp, public, private, and any other columns, as text or numbers

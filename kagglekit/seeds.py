@@ -15,7 +15,11 @@ def ideas(
 ) -> pd.Series: # (n,) exp
     "The run that each one looks at again with another seed; itself where it does not."
     again = table.difference.str.fullmatch(r'seed \d+') & table.parent.isin(table.exp)
-    return table.parent.where(again, table.exp)
+    of = dict(zip(table.exp, table.parent.where(again, table.exp)))
+    for _ in range(len(of)):                                        # a seed of a seed, too
+        if all(of[e] == e for e in of.values()): break
+        of = {e: of[of[e]] for e in of}
+    return table.exp.map(of)
 
 def over_seeds(
     table:pd.DataFrame, # the journal, with all runs
@@ -48,5 +52,5 @@ def outcomes(
     ours = each.loc[rows.exp].set_axis(rows.index)
     rows['seeds'], rows['gain'], rows['border'] = ours['count'], ours['mean'] - theirs['mean'], 2 * spread * np.sqrt(1 / ours['count'] + 1 / theirs['count'])
     up = rows.gain * np.where(rows.direction == 'less', -1, 1)
-    rows['outcome'] = np.select([up > rows.border, up < -rows.border], ['better', 'worse'], 'within chance')
+    rows['outcome'] = np.select([rows.border.isna(), up > rows.border, up < -rows.border], ['no second seed', 'better', 'worse'], 'within chance')
     return rows.drop(columns='direction')

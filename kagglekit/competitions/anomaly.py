@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['NUTS', 'HARD', 'V2', 'dacon', 'one_gpu', 'run66', 'run85', 'run146', 'run39', 'run92', 'run100', 'practice',
            'exp0001', 'exp0002', 'exp0003', 'exp0004', 'exp0005', 'exp0006', 'exp0007', 'exp0008', 'exp0009', 'exp0010',
-           'exp0011', 'exp0012', 'exp0013', 'judge', 'small66', 'small85', 'small39', 'cable87', 'mono87',
+           'exp0011', 'exp0012', 'exp0013', 'judge', 'small66', 'small85', 'small39', 'small100', 'cable87', 'mono87',
            'read_anomaly']
 
 # %% ../../nbs/competitions/anomaly.ipynb #00000002
@@ -90,7 +90,8 @@ small85 = practice.add(small66.but('small_85', 'features_85, small', augment=V2)
 practice.add(small85.but('small_146', 'features_146, small', smoothing=.1, infer_size=0))
 small39 = practice.add(small85.but('small_39', 'features_39, small', loss='arcface', margin=.1, margin_on='not *-good', arc_scale=8.))
 practice.add(small39.but('small_92', 'features_92, small', smoothing=.1, infer_size=0, folds=2))
-practice.add(small85.but('small_100', 'features_100, small: another network', arch='tf_efficientnet_lite1', infer_size=0, folds=2))
+small100 = practice.add(small85.but('small_100', 'features_100, small: another network', arch='tf_efficientnet_lite1', infer_size=0, folds=2))
+practice.add(small100.but('small_100_resnest', 'features_100_resnest, small; its weights are on a hub only', arch='resnest14d', pretrained=False))
 
 # %% ../../nbs/competitions/anomaly.ipynb #00000024
 cable87 = dacon.add(Recipe('features_87_cable', reason='the states of cables alone, by snapshots that vote', arch='tf_efficientnet_b6.ap_in1k', size=576, full=True, one_object='cable', loss='arcface', margin=.1,
