@@ -8,7 +8,7 @@ __all__ = ['OPTIMIZERS', 'find_device', 'use_bf16', 'computing', 'find_optimizer
 
 # %% ../nbs/08_learner.ipynb #00000001
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from typing import Callable
 import numpy as np
@@ -64,6 +64,14 @@ def confident(
     "Which rows somebody is sure of."
     return (p[:, 0] < sure[0]) | (p[:, 0] > sure[1]) if p.shape[1] == 1 else p.amax(1) > sure[1]
 
+@contextmanager
+def _as_it_is(net): # without dropout, and without a batch of its own in the batch norms; afterwards each part as before
+    modes = {m: m.training for m in net.modules()}
+    net.eval()
+    try: yield net
+    finally:
+        for m, mode in modes.items(): m.training = mode
+
 @torch.no_grad()
 def label_rows(
     net:nn.Module,   # as it is now
@@ -75,7 +83,7 @@ def label_rows(
     "Hard labels from the network itself, for rows without one."
     free = y[:, 0].isnan()
     if not free.any(): return y, ~free
-    p = answer.probabilities(net(x[free]))
+    with _as_it_is(net): p = answer.probabilities(net(x[free]))
     hard = answer.targets((p[:, 0] > .5 if p.shape[1] == 1 else p.argmax(1)).cpu()).to(y)
     y, keep = y.clone(), ~free
     y[free], keep[free] = hard, confident(p, sure)

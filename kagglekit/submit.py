@@ -15,6 +15,13 @@ from .core import KitError, write_table
 from .run import Run, check_predictions
 
 # %% ../nbs/11_submit.ipynb #00000004
+def _answers(p, comp): # column of the sample → its text, a value for each row of p
+    classes, columns = list(comp.classes), list(comp.sample.columns[1:])
+    if comp.answer == 'label': return {columns[0]: np.asarray(classes)[p.argmax(1)]}
+    if len(columns) == len(classes) == 1: classes = columns
+    if sorted(columns) != sorted(classes): raise KitError(f"{comp.name}: sample_submission asks for {', '.join(columns)}, and the classes are {', '.join(classes)}; a probability has a column for each class, of its name")
+    return {c: [f'{v:.7g}' for v in p[:, classes.index(c)]] for c in columns}
+
 def make_submission(
     comp:Competition,   # whose form
     probs:pd.DataFrame, # id and p_…, a row for each test row
@@ -23,10 +30,8 @@ def make_submission(
     check_predictions(probs, comp.test.id, comp.classes, f'{comp.name}: predictions')
     p = probs[prob_columns(comp.classes)].to_numpy()
     if len(p) > 1 and np.ptp(p, axis=0).max() == 0: raise KitError(f'{comp.name}: all {len(p):,} rows get the same answer, so nothing was predicted; look at what the network was shown')
-    answers = pd.Series(np.asarray(comp.classes)[p.argmax(1)] if comp.answer == 'label' else [f'{v:.7g}' for v in p[:, 0]])
-    key, column = comp.sample.columns[:2]
-    order = match_ids(comp.test.sample_id, comp.sample[key], f'{comp.name}: test ids')
-    return comp.sample.assign(**{column: answers.to_numpy()[order]})
+    order = match_ids(comp.test.sample_id, comp.sample.iloc[:, 0], f'{comp.name}: test ids')
+    return comp.sample.assign(**{column: np.asarray(answer)[order] for column, answer in _answers(p, comp).items()})
 
 # %% ../nbs/11_submit.ipynb #00000008
 def _check_answers(answers, comp, what): # classes that exist, or probabilities from 0 to 1
@@ -56,7 +61,7 @@ def check_submission(
     if list(sub.columns) != list(comp.sample.columns): raise KitError(f'{path}: its columns are {list(sub.columns)}, and {list(comp.sample.columns)} are wanted, in this order')
     if not isinstance(sub.index, pd.RangeIndex): raise KitError(f'{path}: its rows have more fields than its header; was the index written, too?')
     _check_ids(sub[key], comp.sample[key], str(path))
-    _check_answers(sub[column], comp, str(path))
+    for name in [column] if comp.answer == 'label' else sub.columns[1:]: _check_answers(sub[name], comp, str(path))
 
 # %% ../nbs/11_submit.ipynb #7dfa98ee
 def write_submission(
