@@ -24,7 +24,7 @@ from .core import KitError, Positive, check_exp, check_names, check_value, hash_
 from .folds import fold_hash
 from .members import Table, join_members, member_spec, read_member
 from .metric import find_metric
-from .prior import correct_prior, fit_prior, prior_effect
+from .prior import correct_prior, fit_prior, prior_at_home, prior_effect
 from .rules import Source, apply_rules, build_sources, choose_rules, nested_rules, read_rules, rule_effects, rule_words
 from .run import Run, check_predictions, environment, inherited_mark, now, score_oof
 from .submit import write_submission
@@ -128,7 +128,7 @@ def _with_prior(r, space, test, honest, comp): # the test rows corrected, and wh
     if spec and spec['base'] != 'blend': raise KitError(f"prior sets the blend right, and the rules start from {spec['base']}; start them from blend, or leave prior out")
     if evened := next(_evened(comp, r.members), None): raise KitError(f'prior: {evened} weighs or draws its classes more evenly than train has them (balance, sampling), so the shares it has learnt are not known; leave it or prior out')
     prior = fit_prior(r.prior, test, comp)
-    effect = {} if honest is None else dict(effect=prior_effect(comp.train.target.to_numpy(), honest, prior, find_metric(comp.metric)))
+    effect = {} if honest is None else dict(effect=prior_effect(comp.train.target.to_numpy(), honest, prior, find_metric(comp.metric)), home=prior_at_home(r.prior, honest, comp))
     return correct_prior(test, prior['old'], prior['new']), dict(prior=prior | effect)
 
 # %% ../nbs/11b_blending.ipynb #00000012
