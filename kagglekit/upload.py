@@ -11,11 +11,10 @@ import json, os, shutil, sys, time
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Callable
-from filelock import FileLock
 from .competition import Competition
 from .core import KitError, check_names, comp_setting, hash_file, root
-from .data import Refused, kaggle_tool, run_tool
-from .ledger import STATUSES, add_line, amend, earlier, ledger_path, quota, quota_words, read_ledger, record_score, spent
+from .data import Refused, kaggle_tool, run_tool, without_tokens
+from .ledger import STATUSES, add_line, amend, earlier, ledger_lock, ledger_path, quota, quota_words, read_ledger, record_score, spent
 from .run import Run
 from .submit import check_submission
 
@@ -23,8 +22,8 @@ from .submit import check_submission
 def list_kaggle(
     slug:str, # the competition's name on Kaggle
 ) -> list[dict]: # ref, fileName, date, description, status, publicScore, privateScore: the newest first
-    "The submissions that Kaggle shows."
-    said = kaggle_tool('competitions', 'submissions', slug, '--format', 'json')
+    "The submissions that Kaggle shows, the newest 200."
+    said = kaggle_tool('competitions', 'submissions', slug, '--format', 'json', '--page-size', '200')
     lines = said.splitlines()
     start = next((i for i, line in enumerate(lines) if line[:1] == '['), None)
     if start is None and 'No submissions found' in said: return []
@@ -47,14 +46,16 @@ def find_listed(
 PAUSES = (0, 2, 4, 8, 16, 30) # between looks at the list, s
 FAILED = 'Could not submit' # what the tool prints, and ends well, when the upload failed
 
-def _wait_listed(slug, mark, known): # the answer of the site; None where the file is not shown
+def _wait_listed(slug, mark, known): # the answer of the site, None where the file is not shown; what was wrong with the last look
     answer = None
     for pause in PAUSES:
         time.sleep(pause)
-        entry = find_listed([e for e in list_kaggle(slug) if e['ref'] not in known], mark)
+        try: entries, wrong = list_kaggle(slug), ''
+        except KitError as e: wrong = str(e); continue     # a list that is refused says nothing of the file
+        entry = find_listed([e for e in entries if e['ref'] not in known], mark)
         if entry: answer = _answer(entry)
         if answer and answer['status'] == 'scored': break
-    return answer
+    return answer, wrong
 
 def send_kaggle(
     path:Path,   # submission.csv
@@ -69,8 +70,9 @@ def send_kaggle(
     except Refused: raise
     except KitError as e: said = str(e)
     if FAILED in said: raise Refused(f'Kaggle: the upload of {path.name} failed, though the command ended well: {said.strip()[-300:]}')
-    if answer := _wait_listed(slug, mark, known): return answer
-    raise KitError(f'Kaggle does not show the submission ({said.strip()[-300:]})')
+    answer, wrong = _wait_listed(slug, mark, known)
+    if answer: return answer
+    raise KitError(f'Kaggle does not show the submission ({said.strip()[-300:]})' + f', and its list could not be read: {wrong}' * bool(wrong))
 
 # %% ../nbs/11e_upload.ipynb #00000008
 DACON = '''import json, os, sys
@@ -111,18 +113,38 @@ def in_kaggle_notebook() -> bool: # which may have no internet
     "Whether this is one of Kaggle's own notebooks."
     return 'KAGGLE_KERNEL_RUN_TYPE' in os.environ
 
+def _scores(line): return ''.join(f', {k} {line[k]:.4f}' for k in ('public', 'private') if line.get(k) is not None and line[k] == line[k]) # in words
+
+def _had_not(run, place, told, say): # an earlier try that left nothing: it may be sent
+    amend(run.comp, place, status='failed')
+    say(f'{told} had not arrived')
+    return False
+
+def _shown(slug, mark, needed): # the entry in Kaggle's list; where nothing hangs on it, a list that cannot be read has none
+    try: return find_listed(list_kaggle(slug), mark)
+    except KitError:
+        if needed: raise
+
+def _take_over(run, place, told, entry): # what Kaggle's list says goes into the ledger and to the run that was sent; the line afterwards
+    try: answer = _answer(entry)
+    except Refused as e: amend(run.comp, place, status='failed'); raise Refused(f'{run}: {told} had arrived, and the site refused it: {e}. Nothing is sent again') from None
+    amend(run.comp, place, **answer)
+    line = read_ledger(run.comp).loc[place]
+    if answer['status'] == 'scored': Run(run.comp, line.exp).board(public=answer.get('public'), private=answer.get('private'))
+    return line
+
 def _settle(run, ledger, place, site, say): # what became of an earlier line: True where it was sent
     line, mark = ledger.loc[place], f'{ledger.exp[place]} {ledger.hash[place]}'
     told = f'{line.exp} of {line.time:%Y-%m-%d %H:%M} UTC (line {place + 1} of {ledger_path(run.comp).name} after its header)'
-    if line.status != 'unsure': raise KitError(f"{run}: this very file was submitted as {told}: {line.status}{'' if line.public != line.public else f', public {line.public:g}'}; the same file would score the same")
-    if site != 'kaggle': raise KitError(f"{run}: nobody knows whether {told} arrived; look at your submissions on the competition's page, and write sent or failed into that line")
-    entry = find_listed(list_kaggle(comp_setting(run.comp, 'slug')), mark)
-    try: answer = _answer(entry) if entry else dict(status='failed')
-    except Refused: answer = dict(status='failed')
-    amend(run.comp, place, **answer)
-    if answer['status'] == 'scored': Run(run.comp, line.exp).board(public=answer.get('public'), private=answer.get('private'))
-    say(f"{told} {'had not arrived' if answer['status'] == 'failed' else 'had arrived after all; nothing is sent again'}")
-    return answer['status'] != 'failed'
+    unsure, slug = line.status == 'unsure', comp_setting(run.comp, 'slug')
+    if unsure and site == 'local' and not slug: return _had_not(run, place, told, say)                # without a slug it can have gone nowhere
+    if unsure and site != 'kaggle': raise KitError(f"{run}: nobody knows whether {told} arrived; look at your submissions on the competition's page, and write sent or failed into that line")
+    entry = _shown(slug, mark, unsure) if unsure or line.status == 'sent' and site == 'kaggle' and not in_kaggle_notebook() else None
+    if unsure and not entry: return _had_not(run, place, told, say)
+    if entry: line = _take_over(run, place, told, entry)
+    if unsure: say(f'{told} had arrived after all; nothing is sent again{_scores(line)}'); return True
+    if entry and line.status == 'scored': say(f'{told}: Kaggle has scored it, and the ledger has the score now{_scores(line)}')
+    raise KitError(f'{run}: this very file was submitted as {told}: {line.status}{_scores(line)}; the same file would score the same')
 
 # %% ../nbs/11e_upload.ipynb #0000000e
 def _send(run, site, mark, message, score): # the site's answer
@@ -132,10 +154,25 @@ def _send(run, site, mark, message, score): # the site's answer
     if site == 'kaggle': shutil.copyfile(path, root()/'submission.csv')
     return dict(score(path), status='scored') if site == 'local' and score else dict(status='local')
 
+def _stays(site): return site == 'local' or site == 'kaggle' and in_kaggle_notebook() # nothing leaves this machine
+
+def _try(run, site, hash, message, score): # the site's answer; the ledger has it too, or what went wrong
+    place = add_line(run, hash, message)
+    try:
+        answer = _send(run, site, f'{run.exp} {hash}', message, score)
+        amend(run.comp, place, **answer)
+        return answer
+    except Refused: amend(run.comp, place, status='failed'); raise
+    except BaseException as e:
+        if _stays(site): amend(run.comp, place, status='failed', message=f'{message} (failed: {str(e) or type(e).__name__})')
+        if _stays(site) and isinstance(e, Exception): raise KitError(f'{run}: {str(e) or type(e).__name__}. Nothing was sent anywhere, and the ledger says failed') from e
+        if not isinstance(e, KitError): raise
+        raise KitError(f'{e}. The ledger says unsure; the same command finds out, and sends again only what did not arrive') from None
+
 def _prepare(run, site, hash, say): # nothing speaks against sending; True where it was sent before
     ledger, when = read_ledger(run.comp), datetime.now(timezone.utc)
     if (place := earlier(ledger, hash)) is not None and _settle(run, ledger, place, site, say): return True
-    if site == 'local' or site == 'kaggle' and in_kaggle_notebook(): return False
+    if _stays(site): return False
     ledger = read_ledger(run.comp)
     say(words := quota_words(run.comp, site, ledger, when))
     if spent(ledger, site, when) >= quota(run.comp, site): raise KitError(f'{run}: {words}. Nothing was sent. If the competition allows more, write quota into its section of settings.ini')
@@ -149,17 +186,14 @@ def submit(
     score:Callable|None=None, # file → public and private, where the leaderboard is on this machine
     say:Callable=print, # called with a line of what happens
 ) -> str: # the status in the ledger
-    "Submit a run: checked, once, within the quota, remembered."
+    "Submit a run: checked, once, within the quota, remembered; what it says ends with what is left of the day."
     site, path = find_site(run.comp, to), run.folder/'submission.csv'
     check_submission(path, comp)
-    hash, message = hash_file(path), message or run.read('params.json').get('reason') or run.exp
-    with FileLock(ledger_path(run.comp).with_suffix('.lock')):
+    hash, message = hash_file(path), without_tokens(message or run.read('params.json').get('reason') or run.exp)
+    with ledger_lock(run.comp):
         if _prepare(run, site, hash, say): return read_ledger(run.comp).status[earlier(read_ledger(run.comp), hash)]
-        place = add_line(run, hash, message)
-        try: answer = _send(run, site, f'{run.exp} {hash}', message, score)
-        except Refused: amend(run.comp, place, status='failed'); raise
-        except KitError as e: raise KitError(f'{e}. The ledger says unsure; the same command finds out, and sends again only what did not arrive') from None
-        amend(run.comp, place, **answer)
-    if answer['status'] == 'scored': record_score(run, answer.get('public'), answer.get('private'))
-    say(f"{run}: {answer['status']}, {STATUSES[answer['status']]}" + ''.join(f', {k} {answer[k]:.4f}' for k in ('public', 'private') if answer.get(k) is not None))
+        answer = _try(run, site, hash, message, score)
+        if answer['status'] == 'scored': record_score(run, answer.get('public'), answer.get('private'))
+        left = '' if _stays(site) else '; ' + quota_words(run.comp, site, read_ledger(run.comp), datetime.now(timezone.utc)).partition(';')[0]
+    say(f"{run}: {answer['status']}, {STATUSES[answer['status']]}{_scores(answer)}{left}")
     return answer['status']

@@ -35,8 +35,9 @@ class Site(http.server.BaseHTTPRequestHandler):
         if call == 'DownloadDataFiles': return self.reply(302, Location=f'{s.url}/files/archive.zip')
         if call == 'CreateSubmission' and not s.forgets:
             s.entries.insert(0, dict(ref=len(s.entries) + 1, fileName=s.name, date='2026-11-24T01:00:00Z', description=asked['submissionDescription'], status=s.status, publicScore=s.score, privateScore=''))
+        if call == 'CreateSubmission': s.wrong |= s.afterwards
         if call == 'StartSubmissionUpload': s.name = asked['fileName']
-        said = dict(ListSubmissions=dict(submissions=s.entries), StartSubmissionUpload=dict(token='blob', createUrl=f'{s.url}/upload'), CreateSubmission=dict(message='Successfully submitted to Toys', ref=1))[call]
+        said = dict(ListSubmissions=dict(submissions=s.entries[:asked.get('pageSize', 20)]), StartSubmissionUpload=dict(token='blob', createUrl=f'{s.url}/upload'), CreateSubmission=dict(message='Successfully submitted to Toys', ref=1))[call]
         self.reply(200, json.dumps(said).encode(), Content_Type='application/json')
 
     def do_PUT(self):
@@ -51,7 +52,7 @@ def site(tmp_path, monkeypatch):
     "The server; every request of this test's processes goes to it, whatever its address, and none leaves the machine."
     server = http.server.ThreadingHTTPServer(('127.0.0.1', 0), Site)
     server.url, server.over = f'http://127.0.0.1:{server.server_address[1]}', threading.Event()
-    server.wrong, server.calls, server.known, server.files, server.entries, server.forgets, server.status, server.score = {}, [], [], [], [], False, 'COMPLETE', '0.8125'
+    server.wrong, server.calls, server.known, server.files, server.entries, server.forgets, server.status, server.score, server.afterwards = {}, [], [], [], [], False, 'COMPLETE', '0.8125', {}
     threading.Thread(target=server.serve_forever, daemon=True).start()
     for k in ('KAGGLE_API_TOKEN', 'KAGGLE_KERNEL_RUN_TYPE', 'HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'all_proxy', 'NO_PROXY', 'XDG_CONFIG_HOME'): monkeypatch.delenv(k, raising=False)
     for k, v in dict(KAGGLE_API_ENVIRONMENT='LOCALHOST', http_proxy=server.url, https_proxy=server.url, no_proxy='127.0.0.1', KAGGLE_USERNAME='kim', KAGGLE_KEY=TOKEN, KAGGLE_CONFIG_DIR=str(tmp_path/'home'),
@@ -128,6 +129,60 @@ def test_an_error_after_arrival_is_no_failure(site):
     assert not isinstance(error, Refused) and 'unsure' in str(error)
     site.entries.append(dict(ref=1, fileName='submission.csv', date='2026-11-24T01:00:00Z', description=f"exp0001 {read_ledger('toy').hash[0]}: x", status='COMPLETE', publicScore='0.7', privateScore=''))
     assert submit(run, COMP, say=said.append) == 'scored' and len(site.files) == 1 and run.read('leaderboard.json')['public'] == .7
+
+@pytest.mark.parametrize('code', [401, 403, 404, 429, 503])
+def test_a_list_that_is_refused_after_the_upload_says_nothing_of_the_file(site, code):
+    said, run = [], begin()
+    site.afterwards = dict(ListSubmissions=(code, ''))
+    error = fails(run, said)
+    assert not isinstance(error, Refused) and 'its list could not be read' in str(error) and 'unsure' in str(error)
+    assert read_ledger('toy').status.tolist() == ['unsure']
+    fails(run, said)                                                      # and as long as the list is shut
+    assert read_ledger('toy').status.tolist() == ['unsure'] and len(site.files) == 1
+    site.wrong.clear()
+    assert submit(run, COMP, say=said.append) == 'scored' and len(site.files) == 1 and 'had arrived after all' in said[-1]
+    assert read_ledger('toy').status.tolist() == ['scored']
+
+def test_a_list_that_opens_again_in_time_is_enough(site, monkeypatch):
+    site.afterwards = dict(ListSubmissions=(429, ''))
+    monkeypatch.setattr(kagglekit.upload.time, 'sleep', lambda pause: pause and site.wrong.clear())
+    assert submit(begin(), COMP, say=print) == 'scored' and read_ledger('toy').status.tolist() == ['scored']
+
+def test_a_file_that_arrived_and_could_not_be_scored_is_not_sent_again(site):
+    said, run, site.status = [], begin(), 'ERROR'
+    site.afterwards = dict(ListSubmissions=(429, ''))
+    fails(run, said); site.wrong.clear()
+    error = fails(run, said)
+    assert isinstance(error, Refused) and 'had arrived, and the site refused it' in str(error) and 'had not arrived' not in ' '.join(said)
+    assert read_ledger('toy').status.tolist() == ['failed'] and len(site.files) == 1
+
+def test_an_error_in_the_list_right_after_the_upload_is_a_refusal(site):
+    run, site.status = begin(), 'ERROR'
+    assert isinstance(fails(run, []), Refused) and read_ledger('toy').status.tolist() == ['failed']
+
+def test_found_behind_more_than_twenty_later_ones(site):
+    run = begin()
+    site.afterwards = dict(ListSubmissions=(429, ''))
+    fails(run, []); site.wrong.clear()
+    site.entries[:0] = [dict(site.entries[0], ref=n, description='of a teammate') for n in range(2, 40)]
+    assert submit(run, COMP, say=print) == 'scored' and len(site.files) == 1
+
+def test_a_score_that_came_later_is_taken_over(site):
+    said, run = [], begin()
+    site.status, site.score = 'PENDING', ''
+    assert submit(run, COMP, say=said.append) == 'sent' and said[-1].endswith('; kaggle: 1 of 2 submissions left today')
+    assert ': sent; the same file' in str(fails(run, said))               # still none
+    site.wrong['ListSubmissions'] = (503, '')
+    assert ': sent; the same file' in str(fails(run, said))               # nor a list
+    site.wrong.clear(); site.entries[0] |= dict(status='COMPLETE', publicScore='0.75', privateScore='0.625')
+    assert 'scored, public 0.7500, private 0.6250' in str(fails(run, said)) and 'Kaggle has scored it' in said[-1]
+    line = read_ledger('toy').iloc[0]
+    assert (line.public, line.private, line.status) == (.75, .625, 'scored') and run.read('leaderboard.json')['private'] == .625 and len(site.files) == 1
+
+def test_no_token_goes_out_with_the_message(site, tmp_path):
+    submit(begin(), COMP, message=f'tried with {TOKEN}', say=print)
+    assert site.entries[0]['description'].endswith(': tried with …') and read_ledger('toy').message[0] == 'tried with …'
+    no_token(tmp_path)
 
 def test_silence_ends(site, monkeypatch):
     "A call that is not answered is given up; what it did is asked afterwards."
