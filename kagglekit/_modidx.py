@@ -323,6 +323,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'kagglekit.data.download': ('data.html#download', 'kagglekit/data.py'),
                                 'kagglekit.data.entry_name': ('data.html#entry_name', 'kagglekit/data.py'),
                                 'kagglekit.data.kaggle_tool': ('data.html#kaggle_tool', 'kagglekit/data.py'),
+                                'kagglekit.data.name_encodings': ('data.html#name_encodings', 'kagglekit/data.py'),
                                 'kagglekit.data.run_tool': ('data.html#run_tool', 'kagglekit/data.py'),
                                 'kagglekit.data.unpack': ('data.html#unpack', 'kagglekit/data.py'),
                                 'kagglekit.data.where_found': ('data.html#where_found', 'kagglekit/data.py'),

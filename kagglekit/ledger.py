@@ -174,7 +174,8 @@ def record_score(
     with ledger_lock(run.comp):
         ledger = read_ledger(run.comp)                      # before anything is written: it may be wrong
         run.board(public=public, private=private)
-        lines = ledger.index[(ledger.exp == run.exp) & (ledger.status != 'failed')]
+        lines = ledger.index[(ledger.exp == run.exp) & ~ledger.status.isin(['failed', 'local'])]
+        if not len(lines): lines = ledger.index[(ledger.exp == run.exp) & (ledger.status == 'local')]
         if not len(lines): return f'{run}: leaderboard.json; the ledger has no submission of it'
         amend(run.comp, int(lines[-1]), public=public, private=private, status='scored')
     return f'{run}: leaderboard.json, and the submission of {ledger.time[lines[-1]]:%Y-%m-%d %H:%M} UTC'
