@@ -111,7 +111,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add('compare', 'two runs side by side', ('first', dict(help='exp0001, or comp/exp0001')), ('second', dict(help='the one that may be better')))
     _add('show', 'one run in a few lines', exp)
     _add('replay', 'make a blend again, and compare its files', exp)
-    _add('reproduce', 'make a submission again, and say what a judge needs', exp, ('--retrain', dict(action='store_true', help='train again from the record, too')))
+    _add('reproduce', 'make a submission again, and say what a judge needs', ('exp', dict(help='exp0001, comp/exp0001, or a fingerprint from submissions.csv')),
+        ('--retrain', dict(action='store_true', help='train it, and all that it is made of, again from the record, too')))
     _add('note', 'add a note to a run', exp, ('text', dict(help='in any language')))
     _add('score', 'record what the leaderboard said', exp, ('--public', dict(type=float)), ('--private', dict(type=float)))
     _add('submit', 'send a submission, once and checked', exp, ('--message', dict(default='', help="the run's own reason when left out")),
@@ -136,12 +137,13 @@ def _journal(a):
 
 def _compare(a):
     from kagglekit.compare import compare_text
+    load_pages()
     print(compare_text(find_run(a.first), find_run(a.second)))
 
 def _reproduce(a):
-    from kagglekit.reproduce import reproduce
+    from kagglekit.reproduce import find_submission, reproduce
     load_pages()
-    return int(not reproduce(find_run(a.exp), a.retrain))
+    return int(not reproduce(find_submission(a.exp), a.retrain))
 
 def _replay(a):
     from kagglekit.blending import replay

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['spearman', 'off_line', 'read_record', 'params_diff', 'read_history', 'curve_table', 'plot_pair', 'Pair', 'read_oof',
            'read_pair', 'calls_of', 'by_class', 'plot_by_class', 'judge', 'mcnemar', 'verdict', 'fold_words',
-           'compare_text', 'best_together']
+           'drawn_by', 'compare_text', 'best_together']
 
 # %% ../nbs/11f_compare.ipynb #00000001
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 import matplotlib.pyplot as plt
 from scipy.stats import binomtest, t
-from .competition import match_ids
+from .competition import find_comp, match_ids
 from .core import KitError, check_names, hash_table, rng
 from .metric import Metric, auc_of, find_metric, labels_of
 from .run import Run, check_predictions
@@ -272,6 +272,15 @@ def fold_words(
     won = int((find_metric(a['metric']).better(two, one)).sum())
     return f"{second.exp} is better in {won} of {len(one)} folds: {', '.join(f'{d:+.4f}' for d in two - one)}; mean {np.mean(two - one):+.4f}"
 
+def drawn_by(
+    comp:str,     # competition
+    ids:Sequence, # (n,) ids of train rows
+) -> tuple: # (n,) what belongs together, or None; and what one of them is called
+    "What rows are drawn by: the competition's group, such as a person, where its data are here; else each by itself."
+    try: c = find_comp(comp)
+    except KitError: return None, 'row'
+    return (c.train.set_index('id')[c.group].reindex(ids).to_numpy(), c.group) if c.group else (None, 'row')
+
 def compare_text(
     first:Run,  # to compare
     second:Run, # with it
@@ -281,7 +290,8 @@ def compare_text(
     parts = [f'{first} and {second}', f'\nparameters that differ\n{show(params_diff(first, second))}', f'\ncurves, means over folds\n{show(curve_table([first, second]))}', f'\nfolds\n{fold_words(first, second)}']
     try: pair = read_pair(first, second)
     except KitError as e: return '\n'.join(parts + [f'\nrows can not be compared: {e}'])
-    return '\n'.join(parts + [f'\nclasses, by out-of-fold predictions\n{show(by_class(pair))}', f'\nis it better?\n{verdict(pair, judge(pair))}'])
+    groups, unit = drawn_by(first.comp, pair.ids)
+    return '\n'.join(parts + [f'\nclasses, by out-of-fold predictions\n{show(by_class(pair))}', f'\nis it better?\n{verdict(pair, judge(pair, groups), unit)}'])
 
 # %% ../nbs/11f_compare.ipynb #00000024
 def best_together(

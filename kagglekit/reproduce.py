@@ -4,21 +4,22 @@
 
 # %% auto #0
 __all__ = ['made_of', 'needed', 'command', 'how_made', 'changes_since', 'rebuild', 'same_answers', 'words_of_answers',
-           'unpack_commit', 'open_space', 'retrain', 'how_far', 'reproduce']
+           'unpack_commit', 'open_space', 'retrain', 'how_far', 'reproduce', 'find_submission']
 
 # %% ../nbs/11g_reproduce.ipynb #00000001
-import io, json, os, shlex, subprocess, sys, tarfile
+import configparser, io, json, os, re, shlex, subprocess, sys, tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 import numpy as np
 import pandas as pd
 import kagglekit
-from .blending import remade, write_blend
+from .blending import recorded_blend, remade, run_blend, write_blend
 from .compare import read_pair, read_record
 from .competition import Competition, find_comp, match_ids, prob_columns, read_table
-from .core import KitError, atomic, data_dir, hash_file, out_dir, root, setting, workspace, write_json, write_table
+from .core import KitError, atomic, comp_setting, hash_file, out_dir, root, setting, workspace, write_json, write_table
+from .ledger import read_ledger
 from .members import choose_folds
-from .run import Run, environment, now
+from .run import Run, environment, find_run, now
 from .submit import check_submission, make_submission
 
 # %% ../nbs/11g_reproduce.ipynb #00000006
@@ -26,7 +27,9 @@ def made_of(
     params:dict, # params.json of a run or a blend
 ) -> list: # of exp
     "The runs that it directly takes from."
-    if 'recipe' not in params: return [m['exp'] for m in params.get('blend', {}).get('members', []) if 'exp' in m]
+    if 'recipe' not in params:
+        named = [m.get('exp') or m.get('votes', '') for m in params.get('blend', {}).get('members', [])]
+        return [exp for exp in named if exp and not exp.endswith('.csv')]
     asked = (params['recipe'].get('start', ''), params['recipe'].get('pseudo', '').removeprefix('unsafe ').strip())
     return [exp for exp in asked if exp not in ('', 'itself') and not exp.endswith('.csv')]
 
@@ -53,7 +56,7 @@ def command(
         return shlex.join(['kagglekit', 'run', run.comp, run.exp, *(x for k, v in more.items() for x in ('-p', k, say(v)))])
     b = params.get('blend', {})
     asked = dict(members=[m['exp'] if set(m) == {'exp', 'name'} and m['exp'] == m['name'] else m for m in b.get('members', [])], method=b.get('method', 'mean')) | b.get('options', {})
-    asked |= {k: b[k] for k in ('rules', 'choose') if b.get(k)}
+    asked |= {k: b[k] for k in ('rules', 'choose', 'prior') if b.get(k)}
     start = ['python', '-m', 'papermill', 'nbs/blend.ipynb', f'outputs/{run.comp}/{run.exp}/blend.ipynb', '-p', 'comp', run.comp, '-p', 'exp', run.exp]
     return f'mkdir -p outputs/{run.comp}/{run.exp} && ' + shlex.join(start + [x for k, v in asked.items() for x in ('-p', k, say(v))])
 
@@ -66,6 +69,17 @@ def _line(run, params): # of the table of runs
 def _outside(run, params): # files that no run made: name and hash
     files = params.get('sources', {}) if 'recipe' in params else {f: h for m in run.read('blend.json').get('members', []) if 'exp' not in m for f, h in m.get('files', {}).items()}
     return [f'- `{f}`, fingerprint {h}, for {run.exp}' for f, h in files.items() if not f.endswith('.parquet')]
+
+def _commands(runs, params): # all of them, in their order, each with the code of its commit
+    comp, commit, lines = runs[0].comp, '', []
+    site, practice = comp_setting(comp, 'site'), comp.endswith('-practice')
+    data = f'kagglekit practice {comp}' if practice else f'kagglekit download {comp}' + ' --zip open.zip' * (site == 'dacon') if site else f'# put the data of the competition into data/{comp}'
+    for r, p in zip(runs, params):
+        own = str(p.get('commit') or 'COMMIT').rstrip('+')
+        if own != commit: lines += [f'git checkout {own}', 'make install && source .venv/bin/activate'] + [data] * (not commit)
+        commit = own
+        lines.append(command(r, p))
+    return [*lines, f'kagglekit reproduce {runs[-1]}', f'kagglekit submit {runs[-1]}']
 
 # %% ../nbs/11g_reproduce.ipynb #0000000b
 def how_made(
@@ -85,7 +99,7 @@ def how_made(
              *[f"A + marks a commit from which files differed when {', '.join(dirty)} was made; what differed is not recorded."] * bool(dirty), '',
              '## Runs, in the order of making', '', '| run | seed | commit | training table | folds | CV |', '|---|---|---|---|---|---|', *[_line(r, p) for r, p in zip(runs, params)], '',
              '## Files from outside', '', *(outside or ['None.']), '',
-             '## Commands', '', '```', f"git checkout {str(own.get('commit') or 'COMMIT').rstrip('+')}", 'make install && source .venv/bin/activate', *[command(r, p) for r, p in zip(runs, params)], f'kagglekit reproduce {run}', '```', '']
+             '## Commands', '', '```', *_commands(runs, params), '```', '']
     return '\n'.join(lines)
 
 # %% ../nbs/11g_reproduce.ipynb #0000000e
@@ -166,36 +180,45 @@ def unpack_commit(
 def open_space(
     run:Run,     # to be trained again
     folder:Path, # the new workspace
-) -> str: # which code it holds, in words
-    "A workspace in which a run can be trained again."
-    params, home = read_record(run, 'params.json'), root().absolute()
-    if 'recipe' not in params: raise KitError(f"{run} is a blend; train its members again, each: {', '.join(f'kagglekit reproduce {run.comp}/{exp} --retrain' for exp in made_of(params))}")
+):
+    "A workspace in which a run, and all that it is made of, can be trained again."
+    home, ini = root().absolute(), configparser.ConfigParser(interpolation=None)
+    if (home/'settings.ini').exists(): ini.read(home/'settings.ini', encoding='utf8')                # with the competitions' sites
+    ini['DEFAULT'].update(data_path=str(home/setting('data_path')), output_path='outputs', cache=setting('cache'))
     folder.mkdir(parents=True)
-    code = unpack_commit(params.get('commit'), folder)
-    (folder/'settings.ini').write_text(f"[DEFAULT]\ndata_path = {home/setting('data_path')}\noutput_path = outputs\ncache = {setting('cache')}\n", encoding='utf8')
+    with open(folder/'settings.ini', 'w', encoding='utf8') as f: ini.write(f)
     (home/'.cache').mkdir(exist_ok=True)
     (folder/'.cache').symlink_to(home/'.cache')
-    here = folder/'outputs'/run.comp
-    write_json(here/run.exp/'params.json', params)
-    for source in needed(run)[:-1]: (here/source.exp).symlink_to(source.folder.absolute())
-    return code
+    for r in needed(run):
+        params = read_record(r, 'params.json')
+        if 'recipe' in params: write_json(folder/'outputs'/run.comp/r.exp/'params.json', params)     # a blend writes its own
+
+def _train_in(folder, run, say): # a run, by the code of its commit, in a workspace that has all it is made of
+    params, code = read_record(run, 'params.json'), folder/'code'/run.exp
+    say(f"training {run} again with {unpack_commit(params.get('commit'), code)}, in {folder}")
+    home, out, threads = code if (code/'nbs').exists() else Path(kagglekit.__file__).parent.parent, folder/'outputs'/run.comp/run.exp, params.get('threads')
+    line = [sys.executable, '-m', 'papermill', str(home/'nbs'/'train.ipynb'), str(out/'train.ipynb'), '--log-output', '--no-progress-bar', '-y', json.dumps(dict(comp=run.comp, exp=run.exp))]
+    env = os.environ | dict(KAGGLEKIT_ROOT=str(folder), PYTHONPATH=os.pathsep.join([str(home), os.environ.get('PYTHONPATH', '')])) | (dict(OMP_NUM_THREADS=str(threads)) if threads else {})
+    with open(folder/f'{run.exp}.txt', 'wb') as log: ended = subprocess.run(line, cwd=folder, env=env, stdout=log, stderr=log).returncode
+    with workspace(folder): status = Run(run.comp, run.exp).read('status.json')
+    if ended: raise KitError(f"{run} can not be trained again: {status.get('error') or 'papermill failed'}; see {folder/f'{run.exp}.txt'}")
+
+def _blend_in(folder, run, comp, say): # a blend, of members that were trained again
+    recipe = recorded_blend(run)
+    say(f'blending {run} again, of what was trained again')
+    with workspace(folder): run_blend(recipe, comp)
 
 def retrain(
-    run:Run,            # to be trained again
+    run:Run,            # to be trained again, or a blend
+    comp:Competition,   # of the run
     folder:Path,        # the new workspace; it must not exist
     say:Callable=print, # called with a line of progress
 ) -> Run: # the new run, finished
-    "Train a run again from its record."
+    "Train a run again from its record, after all that it is made of."
     folder = folder.absolute()
-    say(f'training {run} again with {open_space(run, folder)}, in {folder}')
-    home = folder if (folder/'nbs').exists() else Path(kagglekit.__file__).parent.parent
-    out, threads = folder/'outputs'/run.comp/run.exp, read_record(run, 'params.json').get('threads')
-    line = [sys.executable, '-m', 'papermill', str(home/'nbs'/'train.ipynb'), str(out/'train.ipynb'), '--log-output', '--no-progress-bar', '-y', json.dumps(dict(comp=run.comp, exp=run.exp))]
-    env = os.environ | dict(KAGGLEKIT_ROOT=str(folder), PYTHONPATH=os.pathsep.join([str(home), os.environ.get('PYTHONPATH', '')])) | (dict(OMP_NUM_THREADS=str(threads)) if threads else {})
-    with open(folder/'papermill.txt', 'wb') as log: code = subprocess.run(line, cwd=folder, env=env, stdout=log, stderr=log).returncode
-    with workspace(folder): again = Run(run.comp, run.exp)
-    if code: raise KitError(f"{run} can not be trained again: {again.read('status.json').get('error') or 'papermill failed'}; see {folder/'papermill.txt'}")
-    return again
+    open_space(run, folder)
+    for r in needed(run): _train_in(folder, r, say) if 'recipe' in read_record(r, 'params.json') else _blend_in(folder, r, comp, say)
+    with workspace(folder): return Run(run.comp, run.exp)
 
 # %% ../nbs/11g_reproduce.ipynb #00000018
 def how_far(
@@ -218,8 +241,16 @@ def how_far(
 def _write(path, text): # text, atomically
     with atomic(path) as part: part.write_text(text, encoding='utf8')
 
+def _was_sent(run, new): # a sentence: whether it is what the ledger says was sent; '' where nothing was
+    lines = read_ledger(run.comp)
+    sent = lines[(lines.exp == run.exp) & ~lines.status.isin(['failed', 'local'])]
+    if not len(sent): return ''
+    line = sent.iloc[-1]
+    if hash_file(new) == line.hash: return f'It is the file that was sent on {line.time:%Y-%m-%d %H:%M} UTC, fingerprint {line.hash}.'
+    return f'It is not the file that was sent on {line.time:%Y-%m-%d %H:%M} UTC: that had the fingerprint {line.hash}, and this one has {hash_file(new)}. Look for it in a backup, or in git.'
+
 def _again(run, comp, folder, say): # lines: what a training from the record came to
-    again = retrain(run, folder/'workspace', say)
+    again = retrain(run, comp, folder/'workspace', say)
     table, told = how_far(run, again, comp), same_answers(run.folder/'submission.csv', again.folder/'submission.csv', comp)
     return [f'Trained again: {words_of_answers(told)}.', '', '```', table.to_string(index=False, float_format='{:.6f}'.format), '```']
 
@@ -233,11 +264,23 @@ def reproduce(
     _write(run.folder/'reproduce.md', text); say(text)
     comp, folder = find_comp(run.comp), run.folder/f"reproduced-{stamp.replace(':', '').replace(' ', '-')}"
     lines = [f'## Made again, {stamp}', '', *[f'- {line}' for line in changes_since(run, comp) or ['commit, versions, data and sources are as they were']], '']
-    try: lines.append(f"From stored predictions: {words_of_answers(told := same_answers(run.folder/'submission.csv', rebuild(run, comp, folder), comp))}.")
+    def _tell(new): # the report so far is on the disk before anything long begins
+        lines.extend(new)
+        _write(run.folder/'reproduce.md', f'{text}\n' + '\n'.join(lines).replace(f'{root()}/', '') + '\n')
+    try: told = same_answers(run.folder/'submission.csv', made := rebuild(run, comp, folder), comp); _tell(filter(None, [f'From stored predictions: {words_of_answers(told)}.', _was_sent(run, made)]))
     except KitError as e:
         if not train: raise
-        told = dict(same=False); lines.append(f'From stored predictions: {e}.')
-    if train: lines += ['', *_again(run, comp, folder, say)]
-    report = '\n'.join(lines).replace(f'{root()}/', '') + '\n'
-    _write(run.folder/'reproduce.md', f'{text}\n{report}'); say(report)
+        told = dict(same=False); _tell([f'From stored predictions: {e}.'])
+    if train: _tell(['', *_again(run, comp, folder, say)])
+    say('\n'.join(lines).replace(f'{root()}/', '') + '\n')
     return told['same']
+
+def find_submission(
+    text:str, # a run, as find_run takes it, or the beginning of the fingerprint of a submission: 8 digits or more
+) -> Run: # whose it is
+    "The run of a submission."
+    if not re.fullmatch('[0-9a-f]{8,16}', text): return find_run(text)
+    ledgers = {p.parent.name: read_ledger(p.parent.name) for p in out_dir('').glob('*/submissions.csv')}
+    found = {(comp, exp) for comp, lines in ledgers.items() for exp in lines[lines.hash.str.startswith(text)].exp}
+    if len(found) != 1: raise KitError(f"{text}: {'no submission' if not found else f'{len(found)} runs'} of any ledger has this fingerprint; name the run, such as exp0001 or comp/exp0001")
+    return Run(*found.pop())

@@ -88,8 +88,10 @@ class Run:
     def note(self, text:str): # in any language
         "Add a dated note, in any language."
         path = self.folder/'notes.md'
-        old = path.read_text(encoding='utf8') if path.exists() else ''
-        with atomic(path) as part: part.write_text(f'{old}- {now()[:16]} {text}\n', encoding='utf8')
+        old = path.read_bytes() if path.exists() else b''
+        try: old.decode('utf8')
+        except UnicodeDecodeError: raise KitError(f'{path} is not UTF-8, and two encodings in one file can not be read by anybody; convert it first, if it is Korean: iconv -f cp949 -t utf-8 notes.md > new.md && mv new.md notes.md. The note was not added: {text}') from None
+        with atomic(path) as part: part.write_bytes(old + f'- {now()[:16]} {text}\n'.encode())
 
     def board(self, **scores):
         "Record what a leaderboard said: public and/or private."

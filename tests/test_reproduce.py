@@ -77,3 +77,15 @@ def test_the_journal_is_one_file_that_needs_nothing_else(run):
     page = write_page('shapes-practice').read_text(encoding='utf8')
     assert 'exp0009' in page and 'data:image/png;base64,' in page
     assert not re.findall(r'https?://|<script|<link|@import|(?:src|href)\s*=\s*["\']?(?!data:)\w', page)
+
+def test_a_blend_is_trained_again_with_its_members(space):
+    "One fold of the run as a blend: its member is trained first, then the blend is made of what came out."
+    made = subprocess.run([sys.executable, '-m', 'papermill', str(space/'nbs'/'blend.ipynb'), str(space/'outputs'/'shapes-practice'/'blend.ipynb'), '-p', 'comp', 'shapes-practice', '-p', 'exp', 'exp0101', '-p', 'members', '[{"exp": "exp0009", "folds": [0]}]'],
+                          cwd=space, capture_output=True, text=True, env=os.environ | dict(KAGGLEKIT_ROOT=str(space), PYTHONPATH=str(space), OMP_NUM_THREADS='1'))
+    assert made.returncode == 0, made.stderr[-2000:]
+    done = kit(space, 'reproduce', 'exp0101', '--retrain')
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert 'training shapes-practice/exp0009 again' in done.stdout and 'blending shapes-practice/exp0101 again' in done.stdout
+    assert done.stdout.count('the same submission to the byte') == 2
+    listed = (space/'outputs'/'shapes-practice'/'exp0101'/'reproduce.md').read_text()
+    assert listed.index('kagglekit run shapes-practice exp0009') < listed.index('nbs/blend.ipynb') < listed.index('kagglekit submit shapes-practice/exp0101')
