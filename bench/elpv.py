@@ -13,12 +13,12 @@ from kagglekit.competition import find_comp, load_pages, prob_columns
 from kagglekit.run import Run
 
 def accuracy(p, labels, classes):
-    "Share of rows that are called right, and its 95 % interval (Wilson)."
+    "Share of rows that are called right, with its 95 % interval (Wilson), and which they are."
     defect = [i for i, c in enumerate(classes) if c.endswith(('crack2', 'crack3'))]
     right = (p[:, defect].sum(1) > .5) == np.array([t.endswith(('crack2', 'crack3')) for t in labels])
     a, n, z = right.mean(), len(right), 1.96
     middle, half = (a + z*z/(2*n)) / (1 + z*z/n), z*np.sqrt(a*(1 - a)/n + z*z/(4*n*n)) / (1 + z*z/n)
-    return f'{a:8.2%} ({middle - half:.2%} to {middle + half:.2%})'
+    return f'{a:8.2%} ({middle - half:.2%} to {middle + half:.2%})', right
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
@@ -36,8 +36,10 @@ def main():
             if not path.exists(): said[name] = 'none: trained on all rows'; continue
             rows = pd.read_parquet(path)
             assert rows.id.tolist() == ids.tolist(), path
-            said[name] = accuracy(rows[columns].to_numpy(), labels, comp.classes)
+            said[name], right = accuracy(rows[columns].to_numpy(), labels, comp.classes)
+            if name == 'test': wrong = pd.Series(~right).groupby(pd.Series(labels).str.split('-').str[1]).agg(['sum', 'size'])
         seconds = run.read('score.json').get('seconds') or 0
         print(f'{exp:10s} {said["test"]:28s} {said["oof"]:28s} {seconds / 60:6.1f} min  {run.read("params.json").get("reason", "")}')
+        print(f"{'':10s} wrong in test: {', '.join(f'{state} {w} of {n}' for state, w, n in wrong.itertuples())}")
 
 if __name__ == '__main__': main()
