@@ -109,7 +109,9 @@ def check_prior(
     draws:int=20,     # of out-of-fold rows
 ) -> Finding: # number: share of the rows
     "Whether classes are as common in test as in train."
-    tables = {name: pd.read_parquet(Run(comp.name, exp).folder/f'{name}.parquet') for name in ('oof', 'test')}
+    paths = {name: Run(comp.name, exp).folder/f'{name}.parquet' for name in ('oof', 'test')}
+    if lost := [p for p in paths.values() if not p.exists()]: raise KitError(f'{lost[0]} is not there: predictions stay on the machine that made them. Copy it here, or run it again: kagglekit run {comp.name} {exp}')
+    tables = {name: pd.read_parquet(p) for name, p in paths.items()}
     for name, ids in (('oof', comp.train.id), ('test', comp.test.id)): check_predictions(tables[name], ids, comp.classes, f'{exp}: {name}')
     oof, test = (np.hstack([1 - p, p]) if comp.binary else p for p in (t[prob_columns(comp.classes)].to_numpy(np.float64) for t in tables.values()))
     prior, groups = np.bincount(comp.train.target, minlength=comp.n_classes) / len(comp.train), comp.train[comp.group or 'id'].astype('category').cat.codes.to_numpy()
