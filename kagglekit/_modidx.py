@@ -540,6 +540,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'kagglekit.looking': { 'kagglekit.looking.Sample': ('looking.html#sample', 'kagglekit/looking.py'),
                                    'kagglekit.looking.Sample.__repr__': ('looking.html#sample.__repr__', 'kagglekit/looking.py'),
                                    'kagglekit.looking._cadence_facts': ('looking.html#_cadence_facts', 'kagglekit/looking.py'),
+                                   'kagglekit.looking._dated': ('looking.html#_dated', 'kagglekit/looking.py'),
                                    'kagglekit.looking._draw_cadence': ('looking.html#_draw_cadence', 'kagglekit/looking.py'),
                                    'kagglekit.looking._draw_picture': ('looking.html#_draw_picture', 'kagglekit/looking.py'),
                                    'kagglekit.looking._picture_facts': ('looking.html#_picture_facts', 'kagglekit/looking.py'),

@@ -284,6 +284,7 @@ def one_feature(
     outside = OUTSIDE + (WITHIN if (f['mode'] == 'cadence').all() else ())
     for feature in OUTSIDE + WITHIN:
         v = f[feature].to_numpy(float)
+        if np.isnan(v).any(): continue                     # dates that were lost in unpacking
         for c in range(1 if comp.binary else 0, len(names)):
             on = f.target.to_numpy() == c
             i, j = on.sum() / alike, (~on).sum() / alike
@@ -310,5 +311,6 @@ def check_facts(
     within = t[~t.outside].head(1)
     more = ''.join(f" Of what the picture decides, {w.feature} tells {w['class']} best (AUC {w.AUC:.2f})." for _, w in within.iterrows())
     advice = ''.join(f"{h.feature} tells {h['class']} from the rest (AUC {h.AUC:.3f}): the files of a class were made otherwise. Ask whether test has it too, write it to the hosts, and do not let a network see it." for _, h in hit.iterrows()) or 'Nothing.'
+    if facts.modified.isna().any(): more += ' The dates of the files are those of unpacking here, and tell nothing.'
     show = (hit if len(hit) else t[t.outside].head(1)).iloc[0]
     return Finding('one feature', float(show.AUC), f'AUC of {show.feature}, {len(facts):,} files', bool(len(hit)), advice + more, t, lambda: _draw_feature(facts, comp, show))

@@ -74,16 +74,19 @@ def _cadence_facts(path): # of a cadence
     return dict(mode='cadence', height=x.shape[0] * x.shape[1], width=x.shape[2], aspect=round(x.shape[2] / (x.shape[0] * x.shape[1]), 3),
                 mean=round(float(x.mean()), 3), sd=round(float(x.std()), 3), packing=round(path.stat().st_size / (2 * x.size), 1), tables=0.)
 
+def _dated(st): # seconds; nan for a file that has the date of being written here, which says nothing of where it comes from
+    return st.st_mtime if abs(st.st_mtime - st.st_ctime) > 2 else np.nan
+
 def file_facts(
     comp:Competition,   # whose files they are
     table:pd.DataFrame, # train or test rows
     most:int=1000,      # rows at most, since whole files are read
-) -> pd.DataFrame: # the rows, and bytes, modified (seconds), kind, mode, height, width, aspect, mean, sd, packing, tables
+) -> pd.DataFrame: # the rows, and bytes, modified (seconds; nan where it was lost in unpacking), kind, mode, height, width, aspect, mean, sd, packing, tables
     "What files tell, of a sample of rows."
     rows = some_rows(table, most, 'facts')
     def _one(file):
         path = comp.folder/file
-        try: return dict(bytes=path.stat().st_size, modified=path.stat().st_mtime, kind=path.suffix[1:].lower()) | (_cadence_facts if path.suffix == '.npy' else _picture_facts)(path)
+        try: return dict(bytes=path.stat().st_size, modified=_dated(path.stat()), kind=path.suffix[1:].lower()) | (_cadence_facts if path.suffix == '.npy' else _picture_facts)(path)
         except (OSError, ValueError) as e: raise KitError(f'{path} cannot be read ({e}); download it again') from None
     with ThreadPoolExecutor() as pool: facts = pd.DataFrame(list(pool.map(_one, rows.file)))
     return pd.concat([rows.drop(columns=facts.columns.intersection(rows.columns)), facts], axis=1)
