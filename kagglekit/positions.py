@@ -17,7 +17,7 @@ from .folds import prove_folds
 # %% ../nbs/03a_positions.ipynb #00000004
 class _Asked: # a call that a pickle asks for, and that nobody makes
     def __init__(self, what, args): self.what, self.args, self.state = what, args, None
-    def of(self, *names): return self.what in [('name', *n) for n in names]      # a list compares; a set would have to hash whatever stands there
+    def _is(self, *names): return self.what in [('name', *n) for n in names]      # a list compares; a set would have to hash whatever stands there
 
 def _until_mark(stack): # everything above the last mark, which is taken away
     at = len(stack) - 1 - stack[::-1].index(_until_mark)
@@ -57,11 +57,11 @@ def _follow(data, path): # what a pickle would make, written down
 _MAKERS = [(f'numpy.{core}.multiarray', '_reconstruct') for core in ('core', '_core')]
 
 def _is_dtype(d, code): # a plain dtype of NumPy, little-endian where that matters
-    if not isinstance(d, _Asked) or not d.of(('numpy', 'dtype')) or not isinstance(d.args, tuple) or d.args[:1] != (code,): return False
+    if not isinstance(d, _Asked) or not d._is(('numpy', 'dtype')) or not isinstance(d.args, tuple) or d.args[:1] != (code,): return False
     return d.state is None or isinstance(d.state, tuple) and d.state[1:2] in (('<',), ('|',))
 
 def _content(made, code): # shape and content of an array of that type; None if it is anything else
-    if not isinstance(made, _Asked) or not made.of(*_MAKERS) or made.args != (('name', 'numpy', 'ndarray'), (0,), b'b'): return None
+    if not isinstance(made, _Asked) or not made._is(*_MAKERS) or made.args != (('name', 'numpy', 'ndarray'), (0,), b'b'): return None
     if not isinstance(made.state, tuple) or len(made.state) != 5 or made.state[0] != 1 or made.state[3] is not False: return None
     shape, dtype, content = made.state[1], made.state[2], made.state[4]
     return (shape, content) if _is_dtype(dtype, code) and isinstance(shape, tuple) else None
