@@ -11,6 +11,7 @@ __all__ = ['ALIKE', 'GRAIN', 'KEYS', 'OUTSIDE', 'WITHIN', 'Finding', 'findings_t
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Callable
 import numpy as np
@@ -18,6 +19,7 @@ import pandas as pd
 import matplotlib.pyplot as plt
 from .competition import Competition
 from .core import rng
+from .inputs import read_image
 from .looking import Sample, class_names, show_rows
 from .metric import auc_of
 from PIL import Image
@@ -47,10 +49,11 @@ def findings_table(
 # %% ../nbs/13a_checks.ipynb #00000007
 def name_columns(
     table:pd.DataFrame, # train or test rows
+    labels:tuple=(),    # columns with other targets
 ) -> pd.DataFrame: # text columns and the stem of the id, as far as they look like names of people or places
     "Columns with many values of a few rows each."
-    text = table.drop(columns=['id', 'file', 'sample_id'], errors='ignore').select_dtypes(['object', 'string'])
-    if 'target' in table: text = text[[c for c in text if table.groupby(c).target.nunique().max() > 1 or table.groupby('target')[c].nunique().max() > 1]]      # the label under another name is no place
+    text = table.drop(columns=['id', 'file', 'sample_id', 'label', *labels], errors='ignore').select_dtypes(['object', 'string'])
+    if 'target' in table: text = text[[c for c in text if table.groupby('target')[c].nunique().max() > 1]]      # the label under another name, or a coarser one, is no place
     stem = table.id.str.extract(r'^(.+)[_/\-]')[0]
     text = text if stem.isna().any() else text.assign(**{'stem of id': stem})
     return text[[c for c in text if text[c].nunique() >= 10 and 1.5 <= len(text) / text[c].nunique() <= 25]]
@@ -68,7 +71,9 @@ def check_groups(
     folds:pd.DataFrame,  # id, fold, in the order of comp.train
 ) -> Finding: # number: train rows with a relative in another fold, or in test
     "People, places or devices on two sides."
-    names, theirs = name_columns(comp.train), name_columns(comp.test)
+    names, theirs = name_columns(comp.train, comp.labels), name_columns(comp.test)
+    tell = [c for c in names if c in comp.train and c != comp.group and comp.train.groupby(c).target.nunique().max() == 1]
+    names = names.drop(columns=tell)
     if comp.group: names = names.assign(**{comp.group: comp.train[comp.group]})
     apart = {c: _split_rows(names[c], folds.fold) for c in names}
     both = {c: names[c].isin(comp.test[c] if c in comp.test else theirs[c]).to_numpy() for c in names if c in comp.test or c in theirs}
@@ -77,10 +82,12 @@ def check_groups(
     twice = _shared_names(comp.train[comp.group]) if comp.group else {}
     if twice: said.append(f"{len(twice)} names begin alike, such as {' and '.join(next(iter(twice.values()))[:2])}: see whether that is one or two")
     advice = '; '.join(said) + ("; make it the reader's group, so that folds keep it together" if hit.any() else '') if said else f"Nothing; {comp.group + ' is kept together' if comp.group else 'no column looks like people or places'}."
-    return Finding('groups', int(hit.sum()), f'of {len(names):,} train rows have a relative in another fold or in test', bool(said), advice, comp.train[hit])
+    if tell: advice += f" {tell[0]} tells the class by itself: a finer label, or people of one class each, as patients; if it is people, make it the reader's group."
+    first = [c for c in names if c in comp.train and (_split_rows(names[c], folds.fold) | both.get(c, False)).any()]
+    return Finding('groups', int(hit.sum()), f'of {len(names):,} train rows have a relative in another fold or in test', bool(said), advice, comp.train[hit].assign(fold=np.asarray(folds.fold)[hit]).sort_values([*first, 'fold'], kind='stable'))
 
 # %% ../nbs/13a_checks.ipynb #0000000b
-ALIKE = .95 # correlation from which two pictures are nearly the same
+ALIKE = .95 # correlation of small pictures from which they are looked at again
 
 def fingerprints(
     x:np.ndarray,      # (n, height, width, channels) small pictures, of even height and width
@@ -164,22 +171,26 @@ def check_copies(
     a, b = (np.array(v, int) for v in ([v[0] for v in rows for _ in v[1:]], [w for v in rows for w in v[1:]]))
     return _finding_of_pairs('copies', s, pair_table(s, a, b, np.ones(len(a))), 'copies')
 
-GRAIN = .3 # correlation of the fine detail of two pictures from which they are of one thing
+GRAIN = .36 # correlation of the fine detail of two pictures from which they are of one thing
 
-def _detail(x): # (h, w) what is fine in a picture: no margin, and no line that runs all through it
-    x, (m, n) = x - gaussian_filter(x, 2), (v // 15 for v in x.shape)
+def _size(path): # (height, width) of a picture, 512 at most
+    with Image.open(path) as im: return tuple(min(v, 512) for v in im.size[::-1])
+
+def _detail(path, size): # (h, w) what is fine in a picture: no margin, no line that runs all through it, and no place louder than another
+    x = read_image(path, size, 'L')[..., 0].astype(np.float32)
+    x, (m, n) = gaussian_filter(x, 1) - gaussian_filter(x, 5), (v // 15 for v in size)
     x = x[m:len(x) - m, n:x.shape[1] - n]
-    return x - x.mean(0) - x.mean(1, keepdims=True) + x.mean()
+    x = x - x.mean(0) - x.mean(1, keepdims=True) + x.mean()
+    return x / np.sqrt(gaussian_filter(x * x, 8) + 1)
 
 def grain(
     a:Path, # a picture
-    b:Path, # another; the larger one is made as small as the other
+    b:Path, # another; both are made as small as the smaller one
+    read:Callable=_detail, # (path, size) → its detail
 ) -> float: # correlation, −1 … 1; 0 where one of them is all one grey
     "How far the fine detail of two pictures agrees, at their full size."
-    pictures = [Image.open(p).convert('L') for p in (a, b)]
-    size = min((im.size for im in pictures), key=lambda wh: wh[0] * wh[1])
-    x, y = (np.asarray(im if im.size == size else im.resize(size, Image.Resampling.LANCZOS), np.float32) for im in pictures)
-    x, y = _detail(x), _detail(y)
+    size = tuple(min(v) for v in zip(_size(a), _size(b)))
+    x, y = (v - v.mean() for v in (read(p, size) for p in (a, b)))
     return float((x * y).mean() / max(np.sqrt((x * x).mean() * (y * y).mean()), 1e-9))
 
 def check_alike(
@@ -187,8 +198,8 @@ def check_alike(
 ) -> Finding: # number: rows that have another one nearly like them
     "Nearly equal pictures, looked at again at their full size."
     a, b, r = near_pairs(fingerprints(np.concatenate([s.x, s.y])))
-    files = np.r_[s.train.file, s.test.file]
-    same = np.array([grain(s.comp.folder/files[i], s.comp.folder/files[j]) >= GRAIN for i, j in zip(a, b)], bool)
+    files, read, same = np.r_[s.train.file, s.test.file], lru_cache(200)(_detail), np.zeros(len(a), bool)
+    for k in np.lexsort((b, a)): same[k] = grain(s.comp.folder/files[a[k]], s.comp.folder/files[b[k]], read) >= GRAIN     # in this order a picture with many partners is read once
     return _finding_of_pairs('nearly alike', s, pair_table(s, a[same], b[same], r[same]), 'near copies')
 
 # %% ../nbs/13a_checks.ipynb #00000012
@@ -300,17 +311,23 @@ def _draw_feature(facts, comp, hit): # the fact, for the class and for the rest
     for rows, name in ((on, hit['class']), (~on, 'the rest')): ax.hist(f[hit.feature][rows], bins, density=True, alpha=.5, label=name)
     ax.set(xlabel=hit.feature, yticks=[], title=f'AUC {hit.AUC:.3f}'); ax.legend(fontsize=8)
 
+def _undated(facts, comp): # whether the dates are lost: they are of now, or of the day on which their folder was filled, which a copy may keep
+    filled = max((p.stat().st_mtime for p in {(comp.folder/file).parent for file in facts.file} if p.exists()), default=np.inf)
+    return facts.modified.isna().any() or facts.modified.between(filled - 86_400, filled + 3600).all()
+
 def check_facts(
     facts:pd.DataFrame,   # from file_facts of train rows
     comp:Competition,     # of the rows
 ) -> Finding: # number: the AUC furthest from ½ of what the picture does not decide
     "One number that tells the class."
+    undated = _undated(facts, comp)
+    if undated: facts = facts.assign(modified=np.nan)
     t = one_feature(facts, comp)
     odd = t.outside & ((t.AUC - .5).abs() > np.maximum(.05, 4.5 * t.chance))
     best, hit = t[t.outside].iloc[0], t[odd].head(1)
     within = t[~t.outside].head(1)
     more = ''.join(f" Of what the picture decides, {w.feature} tells {w['class']} best (AUC {w.AUC:.2f})." for _, w in within.iterrows())
     advice = ''.join(f"{h.feature} tells {h['class']} from the rest (AUC {h.AUC:.3f}): the files of a class were made otherwise. Ask whether test has it too, write it to the hosts, and do not let a network see it." for _, h in hit.iterrows()) or 'Nothing.'
-    if facts.modified.isna().any(): more += ' The dates of the files are those of unpacking here, and tell nothing.'
+    if undated: more += ' The dates of the files are those of unpacking here, and tell nothing.'
     show = (hit if len(hit) else t[t.outside].head(1)).iloc[0]
     return Finding('one feature', float(show.AUC), f'AUC of {show.feature}, {len(facts):,} files', bool(len(hit)), advice + more, t, lambda: _draw_feature(facts, comp, show))

@@ -17,6 +17,7 @@ from .core import KitError, rng
 from .looking import Sample, class_names, show_rows
 from .metric import auc_of
 from .prior import estimate_prior
+from .reproduce import command
 from .run import Run, check_predictions
 from .suspects import by_group, suspects
 
@@ -109,8 +110,9 @@ def check_prior(
     draws:int=20,     # of out-of-fold rows
 ) -> Finding: # number: share of the rows
     "Whether classes are as common in test as in train."
-    paths = {name: Run(comp.name, exp).folder/f'{name}.parquet' for name in ('oof', 'test')}
-    if lost := [p for p in paths.values() if not p.exists()]: raise KitError(f'{lost[0]} is not there: predictions stay on the machine that made them. Copy it here, or run it again: kagglekit run {comp.name} {exp}')
+    run = Run(comp.name, exp)
+    paths = {name: run.folder/f'{name}.parquet' for name in ('oof', 'test')}
+    if lost := [p for p in paths.values() if not p.exists()]: raise KitError(f'{lost[0]} is not there: predictions stay on the machine that made them. Copy it here, or make it again: ' + command(run, run.read('params.json') or dict(recipe={})))
     tables = {name: pd.read_parquet(p) for name, p in paths.items()}
     for name, ids in (('oof', comp.train.id), ('test', comp.test.id)): check_predictions(tables[name], ids, comp.classes, f'{exp}: {name}')
     oof, test = (np.hstack([1 - p, p]) if comp.binary else p for p in (t[prob_columns(comp.classes)].to_numpy(np.float64) for t in tables.values()))
