@@ -1,16 +1,18 @@
 """Seconds that the checks of an EDA take for 60,000 cadences, from the cache.
 
-    python bench/eda.py                # some minutes; writes a cache of 3 GB into a temporary folder; give a number for fewer rows
+    python bench/eda.py                # some minutes; writes a cache of 3 GB into a temporary folder
+    python bench/eda.py 4000           # fewer rows, to see that it works
 
-The rows are what `take_sample` keeps of a cadence, 256 channels by 96 columns of half precision: noise, in which each second row has
-64 channels of the row before it. Reading whole files (1,000 of each part) and decoding are not in it. The check of near copies of
-pictures is timed with as many pictures of 64 × 64.
+A line for each check, and the sum, which should stay below two minutes. The rows are what `take_sample` keeps of a cadence, 256 channels by 96 columns of half precision: noise, in which each second row has
+64 channels of the row before it. Decoding is not in it, nor is reading whole files (1,000 of each part) for `check_facts`, nor what
+needs a run. Then the same for as many pictures of 64 × 64, of which `check_alike` compares each pair: 60,000 are all it is given.
 """
 import sys, tempfile, time
 import numpy as np
 import pandas as pd
-from kagglekit.checks import check_alike, check_copies, check_windows
+from kagglekit.checks import check_alike, check_copies, check_groups, check_windows
 from kagglekit.competition import Competition
+from kagglekit.folds import make_folds
 from kagglekit.looking import Sample
 from kagglekit.shifts import check_shift
 
@@ -23,14 +25,24 @@ def draw(path, n, shape, dtype):
         x[i:i + 500] = block if dtype == 'float16' else (128 + 40 * block).clip(0, 255)
     return np.load(path, mmap_mode='r')
 
+def timed(name, check):
+    "Do a check, print a line of it; seconds by the clock, and of a core."
+    t, c = time.perf_counter(), time.process_time()
+    f, spent = check(), (time.perf_counter() - t, time.process_time() - c)
+    print(f'{name:14s} {spent[0]:7.1f} s, {spent[1]:6.1f} s of a core   {f.number:,.6g} {f.what}', flush=True)
+    return spent
+
 def main(n=60_000):
     "Print the table."
     table = pd.DataFrame(dict(id=[f'r{i}' for i in range(n + 1000)], file='x.npy', target=np.arange(n + 1000) % 10 == 0)).astype(dict(target=int))
     train, test = table[:n], table[n:].assign(sample_id=table.id[n:]).reset_index(drop=True)
     comp = Competition('bench', train, test, test[['id']].assign(target=.5), ('needle',), 'auc', answer='probability')
-    for shape, dtype, checks in (((256, 96, 1), 'float16', (check_copies, check_windows, check_shift)), ((64, 64, 3), 'uint8', (check_copies, check_alike, check_shift))):
+    folds = make_folds(comp)
+    for what, shape, dtype, checks in (('cadences', (256, 96, 1), 'float16', (check_copies, check_windows, check_shift)), ('pictures', (64, 64, 3), 'uint8', (check_copies, check_alike, check_shift))):
         with tempfile.TemporaryDirectory() as folder:
             s = Sample(comp, train, test, draw(f'{folder}/x.npy', n, shape, dtype), draw(f'{folder}/y.npy', 1000, shape, dtype), dtype == 'float16')
-            for check in checks: t, c = time.perf_counter(), time.process_time(); f = check(s); print(f'{n:,} of {shape}: {check.__name__:14s} {time.perf_counter() - t:7.1f} s, {time.process_time() - c:6.1f} s of a core   {f.number:,.6g} {f.what}', flush=True)
+            print(f'{n:,} {what} of {shape}')
+            spent = [timed('check_groups', lambda: check_groups(comp, folds)), *(timed(check.__name__, lambda: check(s)) for check in checks)]
+            print('all            {:7.1f} s, {:6.1f} s of a core\n'.format(*map(sum, zip(*spent))), flush=True)
 
 if __name__ == '__main__': main(*map(int, sys.argv[1:]))

@@ -11,14 +11,12 @@ import numpy as np
 import pandas as pd
 import matplotlib.pyplot as plt
 from collections.abc import Sequence
-from .checks import Finding
+from .checks import Finding, stored
 from .competition import Competition, prob_columns
 from .core import KitError, rng
 from .looking import Sample, class_names, show_rows
 from .metric import auc_of
 from .prior import estimate_prior
-from .reproduce import command
-from .run import Run, check_predictions
 from .suspects import by_group, suspects
 
 # %% ../nbs/13b_shifts.ipynb #00000004
@@ -110,12 +108,7 @@ def check_prior(
     draws:int=20,     # of out-of-fold rows
 ) -> Finding: # number: share of the rows
     "Whether classes are as common in test as in train."
-    run = Run(comp.name, exp)
-    paths = {name: run.folder/f'{name}.parquet' for name in ('oof', 'test')}
-    if lost := [p for p in paths.values() if not p.exists()]: raise KitError(f'{lost[0]} is not there: predictions stay on the machine that made them. Copy it here, or make it again: ' + command(run, run.read('params.json') or dict(recipe={})))
-    tables = {name: pd.read_parquet(p) for name, p in paths.items()}
-    for name, ids in (('oof', comp.train.id), ('test', comp.test.id)): check_predictions(tables[name], ids, comp.classes, f'{exp}: {name}')
-    oof, test = (np.hstack([1 - p, p]) if comp.binary else p for p in (t[prob_columns(comp.classes)].to_numpy(np.float64) for t in tables.values()))
+    oof, test = (np.hstack([1 - p, p]) if comp.binary else p for p in (stored(comp, exp, name)[prob_columns(comp.classes)].to_numpy(np.float64) for name in ('oof', 'test')))
     prior, groups = np.bincount(comp.train.target, minlength=comp.n_classes) / len(comp.train), comp.train[comp.group or 'id'].astype('category').cat.codes.to_numpy()
     try:
         number, new = prior_distance(test, prior)

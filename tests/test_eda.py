@@ -1,16 +1,18 @@
 "The checks on the stand-ins: what is planted is found, and nothing else is cried over."
-import json
+import json, time
 from pathlib import Path
+from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from kagglekit.checks import GRAIN, Finding, check_alike, check_copies, check_facts, check_groups, check_windows, fingerprints, grain, near_pairs
-from kagglekit.competition import find_comp, load_pages
-from kagglekit.core import workspace
+from kagglekit.checks import GRAIN, Finding, check_alike, check_copies, check_facts, check_groups, check_windows, findings_table, fingerprints, grain, near_pairs, run_split
+from kagglekit.competition import find_comp, load_pages, prob_columns
+from kagglekit.core import rng, workspace, write_table
 from kagglekit.folds import make_folds
-from kagglekit.looking import file_facts, take_sample
+from kagglekit.looking import file_facts, pick_by, take_sample
 from kagglekit.practice import write_practice
-from kagglekit.shifts import check_shift
+from kagglekit.run import Run
+from kagglekit.shifts import check_labels, check_prior, check_shift
 
 @pytest.fixture(scope='module', autouse=True)
 def pages(): load_pages()
@@ -20,6 +22,38 @@ def seen(name, tmp, rows=None):
     write_practice(name, rows)
     comp = find_comp(name)
     return comp, take_sample(comp, say=lambda line: None)
+
+def told(comp, truth, *key):
+    "Honest probabilities for rows of known codes: of a network that sees each answer with noise of a quarter of the distance, and so fewer than one in a hundred wrong."
+    g, p = rng('told', comp.name, *key), np.ones((len(truth), 1))
+    sizes = [len(names) for _, names in comp.heads]
+    for size, code in zip(sizes, np.unravel_index(truth, sizes)):
+        x = 3.8 * (3.8 * np.eye(size)[code] + g.normal(size=(len(code), size)))
+        q = np.exp(x - x.max(1, keepdims=True))
+        p = (p[:, :, None] * (q / q.sum(1, keepdims=True))[:, None]).reshape(len(p), -1)
+    return pd.DataFrame(p.astype(np.float32), columns=prob_columns(comp.classes))
+
+def write_runs(comp, truth=None, exps=('exp0001', 'exp0002'), **how):
+    "Runs with out-of-fold and test predictions that are told by the truth, and not by the labels."
+    hidden = comp.test[['id', 'sample_id']].merge(pd.read_parquet(comp.folder/'.answers.parquet'), left_on='sample_id', right_on='id', suffixes=('', '_')).answer
+    rows = dict(oof=make_folds(comp, 3, **how).assign(target=comp.train.target), test=comp.test[['id']])
+    codes = dict(oof=comp.train.target if truth is None else truth, test=pd.Index(comp.classes).get_indexer(hidden))
+    for exp in exps:
+        for name, table in rows.items(): write_table(Run(comp.name, exp).folder/f'{name}.parquet', pd.concat([table, told(comp, codes[name], exp, name)], axis=1))
+    return exps
+
+def mended(comp):
+    "The competition without its planted label errors."
+    write_table(comp.folder/'corrections.csv', pd.read_parquet(comp.folder/'.planted.parquet'))
+    right = find_comp(comp.name)
+    (comp.folder/'corrections.csv').unlink()
+    return right
+
+def page(what):
+    "The code of the one cell of the page that holds these words."
+    cells = json.loads((Path(__file__).parent.parent/'nbs'/'eda.ipynb').read_text())['cells']
+    code, = [text for c in cells if c['cell_type'] == 'code' and what in (text := ''.join(c['source']))]
+    return code
 
 def alarms(*findings): return [f.check for f in findings if f.alarm]
 
@@ -34,8 +68,34 @@ def test_people_split_by_picture_are_found(tmp_path):
     with workspace(tmp_path):
         write_practice('mask-practice', 420)
         comp = find_comp('mask-practice')
-        found = check_groups(comp, make_folds(comp, 3, grouped=False))
-        assert found.alarm and found.number > .9 * len(comp.train) and "make it the reader's group" in found.advice
+        write_runs(comp, grouped=False)
+        found = check_groups(comp, run_split(comp, 'exp0001'))
+        assert found.alarm and found.number > .9 * len(comp.train) and 'split anew, so that the folds keep each person together' in found.advice
+
+def test_the_page_looks_at_the_folds_of_the_first_run():
+    seen, one = [], Finding('any', 0., 'rows', False, 'Nothing.')
+    stubs = {f'check_{name}': lambda *a: one for name in ('copies', 'windows', 'alike', 'facts', 'shift', 'prior', 'labels')} | dict(check_groups=lambda comp, folds: seen.append(folds) or one)
+    for exps in ([], ['exp0007', 'exp0001']):
+        exec(page('findings = ['), stubs | dict(time=time, competition='it', exps=exps, sample=SimpleNamespace(panels=False), facts=None, make_folds=lambda comp: 'usual', run_split=lambda comp, exp: exp, findings_table=findings_table))
+    assert seen == ['usual', 'exp0007']
+
+def test_the_page_shows_pictures_by_each_column_that_sorts_the_classes():
+    train, shown = pd.DataFrame(dict(id=list('abcd'), file='x.png', target=0, kind=list('ppqq'), state=list('gcgc'), camera=list('1122'))), []
+    for kinds, column, want in ((('kind', 'state'), None, ['kind', 'state']), ((), None, ['kind']), (('kind', 'state'), 'camera', ['camera'])):
+        comp = SimpleNamespace(train=train, kinds=kinds, group=None, labels=())
+        exec(page("given['column']"), dict(given=dict(column=column), competition=comp, pick_by=pick_by, plt=SimpleNamespace(show=lambda: None), show_rows=lambda comp, rows, titles: shown.append(titles[0].split(':')[0])))
+        assert shown == want
+        shown.clear()
+
+def test_wrong_labels_of_mask_are_found_and_right_ones_are_not_accused(tmp_path):
+    with workspace(tmp_path):
+        write_practice('mask-practice', 420)
+        comp = find_comp('mask-practice')
+        right = mended(comp)
+        exps, planted = write_runs(comp, right.train.target), comp.train.id[comp.train.target != right.train.target]
+        found = check_labels(comp, exps)
+        assert found.alarm and len(planted) == 16 and set(found.rows.id[:16]) == set(planted) and found.number <= 18
+        assert alarms(check_labels(right, exps), check_prior(comp, exps[0])) == []
 
 def test_seti_has_overlapping_windows_and_no_copies(tmp_path):
     with workspace(tmp_path):
@@ -44,7 +104,7 @@ def test_seti_has_overlapping_windows_and_no_copies(tmp_path):
         assert windows.alarm and windows.number > 20
         assert alarms(check_copies(s), check_groups(comp, make_folds(comp, 3)), check_shift(s), check_facts(file_facts(comp, comp.train), comp)) == []
 
-def test_solar_cells_come_twice_and_plain_ones_are_told_apart(tmp_path):
+def test_solar_cells_come_twice_and_plain_ones_are_told_apart(tmp_path, monkeypatch):
     pytest.importorskip('elpv_dataset', reason='the photographs of solar cells are a package of their own')
     with workspace(tmp_path):
         comp, s = seen('anomaly-practice', tmp_path)
@@ -57,11 +117,14 @@ def test_solar_cells_come_twice_and_plain_ones_are_told_apart(tmp_path):
         assert not [r for r in plain + twice if GRAIN - .06 < r < GRAIN + .06]                       # nothing lies near the threshold
         found = check_alike(s)
         assert found.alarm and len(found.rows) == 203 and (np.isin(found.rows.label_a, [c for c in comp.classes if c.startswith('mono')]).sum() <= 14)
-        assert alarms(check_copies(s), check_groups(comp, make_folds(comp)), check_shift(s), check_facts(file_facts(comp, comp.train), comp)) == []
+        assert alarms(check_copies(s), check_groups(comp, make_folds(comp)), check_shift(s), check_facts(file_facts(comp, comp.train, 200), comp)) == []
+        exps = write_runs(comp)
+        assert alarms(check_prior(comp, exps[0]), check_labels(comp, exps)) == []
+        monkeypatch.setattr('kagglekit.checks.LOOKS', 40)
+        few = check_alike(s)
+        assert few.alarm and len(few.rows) <= 40 and 'Of 479 pairs that look alike when small, the 40 most alike were looked at again' in few.advice
 
 def test_the_page_shows_rows_that_have_no_picture(tmp_path, capsys):
-    page = json.loads((Path(__file__).parent.parent/'nbs'/'eda.ipynb').read_text())
-    code, = [''.join(c['source']) for c in page['cells'] if 'f.draw()' in ''.join(c['source'])]
     shown, rows = [], pd.DataFrame(dict(id=['a', 'b'], file='x.png', owner='one', fold=[0, 1]))
-    exec(code, dict(findings=[Finding('groups', 2., 'rows', True, 'Look.', rows), Finding('copies', 0., 'rows', False, 'Nothing.')], display=shown.append))
+    exec(page('f.draw()'), dict(findings=[Finding('groups', 2., 'rows', True, 'Look.', rows), Finding('copies', 0., 'rows', False, 'Nothing.')], display=shown.append))
     assert [list(t.columns) for t in shown] == [['id', 'owner', 'fold']] and capsys.readouterr().out.startswith('! groups')
