@@ -279,7 +279,8 @@ def drawn_by(
     "What rows are drawn by: the competition's group, such as a person, where its data are here; else each by itself."
     try: c = find_comp(comp)
     except KitError: return None, 'row'
-    return (c.train.set_index('id')[c.group].reindex(ids).to_numpy(), c.group) if c.group else (None, 'row')
+    groups = c.train.set_index('id')[c.group].reindex(ids) if c.group else None
+    return (groups.to_numpy(), c.group) if groups is not None and groups.notna().all() else (None, 'row')                 # not all: the table is another one now
 
 def compare_text(
     first:Run,  # to compare

@@ -7,7 +7,7 @@ __all__ = ['made_of', 'needed', 'command', 'how_made', 'changes_since', 'rebuild
            'unpack_commit', 'open_space', 'retrain', 'how_far', 'reproduce', 'find_submission']
 
 # %% ../nbs/11g_reproduce.ipynb #00000001
-import configparser, io, json, os, re, shlex, subprocess, sys, tarfile
+import configparser, io, json, os, re, shlex, shutil, subprocess, sys, tarfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 import numpy as np
@@ -16,9 +16,10 @@ import kagglekit
 from .blending import recorded_blend, remade, run_blend, write_blend
 from .compare import read_pair, read_record
 from .competition import Competition, find_comp, match_ids, prob_columns, read_table
-from .core import KitError, atomic, comp_setting, hash_file, out_dir, root, setting, workspace, write_json, write_table
+from .core import KitError, atomic, comp_setting, data_dir, hash_file, out_dir, root, setting, workspace, write_json, write_table
 from .ledger import read_ledger
 from .members import choose_folds
+from .oneclass import one_object
 from .run import Run, environment, find_run, now
 from .submit import check_submission, make_submission
 
@@ -66,9 +67,18 @@ def _line(run, params): # of the table of runs
     cv = nested.get('mean', score.get('mean'))
     return f"| {run.exp} | {recipe.get('seed', params.get('blend', {}).get('options', {}).get('seed', 0))} | {params.get('commit') or 'not recorded'} | {params.get('data_hash', '–')} | {params.get('fold_hash', '–')} | {'–' if cv is None else f'{cv:.4f}'} |"
 
-def _outside(run, params): # files that no run made: name and hash
-    files = params.get('sources', {}) if 'recipe' in params else {f: h for m in run.read('blend.json').get('members', []) if 'exp' not in m for f, h in m.get('files', {}).items()}
-    return [f'- `{f}`, fingerprint {h}, for {run.exp}' for f, h in files.items() if not f.endswith('.parquet')]
+def _asked_files(blend): # what a blend takes from the workspace that no run made: predictions, votes, rules
+    files, rules = [m[k] for m in blend.get('members', []) for k in ('file', 'oof', 'votes') if k in m and (k != 'votes' or m[k].endswith('.csv'))], blend.get('rules', '')
+    return list(dict.fromkeys(files + [rules.strip()] * ('\n' not in rules and rules.strip().endswith(('.yaml', '.yml', '.json')))))
+
+def _outside(run, params): # files that no run made: name and fingerprint
+    recipe, known = params.get('recipe', {}), params.get('sources', {}) | {f: h for m in run.read('blend.json').get('members', []) for f, h in m.get('files', {}).items()}
+    beside = [f for f in (recipe.get('fold_file', ''), recipe.get('pseudo', '').removeprefix('unsafe ').strip()) if f.endswith(('.csv', '.npy'))]
+    files = [(f, f'data/{run.comp}/{f}', data_dir(run.comp)/f) for f in beside] + [(f, f, root()/f) for f in _asked_files(params.get('blend', {}))]
+    print_of = lambda f, path: f'fingerprint {known[f]}' if f in known else f'fingerprint {hash_file(path)} today' if path.exists() else 'no fingerprint recorded'
+    return [f'- `{name}`, {print_of(f, path)}, for {run.exp}' for f, name, path in files]
+
+def _code(commit): return [f"git restore --source {commit} --staged --worktree -- . ':!outputs'", 'make install && source .venv/bin/activate'] # the files of a commit, and outputs as they are: checkout would refuse to write over a run
 
 def _commands(runs, params): # all of them, in their order, each with the code of its commit
     comp, commit, lines = runs[0].comp, '', []
@@ -76,10 +86,10 @@ def _commands(runs, params): # all of them, in their order, each with the code o
     data = f'kagglekit practice {comp}' if practice else f'kagglekit download {comp}' + ' --zip open.zip' * (site == 'dacon') if site else f'# put the data of the competition into data/{comp}'
     for r, p in zip(runs, params):
         own = str(p.get('commit') or 'COMMIT').rstrip('+')
-        if own != commit: lines += [f'git checkout {own}', 'make install && source .venv/bin/activate'] + [data] * (not commit)
+        if own != commit: lines += _code(own) + [data] * (not commit)
         commit = own
         lines.append(command(r, p))
-    return [*lines, f'kagglekit reproduce {runs[-1]}', f'kagglekit submit {runs[-1]}']
+    return [*lines, *_code('HEAD'), f'kagglekit reproduce {runs[-1]}', f'kagglekit submit {runs[-1]}']
 
 # %% ../nbs/11g_reproduce.ipynb #0000000b
 def how_made(
@@ -99,7 +109,7 @@ def how_made(
              *[f"A + marks a commit from which files differed when {', '.join(dirty)} was made; what differed is not recorded."] * bool(dirty), '',
              '## Runs, in the order of making', '', '| run | seed | commit | training table | folds | CV |', '|---|---|---|---|---|---|', *[_line(r, p) for r, p in zip(runs, params)], '',
              '## Files from outside', '', *(outside or ['None.']), '',
-             '## Commands', '', '```', *_commands(runs, params), '```', '']
+             '## Commands', '', 'In a fresh clone, since they take files from other commits:', '', '```', *_commands(runs, params), '```', '']
     return '\n'.join(lines)
 
 # %% ../nbs/11g_reproduce.ipynb #0000000e
@@ -109,6 +119,7 @@ def changes_since(
 ) -> list: # of sentences; empty where all is as it was
     "What differs now from what the run recorded."
     old, new, said = read_record(run, 'params.json'), environment(), []
+    comp = one_object(comp, old.get('recipe', {}).get('one_object', ''))
     if old.get('commit') != new['commit']: said.append(f"the code is at commit {new['commit'] or 'unknown'}; it was {old.get('commit') or 'not recorded'}")
     was = dict(python=old.get('python'), device=old.get('device'), threads=old.get('threads')) | old.get('versions', {})
     other = [f'{k} {was[k]} → {v}' for k, v in (dict(python=new['python'], device=new['device'], threads=new['threads']) | new['versions']).items() if was.get(k) not in (None, v)]
@@ -121,7 +132,8 @@ def changes_since(
 
 # %% ../nbs/11g_reproduce.ipynb #00000011
 def _test_of_run(run, params, comp): # the mean over folds, as finish_run takes it
-    path = run.folder/'test_folds.parquet'
+    path, alone = run.folder/'test_folds.parquet', params['recipe'].get('one_object')
+    if alone: raise KitError(f'{run} knows the states of {alone} alone; it votes in a blend and has no submission. Make again the blend that it is a member of')
     if not path.exists(): raise KitError(f'{path} is not there: predictions stay on the machine that made them. Copy it here, or train again: kagglekit reproduce {run} --retrain')
     try: table = pd.read_parquet(path)
     except (OSError, ValueError) as e: raise KitError(f'{path} is damaged ({str(e).splitlines()[0][:80]}); copy it again, or train again: kagglekit reproduce {run} --retrain') from None
@@ -192,11 +204,24 @@ def open_space(
     for r in needed(run):
         params = read_record(r, 'params.json')
         if 'recipe' in params: write_json(folder/'outputs'/run.comp/r.exp/'params.json', params)     # a blend writes its own
+        for f in _asked_files(params.get('blend', {})): _bring(f, folder, r)
+
+def _bring(f, folder, run): # a file that a blend takes from the workspace, into another one; before hours of training, not after them
+    source = Path(f) if Path(f).exists() else root()/f
+    if not source.exists(): raise KitError(f'{source} is not there, and {run} takes from it; copy it here')
+    if Path(f).is_absolute() or '..' in Path(f).parts: return                                         # found where it is
+    (folder/f).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, folder/f)
+
+def _sources_now(params, out): # a record, with the fingerprints of the answers that were made again, which may be others
+    now_of = lambda f, h: hash_file(out/f) if f.endswith('.parquet') and (out/f).exists() else h
+    return params | dict(sources={f: now_of(f, h) for f, h in params.get('sources', {}).items()})
 
 def _train_in(folder, run, say): # a run, by the code of its commit, in a workspace that has all it is made of
     params, code = read_record(run, 'params.json'), folder/'code'/run.exp
     say(f"training {run} again with {unpack_commit(params.get('commit'), code)}, in {folder}")
     home, out, threads = code if (code/'nbs').exists() else Path(kagglekit.__file__).parent.parent, folder/'outputs'/run.comp/run.exp, params.get('threads')
+    if params.get('sources'): write_json(out/'params.json', _sources_now(params, out.parent))
     line = [sys.executable, '-m', 'papermill', str(home/'nbs'/'train.ipynb'), str(out/'train.ipynb'), '--log-output', '--no-progress-bar', '-y', json.dumps(dict(comp=run.comp, exp=run.exp))]
     env = os.environ | dict(KAGGLEKIT_ROOT=str(folder), PYTHONPATH=os.pathsep.join([str(home), os.environ.get('PYTHONPATH', '')])) | (dict(OMP_NUM_THREADS=str(threads)) if threads else {})
     with open(folder/f'{run.exp}.txt', 'wb') as log: ended = subprocess.run(line, cwd=folder, env=env, stdout=log, stderr=log).returncode
@@ -233,26 +258,39 @@ def how_far(
     if (run.folder/'oof.parquet').exists() and (again.folder/'oof.parquet').exists():
         P = read_pair(run, again).P
         rows += [('OOF correlation', 1., r := float(np.corrcoef(P.reshape(2, -1))[0, 1]), r - 1), ('OOF largest difference', 0., m := float(np.abs(P[1] - P[0]).max()), m)]
-    told = same_answers(run.folder/'submission.csv', again.folder/'submission.csv', comp)
-    rows += [('equal answers', 1., told['equal'], told['equal'] - 1)] + ([('answers, largest difference', 0., told['most'], told['most'])] if told['most'] == told['most'] else [])
+    if (run.folder/'submission.csv').exists() and (again.folder/'submission.csv').exists():
+        told = same_answers(run.folder/'submission.csv', again.folder/'submission.csv', comp)
+        rows += [('equal answers', 1., told['equal'], told['equal'] - 1)] + ([('answers, largest difference', 0., told['most'], told['most'])] if told['most'] == told['most'] else [])
     return pd.DataFrame(rows, columns=['what', 'then', 'now', 'difference'])
 
 # %% ../nbs/11g_reproduce.ipynb #0000001b
 def _write(path, text): # text, atomically
     with atomic(path) as part: part.write_text(text, encoding='utf8')
 
-def _was_sent(run, new): # a sentence: whether it is what the ledger says was sent; '' where nothing was
+def _sent_lines(run): # of the ledger, a run's own; those only written down where none was sent
     lines = read_ledger(run.comp)
-    sent = lines[(lines.exp == run.exp) & ~lines.status.isin(['failed', 'local'])]
-    if not len(sent): return ''
-    line = sent.iloc[-1]
-    if hash_file(new) == line.hash: return f'It is the file that was sent on {line.time:%Y-%m-%d %H:%M} UTC, fingerprint {line.hash}.'
-    return f'It is not the file that was sent on {line.time:%Y-%m-%d %H:%M} UTC: that had the fingerprint {line.hash}, and this one has {hash_file(new)}. Look for it in a backup, or in git.'
+    mine = lines[(lines.exp == run.exp) & (lines.status != 'failed')]
+    return mine[mine.status != 'local'] if (mine.status != 'local').any() else mine
+
+def _was_sent(sent, path, what): # a sentence: whether a file is what was sent, by the newest line or an older one
+    h, last, at = hash_file(path), sent.iloc[-1], lambda line: f"was {'written down' if line.status == 'local' else 'sent'} on {line.time:%Y-%m-%d %H:%M} UTC"
+    if h == last.hash: return f'{what} is the file that {at(last)}, fingerprint {h}.'
+    older = sent[sent.hash == h]
+    if len(older): return f'{what} is the file that {at(older.iloc[-1])}, fingerprint {h}; the newest, which {at(last)}, is another one, {last.hash}.'
+    return f'{what} is not the file that {at(last)}: that had the fingerprint {last.hash}, and this one has {h}. Look for it in a backup, or in git.'
+
+def _sent_words(run, made): # lines: the same of the file made again, None where it could not be, and of the one in the folder where that is another
+    try: sent = _sent_lines(run)
+    except KitError as e: return [f'Nobody can say whether it was sent: {e}.']
+    old = run.folder/'submission.csv'
+    files = [(made, 'It')] * bool(made) + [(old, 'submission.csv in the folder')] * (old.exists() and not (made and hash_file(old) == hash_file(made)))
+    return [_was_sent(sent, path, what) for path, what in files] if len(sent) else []
 
 def _again(run, comp, folder, say): # lines: what a training from the record came to
     again = retrain(run, comp, folder/'workspace', say)
-    table, told = how_far(run, again, comp), same_answers(run.folder/'submission.csv', again.folder/'submission.csv', comp)
-    return [f'Trained again: {words_of_answers(told)}.', '', '```', table.to_string(index=False, float_format='{:.6f}'.format), '```']
+    table, files = how_far(run, again, comp), [r.folder/'submission.csv' for r in (run, again)]
+    told = words_of_answers(same_answers(*files, comp)) if all(f.exists() for f in files) else 'there are no two submissions to compare'
+    return [f'Trained again: {told}.'] + ['', '```', table.to_string(index=False, float_format='{:.6f}'.format), '```'] * bool(len(table))
 
 def reproduce(
     run:Run,            # a run or a blend
@@ -267,12 +305,20 @@ def reproduce(
     def _tell(new): # the report so far is on the disk before anything long begins
         lines.extend(new)
         _write(run.folder/'reproduce.md', f'{text}\n' + '\n'.join(lines).replace(f'{root()}/', '') + '\n')
-    try: told = same_answers(run.folder/'submission.csv', made := rebuild(run, comp, folder), comp); _tell(filter(None, [f'From stored predictions: {words_of_answers(told)}.', _was_sent(run, made)]))
-    except KitError as e:
-        if not train: raise
-        told = dict(same=False); _tell([f'From stored predictions: {e}.'])
-    if train: _tell(['', *_again(run, comp, folder, say)])
-    say('\n'.join(lines).replace(f'{root()}/', '') + '\n')
+    def _try(what, do): # a part of the report; where it fails, the report says so
+        try: _tell(do())
+        except KitError as e: _tell([f'{what}: {e}.']); return e
+    made, told = [], dict(same=False)
+    def _stored():
+        made.append(rebuild(run, comp, folder))
+        told.update(same_answers(run.folder/'submission.csv', made[0], comp))
+        return [f'From stored predictions: {words_of_answers(told)}.']
+    try:
+        failed = _try('From stored predictions', _stored)
+        _tell(_sent_words(run, next(iter(made), None)))
+        if train: _tell(['']); failed = _try('Trained again', lambda: _again(run, comp, folder, say))
+        if failed: raise failed
+    finally: say('\n'.join(lines).replace(f'{root()}/', '') + '\n')
     return told['same']
 
 def find_submission(

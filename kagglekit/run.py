@@ -90,7 +90,7 @@ class Run:
         path = self.folder/'notes.md'
         old = path.read_bytes() if path.exists() else b''
         try: old.decode('utf8')
-        except UnicodeDecodeError: raise KitError(f'{path} is not UTF-8, and two encodings in one file can not be read by anybody; convert it first, if it is Korean: iconv -f cp949 -t utf-8 notes.md > new.md && mv new.md notes.md. The note was not added: {text}') from None
+        except UnicodeDecodeError: raise KitError(f"{path} is not UTF-8, and two encodings in one file can not be read by anybody; convert it first, if it is Korean: iconv -f cp949 -t utf-8 '{path}' > new.md && mv new.md '{path}'. The note was not added: {text}") from None
         with atomic(path) as part: part.write_bytes(old + f'- {now()[:16]} {text}\n'.encode())
 
     def board(self, **scores):

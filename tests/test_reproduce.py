@@ -1,11 +1,11 @@
 "Submissions made again as processes: from stored predictions, and trained again from the record and the code of its commit."
-import os, re, shutil, subprocess, sys
+import json, os, re, shutil, subprocess, sys
 from pathlib import Path
 import pandas as pd
 import pytest
 from kagglekit.core import KitError
 from kagglekit.journal import write_page
-from kagglekit.reproduce import reproduce
+from kagglekit.reproduce import how_made, reproduce
 from kagglekit.run import Run
 
 ROOT = Path(__file__).parent.parent
@@ -89,3 +89,42 @@ def test_a_blend_is_trained_again_with_its_members(space):
     assert done.stdout.count('the same submission to the byte') == 2
     listed = (space/'outputs'/'shapes-practice'/'exp0101'/'reproduce.md').read_text()
     assert listed.index('kagglekit run shapes-practice exp0009') < listed.index('nbs/blend.ipynb') < listed.index('kagglekit submit shapes-practice/exp0101')
+
+def test_answers_that_came_out_otherwise_are_learnt_from_again(space):
+    "A run learns from another's answers, of which the record says that they were others: both are trained again, the other one first."
+    done = kit(space, 'run', 'shapes-practice', 'exp0010', '-p', 'parent', 'exp0009', '-p', 'pseudo', 'exp0009')
+    assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
+    path = space/'outputs'/'shapes-practice'/'exp0010'/'params.json'
+    params = json.loads(path.read_text())
+    path.write_text(json.dumps(params | dict(sources={'exp0009/test_folds.parquet': '0' * 16})))
+    done = kit(space, 'reproduce', 'exp0010', '--retrain')
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert done.stdout.index('training shapes-practice/exp0009 again') < done.stdout.index('training shapes-practice/exp0010 again')
+    assert done.stdout.count('the same submission to the byte') == 2 and 'exp0009/test_folds.parquet, which it learnt from, has changed since' in done.stdout
+    listed = (path.parent/'reproduce.md').read_text()
+    assert listed.index('kagglekit run shapes-practice exp0009') < listed.index('kagglekit run shapes-practice exp0010')
+
+def test_a_training_that_fails_takes_nothing_with_it(space):
+    "The comparison with what is stored is in the report, and why the training failed; the exit says so."
+    path = folder(space)/'params.json'
+    keep = path.read_text()
+    path.write_text(json.dumps(json.loads(keep) | dict(data_hash='0' * 16)))
+    try: done = kit(space, 'reproduce', 'exp0009', '--retrain')
+    finally: path.write_text(keep)
+    report = (folder(space)/'reproduce.md').read_text()
+    assert done.returncode == 2 and 'can not be trained again' in done.stderr, done.stdout[-2000:] + done.stderr[-2000:]
+    for text in (done.stdout, report): assert 'From stored predictions: the same submission to the byte' in text and 'Trained again: shapes-practice/exp0009 can not be trained again' in text
+
+def test_the_commands_go_back_and_forth_between_commits_over_fresh_outputs(run, space, tmp_path):
+    "The code of each commit comes over a clone in which outputs are committed and new at once; checkout would stop there."
+    clone, made = tmp_path/'clone', git(space, 'rev-list', '--max-parents=0', 'HEAD')
+    subprocess.run(['git', 'clone', '-q', str(space), str(clone)], check=True)
+    (clone/'outputs').mkdir(); (clone/'outputs'/'kept.json').write_text('old'); (clone/'nbs'/'later.ipynb').write_text('{}')
+    git(clone, 'add', '-f', '-A'); git(clone, 'commit', '-qm', 'and its record')
+    (clone/'outputs'/'kept.json').write_text('new')
+    restore = next(line for line in how_made(run).splitlines() if line.startswith('git restore'))
+    assert made in restore
+    subprocess.run(restore, shell=True, check=True, cwd=clone)
+    assert not (clone/'nbs'/'later.ipynb').exists() and (clone/'outputs'/'kept.json').read_text() == 'new'
+    subprocess.run(restore.replace(made, 'HEAD'), shell=True, check=True, cwd=clone)
+    assert (clone/'nbs'/'later.ipynb').exists() and (clone/'outputs'/'kept.json').read_text() == 'new'
