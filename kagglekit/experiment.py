@@ -19,7 +19,7 @@ from .core import Count, Fraction, KitError, Positive, check_exp, check_names, c
 from .heads import parse_head
 from .inputs import INPUTS
 from .learner import OPTIMIZERS
-from .loss import LOSSES, WEIGHABLE
+from .loss import WEIGHABLE, parse_loss
 from .stages import SCHEDULERS, Stage
 
 # %% ../nbs/09_experiment.ipynb #00000004
@@ -65,7 +65,7 @@ class Recipe:
     apart:bool=False               # a network of its own for each head
     labels:str=''                  # a column of the competition's labels to learn instead of those that are scored
     sampling:str=''                # a train column whose values are drawn equally often, such as 'label', or half-way there: 'state .5'
-    loss:str='ce'                  # a key of LOSSES
+    loss:str='ce'                  # a key of LOSSES, perhaps with a number, such as 'focal .5'
     margin:Annotated[float, Field(ge=0, lt=1.5)]=.5 # m of the loss arcface, radian
     margin_on:str=''               # classes that get it, such as 'cable-* pill-* not *-good'; empty for all
     arc_scale:Positive=30.         # s of the loss arcface, whose logits are s · cosine
@@ -122,7 +122,8 @@ def check_recipe(
     "Raise `KitError` at the first field that cannot be."
     for f in PARAMS: object.__setattr__(r, f, check_value(f, getattr(r, f), _KINDS[f]))
     if r.exp: check_exp(r.exp)
-    for what, name, known in [('inputs', r.inputs, INPUTS), ('loss', r.loss, LOSSES), ('optimizer', r.optimizer, OPTIMIZERS)]: check_names([name], known, what)
+    for what, name, known in [('inputs', r.inputs, INPUTS), ('optimizer', r.optimizer, OPTIMIZERS)]: check_names([name], known, what)
+    loss = parse_loss(r.loss)[0]
     check_names(r.scheduler if isinstance(r.scheduler, tuple) else [r.scheduler], SCHEDULERS, 'scheduler')
     check_names(r.tta, VIEWS, 'view in tta')
     moved = [text for text in r.augment if parse_augment(text)[0].cadence]
@@ -130,7 +131,7 @@ def check_recipe(
     for text in r.heads: parse_head(text)
     if r.loss != 'arcface' and (r.margin, r.margin_on, r.arc_scale) != (.5, '', 30.): raise KitError(f'margin, margin_on and arc_scale belong to loss=arcface; this is {r.loss}')
     if r.heads and (r.margin_on or r.balance or (r.margin, r.arc_scale) != (.5, 30.)): raise KitError('heads have classes of their own; margin, margin_on, arc_scale and balance are for a single softmax')
-    if r.balance and r.loss not in WEIGHABLE: raise KitError(f"balance: {r.loss} has no value for each row; take one of {', '.join(WEIGHABLE)}")
+    if r.balance and loss not in WEIGHABLE: raise KitError(f"balance: {loss} has no value for each row; take one of {', '.join(WEIGHABLE)}")
     if r.sampling: parse_sampling(r.sampling)
     if r.apart and not r.heads: raise KitError('apart is a network for each head; name the heads')
     if r.folds < 2: raise KitError(f'folds: at least 2; got {r.folds}')

@@ -23,7 +23,7 @@ from .loss import find_loss, probabilities
 class Head:
     "A question that a network answers."
     name:str            # as the competition calls it
-    loss:str            # a key of LOSSES
+    loss:str            # a key of LOSSES, perhaps with a number
     smooth:float=0.     # ε of its label smoothing, among its own classes
     weight:float=1.     # of its loss among those of the others
 
