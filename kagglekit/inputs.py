@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INPUTS', 'CHUNK', 'read_image', 'Arrangement', 'arrangement', 'rgb', 'grey', 'rgb_centre', 'cache_key', 'check_room',
-           'Undecoded', 'open_cache']
+           'Undecoded', 'open_caches', 'open_cache']
 
 # %% ../nbs/04_inputs.ipynb #00000001
 import os, shutil, time
@@ -124,11 +124,15 @@ def _fill(part, done, files, read, say): # decode the rows that are not done; re
             say(f'decoded {n:,} of {len(todo):,}, about {in_words(seconds / n * (len(todo) - n))} left')
     return wrong
 
+def _bytes_left(path, shape, dtype): # of disk that a cache will still take
+    try: rows = int((np.fromfile(path.with_suffix('.done'), np.uint8) == 0).sum())
+    except FileNotFoundError: rows = 0 if path.exists() else shape[0]                    # nobody is at it
+    return rows * int(np.prod(shape[1:])) * np.dtype(dtype).itemsize
+
 def _write_cache(path, shape, how, files, size, say): # the whole life of a .part file
     part_path, done_path = path.with_suffix('.part'), path.with_suffix('.done')
     fresh = not part_path.exists() or not done_path.exists()
-    if fresh: check_room(path.parent, int(np.prod(shape)) * np.dtype(how.dtype).itemsize, 'the decoded data', 'free some space, or take a smaller size')
-    if fresh: say(f'decoding {shape[0]:,} files once, into {int(np.prod(shape)) * np.dtype(how.dtype).itemsize / 1e9:.2g} GB of disk')
+    say(f'decoding {shape[0]:,} files once, into {int(np.prod(shape)) * np.dtype(how.dtype).itemsize / 1e9:.2g} GB of disk')
     part = np.lib.format.open_memmap(part_path, mode='w+' if fresh else 'r+', dtype=how.dtype, shape=shape)
     done = np.memmap(done_path, np.uint8, 'w+' if fresh else 'r+', shape=shape[:1])
     wrong = _fill(part, done, files, lambda f: how.read(f, size), say)
@@ -155,6 +159,27 @@ class Undecoded:
         return np.stack(out) if np.ndim(wanted) else out[0]
 
 # %% ../nbs/04_inputs.ipynb #00000016
+def _opened(path, shape, how, files, say): # a cache, decoded now where it was not
+    with FileLock(path.with_suffix('.lock')):
+        if not path.exists(): _write_cache(path, shape, how, files, shape[1:3], say)
+    return np.load(path, mmap_mode='r')
+
+def open_caches(
+    folder:Path,          # where the files lie
+    wanted:Sequence,      # of (files, size): names below it in the order of the rows, and (height, width) in pixels
+    inputs:str='rgb',     # an arrangement, a key of INPUTS
+    say:Callable=print,   # called with a line of progress now and then
+) -> list: # for each, (n, height, width, channels), read-only
+    "The decoded files, decoded now if that has not been done; before the first one, whether the disk has room for all of them."
+    check_names([inputs], INPUTS, 'arrangement of inputs')
+    how, home, wanted = INPUTS[inputs], root()/'.cache', [(list(files), size) for files, size in wanted]
+    if setting('cache') == 'no': return [Undecoded(folder, files, how, size) for files, size in wanted]
+    paths = [home/f'{inputs}-{size[0]}x{size[1]}-{cache_key(folder, files, how, size)}.npy' for files, size in wanted]
+    shapes = [(len(files), *size, how.channels) for files, size in wanted]
+    left = {path: _bytes_left(path, shape, how.dtype) for path, shape in zip(paths, shapes)}      # one that is asked for twice is written once
+    check_room(home, sum(left.values()), 'the decoded data', 'free some space, take a smaller size, or write cache = no into settings.ini')
+    return [_opened(path, shape, how, [folder/f for f in files], say) for path, shape, (files, _) in zip(paths, shapes, wanted)]
+
 def open_cache(
     folder:Path,          # where the files lie
     files:Sequence,       # (n,) names below it, in the order of the rows
@@ -162,12 +187,5 @@ def open_cache(
     size:tuple[int,int]=(224, 224), # (height, width), pixels
     say:Callable=print,   # called with a line of progress now and then
 ) -> np.memmap|Undecoded: # (n, height, width, channels), read-only
-    "The decoded files; they are decoded now if that has not been done, and if settings.ini allows a cache."
-    check_names([inputs], INPUTS, 'arrangement of inputs')
-    how, files = INPUTS[inputs], list(files)
-    if setting('cache') == 'no': return Undecoded(folder, files, how, size)
-    path = root()/'.cache'/f'{inputs}-{size[0]}x{size[1]}-{cache_key(folder, files, how, size)}.npy'
-    path.parent.mkdir(exist_ok=True)
-    with FileLock(path.with_suffix('.lock')):
-        if not path.exists(): _write_cache(path, (len(files), *size, how.channels), how, [folder/f for f in files], size, say)
-    return np.load(path, mmap_mode='r')
+    "The same for one table."
+    return open_caches(folder, [(files, size)], inputs, say)[0]

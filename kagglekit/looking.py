@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 from .cadence import ON, read_cadence
 from .competition import Competition
 from .core import KitError, nearest, rng
-from .inputs import INPUTS, open_cache, read_image
+from .inputs import INPUTS, open_caches, read_image
 from .suspects import suspects
 from PIL import Image
 
@@ -57,7 +57,7 @@ def take_sample(
     train, test = some_rows(comp.train, most, comp.name, 'train'), some_rows(comp.test, most, comp.name, 'test')
     how = inputs or ('abacad' if train.file.iloc[0].endswith('.npy') else 'rgb')
     size = tuple(size) or ((256, 96) if INPUTS[how].panels else (64, 64))
-    return Sample(comp, train, test, *(open_cache(comp.folder, part.file, how, size, say) for part in (train, test)), bool(INPUTS[how].panels))
+    return Sample(comp, train, test, *open_caches(comp.folder, [(part.file, size) for part in (train, test)], how, say), bool(INPUTS[how].panels))
 
 # %% ../nbs/13_looking.ipynb #00000007
 def _picture_facts(path): # of a picture

@@ -127,6 +127,7 @@ def changes_since(
     if old.get('data_hash') != comp.hash(): said.append(f"the training table is another one: {comp.hash()}, it was {old.get('data_hash')}")
     for file, h in old.get('sources', {}).items():
         path = comp.folder/file if file.endswith('.csv') else out_dir(run.comp)/file
+        if not path.exists() and path.suffix == '.safetensors': continue                 # weights stay where they were made; only a new training needs them
         if not path.exists() or hash_file(path) != h: said.append(f"{file}, which it learnt from, {'has changed since' if path.exists() else 'is not there'}")
     return said
 
@@ -214,7 +215,7 @@ def _bring(f, folder, run): # a file that a blend takes from the workspace, into
     shutil.copy(source, folder/f)
 
 def _sources_now(params, out): # a record, with the fingerprints of the answers that were made again, which may be others
-    now_of = lambda f, h: hash_file(out/f) if f.endswith('.parquet') and (out/f).exists() else h
+    now_of = lambda f, h: hash_file(out/f) if not f.endswith('.csv') and (out/f).exists() else h
     return params | dict(sources={f: now_of(f, h) for f, h in params.get('sources', {}).items()})
 
 def _train_in(folder, run, say): # a run, by the code of its commit, in a workspace that has all it is made of

@@ -99,11 +99,11 @@ class Run:
         write_json(self.folder/'leaderboard.json', self.read('leaderboard.json') | {k: v for k, v in scores.items() if v is not None} | dict(when=now()))
 
 # %% ../nbs/09a_run.ipynb #0000000e
-def _git(): # the commit, with + where files differ from it; None outside git
+def _git(): # the commit, with + where files other than records differ from it; None outside git
     run = lambda *a: subprocess.run(['git', '-C', str(root()), *a], capture_output=True, text=True)
     try: head = run('rev-parse', 'HEAD')
     except FileNotFoundError: return None
-    return head.stdout.strip() + '+' * bool(run('status', '--porcelain', '-uno').stdout) if head.returncode == 0 else None
+    return head.stdout.strip() + '+' * bool(run('status', '--porcelain', '-uno', '--', '.', ':!outputs').stdout) if head.returncode == 0 else None
 
 def environment() -> dict: # commit, versions, device, threads
     "What the run ran on."
@@ -129,8 +129,8 @@ def _clash(old, new, base): # how two params.json ask for different things; '' w
     if other: return f"it ran with {in_diff({k: a[k] for k in other})}, and now {in_diff(other)} is asked for"
     for k, what in [('data_hash', 'the training table'), ('fold_hash', 'the folds')]:
         if old.get(k) != new[k]: return f'{what} has changed since' if k == 'data_hash' else f'{what} have changed since'
-    if old.get('sources', {}) != new.get('sources', {}): return 'the predictions that it learns from have changed since'
-    return ''
+    now_of = new.get('sources', {})
+    return next((f'{file}, which it learns from, has changed since' for file, h in old.get('sources', {}).items() if now_of.get(file, h) != h), '')
 
 # %% ../nbs/09a_run.ipynb #00000011
 @contextmanager

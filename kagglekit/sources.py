@@ -98,11 +98,13 @@ def source_hashes(
     recipe:Recipe,     # of a run
     comp:Competition,  # of the run
 ) -> dict: # file → its fingerprint
-    "The fingerprints of the answers that a run learns from."
+    "The fingerprints of the weights that a run starts from and of the answers that it learns from."
     name, unsafe = parse_pseudo(recipe.pseudo)
-    if not name: return {}
-    if name.endswith('.csv'): return {name: hash_file(comp.folder/name)}
+    home = out_dir(comp.name)
+    weights = sorted((home/recipe.start).glob('fold*/model.safetensors')) if recipe.start else []
+    hashes = {str(path.relative_to(home)): hash_file(path) for path in weights}
+    if not name: return hashes
+    if name.endswith('.csv'): return hashes | {name: hash_file(comp.folder/name)}
     file = f"{name}/{'test' if unsafe else 'test_folds'}.parquet"
-    path = out_dir(comp.name)/file
-    if not path.exists(): raise KitError(f'{path} is not there; run {name} first')
-    return {file: hash_file(path)}
+    if not (home/file).exists(): raise KitError(f'{home/file} is not there; run {name} first')
+    return hashes | {file: hash_file(home/file)}

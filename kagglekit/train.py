@@ -24,13 +24,14 @@ from .data import where_found
 from .experiment import PARAMS, RECIPES, Recipe, recorded, resolve
 from .folds import import_folds, make_folds, prove_folds, thin_classes
 from .gpus import Echo, place, predict_shared, share_training
-from .inputs import INPUTS, open_cache
+from .inputs import INPUTS, open_caches
 from .learner import FoldLearner, PrepareBatch, find_device, find_optimizer, fold_learner, pixel_stats, use_bf16
 from .heads import Answer, Apart, heads_loss, parse_head
 from .loss import SCALE, class_weights, find_loss
 from .metric import find_metric
 from .model import build_model, check_size, load_weights, save_weights
 from .oneclass import Perfect, Snapshots, keep_snapshots, one_object, watch_training
+from .panels import words_of_mirrors
 from .parts import confusion, plot_confusion, plot_parts
 from .positions import import_positions
 from .practice import STAND_INS, local_score, write_practice
@@ -126,10 +127,9 @@ def open_job(
     say:Callable=print, # called with a line of progress
 ) -> Job: # ready to train
     "Decode what has not been decoded."
-    def _pair(size):
-        return tuple(open_cache(comp.folder, df.file, recipe.inputs, size if isinstance(size, tuple) else (size, size), say) for df in (comp.train, comp.test))
-    train, test = _pair(recipe.size)
-    return Job(recipe, comp, folds, train, test, _pair(recipe.infer_size) if recipe.infer_size else (train, test))
+    sides = [size if isinstance(size, tuple) else (size, size) for size in (recipe.size, recipe.infer_size) if size]
+    caches = open_caches(comp.folder, [(df.file, size) for size in sides for df in (comp.train, comp.test)], recipe.inputs, say)
+    return Job(recipe, comp, folds, *caches[:2], tuple(caches[-2:]))
 
 # %% ../nbs/train.ipynb #00000012
 def make_network(
@@ -295,7 +295,7 @@ def train(
             print(f'{run} is done; to repeat it, take a new id and another seed')
             return run.read('score.json')
         run.say(f"{run}: {recipe.reason or in_diff(recipe.diff)} · {torch.get_num_threads()} threads, {find_device()}")
-        for line in [f'data: {where_found(comp.name)}', *words_of_folds(recipe, comp, folds)]: run.say(f'  {line}')
+        for line in [f'data: {where_found(comp.name)}', *words_of_folds(recipe, comp, folds), *words_of_mirrors(recipe.augment + recipe.tta, INPUTS[recipe.inputs].panels)]: run.say(f'  {line}')
         if (note := RECIPES[comp.name].notes.get(recipe.exp) if comp.name in RECIPES else '') and not (run.folder/'notes.md').exists(): run.note(note)
         if why: run.say(f'  its CV can not be compared with others: {why}')
         job, todo = open_job(recipe, comp, folds, run.say), [k for k in fold_numbers(folds) if k not in finished_folds(run)]
