@@ -331,11 +331,10 @@ def one_feature(
     outside = OUTSIDE + (WITHIN if (f['mode'] == 'cadence').all() else ())
     for feature in OUTSIDE + WITHIN:
         v = f[feature].to_numpy(float)
-        if np.isnan(v).any(): continue                     # dates that were lost in unpacking
         for c in range(1 if comp.binary else 0, len(names)):
-            on = f.target.to_numpy() == c
-            i, j = on.sum() / alike, (~on).sum() / alike
-            if min(i, j) >= 2: rows.append((feature, names[c], auc_of(v[on], v[~on]), np.sqrt((i + j + 1) / (12 * i * j)), feature in outside))
+            on, known = f.target.to_numpy() == c, ~np.isnan(v)          # dates may be lost in unpacking
+            i, j = (on & known).sum() / alike, (~on & known).sum() / alike
+            if min(i, j) >= 2: rows.append((feature, names[c], auc_of(v[on & known], v[~on & known]), np.sqrt((i + j + 1) / (12 * i * j)), feature in outside))
     t = pd.DataFrame(rows, columns=['feature', 'class', 'AUC', 'chance', 'outside'])
     return t.iloc[np.argsort(-(t.AUC - .5).abs().to_numpy(), kind='stable')].reset_index(drop=True)
 
@@ -343,13 +342,13 @@ def _draw_feature(facts, comp, hit): # the fact, for the class and for the rest
     f = facts.assign(**{'place in the table': pd.Index(comp.train.id).get_indexer(facts.id), 'place among ids': facts.id.rank(), 'kind': facts.kind.map(facts.kind.value_counts())})
     on = np.array(class_names(comp))[f.target] == hit['class']
     fig, ax = plt.subplots(figsize=(6, 2), dpi=65, layout='constrained')
-    bins = np.histogram_bin_edges(f[hit.feature], 40)
-    for rows, name in ((on, hit['class']), (~on, 'the rest')): ax.hist(f[hit.feature][rows], bins, density=True, alpha=.5, label=name)
+    bins = np.histogram_bin_edges(f[hit.feature].dropna(), 40)
+    for rows, name in ((on, hit['class']), (~on, 'the rest')): ax.hist(f[hit.feature][rows].dropna(), bins, density=True, alpha=.5, label=name)
     ax.set(xlabel=hit.feature, yticks=[], title=f'AUC {hit.AUC:.3f}'); ax.legend(fontsize=8)
 
-def _undated(facts, comp): # whether the dates are lost: they are of now, or of the day on which their folder was filled, which a copy may keep
+def _undated(facts, comp): # whether the dates are lost: most are of now, or all of the day on which their folder was filled, which a copy may keep
     filled = max((p.stat().st_mtime for p in {(comp.folder/file).parent for file in facts.file} if p.exists()), default=np.inf)
-    return facts.modified.isna().any() or facts.modified.between(filled - 86_400, filled + 3600).all()
+    return facts.modified.isna().mean() > .5 or facts.modified.dropna().between(filled - 86_400, filled + 3600).all()
 
 def check_facts(
     facts:pd.DataFrame,   # from file_facts of train rows

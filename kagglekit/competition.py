@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Callable
 import numpy as np
 import pandas as pd
-from .core import KitError, check_clash, check_names, data_dir, hash_table, nearest
+from .core import KitError, check_clash, check_names, comp_setting, data_dir, hash_table, nearest
 
 # %% ../nbs/01_competition.ipynb #d510a194
 def _decode(path, raw): # bytes → text, or an error that names the encoding
@@ -203,6 +203,6 @@ def find_comp(
     load_pages()
     check_names([name], READERS, 'competition')
     if not data_dir(name).exists():
-        how = f'write it with: kagglekit practice {name}' if name.endswith('-practice') else f'get it with: kagglekit download {name}'
+        how = f'write it with: kagglekit practice {name}' if name.endswith('-practice') else f"get it with: kagglekit download {(comp_setting(name, 'within') or name).split('/')[0]}"
         raise KitError(f'{data_dir(name)} is not there; {how}')
     return READERS[name](name)

@@ -60,16 +60,18 @@ def data_places(
     comp:str, # competition
 ) -> list[Path]: # the first to be looked at first, the workspace's own last
     "The folders in which a competition's data may lie."
-    given, slug = os.environ.get('KAGGLEKIT_DATA'), comp_setting(comp, 'slug') or comp
-    if given == '' or comp.endswith('-practice'): return [own_data(comp)]
+    given, slug, within = os.environ.get('KAGGLEKIT_DATA'), comp_setting(comp, 'slug') or comp, comp_setting(comp, 'within')
+    outer, _, inner = (within or '').partition('/')
+    last = ([data_dir(outer)/inner] if within else []) + [own_data(comp)]
+    if given == '' or comp.endswith('-practice'): return last
     named = [Path(given)/comp] if given else []
-    return named + [MOUNTS['kaggle']/slug, MOUNTS['kaggle']/'competitions'/slug, MOUNTS['machine']/comp, own_data(comp)]
+    return named + [MOUNTS['kaggle']/slug, MOUNTS['kaggle']/'competitions'/slug, MOUNTS['machine']/comp, *last]
 
 def data_dir(
     comp:str, # competition
 ) -> Path: # its raw data, read-only
     "The folder with a competition's data as it came: the first there is, else where the workspace would keep it."
-    return next((p for p in data_places(comp) if p.is_dir()), own_data(comp))
+    return next((p for p in data_places(comp) if p.is_dir() and any(p.iterdir())), own_data(comp))
 
 def out_dir(
     comp:str,         # competition
@@ -121,11 +123,11 @@ def check_clash(
     if len(homes) > 1: raise KitError(f"two modules define the {what} {name}: in {' and in '.join(sorted(homes))}; rename one")
 
 # %% ../nbs/00_core.ipynb #0000000d
-COMP_KEYS = ('site', 'slug', 'team', 'quota')
+COMP_KEYS = ('site', 'slug', 'team', 'quota', 'within')
 
 def comp_setting(
     comp:str, # competition
-    name:str, # one of COMP_KEYS: kaggle or dacon; the competition's name there (on Dacon a number); the team; submissions a day
+    name:str, # one of COMP_KEYS: kaggle or dacon; the competition's name there (on Dacon a number); the team; submissions a day; where its data lie
 ) -> str|None: # its value; None where settings.ini does not say
     "One value of a competition's own section of `settings.ini`."
     ini = _ini()

@@ -78,7 +78,7 @@ def pseudo_rows(
     "The test rows that fold k trains on."
     if not recipe.pseudo: return np.empty(0, np.int64), torch.empty(0, len(comp.classes))
     if recipe.pseudo == 'itself': return np.arange(len(comp.test)), torch.full((len(comp.test), len(comp.classes)), torch.nan)
-    p = torch.from_numpy(_answers(recipe.pseudo, comp, folds, k))
+    p = torch.tensor(_answers(recipe.pseudo, comp, folds, k))
     rows = confident(p, recipe.sure).nonzero()[:, 0].numpy()
     if not len(rows): raise KitError(f'pseudo: {recipe.pseudo} is sure of no test row in fold {k}, at the bounds {recipe.sure}; take wider ones')
     return rows, p[rows]

@@ -26,18 +26,18 @@ def seen(name, tmp, rows=None):
 def told(comp, truth, *key):
     "Honest probabilities for rows of known codes: of a network that sees each answer with noise of a quarter of the distance, and so fewer than one in a hundred wrong."
     g, p = rng('told', comp.name, *key), np.ones((len(truth), 1))
-    sizes = [len(names) for _, names in comp.heads]
+    sizes = [len(names) for _, names in comp.heads] or [comp.n_classes]
     for size, code in zip(sizes, np.unravel_index(truth, sizes)):
         x = 3.8 * (3.8 * np.eye(size)[code] + g.normal(size=(len(code), size)))
         q = np.exp(x - x.max(1, keepdims=True))
         p = (p[:, :, None] * (q / q.sum(1, keepdims=True))[:, None]).reshape(len(p), -1)
-    return pd.DataFrame(p.astype(np.float32), columns=prob_columns(comp.classes))
+    return pd.DataFrame(p[:, -len(comp.classes):].astype(np.float32), columns=prob_columns(comp.classes))
 
 def write_runs(comp, truth=None, exps=('exp0001', 'exp0002'), **how):
     "Runs with out-of-fold and test predictions that are told by the truth, and not by the labels."
     hidden = comp.test[['id', 'sample_id']].merge(pd.read_parquet(comp.folder/'.answers.parquet'), left_on='sample_id', right_on='id', suffixes=('', '_')).answer
     rows = dict(oof=make_folds(comp, 3, **how).assign(target=comp.train.target), test=comp.test[['id']])
-    codes = dict(oof=comp.train.target if truth is None else truth, test=pd.Index(comp.classes).get_indexer(hidden))
+    codes = dict(oof=comp.train.target if truth is None else truth, test=hidden.astype(int) if comp.binary else pd.Index(comp.classes).get_indexer(hidden))
     for exp in exps:
         for name, table in rows.items(): write_table(Run(comp.name, exp).folder/f'{name}.parquet', pd.concat([table, told(comp, codes[name], exp, name)], axis=1))
     return exps
@@ -103,6 +103,39 @@ def test_seti_has_overlapping_windows_and_no_copies(tmp_path):
         windows = check_windows(s)
         assert windows.alarm and windows.number > 20
         assert alarms(check_copies(s), check_groups(comp, make_folds(comp, 3)), check_shift(s), check_facts(file_facts(comp, comp.train), comp)) == []
+
+def test_a_deviation_that_tells_the_label_is_found_as_in_the_data_before_the_relaunch(tmp_path):
+    with workspace(tmp_path):
+        write_practice('seti-practice', 120)
+        comp = find_comp('seti-practice')
+        facts = file_facts(comp, comp.train)
+        assert alarms(check_facts(facts, comp)) == []
+        for file in comp.train.file[comp.train.target == 1]:                                     # a needle is added, and the panel not normalised again
+            x = np.load(comp.folder/file)
+            np.save(comp.folder/file, (x * np.float16(1.05)))
+        found = check_facts(file_facts(comp, comp.train), comp)
+        assert found.alarm and found.rows.feature.iloc[0] == 'sd' and found.number > .95
+
+def test_seti_has_right_labels_and_one_prior_until_some_are_turned_round(tmp_path):
+    with workspace(tmp_path):
+        write_practice('seti-practice', 600)
+        comp = find_comp('seti-practice')
+        exps = write_runs(comp)
+        assert alarms(check_labels(comp, exps), check_prior(comp, exps[0])) == []
+        labels = pd.read_csv(comp.folder/'train_labels.csv', dtype=str)
+        wrong = [*labels.index[labels.target == '1'][:3], *labels.index[labels.target == '0'][:3]]
+        labels.loc[wrong, 'target'] = labels.target[wrong].map({'0': '1', '1': '0'})
+        write_table(comp.folder/'train_labels.csv', labels)
+        turned = find_comp('seti-practice')
+        write_runs(turned, comp.train.target)
+        found = check_labels(turned, exps)
+        assert found.alarm and set(found.rows.id[:6]) == set(labels.id[wrong]) and found.number <= 8
+        answers = pd.read_parquet(comp.folder/'.answers.parquet')
+        none = answers.id[(answers.answer.astype(int) == 0).to_numpy()][:120]                  # a test set with more needles than train
+        write_table(comp.folder/'sample_submission.csv', comp.sample[~comp.sample.id.isin(none)])
+        fewer = find_comp('seti-practice')
+        write_runs(fewer, comp.train.target)
+        assert check_prior(fewer, exps[0]).alarm
 
 def test_solar_cells_come_twice_and_plain_ones_are_told_apart(tmp_path, monkeypatch):
     pytest.importorskip('elpv_dataset', reason='the photographs of solar cells are a package of their own')

@@ -9,14 +9,17 @@ from kagglekit.augment import AUGMENTS, CHANCES
 from kagglekit.batches import fold_loaders, one_hot
 from kagglekit.cadence import arrange
 from kagglekit.competition import Competition
-from kagglekit.core import KitError, uniforms, workspace
-from kagglekit.folds import make_folds
+from kagglekit.core import KitError, uniforms, workspace, write_json, write_table
+from kagglekit.experiment import Recipe
+from kagglekit.folds import fold_hash, make_folds
 from kagglekit.heads import Answer, Head, heads_loss
-from kagglekit.learner import PrepareBatch, fold_learner
+from kagglekit.learner import PrepareBatch, fold_learner, label_rows
 from kagglekit.loss import find_loss
 from kagglekit.model import build_model
-from kagglekit.run import score_oof
+from kagglekit.run import Run, score_oof
+from kagglekit.sources import pseudo_rows
 from kagglekit.submit import make_submission
+from kagglekit.surgery import l2_head
 
 # SETI
 
@@ -78,6 +81,34 @@ def test_a_needle_in_the_wrong_panels_is_none(name):
     x, panels = torch.arange(6.).repeat_interleave(4).expand(1, 1, 3, 24), (tuple(range(6)),)
     moved, label = AUGMENTS[name].apply(x, torch.ones(1, 1), torch.zeros(1, CHANCES), 1, panels)
     assert set(moved[0, 0, 0].reshape(6, 4)[::2].flatten().tolist()) == {1., 3., 5.} and label.item() == 0
+
+def test_features_are_scaled_row_by_row():
+    "exp0016_n took one norm over the whole batch: an answer depended on its neighbours."
+    net = build_model('tf_efficientnet_lite0', 1, 2, False).eval()
+    l2_head(net, 16.)
+    x = torch.randn(4, 2, 32, 32, generator=torch.Generator().manual_seed(0)) * torch.tensor([.1, 1., 5., 20.])[:, None, None, None]
+    with torch.no_grad(): together, alone = net(x), torch.cat([net(row[None]) for row in x])
+    torch.testing.assert_close(together, alone, atol=1e-4, rtol=1e-4)
+    assert together.std() > 0
+
+def test_a_fold_never_learns_labels_from_a_network_that_knew_its_rows():
+    "Every round of pseudo labels was predicted by all folds together, which had learnt the rows that fold k is scored on."
+    comp, folds = needle(6), pd.DataFrame(dict(id=needle(6).train.id, fold=[0, 1, 2, 0, 1, 2]))
+    with workspace():
+        run = Run('toy', 'exp0001')
+        write_json(run.folder/'params.json', dict(comp='toy', exp='exp0001', recipe={}, fold_hash=fold_hash(folds)))
+        said = {k: [1. if f != k else 0. for f in folds.fold] for k in range(3)}              # 1 where the network of fold k had learnt the row
+        write_table(run.folder/'test_folds.parquet', pd.concat([pd.DataFrame(dict(fold=k, id=comp.test.id, p_needle=np.float32(p))) for k, p in said.items()]))
+        write_table(run.folder/'oof.parquet', folds)
+        run.mark('done')
+        for k in range(3): assert (pseudo_rows(Recipe(pseudo='exp0001'), comp, folds, k)[1][:, 0].numpy() == np.array(said[k])).all()
+        with pytest.raises(KitError, match='has other folds'): pseudo_rows(Recipe(pseudo='exp0001'), comp, folds.assign(fold=folds.fold.to_numpy()[::-1]), 0)
+
+def test_labelled_rows_keep_their_labels_beside_test_rows():
+    "exp025 read both batches into the same y: the labels of the train rows were those of the test rows, and consistency was very hard to train."
+    y, net = torch.tensor([[1.], [0.], [float('nan')], [float('nan')]]), torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 1))
+    new, keep = label_rows(net, torch.randn(4, 1, 2, 2), y, (1., 0.), Answer(1))
+    assert new[:2].tolist() == [[1.], [0.]] and keep.all() and not new.isnan().any()
 
 # Mask
 
