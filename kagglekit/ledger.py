@@ -19,7 +19,7 @@ from .data import without_tokens
 from .run import Run, list_runs
 
 # %% ../nbs/11d_ledger.ipynb #00000004
-COLUMNS = ('time', 'exp', 'hash', 'message', 'public', 'private', 'status')
+COLUMNS = ('time', 'exp', 'hash', 'message', 'public', 'private', 'status', 'left')
 STATUSES = dict( # status → what it means
     unsure='begun, and nobody knows whether it arrived',
     sent='on the site, without a score yet',
@@ -51,6 +51,7 @@ def _slip(row, runs): # what is wrong with a line and what to write; '' where no
     for name in ('public', 'private'):
         if line[name] and not _number(line[name]): return f"the {name} score '{line[name]}' is no number; write it as 0.8412, or leave it empty"
     if line['status'] not in STATUSES: return f"the status '{line['status']}' is unknown{nearest(line['status'], STATUSES)}; write one of {', '.join(STATUSES)}"
+    if line['left'] and not line['left'].isdecimal(): return f"the number of submissions left '{line['left']}' is no whole number; write it as 3, or leave it empty"
     return 'it is scored and has no score; write one, or the status sent' if line['status'] == 'scored' and not line['public'] + line['private'] else ''
 
 def _rows(comp): # line number, fields: of each line, checked
@@ -97,12 +98,13 @@ def add_line(
     hash:str,      # of its submission.csv, from hash_file
     message:str,   # why, one line; tokens are taken out
     status:str='unsure', # one of STATUSES
+    left:int|None=None, # submissions left of the day's afterwards; None where none is spent
 ) -> int: # the line's place in read_ledger, 0 for the oldest
     "Add a line to the ledger."
     check_names([status], STATUSES, 'status')
     with ledger_lock(run.comp):
         rows = [row for _, row in _rows(run.comp)]
-        _write(run.comp, rows + [[stamp(), run.exp, hash, _one_line(message), '', '', status]])
+        _write(run.comp, rows + [[stamp(), run.exp, hash, _one_line(message), '', '', status, '' if left is None else str(left)]])
     return len(rows)
 
 def amend(
@@ -116,6 +118,7 @@ def amend(
         rows = [row for _, row in _rows(comp)]
         for name, value in fields.items():
             if value is not None: rows[place][COLUMNS.index(name)] = _one_line(str(value))
+        if fields.get('status') == 'failed': rows[place][COLUMNS.index('left')] = ''          # none was spent
         if slip := _slip(rows[place], {rows[place][1]}): raise KitError(f"{ledger_path(comp)}: {rows[place][1]}: {slip}")
         _write(comp, rows)
 

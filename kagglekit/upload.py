@@ -157,7 +157,8 @@ def _send(run, site, mark, message, score): # the site's answer
 def _stays(site): return site == 'local' or site == 'kaggle' and in_kaggle_notebook() # nothing leaves this machine
 
 def _try(run, site, hash, message, score): # the site's answer; the ledger has it too, or what went wrong
-    place = add_line(run, hash, message)
+    left = None if _stays(site) else max(0, quota(run.comp, site) - spent(read_ledger(run.comp), site, datetime.now(timezone.utc)) - 1)
+    place = add_line(run, hash, message, left=left)
     try:
         answer = _send(run, site, f'{run.exp} {hash}', message, score)
         amend(run.comp, place, **answer)

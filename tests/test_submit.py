@@ -87,7 +87,7 @@ def test_sent_shown_scored_remembered(site, tmp_path):
     assert submit(run, COMP, say=said.append) == 'scored'
     assert site.files == [b'index,label\n0,cat\n1,dog\n'] and site.name == 'submission.csv'
     line = read_ledger('toy').iloc[0]
-    assert (line.exp, line.message, line.public, line.status) == ('exp0001', '첫 제출', .8125, 'scored') and site.entries[0]['description'] == f'exp0001 {line.hash}: 첫 제출'
+    assert (line.exp, line.message, line.public, line.status, line.left) == ('exp0001', '첫 제출', .8125, 'scored', '1') and site.entries[0]['description'] == f'exp0001 {line.hash}: 첫 제출'
     assert run.read('leaderboard.json')['public'] == .8125 and said[0].startswith('kaggle: 2 of 2 submissions left today')
     assert 'scored, public 0.8125' in str(fails(begin('exp0002'), said)) and len(site.files) == 1       # the same file
     site.status, site.score = 'PENDING', ''
@@ -230,6 +230,6 @@ def test_the_command_line(tmp_path, monkeypatch, capsys):
     assert code == 0 and 'exp0001: scored' in out, err
     assert kit('score', 'exp0001', '--public', '.125')[0] == 0
     ledger = (run.parent/'submissions.csv').read_text()
-    assert ledger.splitlines()[0] == 'time,exp,hash,message,public,private,status' and ledger.splitlines()[1].endswith('scored') and ',0.125,' in ledger and 'planted' not in ledger
+    assert ledger.splitlines()[0] == 'time,exp,hash,message,public,private,status,left' and ledger.splitlines()[1].endswith('scored,') and ',0.125,' in ledger and 'planted' not in ledger
     code, _, err = kit('submit', 'exp0001')
     assert code == 2 and 'this very file was submitted' in err
