@@ -144,5 +144,5 @@ def rehearsed(
 # %% ../../nbs/competitions/seti.ipynb #00000017
 practice = Recipes('seti-practice')
 for _r in kaggle.values(): practice.add(rehearsed(_r, practice), kaggle.notes.get(_r.exp, ''))
-for _exp in ('exp0001', 'exp0012', 'exp0023'):
+for _exp in ('exp0001', 'exp0007', 'exp0010', 'exp0011', 'exp0012', 'exp0023', 'idea-clean', 'idea-lines', 'idea-max', 'relaunch-exp003', 'relaunch-exp011'):
     for _seed in (1, 2): practice.add(practice[_exp].but(f'{_exp}-seed{_seed}', 'how much chance alone moves it', seed=_seed))
