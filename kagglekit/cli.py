@@ -115,6 +115,7 @@ def make_parser() -> argparse.ArgumentParser:
         ('--retrain', dict(action='store_true', help='train it, and all that it is made of, again from the record, too')))
     _add('note', 'add a note to a run', exp, ('text', dict(help='in any language')))
     _add('score', 'record what the leaderboard said', exp, ('--public', dict(type=float)), ('--private', dict(type=float)))
+    _add('scores', "record what Kaggle's list says of every submission by now", ('comp', dict(help='competition')))
     _add('submit', 'send a submission, once and checked', exp, ('--message', dict(default='', help="the run's own reason when left out")),
         ('--to', dict(choices=('kaggle', 'dacon', 'local'), help='as settings.ini says when left out')))
     _add('download', 'fetch and unpack the data', ('comp', dict(help='competition')), ('--zip', dict(help='a zip that is here already')))
@@ -155,6 +156,10 @@ def _score(a):
     from kagglekit.ledger import record_score
     print(record_score(find_run(a.exp), a.public, a.private))
 
+def _scores(a):
+    from kagglekit.upload import fetch_scores
+    fetch_scores(a.comp)
+
 def _submit(a):
     from kagglekit.practice import STAND_INS, local_score
     from kagglekit.upload import submit
@@ -178,6 +183,7 @@ ACTS = dict( # command → function of the parsed line → exit status, or nothi
     note=lambda a: find_run(a.exp).note(a.text),
     rehearse=_rehearse,
     score=_score,
+    scores=_scores,
     submit=_submit,
     download=_download,
 )

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PAUSES', 'FAILED', 'DACON', 'SITES', 'list_kaggle', 'find_listed', 'send_kaggle', 'send_dacon', 'find_site',
-           'in_kaggle_notebook', 'submit']
+           'in_kaggle_notebook', 'submit', 'fetch_scores']
 
 # %% ../nbs/11e_upload.ipynb #00000001
 import json, os, shutil, sys, time
@@ -198,3 +198,25 @@ def submit(
         left = '' if _stays(site) else '; ' + quota_words(run.comp, site, read_ledger(run.comp), datetime.now(timezone.utc)).partition(';')[0]
     say(f"{run}: {answer['status']}, {STATUSES[answer['status']]}{_scores(answer)}{left}")
     return answer['status']
+
+# %% ../nbs/11e_upload.ipynb #b2884229
+def _news(comp, place, line, entry): # a line of the ledger by Kaggle's list; in words, '' where nothing is new
+    told = f'{line.exp} of {line.time:%Y-%m-%d %H:%M} UTC'
+    if entry is None: return f'{told}: nobody knows whether it arrived, and the newest 200 of the list do not show it; kagglekit submit sends it again' * (line.status == 'unsure')
+    try: new = _take_over(Run(comp, line.exp), place, told, entry)
+    except Refused as e: return str(e)
+    return '' if new.drop('message').equals(line.drop('message')) else f'{told}: {new.status}{_scores(new)}'
+
+def fetch_scores(
+    comp:str,           # competition
+    say:Callable=print, # called with a line for each submission of which something is new
+) -> int: # how many those are
+    "Write what Kaggle's list says today into the ledger, and to the runs."
+    if find_site(comp) != 'kaggle': raise KitError(f'{comp}: only Kaggle tells programs its scores; write them down with kagglekit score EXP --public … --private …')
+    with ledger_lock(comp):
+        ledger, entries = read_ledger(comp), list_kaggle(comp_setting(comp, 'slug'))
+        out = ledger[~ledger.status.isin(['failed', 'local'])]
+        news = [words for place, line in out.iterrows() if (words := _news(comp, place, line, find_listed(entries, f'{line.exp} {line.hash}')))]
+    for words in news: say(words)
+    say(f'{comp}: {len(news)} of {len(out)} submissions have news')
+    return len(news)
