@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import kagglekit
-from .blending import recorded_blend, remade, run_blend, write_blend
+from .blending import remade, write_blend
 from .compare import read_pair, read_record
 from .competition import Competition, find_comp, match_ids, prob_columns, read_table
 from .core import KitError, atomic, comp_setting, data_dir, hash_file, out_dir, root, setting, workspace, write_json, write_table
@@ -46,20 +46,22 @@ def needed(
     return list((found | {run.exp: run}).values())
 
 # %% ../nbs/11g_reproduce.ipynb #00000009
+def _blend_asked(params): # parameters of blend.ipynb, but for comp and exp
+    b = params['blend']
+    asked = dict(members=[m['exp'] if set(m) == {'exp', 'name'} and m['exp'] == m['name'] else m for m in b.get('members', [])], method=b.get('method', 'mean')) | b.get('options', {})
+    return asked | {k: b[k] for k in ('rules', 'choose', 'prior') if b.get(k)}
+
 def command(
     run:Run,     # whose
     params:dict, # its params.json
 ) -> str: # for a shell
     "What makes a run, given those that it is made of."
     say = lambda v: v if isinstance(v, str) else json.dumps(v, ensure_ascii=False)
-    if 'recipe' in params:
+    if 'blend' not in params:
         more = (dict(parent=params['parent']) | params.get('diff', {})) if params.get('parent') else {}
         return shlex.join(['kagglekit', 'run', run.comp, run.exp, *(x for k, v in more.items() for x in ('-p', k, say(v)))])
-    b = params.get('blend', {})
-    asked = dict(members=[m['exp'] if set(m) == {'exp', 'name'} and m['exp'] == m['name'] else m for m in b.get('members', [])], method=b.get('method', 'mean')) | b.get('options', {})
-    asked |= {k: b[k] for k in ('rules', 'choose', 'prior') if b.get(k)}
     start = ['python', '-m', 'papermill', 'nbs/blend.ipynb', f'outputs/{run.comp}/{run.exp}/blend.ipynb', '-p', 'comp', run.comp, '-p', 'exp', run.exp]
-    return f'mkdir -p outputs/{run.comp}/{run.exp} && ' + shlex.join(start + [x for k, v in asked.items() for x in ('-p', k, say(v))])
+    return f'mkdir -p outputs/{run.comp}/{run.exp} && ' + shlex.join(start + [x for k, v in _blend_asked(params).items() for x in ('-p', k, say(v))])
 
 def _line(run, params): # of the table of runs
     score, recipe = run.read('score.json'), params.get('recipe', {})
@@ -204,6 +206,7 @@ def open_space(
     (folder/'.cache').symlink_to(home/'.cache')
     for r in needed(run):
         params = read_record(r, 'params.json')
+        (folder/'outputs'/run.comp/r.exp).mkdir(parents=True)
         if 'recipe' in params: write_json(folder/'outputs'/run.comp/r.exp/'params.json', params)     # a blend writes its own
         for f in _asked_files(params.get('blend', {})): _bring(f, folder, r)
 
@@ -218,32 +221,27 @@ def _sources_now(params, out): # a record, with the fingerprints of the answers 
     now_of = lambda f, h: hash_file(out/f) if not f.endswith('.csv') and (out/f).exists() else h
     return params | dict(sources={f: now_of(f, h) for f, h in params.get('sources', {}).items()})
 
-def _train_in(folder, run, say): # a run, by the code of its commit, in a workspace that has all it is made of
+def _make_in(folder, run, say): # a run or a blend, by the code of its commit, in a workspace that has all it is made of
     params, code = read_record(run, 'params.json'), folder/'code'/run.exp
-    say(f"training {run} again with {unpack_commit(params.get('commit'), code)}, in {folder}")
+    page, asked = ('blend', _blend_asked(params) | dict(reason=params.get('reason') or None)) if 'blend' in params else ('train', {})
+    say(f"{page}ing {run} again with {unpack_commit(params.get('commit'), code)}, in {folder}")
     home, out, threads = code if (code/'nbs').exists() else Path(kagglekit.__file__).parent.parent, folder/'outputs'/run.comp/run.exp, params.get('threads')
     if params.get('sources'): write_json(out/'params.json', _sources_now(params, out.parent))
-    line = [sys.executable, '-m', 'papermill', str(home/'nbs'/'train.ipynb'), str(out/'train.ipynb'), '--log-output', '--no-progress-bar', '-y', json.dumps(dict(comp=run.comp, exp=run.exp))]
+    line = [sys.executable, '-m', 'papermill', str(home/'nbs'/f'{page}.ipynb'), str(out/f'{page}.ipynb'), '--log-output', '--no-progress-bar', '-y', json.dumps(dict(comp=run.comp, exp=run.exp) | asked)]
     env = os.environ | dict(KAGGLEKIT_ROOT=str(folder), PYTHONPATH=os.pathsep.join([str(home), os.environ.get('PYTHONPATH', '')])) | (dict(OMP_NUM_THREADS=str(threads)) if threads else {})
     with open(folder/f'{run.exp}.txt', 'wb') as log: ended = subprocess.run(line, cwd=folder, env=env, stdout=log, stderr=log).returncode
     with workspace(folder): status = Run(run.comp, run.exp).read('status.json')
-    if ended: raise KitError(f"{run} can not be trained again: {status.get('error') or 'papermill failed'}; see {folder/f'{run.exp}.txt'}")
-
-def _blend_in(folder, run, comp, say): # a blend, of members that were trained again
-    recipe = recorded_blend(run)
-    say(f'blending {run} again, of what was trained again')
-    with workspace(folder): run_blend(recipe, comp)
+    if ended: raise KitError(f"{run} can not be made again: {status.get('error') or 'papermill failed'}; see {folder/f'{run.exp}.txt'}")
 
 def retrain(
     run:Run,            # to be trained again, or a blend
-    comp:Competition,   # of the run
     folder:Path,        # the new workspace; it must not exist
     say:Callable=print, # called with a line of progress
 ) -> Run: # the new run, finished
     "Train a run again from its record, after all that it is made of."
     folder = folder.absolute()
     open_space(run, folder)
-    for r in needed(run): _train_in(folder, r, say) if 'recipe' in read_record(r, 'params.json') else _blend_in(folder, r, comp, say)
+    for r in needed(run): _make_in(folder, r, say)
     with workspace(folder): return Run(run.comp, run.exp)
 
 # %% ../nbs/11g_reproduce.ipynb #00000018
@@ -288,7 +286,7 @@ def _sent_words(run, made): # lines: the same of the file made again, None where
     return [_was_sent(sent, path, what) for path, what in files] if len(sent) else []
 
 def _again(run, comp, folder, say): # lines: what a training from the record came to
-    again = retrain(run, comp, folder/'workspace', say)
+    again = retrain(run, folder/'workspace', say)
     table, files = how_far(run, again, comp), [r.folder/'submission.csv' for r in (run, again)]
     told = words_of_answers(same_answers(*files, comp)) if all(f.exists() for f in files) else 'there are no two submissions to compare'
     return [f'Trained again: {told}.'] + ['', '```', table.to_string(index=False, float_format='{:.6f}'.format), '```'] * bool(len(table))

@@ -80,12 +80,16 @@ def test_the_journal_is_one_file_that_needs_nothing_else(run):
 
 def test_a_blend_is_trained_again_with_its_members(space):
     "One fold of the run as a blend: its member is trained first, then the blend is made of what came out."
+    git(space, 'commit', '-qam', 'whole again')
     made = subprocess.run([sys.executable, '-m', 'papermill', str(space/'nbs'/'blend.ipynb'), str(space/'outputs'/'shapes-practice'/'blend.ipynb'), '-p', 'comp', 'shapes-practice', '-p', 'exp', 'exp0101', '-p', 'members', '[{"exp": "exp0009", "folds": [0]}]'],
                           cwd=space, capture_output=True, text=True, env=os.environ | dict(KAGGLEKIT_ROOT=str(space), PYTHONPATH=str(space), OMP_NUM_THREADS='1'))
     assert made.returncode == 0, made.stderr[-2000:]
+    commit, source = git(space, 'rev-parse', 'HEAD'), space/'kagglekit'/'blending.py'
+    source.write_text('raise RuntimeError("the blending of today")\n' + source.read_text())
+    git(space, 'commit', '-qam', 'the blending of today')
     done = kit(space, 'reproduce', 'exp0101', '--retrain')
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert 'training shapes-practice/exp0009 again' in done.stdout and 'blending shapes-practice/exp0101 again' in done.stdout
+    assert 'training shapes-practice/exp0009 again' in done.stdout and f'blending shapes-practice/exp0101 again with the code of commit {commit}' in done.stdout
     assert done.stdout.count('the same submission to the byte') == 2
     listed = (space/'outputs'/'shapes-practice'/'exp0101'/'reproduce.md').read_text()
     assert listed.index('kagglekit run shapes-practice exp0009') < listed.index('nbs/blend.ipynb') < listed.index('kagglekit submit shapes-practice/exp0101')
@@ -112,8 +116,8 @@ def test_a_training_that_fails_takes_nothing_with_it(space):
     try: done = kit(space, 'reproduce', 'exp0009', '--retrain')
     finally: path.write_text(keep)
     report = (folder(space)/'reproduce.md').read_text()
-    assert done.returncode == 2 and 'can not be trained again' in done.stderr, done.stdout[-2000:] + done.stderr[-2000:]
-    for text in (done.stdout, report): assert 'From stored predictions: the same submission to the byte' in text and 'Trained again: shapes-practice/exp0009 can not be trained again' in text
+    assert done.returncode == 2 and 'can not be made again' in done.stderr, done.stdout[-2000:] + done.stderr[-2000:]
+    for text in (done.stdout, report): assert 'From stored predictions: the same submission to the byte' in text and 'Trained again: shapes-practice/exp0009 can not be made again' in text
 
 def test_the_commands_go_back_and_forth_between_commits_over_fresh_outputs(run, space, tmp_path):
     "The code of each commit comes over a clone in which outputs are committed and new at once; checkout would stop there."
