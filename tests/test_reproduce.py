@@ -84,10 +84,12 @@ def test_a_blend_is_trained_again_with_its_members(space):
     made = subprocess.run([sys.executable, '-m', 'papermill', str(space/'nbs'/'blend.ipynb'), str(space/'outputs'/'shapes-practice'/'blend.ipynb'), '-p', 'comp', 'shapes-practice', '-p', 'exp', 'exp0101', '-p', 'members', '[{"exp": "exp0009", "folds": [0]}]'],
                           cwd=space, capture_output=True, text=True, env=os.environ | dict(KAGGLEKIT_ROOT=str(space), PYTHONPATH=str(space), OMP_NUM_THREADS='1'))
     assert made.returncode == 0, made.stderr[-2000:]
-    commit, source = git(space, 'rev-parse', 'HEAD'), space/'kagglekit'/'blending.py'
-    source.write_text('raise RuntimeError("the blending of today")\n' + source.read_text())
-    git(space, 'commit', '-qam', 'the blending of today')
-    done = kit(space, 'reproduce', 'exp0101', '--retrain')
+    commit, page = git(space, 'rev-parse', 'HEAD'), space/'nbs'/'blend.ipynb'
+    keep = page.read_text()
+    page.write_text('the page of today')
+    git(space, 'commit', '-qam', 'as it is today')
+    try: done = kit(space, 'reproduce', 'exp0101', '--retrain')
+    finally: page.write_text(keep)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert 'training shapes-practice/exp0009 again' in done.stdout and f'blending shapes-practice/exp0101 again with the code of commit {commit}' in done.stdout
     assert done.stdout.count('the same submission to the byte') == 2
