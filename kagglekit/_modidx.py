@@ -341,6 +341,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'kagglekit.experiment': { 'kagglekit.experiment.Recipe': ('experiment.html#recipe', 'kagglekit/experiment.py'),
                                       'kagglekit.experiment.Recipe.__post_init__': ( 'experiment.html#recipe.__post_init__',
                                                                                      'kagglekit/experiment.py'),
+                                      'kagglekit.experiment.Recipe.__repr__': ( 'experiment.html#recipe.__repr__',
+                                                                                'kagglekit/experiment.py'),
                                       'kagglekit.experiment.Recipe.about': ('experiment.html#recipe.about', 'kagglekit/experiment.py'),
                                       'kagglekit.experiment.Recipe.but': ('experiment.html#recipe.but', 'kagglekit/experiment.py'),
                                       'kagglekit.experiment.Recipe.params': ('experiment.html#recipe.params', 'kagglekit/experiment.py'),

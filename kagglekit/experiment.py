@@ -94,6 +94,7 @@ class Recipe:
     tensorboard:bool=False         # also log to outputs/<comp>/<exp>/tensorboard
 
     def __post_init__(self): check_recipe(self)
+    def __repr__(self): return f'{self.exp or "a recipe"}: ' + (f'{self.parent} with {in_diff(self.diff)}' if self.parent else self.reason or 'no reason given')
     def about(self):
         "Who it is: id, parent, reason, difference."
         return {f: getattr(self, f) for f in ABOUT}
