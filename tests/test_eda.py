@@ -159,5 +159,5 @@ def test_solar_cells_come_twice_and_plain_ones_are_told_apart(tmp_path, monkeypa
 
 def test_the_page_shows_rows_that_have_no_picture(tmp_path, capsys):
     shown, rows = [], pd.DataFrame(dict(id=['a', 'b'], file='x.png', owner='one', fold=[0, 1]))
-    exec(page('f.draw()'), dict(findings=[Finding('groups', 2., 'rows', True, 'Look.', rows), Finding('copies', 0., 'rows', False, 'Nothing.')], display=shown.append))
+    exec(page('f.draw()'), dict(said=str, findings=[Finding('groups', 2., 'rows', True, 'Look.', rows), Finding('copies', 0., 'rows', False, 'Nothing.')], display=shown.append))
     assert [list(t.columns) for t in shown] == [['id', 'owner', 'fold']] and capsys.readouterr().out.startswith('! groups')

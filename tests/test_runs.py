@@ -46,14 +46,14 @@ def test_a_run_that_learns_from_another_one(space, undisturbed):
         done = papermill(space/exp/'train.ipynb', '-p', 'exp', exp, *taught, '-p', 'pseudo', source)
         assert done.returncode == 0, done.stderr[-2000:]
     params = [json.loads((space/exp/'params.json').read_text()) for exp in ('exp0009', 'exp0010')]
-    assert list(params[0]['sources']) == ['exp0001/test_folds.parquet'] and 'not_comparable' not in params[0]
+    assert list(params[0]['sources']) == [*(f'exp0001/fold{k}/model.safetensors' for k in range(3)), 'exp0001/test_folds.parquet'] and 'not_comparable' not in params[0]
     assert 'has seen all rows' in params[1]['not_comparable']
     lines = {line.split()[0]: line for line in kit('journal', 'shapes-practice').stdout.splitlines()[1:]}
     assert 'can not' in lines['exp0010'] and 'can not' not in lines['exp0009']
     assert json.loads((space/'exp0009'/'score.json').read_text())['mean'] > json.loads((space/'exp0001'/'score.json').read_text())['mean'] - .1
     (space/'exp0001'/'test_folds.parquet').write_bytes((space/'exp0010'/'test_folds.parquet').read_bytes())
     changed = papermill(space/'exp0009'/'train.ipynb', '-p', 'exp', 'exp0009', *taught, '-p', 'pseudo', 'exp0001')
-    assert changed.returncode != 0 and 'have changed since' in changed.stderr
+    assert changed.returncode != 0 and 'exp0001/test_folds.parquet, which it learns from, has changed since' in changed.stderr
 
 def test_three_heads_learn_other_labels_than_they_are_scored_by(space):
     "Drawn people: three questions, the oldest class from 58 in training only; and all rows, without a CV."
