@@ -17,7 +17,7 @@ from .blending import remade, write_blend
 from .compare import read_pair, read_record
 from .competition import Competition, find_comp, match_ids, prob_columns, read_table
 from .core import KitError, atomic, comp_setting, data_dir, hash_file, out_dir, root, setting, workspace, write_json, write_table
-from .ledger import read_ledger
+from .ledger import is_sent, read_ledger
 from .members import choose_folds
 from .oneclass import one_object
 from .run import Run, environment, find_run, now
@@ -217,6 +217,7 @@ def _bring(f, folder, run): # a file that a blend takes from the workspace, into
     (folder/f).parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(source, folder/f)
 
+# %% ../nbs/11g_reproduce.ipynb #c4a30aa9
 def _sources_now(params, out): # a record, with the fingerprints of the answers that were made again, which may be others
     now_of = lambda f, h: hash_file(out/f) if not f.endswith('.csv') and (out/f).exists() else h
     return params | dict(sources={f: now_of(f, h) for f, h in params.get('sources', {}).items()})
@@ -269,7 +270,7 @@ def _write(path, text): # text, atomically
 def _sent_lines(run): # of the ledger, a run's own; those only written down where none was sent
     lines = read_ledger(run.comp)
     mine = lines[(lines.exp == run.exp) & (lines.status != 'failed')]
-    return mine[mine.status != 'local'] if (mine.status != 'local').any() else mine
+    return mine[is_sent(mine)] if is_sent(mine).any() else mine
 
 def _was_sent(sent, path, what): # a sentence: whether a file is what was sent, by the newest line or an older one
     h, last, at = hash_file(path), sent.iloc[-1], lambda line: f"was {'written down' if line.status == 'local' else 'sent'} on {line.time:%Y-%m-%d %H:%M} UTC"

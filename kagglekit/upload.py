@@ -14,7 +14,7 @@ from typing import Callable
 from .competition import Competition
 from .core import KitError, check_names, comp_setting, hash_file, root
 from .data import Refused, kaggle_tool, run_tool, without_tokens
-from .ledger import STATUSES, add_line, amend, earlier, ledger_lock, ledger_path, quota, quota_words, read_ledger, record_score, spent
+from .ledger import STATUSES, add_line, amend, earlier, is_sent, ledger_lock, ledger_path, left_today, quota_words, read_ledger, record_score
 from .run import Run
 from .submit import check_submission
 
@@ -157,7 +157,7 @@ def _send(run, site, mark, message, score): # the site's answer
 def _stays(site): return site == 'local' or site == 'kaggle' and in_kaggle_notebook() # nothing leaves this machine
 
 def _try(run, site, hash, message, score): # the site's answer; the ledger has it too, or what went wrong
-    left = None if _stays(site) else max(0, quota(run.comp, site) - spent(read_ledger(run.comp), site, datetime.now(timezone.utc)) - 1)
+    left = None if _stays(site) else left_today(run.comp, site, read_ledger(run.comp), datetime.now(timezone.utc)) - 1
     place = add_line(run, hash, message, left=left)
     try:
         answer = _send(run, site, f'{run.exp} {hash}', message, score)
@@ -176,7 +176,7 @@ def _prepare(run, site, hash, say): # nothing speaks against sending; True where
     if _stays(site): return False
     ledger = read_ledger(run.comp)
     say(words := quota_words(run.comp, site, ledger, when))
-    if spent(ledger, site, when) >= quota(run.comp, site): raise KitError(f'{run}: {words}. Nothing was sent. If the competition allows more, write quota into its section of settings.ini')
+    if not left_today(run.comp, site, ledger, when): raise KitError(f'{run}: {words}. Nothing was sent. If the competition allows more, write quota into its section of settings.ini')
     return False
 
 def submit(
@@ -205,7 +205,7 @@ def _news(comp, place, line, entry): # a line of the ledger by Kaggle's list; in
     if entry is None: return f'{told}: nobody knows whether it arrived, and the newest 200 of the list do not show it; kagglekit submit sends it again' * (line.status == 'unsure')
     try: new = _take_over(Run(comp, line.exp), place, told, entry)
     except Refused as e: return str(e)
-    return '' if new.drop('message').equals(line.drop('message')) else f'{told}: {new.status}{_scores(new)}'
+    return '' if new.equals(line) else f'{told}: {new.status}{_scores(new)}'
 
 def fetch_scores(
     comp:str,           # competition
@@ -215,7 +215,7 @@ def fetch_scores(
     if find_site(comp) != 'kaggle': raise KitError(f'{comp}: only Kaggle tells programs its scores; write them down with kagglekit score EXP --public … --private …')
     with ledger_lock(comp):
         ledger, entries = read_ledger(comp), list_kaggle(comp_setting(comp, 'slug'))
-        out = ledger[~ledger.status.isin(['failed', 'local'])]
+        out = ledger[is_sent(ledger)]
         news = [words for place, line in out.iterrows() if (words := _news(comp, place, line, find_listed(entries, f'{line.exp} {line.hash}')))]
     for words in news: say(words)
     say(f'{comp}: {len(news)} of {len(out)} submissions have news')
