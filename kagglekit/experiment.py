@@ -14,12 +14,12 @@ import pandas as pd
 from fastcore.docments import docments
 from pydantic import Field
 from .augment import VIEWS, parse_augment
-from .batches import parse_sampling
 from .core import Count, Fraction, KitError, Positive, check_exp, check_names, check_value, in_diff, nearest, out_dir, read_json
 from .heads import parse_head
 from .inputs import INPUTS
-from .learner import OPTIMIZERS
-from .loss import WEIGHABLE, parse_loss
+from .loss import check_weighable, parse_loss
+from .optimizers import OPTIMIZERS
+from .sampling import parse_sampling
 from .stages import SCHEDULERS, Stage
 
 # %% ../nbs/09_experiment.ipynb #00000004
@@ -134,7 +134,7 @@ def check_recipe(
     for f in PARAMS: object.__setattr__(r, f, check_value(f, getattr(r, f), _KINDS[f]))
     if r.exp: check_exp(r.exp)
     for what, name, known in [('inputs', r.inputs, INPUTS), ('optimizer', r.optimizer, OPTIMIZERS)]: check_names([name], known, what)
-    loss = parse_loss(r.loss)[0]
+    parse_loss(r.loss)
     check_names(r.scheduler if isinstance(r.scheduler, tuple) else [r.scheduler], SCHEDULERS, 'scheduler')
     check_names(r.tta, VIEWS, 'view in tta')
     moved = [text for text in r.augment if parse_augment(text)[0].cadence]
@@ -142,7 +142,7 @@ def check_recipe(
     for text in r.heads: parse_head(text)
     if r.loss != 'arcface' and (r.margin, r.margin_on, r.arc_scale) != (.5, '', 30.): raise KitError(f'margin, margin_on and arc_scale belong to loss=arcface; this is {r.loss}')
     if r.heads and (r.margin_on or r.balance or (r.margin, r.arc_scale) != (.5, 30.)): raise KitError('heads have classes of their own; margin, margin_on, arc_scale and balance are for a single softmax')
-    if r.balance and loss not in WEIGHABLE: raise KitError(f"balance: {loss} has no value for each row; take one of {', '.join(WEIGHABLE)}")
+    if r.balance: check_weighable(r.loss)
     if r.sampling: parse_sampling(r.sampling)
     if r.apart and not r.heads: raise KitError('apart is a network for each head; name the heads')
     if r.folds < 2: raise KitError(f'folds: at least 2; got {r.folds}')

@@ -25,7 +25,7 @@ from .folds import import_folds, make_folds, prove_folds, thin_classes
 from .gpus import Echo, place, predict_shared, share_training
 from .inputs import INPUTS, open_caches
 from .learner import FoldLearner, PrepareBatch, find_device, find_optimizer, fold_learner, pixel_stats, use_bf16
-from .heads import Answer, Apart, heads_loss, parse_head
+from .heads import Answer, heads_loss, parse_head
 from .loss import SCALE, class_weights, find_loss
 from .metric import find_metric
 from .model import build_model, check_size, load_weights, save_weights
@@ -38,14 +38,14 @@ from .run import Run, finish_run, finished_folds, fold_numbers, open_run, save_f
 from .sources import not_comparable, pseudo_rows, source_hashes, start_weights
 from .stages import FoldFit, fit_stages
 from .submit import write_submission
-from .surgery import fine_stem, gem_pool, l2_head
+from .surgery import Apart, fine_stem, gem_pool, l2_head
 
 # %% ../nbs/14_fit.ipynb #00000006
 def class_names(
     comp:Competition, # of the run
 ) -> tuple: # a name for each value of the target
     "The classes by name, those of a yes or no too."
-    return comp.classes if not comp.binary else ('no', 'yes')
+    return comp.names
 
 def ask(
     r:Recipe,         # of the run
@@ -64,7 +64,11 @@ def margins(
     comp:Competition, # whose classes are chosen from
 ) -> dict: # settings of the loss arcface; {} for others
     "How wide the margin is, and where."
-    return dict(margin=r.margin, scale=r.arc_scale, chosen=torch.as_tensor(choose_classes(r.margin_on, comp.classes)) if r.margin_on else None) if r.loss == 'arcface' else {}
+    if r.loss != 'arcface': return {}
+    chosen = choose_classes(r.margin_on, comp.names)[-len(comp.classes):] if r.margin_on else None
+    if chosen is not None and not chosen.any():
+        raise KitError(f'margin_on: the margin of a yes or no lies at {comp.classes[0]}; leave margin_on out')
+    return dict(margin=r.margin, scale=r.arc_scale, chosen=None if chosen is None else torch.as_tensor(chosen))
 
 def check_columns(
     recipe:Recipe,    # what is asked for
