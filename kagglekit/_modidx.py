@@ -361,6 +361,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                       'kagglekit.experiment.check_schedules': ( 'experiment.html#check_schedules',
                                                                                 'kagglekit/experiment.py'),
                                       'kagglekit.experiment.find_recipe': ('experiment.html#find_recipe', 'kagglekit/experiment.py'),
+                                      'kagglekit.experiment.left_fields': ('experiment.html#left_fields', 'kagglekit/experiment.py'),
                                       'kagglekit.experiment.make_child': ('experiment.html#make_child', 'kagglekit/experiment.py'),
                                       'kagglekit.experiment.make_stages': ('experiment.html#make_stages', 'kagglekit/experiment.py'),
                                       'kagglekit.experiment.parse_pseudo': ('experiment.html#parse_pseudo', 'kagglekit/experiment.py'),

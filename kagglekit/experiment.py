@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['Pixels', 'ABOUT', 'PARAMS', 'RECIPES', 'Recipe', 'check_recipe', 'check_schedules', 'parse_pseudo', 'make_stages',
-           'recipe_table', 'make_child', 'Recipes', 'recorded', 'find_recipe', 'resolve']
+           'recipe_table', 'left_fields', 'make_child', 'Recipes', 'recorded', 'find_recipe', 'resolve']
 
 # %% ../nbs/09_experiment.ipynb #00000001
 import json
@@ -180,6 +180,22 @@ def recipe_table() -> pd.DataFrame: # field, default, meaning
     docs = docments(Recipe)
     return pd.DataFrame([dict(field=f.name, default=json.dumps(f.default), meaning=docs[f.name]) for f in fields(Recipe) if f.name in PARAMS])
 
+# %% ../nbs/09_experiment.ipynb #d98466b6
+_BELONGS = dict( # field → fields that mean something only beside it, and the values beside which they do
+    loss=(('margin', 'margin_on', 'arc_scale'), lambda value: value.split()[:1] == ['arcface']),
+    heads=(('apart',), bool),
+)
+
+def left_fields(
+    parent:Recipe, # what is changed
+    changes:dict,  # field → value
+) -> dict: # field → its default, for fields that belong to what the child has left
+    "The fields that a child leaves together with the loss or the heads that they belong to."
+    defaults = {f.name: f.default for f in fields(Recipe)}
+    given = {f: check_value(f, changes[f], _KINDS[f]) for f in _BELONGS if f in changes}
+    left = [f for f, value in given.items() if _BELONGS[f][1](getattr(parent, f)) and not _BELONGS[f][1](value)]
+    return {f: defaults[f] for k in left for f in _BELONGS[k][0] if f not in changes}
+
 # %% ../nbs/09_experiment.ipynb #0000000e
 def make_child(
     parent:Recipe, # what is changed
@@ -189,6 +205,7 @@ def make_child(
 ) -> Recipe: # the child
     "A recipe that differs from its parent in `changes`."
     check_names(changes, PARAMS)
+    changes = changes | left_fields(parent, changes)
     child = replace(parent, exp=exp, parent=parent.exp, reason=reason, diff={}, **changes)
     old, new = parent.params(), child.params()
     diff = {k: new[k] for k in changes if new[k] != old[k]}
