@@ -675,6 +675,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                     'kagglekit.oneclass.Snapshots.__init__': ('oneclass.html#snapshots.__init__', 'kagglekit/oneclass.py'),
                                     'kagglekit.oneclass.Snapshots.after_epoch': ( 'oneclass.html#snapshots.after_epoch',
                                                                                   'kagglekit/oneclass.py'),
+                                    'kagglekit.oneclass.is_over': ('oneclass.html#is_over', 'kagglekit/oneclass.py'),
                                     'kagglekit.oneclass.keep_snapshots': ('oneclass.html#keep_snapshots', 'kagglekit/oneclass.py'),
                                     'kagglekit.oneclass.one_object': ('oneclass.html#one_object', 'kagglekit/oneclass.py'),
                                     'kagglekit.oneclass.risen': ('oneclass.html#risen', 'kagglekit/oneclass.py'),

@@ -42,6 +42,7 @@ class Recipe:
     grouped:bool=True              # keep together what must not be split, such as a person; False shows what that hides
     full:bool=False                # train on all rows, without a validation and so without a CV
     one_object:str=''              # learn the states of this class alone, all others as null, by snapshots that vote; with full
+    snapshots:Literal['score', 'both']='score' # the epochs of one_object that vote: where the training score rises; both: where the training loss falls, too, and patience counts all others
 
     augment:tuple[str, ...]=()     # augmentations in their order, such as 'hflip', 'affine 45' or 'vflip not metal_nut-flip'
     mixup:Annotated[float, Field(ge=0, le=10)]=0. # α of mixup's Beta(α, α); 0 for none
@@ -137,6 +138,8 @@ def check_recipe(
     if r.apart and not r.heads: raise KitError('apart is a network for each head; name the heads')
     if r.folds < 2: raise KitError(f'folds: at least 2; got {r.folds}')
     if r.one_object and (not r.full or r.ema or r.swa or r.pseudo or r.watch == 'loss'): raise KitError('one_object trains plain weights on all rows: it needs full=True, and goes with neither ema, swa, pseudo nor watch=loss')
+    if r.snapshots == 'both' and not (r.one_object and r.patience):
+        raise KitError('snapshots=both is a rule of one_object that ends after so many epochs without a vote: name the object, and patience')
     if r.bs < 2 * r.gpus and r.gpus > 1: raise KitError(f'bs: {r.bs} rows are too few to be shared by {r.gpus} processes; take {2 * r.gpus} or more')
     if r.full and (any(s.watches == 'valid' for s in schedules) or not r.one_object and (r.patience or r.keep == 'best')): raise KitError('full leaves no rows for validation, which patience, keep=best and scheduler=plateau need; plateau(on=train) goes by the training loss')
     if r.ema and r.swa: raise KitError('ema and swa are two averages of the weights; take one')

@@ -241,13 +241,14 @@ def fit_fold(
     learn, first = share_training(make_learner(job, k)), not place()[0]
     fit = FoldFit(run.fold_folder(k), r.stages(), find_metric(job.comp.metric), r.seed, k, voice.epoch, voice.progress, watch=r.watch)
     options = {f: getattr(r, f) for f in ('ema', 'swa', 'accumulate', 'clip', 'patience', 'dead_after', 'keep')} | dict(tensorboard=run.folder/'tensorboard' if r.tensorboard and first else None)
-    if r.one_object: learn.add_cbs([Snapshots(fit, job.comp, job.shown[1], r.tta), Perfect(fit)])
+    both = r.snapshots == 'both'
+    if r.one_object: learn.add_cbs([Snapshots(fit, job.comp, job.shown[1], r.tta, both), Perfect(fit, both, r.patience)])
     fit_stages(learn, fit, all_ids(job, learn), partial(find_optimizer, weight_decay=r.weight_decay), options)
     rows, t0 = np.flatnonzero(job.folds.fold == k), time.time()
     probs = [predict_shared(learn, cache, at, r.tta) for cache, at in zip(job.shown, (rows, np.arange(len(job.test))))]
     if not first: return                           # its share is done
     save_weights(learn.model, fit.folder/'model.safetensors')
-    if r.one_object: keep_snapshots(run, fit)
+    if r.one_object: keep_snapshots(run, fit, both)
     images = len(learn.dls.train.all_rows) * len(fit.history)
     save_fold(run, k, job.comp, job.comp.train.id.iloc[rows], probs, seconds=sum(h['seconds'] for h in fit.history) + time.time() - t0, images=images)
     for path in [fit.folder/'resume.pt', fit.folder/'best.safetensors', *fit.folder.glob('snapshot*.parquet')]: path.unlink(missing_ok=True)
