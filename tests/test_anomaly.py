@@ -108,7 +108,7 @@ def test_smoothing_knows_how_many_classes_a_head_has(comp):
 def test_recipes_of_the_page_are_what_their_records_say():
     load_pages()
     for exp, r in RECIPES['anomaly-practice'].items():
-        record = ROOT/'outputs'/'anomaly-practice'/exp/'params.json'
+        record = ROOT/'record'/'outputs'/'anomaly-practice'/exp/'params.json'
         if not record.exists(): continue
         old = json.loads(record.read_text())
         assert _clash(old, dict(old, recipe=r.params()), type(r)().params()) == '', exp
