@@ -272,7 +272,7 @@ def fit_together(
     "Train one fold by several processes."
     rows = []                                      # the fold's history
     hear = dict(row=rows.append, epoch=lambda _: voice.epoch(rows), progress=lambda at: voice.progress(*at))
-    launch('kagglekit.train:fit_share', dict(comp=job.comp.name, exp=job.recipe.exp, k=voice.k), job.recipe.gpus, hear, voice.run.say)
+    launch('kagglekit.fit:fit_share', dict(comp=job.comp.name, exp=job.recipe.exp, k=voice.k), job.recipe.gpus, hear, voice.run.say)
 
 # %% ../nbs/14_fit.ipynb #00000020
 def kept_epochs(
