@@ -23,7 +23,9 @@ def fine_stem(
     name = net.pretrained_cfg.get('first_conv') or ''
     stem = net.get_submodule(name if isinstance(name, str) else name[0])
     step = getattr(stem, 'stride', 'nothing known')
-    if step != (2, 2): raise KitError(f'fine_stem: the first convolution of {_arch(net)} moves by {step}, not by 2; take an EfficientNet or a ResNet')
+    if step != (2, 2):
+        raise KitError(f'fine_stem: the first convolution of {_arch(net)} moves by {step}, not by 2; '
+                       'take an EfficientNet or a ResNet')
     stem.stride = (1, 1)
     return net
 
@@ -49,7 +51,9 @@ def gem_pool(
 ) -> nn.Module: # the same
     "`Gem` where the network took the average over the picture."
     if p <= 0: raise KitError(f'gem_pool: p is above 0, such as 3; got {p:g}')
-    if not isinstance(getattr(net, 'global_pool', None), SelectAdaptivePool2d): raise KitError(f'gem_pool: {_arch(net)} has no pooling of its own before the head; take an EfficientNet or a ResNet')
+    if not isinstance(getattr(net, 'global_pool', None), SelectAdaptivePool2d):
+        raise KitError(f'gem_pool: {_arch(net)} has no pooling of its own before the head; '
+                       'take an EfficientNet or a ResNet')
     net.global_pool = Gem(p).to(next(net.parameters()).device)
     return net
 
@@ -81,7 +85,8 @@ def l2_head(
     "The classifier on features of one length, under its own name and with its own weights."
     if scale <= 0: raise KitError(f'l2_head: scale is above 0, such as 16; got {scale:g}')
     name, head = net.pretrained_cfg['classifier'], net.get_classifier()
-    if not isinstance(head, nn.Linear): raise KitError(f'l2_head: the head of {_arch(net)} is no single linear layer; take an EfficientNet or a ResNet')
+    if not isinstance(head, nn.Linear):
+        raise KitError(f'l2_head: the head of {_arch(net)} is no single linear layer; take an EfficientNet or a ResNet')
     net.set_submodule(name, ScaledLinear(head, scale, cosine))
     return net
 
