@@ -46,7 +46,8 @@ Positive = Annotated[float, Field(gt=0)]         # above 0, and finite
 Fraction = real(0, 1)                            # 0 to 1, both included
 
 # %% ../nbs/00a_values.ipynb #9c2f4c2d
-_PLAIN = {str: 'text', bool: 'true or false', int: 'a whole number', float: 'a number', dict: 'names with values', Any: 'anything'}
+_PLAIN = {str: 'text', bool: 'true or false', int: 'a whole number', float: 'a number', dict: 'names with values',
+          Any: 'anything'}
 
 def _range(kind): # ' from 2 to 100', out of pydantic's constraints
     limits = {}
