@@ -21,7 +21,7 @@ from .competition import Competition, choose_classes, find_comp, load_pages, pro
 from .core import KitError, check_names, in_diff, in_words, seed_of
 from .data import where_found
 from .experiment import PARAMS, RECIPES, Recipe, recorded, resolve
-from .folds import import_folds, make_folds, prove_folds, thin_classes
+from .folds import find_fold_file, import_folds, make_folds, prove_folds, thin_classes
 from .gpus import Echo, place, predict_shared, share_training
 from .inputs import INPUTS, open_caches
 from .learner import FoldLearner, PrepareBatch, find_device, find_optimizer, fold_learner, pixel_stats, use_bf16
@@ -96,7 +96,8 @@ def run_folds(
     "The folds of a recipe; −1 throughout where nothing is kept for validation."
     if recipe.full: return pd.DataFrame(dict(id=comp.train.id, fold=-1))
     if not recipe.fold_file: return make_folds(comp, recipe.folds, recipe.fold_seed, recipe.grouped)
-    return (import_positions if recipe.fold_file.endswith('.npy') else import_folds)(comp.folder/recipe.fold_file, comp)
+    path = find_fold_file(comp, recipe.fold_file, recipe.exp)
+    return (import_positions if path.suffix == '.npy' else import_folds)(path, comp)
 
 def words_of_folds(
     recipe:Recipe,      # full, grouped

@@ -12,6 +12,7 @@ __all__ = ['NUTS', 'HARD', 'V2', 'dacon', 'one_gpu', 'run66', 'run85', 'run146',
 from ..competition import Competition, check_files, competition, encode, read_table
 from ..core import KitError, data_dir
 from ..experiment import Recipe, Recipes
+from ..folds import published_folds
 
 def _rows(path, columns, part): # a table of files, with ids
     df = read_table(path, ['index', 'file_name'] + columns, id='file_name')
@@ -41,6 +42,9 @@ V2   = ('turn45', 'vflip', 'affine 45', 'tone', 'blur_noise')                  #
 
 # %% ../../nbs/competitions/anomaly.ipynb #0000001b
 dacon = Recipes('anomaly')
+for _k in (5, 10):
+    published_folds('anomaly', f'{_k}-Fold_idx.npy',
+                    "the first place's, in the folder data of https://github.com/Karel911/MVtec_AD-anomaly-detection")
 one_gpu = dacon.add(Recipe('exp0001', reason='a baseline for one GPU: whole objects, no mirrors', arch='tf_efficientnet_b4.ns_jft_in1k', size=384, epochs=20, lr=3e-4,
                            bs=32, augment=('affine 10', 'light .1'), smoothing=.1))
 dacon.add(one_gpu.but('exp0002', 'mirrors, but for nuts', augment=(f'hflip not {NUTS}', f'vflip not {NUTS}', 'affine 10', 'light .1')))
