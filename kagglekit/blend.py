@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['EPS', 'BLOCK', 'SPACES', 'LOGITS', 'METHODS', 'Space', 'find_space', 'check_space', 'share', 'settle', 'mix',
-           'check_members', 'Method', 'method', 'weights_method', 'Goal', 'goal', 'equal_weights', 'given_weights',
-           'fit_blend', 'apply_blend', 'likelihood_weights', 'true_probs', 'fit_likelihood', 'nelder_weights',
-           'apply_stack', 'fit_stack', 'fit_class_weights', 'head_sums', 'apply_heads', 'fit_heads', 'given_heads',
-           'equal_heads', 'nested']
+           'join_logits', 'mean_logits', 'check_members', 'Method', 'method', 'weights_method', 'Goal', 'goal',
+           'equal_weights', 'given_weights', 'fit_blend', 'apply_blend', 'likelihood_weights', 'true_probs',
+           'fit_likelihood', 'nelder_weights', 'apply_stack', 'fit_stack', 'fit_class_weights', 'head_sums',
+           'apply_heads', 'fit_heads', 'given_heads', 'equal_heads', 'nested']
 
 # %% ../nbs/10_blend.ipynb #00000001
 from collections.abc import Callable, Sequence
@@ -104,6 +104,27 @@ def mix(
         out[at] = s.back(np.einsum('mnk,mk->nk' if w.ndim == 2 else 'mnk,m->nk', V, shares))
     for at in _blocks(n, k): out[at] = settle(out[at])
     return out
+
+# %% ../nbs/10_blend.ipynb #b10c0003
+def join_logits(
+    P:Sequence, # (m, n, k) probabilities
+    Z:Sequence, # (m,) each member's logits, (n, k); None where it came as probabilities
+    space:str,  # where the mean is taken
+) -> list|None: # (m, n, k) logits, up to a constant a row; None where the mean is not one of logits
+    "Members as logits, where the space asks for it and one of them came so."
+    one = P[0].shape[1] == 1
+    if all(z is None for z in Z) or space != 'logit' and (one or space != 'log'): return None
+    to = SPACES['logit' if one else 'log'].to
+    return [to(p) if z is None else z for p, z in zip(P, Z)]
+
+def mean_logits(
+    Z:Sequence,                 # (m, n, k) logits
+    weights:Sequence|None=None, # (m,); equal ones when left out
+) -> tuple: # (n, k) the mean, and (n, k) its probabilities
+    "The weighted mean of logits."
+    w = share(np.ones(len(Z)) if weights is None else weights, len(Z))
+    mean = sum(a * np.asarray(z, np.float64) for a, z in zip(w, Z))
+    return mean, _from_logits(mean)
 
 # %% ../nbs/10_blend.ipynb #0000000e
 def check_members(
