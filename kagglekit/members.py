@@ -216,7 +216,8 @@ def _read_logits(spec, comp):
         if len(O) != 1: raise KitError(f"{spec['oof']}: {len(O)} folds of out-of-fold logits; every train row has one, of shape (rows, classes)")
         oof = mean_logits(O)
     elif 'oof_rows' in spec: raise KitError(f"{spec['name']}: oof_rows is given without oof")
-    return Member(spec['name'], spec, oof[1], p, classes, None, _hashes(spec, 'logits', 'oof'), logits=(oof[0], z))
+    kept = (None, None) if z is None else (oof[0], z)
+    return Member(spec['name'], spec, oof[1], p, classes, None, _hashes(spec, 'logits', 'oof'), logits=kept)
 
 def _read_vote(spec, comp):
     if Path(spec['votes']).suffix in ('.csv', '.parquet'):
@@ -253,10 +254,10 @@ class Table:
         return self._of('name')
     def P(self):
         "Out-of-fold probabilities, (m, n, k)."
-        return np.stack(self._of('oof'))
+        return _stack(self._of('oof'))
     def T(self):
         "Test probabilities, (m, t, k)."
-        return np.stack(self._of('test'))
+        return _stack(self._of('test'))
     def logits(self, side:str, space:str): # 'oof' or 'test'; where the mean is taken
         "The members as logits, (m, rows, k); None unless the space asks for it and one came so."
         return join_logits(self._of(side), [z[side == 'test'] for z in self._of('logits')], space)
@@ -270,6 +271,11 @@ class Table:
         "The names of those that hold scores, beyond 0 … 1, and no probabilities."
         beyond = lambda p: p is not None and (p.min() < -1e-6 or p.max() > 1 + 1e-6)
         return [m.name for m in (self.members[i] for i in self.mixed) if beyond(m.oof) or beyond(m.test)]
+
+def _stack(arrays): # (m, …) of arrays; without a copy where they are views of one already
+    whole = arrays[0].base
+    is_whole = whole is not None and whole.ndim == 3 and len(whole) == len(arrays) and all(a.base is whole for a in arrays)
+    return whole if is_whole else np.stack(arrays)
 
 def _check_folds_agree(members, comp): # the folds that all members share; None where nobody knows
     known = [m for m in members if m.fold is not None]
@@ -291,7 +297,7 @@ def _stacked(members, mixed, side): # the mixed members' arrays as views of one,
     return members
 
 def join_members(
-    members:Sequence, # list of Member
+    members:Sequence, # Member after Member; what is iterated over once is not held twice in memory
     comp:Competition, # of all of them
 ) -> Table: # side by side
     "Members that were checked against each other."
