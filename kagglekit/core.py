@@ -7,7 +7,7 @@ __all__ = ['MOUNTS', 'COMP_KEYS', 'Count', 'Positive', 'Fraction', 'ID_LENGTH', 
            'data_places', 'data_dir', 'out_dir', 'workspace', 'nearest', 'check_names', 'check_clash', 'comp_setting',
            'check_value', 'check_name', 'check_exp', 'check_comp', 'inside', 'given_params', 'seed_of', 'rng',
            'uniforms', 'disk_errors', 'atomic', 'sweep_parts', 'locked', 'write_json', 'read_json', 'write_table',
-           'hash_of', 'hash_file', 'hash_table', 'in_words', 'in_diff']
+           'hash_of', 'hash_file', 'hash_table', 'usable_cores', 'in_words', 'in_diff']
 
 # %% ../nbs/00_core.ipynb #51e55789
 import configparser, difflib, errno, hashlib, json, math, os, posixpath, re, tempfile, time, uuid
@@ -360,6 +360,12 @@ def hash_table(
     "A fingerprint of a table's names and values."
     rows = pd.util.hash_pandas_object(df, index=False).to_numpy()
     return hashlib.blake2b(rows.tobytes() + '\n'.join(df.columns).encode(), digest_size=8).hexdigest()
+
+# %% ../nbs/00_core.ipynb #9ee2a959
+def usable_cores() -> int: # 1 or more
+    "The number of CPU cores that this process may use."
+    from joblib import cpu_count
+    return max(1, cpu_count())
 
 # %% ../nbs/00_core.ipynb #611c7f8a
 def in_words(
