@@ -68,5 +68,6 @@ def check_arch(
         full = [f'{n}.{t}' for n, tags in names.items() for t in tags] if tag else []
         raise KitError(f"arch: timm has no '{arch}'{nearest(arch, full or names)}")
     if '.' in arch and tag not in names[name]:
-        raise KitError(f"arch: {name} has no weights '{tag}'{nearest(tag, names[name])}; there are {', '.join(names[name]) or 'none'}")
+        there = ', '.join(names[name]) or 'none'
+        raise KitError(f"arch: {name} has no weights '{tag}'{nearest(tag, names[name])}; there are {there}")
     return arch

@@ -200,7 +200,8 @@ def check_weighable(
     "Raise `KitError` where classes cannot be weighted, because rows have no value of their own."
     name, able = parse_loss(text)[0], [k for k, known in LOSSES.items() if getattr(known, 'rows', True)]
     if name in able: return
-    raise KitError(f"loss: {name} has no value for each row, so classes cannot be weighted; take one of {', '.join(able)}")
+    raise KitError(f'loss: {name} has no value for each row, so classes cannot be weighted; '
+                   f"take one of {', '.join(able)}")
 
 def find_loss(
     text:str,          # a key of LOSSES, perhaps with a number, such as 'focal .5'
