@@ -133,7 +133,8 @@ def _rehearse(a):
     except KeyboardInterrupt: return 130
 
 def _journal(a):
-    from kagglekit.journal import journal, journal_text, write_page
+    from kagglekit.journal import journal, journal_text
+    if a.html: from kagglekit.journal_html import write_page
     print(write_page(a.comp) if a.html else journal_text(journal(a.comp)))
 
 def _compare(a):
