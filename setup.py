@@ -20,6 +20,7 @@ requirements = [
     'pandas>=3',            # tables
     'pyarrow>=20',          # parquet
     'scikit-learn>=1.7',    # stratified and grouped splits
+    'joblib>=1.4',          # how many cores a process may use, in a container too
     'pydantic>=2.11',       # strict types and ranges of parameters
     'filelock>=3.16',       # two runs of one id, two writers of one cache
     'psutil>=6',            # is that process still the one that wrote status.json; peak memory

@@ -7,10 +7,10 @@ __all__ = ['MOUNTS', 'COMP_KEYS', 'Count', 'Positive', 'Fraction', 'ID_LENGTH', 
            'data_places', 'data_dir', 'out_dir', 'workspace', 'nearest', 'check_names', 'check_clash', 'comp_setting',
            'check_value', 'check_name', 'check_exp', 'check_comp', 'inside', 'given_params', 'seed_of', 'rng',
            'uniforms', 'disk_errors', 'atomic', 'sweep_parts', 'locked', 'write_json', 'read_json', 'write_table',
-           'hash_of', 'hash_file', 'hash_table', 'in_words', 'in_diff', 'hide_secrets']
+           'hash_of', 'hash_file', 'hash_table', 'usable_cores', 'in_words', 'in_diff', 'hide_secrets']
 
 # %% ../nbs/00_core.ipynb #51e55789
-import configparser, difflib, errno, hashlib, json, math, os, posixpath, re, tempfile, time, uuid
+import ast, configparser, difflib, errno, hashlib, json, math, os, posixpath, re, tempfile, time, uuid
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -213,13 +213,32 @@ def inside(
     return Path(folder)/text
 
 # %% ../nbs/00_core.ipynb #92fb253d
+def _assigned(source): # the names that a cell assigns at its top level, in their order
+    try: body = ast.parse(source).body
+    except SyntaxError: return []
+    targets = [t for s in body for t in (s.targets if isinstance(s, ast.Assign) else [getattr(s, 'target', None)])]
+    return [t.id for t in targets if isinstance(t, ast.Name)]
+
+def _declared(cells): # names in the last parameters cell among these sources, and in papermill's after it
+    names = []
+    for source in cells:
+        assigned = _assigned(source)
+        if source.startswith('# Parameters'): names = names + assigned
+        elif assigned[:1] == ['comp']: names = assigned
+    return names
+
 def given_params(
     names:dict,  # globals(), in the first cell after the parameters
 ) -> dict: # name → value of each parameter
     "The parameters of a notebook: what its first cell, and papermill, put into the namespace."
     hidden = {'In', 'Out', 'exit', 'quit', 'open', 'get_ipython', 'copy', 'credits', 'license'}
     plain = (str, int, float, bool, list, tuple, dict, type(None))
-    return {k: v for k, v in names.items() if not k.startswith('_') and k not in hidden and isinstance(v, plain)}
+    declared = _declared(names.get('In') or [])
+    given = {k: v for k, v in names.items() if k in declared or not declared and isinstance(v, plain)}
+    given = {k: v for k, v in given.items() if not k.startswith('_') and k not in hidden}
+    for name, value in given.items():
+        if not isinstance(value, plain): raise KitError(f'{name}: a number, a text or a list is needed; got {value!r}')
+    return given
 
 # %% ../nbs/00_core.ipynb #e060673e
 def seed_of(
@@ -365,6 +384,12 @@ def hash_table(
     "A fingerprint of a table's names and values."
     rows = pd.util.hash_pandas_object(df, index=False).to_numpy()
     return hashlib.blake2b(rows.tobytes() + '\n'.join(df.columns).encode(), digest_size=8).hexdigest()
+
+# %% ../nbs/00_core.ipynb #9ee2a959
+def usable_cores() -> int: # 1 or more
+    "The number of CPU cores that this process may use."
+    from joblib import cpu_count
+    return max(1, cpu_count())
 
 # %% ../nbs/00_core.ipynb #611c7f8a
 def in_words(
