@@ -669,6 +669,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'kagglekit.journal_html.notes_html': ('journal_html.html#notes_html', 'kagglekit/journal_html.py'),
                                         'kagglekit.journal_html.sections': ('journal_html.html#sections', 'kagglekit/journal_html.py'),
                                         'kagglekit.journal_html.seeds_html': ('journal_html.html#seeds_html', 'kagglekit/journal_html.py'),
+                                        'kagglekit.journal_html.show': ('journal_html.html#show', 'kagglekit/journal_html.py'),
                                         'kagglekit.journal_html.submissions': ( 'journal_html.html#submissions',
                                                                                 'kagglekit/journal_html.py'),
                                         'kagglekit.journal_html.unfinished_words': ( 'journal_html.html#unfinished_words',
