@@ -28,7 +28,7 @@ from .learner import FoldLearner, PrepareBatch, find_device, find_optimizer, fol
 from .heads import Answer, heads_loss, parse_head
 from .loss import SCALE, class_weights, find_loss
 from .metric import find_metric
-from .model import build_model, check_size, load_weights, save_weights
+from .model import build_model, check_size, find_weights, load_weights, save_weights
 from .oneclass import Perfect, Snapshots, keep_snapshots, one_object, watch_training
 from .panels import words_of_mirrors
 from .positions import import_positions
@@ -129,7 +129,8 @@ def open_job(
     folds:pd.DataFrame, # id, fold
     say:Callable=print, # called with a line of progress
 ) -> Job: # ready to train
-    "Decode what has not been decoded."
+    "Decode what has not been decoded; weights that cannot be had are seen before."
+    find_weights(recipe.arch, recipe.pretrained)
     sides = [size if isinstance(size, tuple) else (size, size) for size in (recipe.size, recipe.infer_size) if size]
     caches = open_caches(comp.folder, [(df.file, size) for size in sides for df in (comp.train, comp.test)], recipe.inputs, say)
     return Job(recipe, comp, folds, *caches[:2], tuple(caches[-2:]))
