@@ -12,10 +12,9 @@ from contextlib import contextmanager
 import pandas as pd
 from filelock import FileLock, Timeout
 from .competition import Competition
-from .core import KitError, disk_errors, hash_table, in_diff, sweep_parts, write_json
-from .data import without_tokens
+from .core import KitError, disk_errors, hash_table, hide_secrets, in_diff, sweep_parts, write_json
 from .experiment import NOT_IDENTITY, Recipe
-from .batches import parse_sampling
+from .sampling import parse_sampling
 from .folds import fold_hash
 from .results import broken_seal, finished_folds, read_fold
 from .run import Run, environment, now
@@ -128,7 +127,7 @@ def _sweep(folder): # temporary files of a killed process; notes and scores are 
     sweep_parts(folder)
 
 def _asked(comp, recipe): # params.json as far as it is known before anything is read
-    about = recipe.about() | dict(reason=without_tokens(recipe.reason))
+    about = recipe.about() | dict(reason=hide_secrets(recipe.reason))
     return dict(comp=comp, **about, recipe=recipe.params(), seed=recipe.seed, made=now(), **environment())
 
 def _clash(run, why): # the error
@@ -175,7 +174,7 @@ def _write_down(run, e): # why a block did not end well
     if isinstance(e, Clash) and before: write_json(run.folder/'status.json', before)
     else:
         stopped = isinstance(e, (KeyboardInterrupt, SystemExit))
-        run.mark('interrupted' if stopped else 'failed', error=without_tokens(f'{type(e).__name__}: {e}'))
+        run.mark('interrupted' if stopped else 'failed', error=hide_secrets(f'{type(e).__name__}: {e}'))
     release(run)
 
 # %% ../nbs/09ab_claim.ipynb #0ab10011

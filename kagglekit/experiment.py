@@ -15,12 +15,12 @@ import pandas as pd
 from fastcore.docments import docments
 from pydantic import Field
 from .augment import VIEWS, parse_augment
-from .batches import parse_sampling
 from .core import Count, Fraction, KitError, Positive, check_exp, check_names, check_value, in_diff, nearest, out_dir, read_json
 from .heads import parse_head
 from .inputs import INPUTS
-from .learner import OPTIMIZERS
-from .loss import WEIGHABLE, parse_loss
+from .loss import check_weighable, parse_loss
+from .optimizers import OPTIMIZERS
+from .sampling import parse_sampling
 from .schedules import Stage, parse_schedule
 
 # %% ../nbs/09_experiment.ipynb #00000004
@@ -49,6 +49,7 @@ class Recipe:
     grouped:bool=True              # keep together what must not be split, such as a person; False shows what that hides
     full:bool=False                # train on all rows, without a validation and so without a CV
     one_object:str=''              # learn the states of this class alone, all others as null, by snapshots that vote; with full
+    snapshots:Literal['score', 'both']='score' # the epochs of one_object that vote: where the training score rises; both: where the training loss falls, too, and patience counts all others
 
     augment:tuple[str, ...]=()     # augmentations in their order, such as 'hflip', 'affine 45' or 'vflip not metal_nut-flip'
     mixup:Annotated[float, Field(ge=0, le=10)]=0. # α of mixup's Beta(α, α); 0 for none
@@ -135,7 +136,7 @@ def check_recipe(
     for f in PARAMS: object.__setattr__(r, f, check_value(f, getattr(r, f), _KINDS[f]))
     if r.exp: check_exp(r.exp)
     for what, name, known in [('inputs', r.inputs, INPUTS), ('optimizer', r.optimizer, OPTIMIZERS)]: check_names([name], known, what)
-    loss = parse_loss(r.loss)[0]
+    parse_loss(r.loss)
     schedules = check_schedules(r)
     check_names(r.tta, VIEWS, 'view in tta')
     moved = [text for text in r.augment if parse_augment(text)[0].cadence]
@@ -143,11 +144,13 @@ def check_recipe(
     for text in r.heads: parse_head(text)
     if r.loss != 'arcface' and (r.margin, r.margin_on, r.arc_scale) != (.5, '', 30.): raise KitError(f'margin, margin_on and arc_scale belong to loss=arcface; this is {r.loss}')
     if r.heads and (r.margin_on or r.balance or (r.margin, r.arc_scale) != (.5, 30.)): raise KitError('heads have classes of their own; margin, margin_on, arc_scale and balance are for a single softmax')
-    if r.balance and loss not in WEIGHABLE: raise KitError(f"balance: {loss} has no value for each row; take one of {', '.join(WEIGHABLE)}")
+    if r.balance: check_weighable(r.loss)
     if r.sampling: parse_sampling(r.sampling)
     if r.apart and not r.heads: raise KitError('apart is a network for each head; name the heads')
     if r.folds < 2: raise KitError(f'folds: at least 2; got {r.folds}')
     if r.one_object and (not r.full or r.ema or r.swa or r.pseudo or r.watch == 'loss'): raise KitError('one_object trains plain weights on all rows: it needs full=True, and goes with neither ema, swa, pseudo nor watch=loss')
+    if r.snapshots == 'both' and not (r.one_object and r.patience):
+        raise KitError('snapshots=both is a rule of one_object that ends after so many epochs without a vote: name the object, and patience')
     if r.bs < 2 * r.gpus and r.gpus > 1: raise KitError(f'bs: {r.bs} rows are too few to be shared by {r.gpus} processes; take {2 * r.gpus} or more')
     if r.full and (any(s.watches == 'valid' for s in schedules) or not r.one_object and (r.patience or r.keep == 'best')): raise KitError('full leaves no rows for validation, which patience, keep=best and scheduler=plateau need; plateau(on=train) goes by the training loss')
     if r.ema and r.swa: raise KitError('ema and swa are two averages of the weights; take one')

@@ -111,7 +111,9 @@ def _fit(job, voice, learn, first): # the stages of a fold
     r, k, run = job.recipe, voice.k, voice.run
     fit = FoldFit(run.fold_folder(k), r.stages(), find_metric(job.comp.metric), r.seed, k, voice.epoch, voice.progress,
                   watch=r.watch, made_by=made_by(run.read('params.json')))
-    if r.one_object: learn.add_cbs([Snapshots(fit, job.comp, job.shown[1], r.tta), Perfect(fit)])
+    both = r.snapshots == 'both'
+    snapshots = Snapshots(fit, job.comp, job.shown[1], r.tta, both)
+    if r.one_object: learn.add_cbs([snapshots, Perfect(fit, both, r.patience)])
     optimizer = partial(find_optimizer, weight_decay=r.weight_decay)
     fit_stages(learn, fit, all_ids(job, learn), optimizer, _options(r, run, first))
     return fit
@@ -129,7 +131,7 @@ def fit_fold(
     probs = [predict_shared(learn, cache, at, r.tta) for cache, at in zip(job.shown, (rows, np.arange(len(job.test))))]
     if not first: return                           # its share is done
     save_weights(learn.model, fit.folder/'model.safetensors')
-    if r.one_object: keep_snapshots(run, fit)
+    if r.one_object: keep_snapshots(run, fit, r.snapshots == 'both')
     facts = dict(seconds=sum(h['seconds'] for h in fit.history) + time.time() - t0,
                  images=len(learn.dls.train.all_rows) * len(fit.history), made_by=fit.made_by)
     if fit.dead: facts['dead'] = fit.dead

@@ -68,7 +68,7 @@ def thin_classes(
     comp:Competition,   # whose classes are looked at
 ) -> dict: # class name → folds in which it is not validated
     "Classes that are absent from the validation rows of some fold."
-    names = ('not ' + comp.classes[0], comp.classes[0]) if comp.binary else comp.classes
+    names = comp.names
     seen = pd.crosstab(comp.train.target.to_numpy(), folds.fold.to_numpy()).reindex(range(len(names)), fill_value=0)
     return {names[c]: [int(f) for f in seen.columns[seen.loc[c] == 0]] for c in seen.index if (seen.loc[c] == 0).any()}
 

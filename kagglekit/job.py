@@ -14,28 +14,29 @@ import numpy as np
 import pandas as pd
 import torch
 from .augment import Mix, may_change
-from .batches import Joined, draw_chances, fold_loaders, parse_sampling
+from .batches import Joined, fold_loaders
 from .claim import held, traced
 from .competition import Competition, choose_classes
 from .core import KitError, check_names, seed_of
 from .experiment import Recipe
 from .folds import find_fold_file, import_folds, make_folds, prove_folds, thin_classes
-from .heads import Answer, Apart, heads_loss, parse_head
+from .heads import Answer, heads_loss, parse_head
 from .inputs import INPUTS, open_caches
 from .learner import PrepareBatch, find_device, fold_learner, pixel_stats, use_bf16
 from .loss import SCALE, class_weights, find_loss
 from .model import build_model, check_size, load_weights
 from .oneclass import watch_training
 from .positions import import_positions
+from .sampling import draw_chances, parse_sampling
 from .sources import pseudo_rows, start_weights
-from .surgery import fine_stem, gem_pool, l2_head
+from .surgery import Apart, fine_stem, gem_pool, l2_head
 
 # %% ../nbs/09f_job.ipynb #09f00003
 def class_names(
     comp:Competition, # of the run
 ) -> tuple: # a name for each value of the target
     "The classes by name, those of a yes or no too."
-    return comp.classes if not comp.binary else ('no', 'yes')
+    return comp.names
 
 def margins(
     r:Recipe,         # of the run
@@ -43,8 +44,10 @@ def margins(
 ) -> dict: # settings of the loss arcface; {} for others
     "How wide the margin is, and where."
     if r.loss != 'arcface': return {}
-    chosen = torch.as_tensor(choose_classes(r.margin_on, comp.classes)) if r.margin_on else None
-    return dict(margin=r.margin, scale=r.arc_scale, chosen=chosen)
+    chosen = choose_classes(r.margin_on, comp.names)[-len(comp.classes):] if r.margin_on else None
+    if chosen is not None and not chosen.any():
+        raise KitError(f'margin_on: the margin of a yes or no lies at {comp.classes[0]}; leave margin_on out')
+    return dict(margin=r.margin, scale=r.arc_scale, chosen=None if chosen is None else torch.as_tensor(chosen))
 
 def ask(
     r:Recipe,         # of the run
@@ -111,16 +114,13 @@ class Job:
     @property
     def pictures(self):
         "The hash of the content of the train and of the test files, for the record."
-        caches = dict(train=self.train, test=self.test)
-        return {side: cache.content for side, cache in caches.items() if hasattr(cache, 'content')}
+        return dict(train=self.train.content, test=self.test.content)
 
 def _marking(run, say): # what is said while decoding, also written into the status of a claimed run
     def _say(line):
         say(line)
-        found = re.search(r'decoded ([\d,]+) of ([\d,]+)', line)
-        if not run or not found: return
-        done, of = (int(n.replace(',', '')) for n in found.groups())
-        run.mark('running', doing=f'decoding {100 * done // max(of, 1)} %')
+        found = re.match(r'decoding \d+ %', line)
+        if run and found: run.mark('running', doing=found[0])
     return _say
 
 def open_job(
@@ -135,7 +135,7 @@ def open_job(
     run = held(comp.name, recipe.exp)
     with traced(run):
         if run: run.mark('running', doing='decoding')
-        caches = open_caches(comp.folder, wanted, recipe.inputs, _marking(run, say))
+        caches = open_caches(comp.folder, wanted, recipe.inputs, _marking(run, say), user=f'{comp.name}/{recipe.exp}')
         if run: run.mark('running', doing='about to train')
     return Job(recipe, comp, folds, *caches[:2], tuple(caches[-2:]))
 

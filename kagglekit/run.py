@@ -17,9 +17,8 @@ import psutil
 from fastcore.basics import patch
 from .competition import Competition, match_ids, prob_columns
 from kagglekit.core import (
-    KitError, atomic, check_exp, check_names, disk_errors, locked, nearest, out_dir, read_json, root,
+    KitError, atomic, check_exp, check_names, disk_errors, hide_secrets, locked, nearest, out_dir, read_json, root,
     write_json)
-from .data import without_tokens
 from .metric import find_metric
 from .parts import part_scores
 
@@ -175,7 +174,7 @@ def note(self:Run,
     text:str, # in any language
 ):
     "Add a dated note."
-    lines = without_tokens(str(text)).splitlines()
+    lines = hide_secrets(str(text)).splitlines()
     if not any(line.strip() for line in lines): raise KitError(f'{self}: the note is empty')
     entry = '\n  '.join(lines)
     with locked(self.folder/'notes.md') as path:
