@@ -28,6 +28,7 @@ requirements = [
     'safetensors>=0.5',     # weights that cannot execute anything
     'matplotlib>=3.10',     # pictures
     'seaborn>=0.13',        # statistical pictures
+    'markupsafe>=3',        # names and notes are escaped in every page that is written
     'noto-cjk-sans-jp-regular>=0.0.1',  # Korean and Japanese glyphs in plots; matplotlib has none
 ]
 extras = dict(
