@@ -7,6 +7,7 @@ __all__ = ['INPUTS', 'Arrangement', 'arrangement', 'rgb', 'grey', 'rgb_centre', 
            'content_hash', 'read_one']
 
 # %% ../nbs/04_inputs.ipynb #00000001
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -126,7 +127,8 @@ def _decoder(how, size, pixels): # how the rows are made
 
 def _stem(decode): # the first half of a cache's name
     facts = [decode.made, decode.shape, decode.dtype, decode.pixels]
-    return f'{decode.name}-{decode.shape[0]}x{decode.shape[1]}-{hash_of(facts)}'
+    name = re.sub(r'[^\w-]', '_', decode.name)
+    return f'{name}-{decode.shape[0]}x{decode.shape[1]}-{hash_of(facts)}'
 
 def open_caches(
     folder:Path,          # where the files lie
