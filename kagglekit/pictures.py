@@ -71,8 +71,8 @@ def open_picture(
     im.info['deep'] = deep
     return im
 
-# %% ../nbs/03d_pictures.ipynb #990557ab
-BITS = (8, 10, 12, 14, 16, 20, 24, 32) # depths of a sensor, and of counts above that
+# %% ../nbs/03d_pictures.ipynb #1396af47
+BITS = range(8, 34, 2) # depths of a sensor, and of counts above 16
 
 def _may_be_deep(head): # whether a file of these first bytes may hold more than 8 bits
     if head[:4] == b'\x89PNG': return head[24:25] == b'\x10'
@@ -96,7 +96,7 @@ def deepest(
 
 def bits_for(
     greatest:int, # value of a data set
-) -> int: # one of BITS
+) -> int: # one of BITS: 8, 10, 12 …
     "The smallest depth that holds a value."
     return next(bits for bits in BITS if greatest < 2**bits)
 
