@@ -19,9 +19,9 @@ import matplotlib.pyplot as plt
 from .cadence import ON, read_cadence
 from .competition import Competition
 from .core import KitError, nearest, rng
-from .inputs import INPUTS, open_caches, read_image
+from .inputs import INPUTS, open_caches, read_one
+from .pictures import picture_header, picture_size
 from .suspects import suspects
-from PIL import Image
 
 # %% ../nbs/13_looking.ipynb #00000004
 @dataclass
@@ -61,11 +61,11 @@ def take_sample(
 
 # %% ../nbs/13_looking.ipynb #00000007
 def _picture_facts(path): # of a picture
-    with Image.open(path) as im:
-        kind, mode, anew = im.format, im.mode, io.BytesIO()
-        im.save(anew, kind, **dict(quality='keep') if kind == 'JPEG' else {})
-        tables = np.mean(im.quantization[0]) if kind == 'JPEG' else 0.
-        grey = np.asarray(im.convert('L'), np.float32)
+    im = picture_header(path)
+    kind, mode, anew = im.format, im.mode, io.BytesIO()
+    im.save(anew, kind, **dict(quality='keep') if kind == 'JPEG' else {})
+    tables = np.mean(im.quantization[0]) if kind == 'JPEG' else 0.
+    grey = np.asarray(im, np.float32) if mode[0] in 'IF' else np.asarray(im.convert('L'), np.float32)
     return dict(mode=mode, height=grey.shape[0], width=grey.shape[1], aspect=round(grey.shape[1] / grey.shape[0], 3),
                 mean=round(float(grey.mean()), 1), sd=round(float(grey.std()), 1), packing=round(path.stat().st_size / anew.tell(), 1), tables=float(tables))
 
@@ -87,7 +87,8 @@ def file_facts(
     def _one(file):
         path = comp.folder/file
         try: return dict(bytes=path.stat().st_size, modified=_dated(path.stat()), kind=path.suffix[1:].lower()) | (_cadence_facts if path.suffix == '.npy' else _picture_facts)(path)
-        except (OSError, ValueError) as e: raise KitError(f'{path} cannot be read ({e}); download it again') from None
+        except KitError: raise
+        except Exception as e: raise KitError(f'{path} cannot be read ({e}); download it again') from None
     with ThreadPoolExecutor() as pool: facts = pd.DataFrame(list(pool.map(_one, rows.file)))
     return pd.concat([rows.drop(columns=facts.columns.intersection(rows.columns)), facts], axis=1)
 
@@ -179,9 +180,9 @@ def _draw_cadence(ax, path): # six panels in one column
     for i in ON: ax.get_yticklabels()[i].set(color='C3', fontweight='bold'); ax.add_patch(plt.Rectangle((-.5, 42 * i - .5), x.shape[2], 39, fill=False, ec='C3', lw=1.2))
 
 def _draw_picture(ax, path): # as it is, but no larger than needed
-    with Image.open(path) as im: size = im.size
+    size = picture_size(path)
     scale = min(1, 160 / max(size))
-    ax.imshow(read_image(path, (max(1, round(size[1] * scale)), max(1, round(size[0] * scale)))))
+    ax.imshow(read_one('rgb', path, tuple(max(1, round(side * scale)) for side in size)))
     ax.axis('off')
 
 def show_rows(
