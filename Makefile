@@ -30,7 +30,7 @@ demo: .venv/ok
 
 # in a scratch workspace that holds the committed record, so that nobody's runs are touched
 test: .venv/ok
-	@scratch=$$(mktemp -d) && cp settings.ini $$scratch && git ls-files outputs | xargs -r cp --parents -t $$scratch && \
+	@scratch=$$(mktemp -d) && cp settings.ini $$scratch && (cd record && git ls-files outputs | xargs -r cp --parents -t $$scratch) && \
 	export KAGGLEKIT_ROOT=$$scratch KAGGLEKIT_DATA= OMP_NUM_THREADS=1 && \
 	$(BIN)/nbdev-test --n-workers 2 --timing && $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations 12 tests; code=$$?; rm -rf $$scratch; exit $$code
 
@@ -39,6 +39,6 @@ lab: .venv/ok
 
 # run every notebook, and keep its pictures
 pages: .venv/ok
-	@scratch=$$(mktemp -d) && cp settings.ini $$scratch && git ls-files outputs | xargs -r cp --parents -t $$scratch && \
+	@scratch=$$(mktemp -d) && cp settings.ini $$scratch && (cd record && git ls-files outputs | xargs -r cp --parents -t $$scratch) && \
 	KAGGLEKIT_ROOT=$$scratch KAGGLEKIT_DATA= $(BIN)/nbdev-test --n-workers 1 --save; code=$$?; rm -rf $$scratch; \
 	$(BIN)/nbdev-clean; exit $$code

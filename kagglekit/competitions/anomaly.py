@@ -6,12 +6,13 @@
 __all__ = ['NUTS', 'HARD', 'V2', 'dacon', 'one_gpu', 'run66', 'run85', 'run146', 'run39', 'run92', 'run100', 'practice',
            'exp0001', 'exp0002', 'exp0003', 'exp0004', 'exp0005', 'exp0006', 'exp0007', 'exp0008', 'exp0009', 'exp0010',
            'exp0011', 'exp0012', 'exp0013', 'judge', 'small66', 'small85', 'small39', 'small100', 'cable87', 'mono87',
-           'read_anomaly']
+           'PUBLISHED', 'read_anomaly']
 
 # %% ../../nbs/competitions/anomaly.ipynb #00000002
 from ..competition import Competition, competition, encode, find_classes, read_table
 from ..core import KitError, data_dir
 from ..experiment import Recipe, Recipes
+from ..folds import published_folds
 
 def _rows(path, columns, part): # a table of files, with ids
     df = read_table(path, ['index', 'file_name'] + columns, id='file_name')
@@ -49,6 +50,9 @@ V2   = ('turn45', 'vflip', 'affine 45', 'tone', 'blur_noise')                  #
 
 # %% ../../nbs/competitions/anomaly.ipynb #0000001b
 dacon = Recipes('anomaly')
+for _k in (5, 10):
+    published_folds('anomaly', f'{_k}-Fold_idx.npy',
+                    "the first place's, in the folder data of https://github.com/Karel911/MVtec_AD-anomaly-detection")
 one_gpu = dacon.add(Recipe('exp0001', reason='a baseline for one GPU: whole objects, no mirrors', arch='tf_efficientnet_b4.ns_jft_in1k', size=384, epochs=20, lr=3e-4,
                            bs=32, augment=('affine 10', 'light .1'), smoothing=.1))
 dacon.add(one_gpu.but('exp0002', 'mirrors, but for nuts', augment=(f'hflip not {NUTS}', f'vflip not {NUTS}', 'affine 10', 'light .1')))
@@ -110,3 +114,9 @@ dacon.add(cable87.but('features_87_metal_nut', 'the states of metal nuts alone; 
 mono87 = practice.add(Recipe('small_87_mono', reason='features_87, small: the states of one kind of cell alone', arch='tf_efficientnet_lite0', size=96, full=True, one_object='mono', loss='arcface', margin=.1,
                              margin_on='not null', arc_scale=8., keep='best', epochs=6, lr=1e-3, scheduler='flat', bs=16, clip=2., augment=('rot90', 'vflip')))
 practice.add(mono87.but('small_87_poly', 'the same for the other kind', one_object='poly'))
+
+PUBLISHED = dict(snapshots='both', patience=5, scheduler='plateau(on=train)') # the rule of the winner's own code
+for _page in (dacon, practice):
+    for _r in [r for r in _page.values() if r.one_object]:
+        _page.add(_r.but(f'{_r.exp}_published', 'snapshots and the end by the published rule', **PUBLISHED))
+        _page.add(_r.but(f'{_r.exp}_ce', 'the same without ArcFace', loss='ce'))
