@@ -17,20 +17,50 @@ import pandas as pd
 from .core import KitError, check_clash, check_comp, check_names, comp_setting, data_dir, hash_table, nearest
 from .labels import check_classes, class_codes, encode, find_classes
 from .tables import check_files, check_ids, check_inside, match_ids, read_table
+from .values import read_words
 
 # %% ../nbs/01_competition.ipynb #0000000c
+_QUOTED = re.compile(r'''("(?:[^"\\]|\\.)*"|'[^']*')(?=\s|$)''')
+
+def _positions(classes): # name → position; a yes or no also as old recipes spell it
+    named = {name: i for i, name in enumerate(classes)}
+    yes_no = len(classes) == 2 and classes[0] == f'not {classes[1]}'
+    return dict(no=0, yes=1) | named if yes_no else named
+
+def _next_word(rest, named): # the first word, whether it is a pattern, and what follows; a whole class name is one word
+    exact = [n for n in named if n != 'not' and rest.startswith(n) and rest[len(n):len(n) + 1].strip() == '']
+    if exact: return (name := max(exact, key=len)), False, rest[len(name):]
+    if quoted := _QUOTED.match(rest): return read_words(quoted[1])[0][0], False, rest[quoted.end():]
+    word = rest.split()[0]
+    return word, True, rest[len(word):]
+
+def _fitting(word, pattern, named, n): # (n,) bool: the classes that a word means
+    at = [named[word]] if word in named else []
+    if not at and pattern: at = [i for name, i in named.items() if fnmatch.fnmatchcase(name, word)]
+    return np.isin(np.arange(n), at)
+
 def choose_classes(
     text:str,         # patterns such as 'cable-* pill-* not *-good'; with none before 'not', all classes but those after it
     classes:Sequence, # class names
 ) -> np.ndarray: # (k,) bool
-    "Which classes a line of text means."
-    yes, _, no = (' ' + text + ' ').partition(' not ')
-    def _any(patterns):
-        fits = np.array([[fnmatch.fnmatchcase(c, p) for c in classes] for p in patterns]).reshape(len(patterns), len(classes))
-        lost = [p for p, row in zip(patterns, fits) if not row.any()]
-        if lost: raise KitError(f"'{text}': no class fits '{lost[0]}'{nearest(lost[0], classes)}; there are {', '.join(list(classes)[:6])}{' …' if len(classes) > 6 else ''}")
-        return fits.any(0)
-    return (_any(yes.split()) if yes.split() else np.ones(len(classes), bool)) & ~_any(no.split())
+    "Which classes a line of text means; the name of a class wins over a pattern, and may stand in quotes."
+    named, rest, sides = _positions(classes), text.strip(), [[], []]
+    if rest in named: return _fitting(rest, False, named, len(classes))
+    later = 0
+    while rest:
+        word, pattern, rest = _next_word(rest, named)
+        rest = rest.strip()
+        if pattern and word == 'not' and not later and rest:
+            later = 1
+            continue
+        sides[later].append(_fitting(word, pattern, named, len(classes)))
+        if not sides[later][-1].any(): raise KitError(f"'{text}': no class fits '{word}'{nearest(word, classes)}; {_some(classes)}")
+    chosen = np.any(sides[0] or [np.ones(len(classes), bool)], 0) & ~np.any(sides[1] or [np.zeros(len(classes), bool)], 0)
+    if not chosen.any(): raise KitError(f"'{text}' leaves no class; {_some(classes)}")
+    return chosen
+
+def _some(classes): # for the message
+    return f"there are {', '.join(list(classes)[:6])}{' …' if len(classes) > 6 else ''}"
 
 # %% ../nbs/01_competition.ipynb #00000012
 @dataclass
@@ -59,6 +89,10 @@ class Competition:
     def n_classes(self):
         "How many values a target has."
         return 2 if self.binary else len(self.classes)
+    @property
+    def names(self):
+        "A name for each value of the target; a yes or no is the class, and 'not' before it."
+        return (f'not {self.classes[0]}', self.classes[0]) if self.binary else tuple(self.classes)
     @property
     def folder(self):
         "Where its data are."
