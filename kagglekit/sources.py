@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from .competition import Competition, encode, match_ids, prob_columns, read_table
-from .core import KitError, hash_file, out_dir
+from .competition import Competition, answer_probs, match_ids, prob_columns, read_table
+from .core import KitError, hash_file, inside, out_dir
 from .experiment import Recipe, parse_pseudo
 from .folds import fold_hash
 from .learner import confident
@@ -54,16 +54,15 @@ def _in_order(df, comp, what): # probabilities of the test rows, checked, in the
 def _read_csv(path, comp): # a file in the form of a submission, as probabilities of the test rows
     key, column = comp.sample.columns[:2]
     sub = read_table(path, [key, column], id=key)
-    answers = sub[column].iloc[match_ids(sub[key], comp.test.sample_id, str(path))].reset_index(drop=True)
-    if comp.answer == 'label': return np.eye(len(comp.classes), dtype=np.float32)[encode(answers, comp.classes, str(path))]
-    return pd.to_numeric(answers).to_numpy(np.float32)[:, None]
+    answers = sub[column].iloc[match_ids(sub[key], comp.test.sample_id, str(path))]
+    return answer_probs(answers, comp, str(path)).astype(np.float32)
 
 def _answers(source, comp, folds, k): # (m, columns) of the test rows, by networks that may speak to fold k
     name, unsafe = parse_pseudo(source)
     if not unsafe:
         each = pd.read_parquet(fold_source(comp, name, folds).folder/'test_folds.parquet')
         return _in_order(each[each.fold == k].drop(columns='fold'), comp, f'{name}, fold {k}')
-    if name.endswith('.csv'): return _read_csv(comp.folder/name, comp)
+    if name.endswith('.csv'): return _read_csv(inside(comp.folder, name, 'pseudo'), comp)
     path = Run(comp.name, name).folder/'test.parquet'
     if not path.exists(): raise KitError(f'{path} is not there; finish {name} first, or name a CSV in {comp.folder}')
     return _in_order(pd.read_parquet(path), comp, name)
@@ -104,7 +103,7 @@ def source_hashes(
     weights = sorted((home/recipe.start).glob('fold*/model.safetensors')) if recipe.start else []
     hashes = {str(path.relative_to(home)): hash_file(path) for path in weights}
     if not name: return hashes
-    if name.endswith('.csv'): return hashes | {name: hash_file(comp.folder/name)}
+    if name.endswith('.csv'): return hashes | {name: hash_file(inside(comp.folder, name, 'pseudo'))}
     file = f"{name}/{'test' if unsafe else 'test_folds'}.parquet"
     if not (home/file).exists(): raise KitError(f'{home/file} is not there; run {name} first')
     return hashes | {file: hash_file(home/file)}

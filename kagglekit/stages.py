@@ -138,7 +138,7 @@ def is_dead(
 ) -> bool: # True: nothing has been learnt
     "Whether no epoch was better than a constant answer: by .02 for AUC, by 2 % of the level elsewhere."
     if math.isnan(level): return False
-    slack = .02 if metric.name == 'auc' else .02 * abs(level)
+    slack = metric.margin(level)
     return not any((v - level if metric.greater else level - v) > slack for v in values)
 
 # %% ../nbs/08a_stages.ipynb #0000001a
