@@ -294,6 +294,19 @@ def check_page(
         raise KitError('; '.join([str(e), *(f'a page cannot be read: {why}' for why in others)])) from None
     return name
 
+def _read(name): # what the reader gives; its own failures name the line
+    read = READERS[name]
+    try: made = read(name)
+    except KitError: raise
+    except Exception as e:
+        path = getattr(getattr(read, '__code__', None), 'co_filename', '')
+        at = _line(e, path)
+        place = f'{read.__module__}, line {at}: ' if at else ''
+        raise KitError(f"{name}: its reader failed: {place}{type(e).__name__}: {e}; mend the page, and export it") from e
+    if not isinstance(made, Competition): raise KitError(f'{name}: its reader returned {type(made).__name__}, and must return a Competition')
+    if made.name != name: raise KitError(f"{name}: its reader named the competition {made.name!r}; pass on the name that it is given")
+    return made
+
 def find_comp(
     name:str, # the competition's folder under data/
 ) -> Competition: # read afresh
@@ -303,4 +316,4 @@ def find_comp(
         within = (comp_setting(name, 'within') or name).split('/')[0]
         how = f'write it with: kagglekit practice {name}' if name.endswith('-practice') else f'get it with: kagglekit download {within}'
         raise KitError(f'{data_dir(name)} is not there; {how}')
-    return READERS[name](name)
+    return _read(name)
