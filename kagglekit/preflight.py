@@ -21,7 +21,6 @@ from .folds import thin_classes
 from .heads import parse_head
 from .inputs import INPUTS, read_one
 from .metric import find_metric
-from .oneclass import one_object
 from .positions import run_folds
 from .sampling import parse_sampling
 from .submit import check_submission, make_submission
@@ -85,7 +84,8 @@ def split_once(
     folds = run_folds(recipe, comp)
     if recipe.full: return Found('all rows are trained on')
     metric, thin = find_metric(comp.metric), thin_classes(folds, comp)
-    notes = [f"{name} is not validated in fold {', '.join(map(str, ks))}" for name, ks in list(thin.items())[:5]]
+    where = [f"{name} in {', '.join(map(str, ks))}" for name, ks in list(thin.items())[:5]]
+    notes = [f"classes that are not validated in some folds: {'; '.join(where)}" + ' …' * (len(thin) > 5)] if thin else []
     if thin and metric.needs == 'all':
         other = f"take fewer folds, or metric='{metric.instead}', which leaves absent classes out" if not comp.binary else 'take fewer folds'
         notes.append(f'{metric.name} has no value in these folds, and so the CV has none: {other}')
@@ -159,7 +159,9 @@ def _site(name): # what settings.ini knows of the site
     return Found(f"{known['site']} {known['slug'] or ''}".strip(), notes)
 
 def _distinct(recipes, *fields): # a recipe for each different value of these fields
-    return list({tuple(getattr(r, f) for f in fields): r for r in reversed(recipes)}.values())[::-1]
+    first = {}
+    for r in recipes: first.setdefault(tuple(getattr(r, f) for f in fields), r)
+    return list(first.values())
 
 def _room(comp, recipes): # disk for the largest decoded data
     if setting('cache') == 'no': return Found('nothing is decoded in advance (cache = no)')
@@ -169,11 +171,16 @@ def _room(comp, recipes): # disk for the largest decoded data
     notes = () if need < free * .95 else ('free some space, take a smaller size, or write cache = no into settings.ini',)
     return Found(f'decoded data take up to {need / 1e9:.2g} GB, and {free / 1e9:.3g} GB are free', notes)
 
+def _seen(comp, recipe): # the competition as a recipe sees it
+    if not recipe.one_object: return comp
+    from kagglekit.oneclass import one_object       # late: it brings fastai, and few recipes ask for it
+    return one_object(comp, recipe.one_object)
+
 def _recipe_lines(comp, recipes): # what the page's recipes ask for
     def _names():
         wrong = []
         for r in recipes:
-            try: check_columns(r, one_object(comp, r.one_object))
+            try: check_columns(r, _seen(comp, r))
             except KitError as e: wrong.append(f'{r.exp}: {e}')
         if wrong: raise KitError('; '.join(wrong[:5]))
         return Found(f'{len(recipes)} of the page name what is there')
