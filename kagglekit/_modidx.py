@@ -535,6 +535,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'kagglekit.fit.make_network': ('fit.html#make_network', 'kagglekit/fit.py'),
                                'kagglekit.fit.margins': ('fit.html#margins', 'kagglekit/fit.py'),
                                'kagglekit.fit.open_job': ('fit.html#open_job', 'kagglekit/fit.py'),
+                               'kagglekit.fit.run_folds': ('fit.html#run_folds', 'kagglekit/fit.py'),
                                'kagglekit.fit.sampled': ('fit.html#sampled', 'kagglekit/fit.py'),
                                'kagglekit.fit.train': ('fit.html#train', 'kagglekit/fit.py'),
                                'kagglekit.fit.train_rows': ('fit.html#train_rows', 'kagglekit/fit.py'),
