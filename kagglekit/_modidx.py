@@ -189,6 +189,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'kagglekit.checks.stored': ('checks.html#stored', 'kagglekit/checks.py'),
                                   'kagglekit.checks.strips': ('checks.html#strips', 'kagglekit/checks.py')},
             'kagglekit.cli': { 'kagglekit.cli._act': ('cli.html#_act', 'kagglekit/cli.py'),
+                               'kagglekit.cli._check': ('cli.html#_check', 'kagglekit/cli.py'),
                                'kagglekit.cli._compare': ('cli.html#_compare', 'kagglekit/cli.py'),
                                'kagglekit.cli._download': ('cli.html#_download', 'kagglekit/cli.py'),
                                'kagglekit.cli._journal': ('cli.html#_journal', 'kagglekit/cli.py'),
