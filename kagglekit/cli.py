@@ -98,6 +98,7 @@ def make_parser() -> argparse.ArgumentParser:
          ('--jobs', dict(type=int, default=1, help='runs at a time')))
     _add('practice', 'write a stand-in competition', ('comp', dict(help='such as anomaly-practice')),
          ('--rows', dict(type=int, help='of train and test together, for a stand-in of any size')))
+    _add('check', 'say in seconds what would fail late: files, metric, folds, recipes, hand-in', comp)
     _add('status', 'the state of the runs', ('comp', dict(nargs='?', help='competition; all when left out')))
     _add('journal', 'the table of all runs', comp, ('--html', dict(action='store_true', help='as one file for a browser')))
     _add('compare', 'two runs side by side', ('first', exp[1]), ('second', dict(help='the one that may be better')))
@@ -139,6 +140,12 @@ def _run(a):
     code = run_experiment(a.comp, a.exp, a.p)
     if code == 0: print('\n' + show_run(f'{a.comp}/{a.exp}'))
     return code
+
+def _check(a):
+    from kagglekit.preflight import inspect_comp, words_of_check
+    lines = inspect_comp(a.comp)
+    print(words_of_check(lines))
+    return int(any(line.mark == '✗' for line in lines))
 
 def _practice(a):
     from kagglekit.practice import write_practice
@@ -207,6 +214,7 @@ def _cache(a):
 
 ACTS = dict( # command → function of the parsed line → exit status, or nothing where all went well
     run=_run,
+    check=_check,
     practice=_practice,
     status=lambda a: print(status_text(a.comp)),
     journal=_journal,
