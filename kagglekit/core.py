@@ -7,7 +7,7 @@ __all__ = ['MOUNTS', 'COMP_KEYS', 'Count', 'Positive', 'Fraction', 'ID_LENGTH', 
            'data_places', 'data_dir', 'out_dir', 'workspace', 'nearest', 'check_names', 'check_clash', 'comp_setting',
            'check_value', 'check_name', 'check_exp', 'check_comp', 'inside', 'given_params', 'seed_of', 'rng',
            'uniforms', 'disk_errors', 'atomic', 'sweep_parts', 'locked', 'write_json', 'read_json', 'write_table',
-           'hash_of', 'hash_file', 'hash_table', 'in_words', 'in_diff']
+           'hash_of', 'hash_file', 'hash_table', 'usable_cores', 'in_words', 'in_diff', 'hide_secrets']
 
 # %% ../nbs/00_core.ipynb #51e55789
 import ast, configparser, difflib, errno, hashlib, json, math, os, posixpath, re, tempfile, time, uuid
@@ -380,6 +380,12 @@ def hash_table(
     rows = pd.util.hash_pandas_object(df, index=False).to_numpy()
     return hashlib.blake2b(rows.tobytes() + '\n'.join(df.columns).encode(), digest_size=8).hexdigest()
 
+# %% ../nbs/00_core.ipynb #9ee2a959
+def usable_cores() -> int: # 1 or more
+    "The number of CPU cores that this process may use."
+    from joblib import cpu_count
+    return max(1, cpu_count())
+
 # %% ../nbs/00_core.ipynb #611c7f8a
 def in_words(
     seconds:float, # a length of time, s
@@ -396,3 +402,40 @@ def in_diff(
     "A difference in words."
     say = lambda k, v: (' × ' if k == 'size' else ' + ').join(map(str, v)) or 'none' if isinstance(v, (tuple, list)) else {True: 'yes', False: 'no', '': 'none'}.get(v, str(v)) if isinstance(v, (bool, str)) else f'{v:g}'
     return ', '.join(f'{k} {say(k, v)}' for k, v in diff.items())
+
+# %% ../nbs/00_core.ipynb #e8e2d28a
+_SECRET_NAME = r'(?:api[ _-]?key|access[ _-]?key|key|token|secret|bearer|pass(?:word|wd|phrase))'
+_SECRET_ENV = re.compile(rf'(?:^|_){_SECRET_NAME}(?:_PATH)?$', re.I) # KAGGLE_KEY, KAGGLE_API_V1_TOKEN_PATH, HF_TOKEN, …
+_SECRET_FILES = ('.kaggle/kaggle.json', '.kaggle/access_token', '.kaggle/access_token.txt', '.kaggle/credentials.json',
+                 '.config/kaggle/kaggle.json', '.config/kaggle/access_token', '.cache/huggingface/token')
+_SECRET_FORMS = [re.compile(form) for form in (
+    r'\bKGAT_[\w-]{8,}', r'\bhf_[A-Za-z0-9]{8,}', r'\bgh[pousr]_[A-Za-z0-9]{16,}', r'\bgithub_pat_\w{16,}', r'\bsk-[\w-]{16,}',
+    r'\bAKIA[0-9A-Z]{16}\b', r'\bxox[abprs]-[\w-]{10,}', r'\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+',   # the last: a JSON web token
+    r'(?i)(?<=password[:=])\S+', r'(?i)(?<=password[:=] )\S+', r'(?<=//)[^/\s:@]+:[^/\s@]+(?=@)')]
+_AFTER_NAME = [re.compile(rf'(?i)({_SECRET_NAME}\w*["\']?\s*{between})({value})') for between, value in (
+    (r'[:=]\s*["\']?', r'(?=[\w.~+/=-]*\d)[\w.~+/=-]{16,}'),          # "key": "0123…", token=abc1…
+    (r'(?:is\b)?\s*["\']?', r'(?=\w*\d)(?=\w*[a-z])\w{24,}'))]           # my key is 0123…
+
+def _text_of(path): # of a file; '' where it cannot be read
+    try: return Path(path).read_text(encoding='utf8', errors='replace')
+    except (OSError, ValueError): return ''
+
+def _known_secrets(): # what this machine knows, the longest first
+    values = [v for name, v in os.environ.items() if v and _SECRET_ENV.search(name)]
+    paths = [v for v in values if os.path.isfile(v)]       # Kaggle's tool takes the path of a file, too
+    folders = [os.environ.get('KAGGLE_CONFIG_DIR'), os.path.join(os.environ.get('XDG_CONFIG_HOME') or '', 'kaggle')]
+    files = paths + [os.path.join(os.path.expanduser('~'), name) for name in _SECRET_FILES]
+    files += [os.path.join(folder, os.path.basename(name)) for folder in folders if folder for name in _SECRET_FILES]
+    texts = [_text_of(path) for path in files]
+    words = [word for text in texts for word in re.findall(r'[\w.~+/=-]{16,}', text)]
+    whole = [text.strip() for text in texts if len(text.split('\n')) < 3 and '{' not in text]
+    return sorted({v for v in [*values, *words, *whole] if len(v) >= 8} - set(paths), key=len, reverse=True)
+
+def hide_secrets(
+    text:str, # what a person typed, or another program printed
+) -> str: # the same with … in place of tokens, keys and passwords
+    "Text that may be shown and written down."
+    for secret in _known_secrets(): text = text.replace(secret, '…')
+    for form in _SECRET_FORMS: text = form.sub('…', text)
+    for form in _AFTER_NAME: text = form.sub(r'\1…', text)
+    return text
