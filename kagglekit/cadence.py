@@ -12,7 +12,6 @@ from functools import partial, reduce
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter1d
 from .core import KitError
 from .files import read_npy
 from .inputs import arrangement
@@ -96,6 +95,7 @@ def clean(
     x:np.ndarray, # (6, 273, 256)
 ) -> np.ndarray: # the same, with less noise
     "Without what stands still, smoothed over three spectra."
+    from scipy.ndimage import gaussian_filter1d # half a second that commands without pictures do without
     return gaussian_filter1d(without_still(x), 3, axis=1)
 
 @arrangement('abacad_clean', 1, 'float16', (ALL,))
