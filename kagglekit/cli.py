@@ -129,7 +129,7 @@ def parse_line(
     if pairs: a.p = pairs + a.p
     return a
 
-# %% ../nbs/cli.ipynb #31e9155c
+# %% ../nbs/cli.ipynb #c8b579cc
 def _run(a):
     from kagglekit.launch import run_experiment
     code = run_experiment(a.comp, a.exp, a.p)
@@ -142,6 +142,7 @@ def _practice(a):
 
 def _rehearse(a):
     import signal
+    check_known(a.comp)
     from kagglekit.rehearse import rehearse
     for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): signal.signal(s, signal.default_int_handler) # a background job ignores the first
     return int(bool(rehearse(a.comp, a.jobs)))

@@ -38,6 +38,11 @@ def stand_in(
     return _add
 
 # %% ../nbs/practice.ipynb #00000006
+def _check_rows(comp, rows): # raise KitError for a size that a stand-in cannot have
+    if rows is None: return
+    if 'rows' not in inspect.signature(STAND_INS[comp][0]).parameters: raise KitError(f'{comp} has a size of its own; leave out rows')
+    if rows < 1: raise KitError(f'rows: 1 or more of train and test together; got {rows}')
+
 def write_practice(
     comp:str,           # a key of STAND_INS
     rows:int|None=None, # of train and test together, for a stand-in of any size; its own size when left out
@@ -45,11 +50,13 @@ def write_practice(
 ) -> Path: # data/<comp>
     "Write a stand-in's data, unless it is there."
     check_names([comp], STAND_INS, 'stand-in')
+    _check_rows(comp, rows)
     folder, (write, public) = data_dir(comp), STAND_INS[comp]
-    if rows and 'rows' not in inspect.signature(write).parameters: raise KitError(f'{comp} has a size of its own; leave out rows')
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f'.{comp}.lock')):                   # two runs may begin at the same time
-        if folder.exists(): return folder
+    with FileLock(folder.with_name(f'.{comp}.lock')): # two runs may begin at the same time
+        if folder.exists():
+            if rows: say(f'{folder} is there already, and stays as it is; move it away to write another one')
+            return folder
         part = folder.with_name(f'.{comp}.part')
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()

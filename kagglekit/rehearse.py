@@ -31,7 +31,7 @@ def next_ready(
     "The first that waits for nothing."
     return next((r for r in waiting if needs(r) <= done), None)
 
-# %% ../nbs/16c_rehearse.ipynb #4d71eea7
+# %% ../nbs/16c_rehearse.ipynb #d6c91b84
 def last_line(
     file:Path, # what a process printed
 ) -> str: # '' where it printed nothing
@@ -56,6 +56,7 @@ class Rehearsal:
     failed:list=field(default_factory=list)  # of exp
 
     def __post_init__(self):
+        if self.jobs < 1: raise KitError(f'jobs: 1 or more runs at a time; got {self.jobs}')
         recipes = RECIPES.get(self.comp, {})
         if not recipes:
             raise KitError(f"{self.comp} has no recipes; a page in nbs/competitions makes them: {', '.join(RECIPES)} have some")
