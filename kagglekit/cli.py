@@ -129,7 +129,7 @@ def parse_line(
     if pairs: a.p = pairs + a.p
     return a
 
-# %% ../nbs/cli.ipynb #c8b579cc
+# %% ../nbs/cli.ipynb #52c3519c
 def _run(a):
     from kagglekit.launch import run_experiment
     code = run_experiment(a.comp, a.exp, a.p)
@@ -148,7 +148,8 @@ def _rehearse(a):
     return int(bool(rehearse(a.comp, a.jobs)))
 
 def _journal(a):
-    from kagglekit.journal import journal, journal_text, write_page
+    from kagglekit.journal import journal, journal_text
+    from kagglekit.journal_html import write_page
     check_known(a.comp)
     print(write_page(a.comp) if a.html else journal_text(journal(a.comp)))
 
