@@ -8,7 +8,7 @@ __all__ = ['STAND_INS', 'SHAPES', 'STATES_ELPV', 'AGES', 'WOMEN', 'ERRORS', 'SWA
            'folder_name', 'share_id', 'plant_errors', 'list_errors', 'write_mask', 'as_probabilities', 'local_score']
 
 # %% ../nbs/12b_practice.ipynb #00000001
-import inspect, os, shutil, time
+import inspect, shutil, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Callable

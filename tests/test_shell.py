@@ -173,3 +173,23 @@ def test_an_interruption_is_one_line(monkeypatch, capsys):
     monkeypatch.setitem(__import__('kagglekit.cli').cli.ACTS, 'status', interrupted)
     with pytest.raises(SystemExit) as end: main(['status'])
     assert end.value.code == 130 and capsys.readouterr().err == 'kagglekit: interrupted\n'
+
+def commands(text): # the lines that begin with kagglekit in the code blocks of a page of Markdown
+    blocks = text.split('```')[1::2]
+    return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines() if line.startswith('kagglekit ')]
+
+@pytest.mark.parametrize('words', commands((ROOT/'README.md').read_text()), ids=' '.join)
+def test_a_command_of_the_readme_is_understood_as_printed(space, words):
+    from kagglekit.cli import parse_line
+    from kagglekit.launch import check_run
+    a = parse_line(words[1:])
+    if a.command == 'run': assert check_run(a.comp, a.exp, a.p)[0].exp == a.exp
+
+def test_the_readme_names_no_run_that_its_reader_has_not():
+    had = {'exp0001'}                                             # by make demo
+    for line in (ROOT/'README.md').read_text().split('## Real data')[0].splitlines():
+        if not line.startswith(('kagglekit ', 'python -m papermill nbs/train', 'python -m papermill nbs/blend')): continue
+        words = shlex.split(line, comments=True)
+        named = [n for w in words for n in w.replace('"', ' ').replace('/', ' ').replace('[', ' ').replace(']', ' ').replace(',', ' ').replace('.ipynb', ' ').split() if n.startswith('exp0')]
+        if words[1] == 'run' or words[0] == 'python': had.add(named[0])
+        assert set(named) - {'exp0025:'} <= had, (line, had)
