@@ -134,7 +134,7 @@ def parse_line(
     if pairs: a.p = pairs + a.p
     return a
 
-# %% ../nbs/cli.ipynb #31e9155c
+# %% ../nbs/cli.ipynb #52c3519c
 def _run(a):
     from kagglekit.launch import run_experiment
     code = run_experiment(a.comp, a.exp, a.p)
@@ -153,12 +153,14 @@ def _practice(a):
 
 def _rehearse(a):
     import signal
+    check_known(a.comp)
     from kagglekit.rehearse import rehearse
     for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): signal.signal(s, signal.default_int_handler) # a background job ignores the first
     return int(bool(rehearse(a.comp, a.jobs)))
 
 def _journal(a):
-    from kagglekit.journal import journal, journal_text, write_page
+    from kagglekit.journal import journal, journal_text
+    from kagglekit.journal_html import write_page
     check_known(a.comp)
     print(write_page(a.comp) if a.html else journal_text(journal(a.comp)))
 
