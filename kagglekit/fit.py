@@ -34,8 +34,8 @@ from .panels import words_of_mirrors
 from .positions import import_positions
 from .practice import STAND_INS, local_score, write_practice
 from .processes import launch
-from .run import Run, finish_run, finished_folds, fold_numbers, open_run, save_fold, words_of_score, write_history
-from .sources import not_comparable, pseudo_rows, source_hashes, start_weights
+from .run import Run, finish_run, finished_folds, fold_numbers, is_trial, open_run, save_fold, words_of_score, write_history
+from .sources import marks, pseudo_rows, source_hashes, start_weights
 from .stages import FoldFit, fit_stages
 from .submit import write_submission
 from .surgery import Apart, fine_stem, gem_pool, l2_head
@@ -293,21 +293,22 @@ def train(
     folds:pd.DataFrame, # id, fold
 ) -> dict: # the content of score.json
     "Run an experiment to its end, from wherever it was."
-    why = not_comparable(recipe, comp)
-    with open_run(recipe, comp, folds, sources=source_hashes(recipe, comp), **dict(not_comparable=why) if why else {}) as run:
+    more = marks(recipe, comp)
+    with open_run(recipe, comp, folds, sources=source_hashes(recipe, comp), **more) as run:
         if run.state() == 'done':
             print(f'{run} is done; to repeat it, take a new id and another seed')
             return run.read('score.json')
         run.say(f"{run}: {recipe.reason or in_diff(recipe.diff)} · {torch.get_num_threads()} threads, {find_device()}")
         for line in [f'data: {where_found(comp.name)}', *words_of_folds(recipe, comp, folds), *words_of_mirrors(recipe.augment + recipe.tta, INPUTS[recipe.inputs].panels)]: run.say(f'  {line}')
         if (note := RECIPES[comp.name].notes.get(recipe.exp) if comp.name in RECIPES else '') and not (run.folder/'notes.md').exists(): run.note(note)
-        if why: run.say(f'  its CV can not be compared with others: {why}')
+        if why := more.get('not_comparable'): run.say(f'  its CV cannot be compared with others: {why}')
         job, todo = open_job(recipe, comp, folds, run.say), [k for k in fold_numbers(folds) if k not in finished_folds(run)]
         of, since = sum(s.epochs for s in recipe.stages()), time.time()
         done = todo[0] * of + kept_epochs(run, todo[0]) if todo else 0
         for k in todo: (fit_together if recipe.gpus > 1 else fit_fold)(job, Voice(run, k, len(fold_numbers(folds)), of, comp.metric, done, since))
         score = finish_run(run, comp, folds)
-        if not recipe.one_object: write_submission(run, comp)
-        if comp.name in STAND_INS and not recipe.one_object: run.board(**local_score(comp, run.folder/'submission.csv'))
+        answers = not (recipe.one_object or is_trial(run))
+        if answers: write_submission(run, comp)
+        if answers and comp.name in STAND_INS: run.board(**local_score(comp, run.folder/'submission.csv'))
         run.say(f"{run}: {words_of_score(score)}, {in_words(score['seconds'])}")
     return score
