@@ -72,7 +72,7 @@ def cut_size(
     h, w = size if isinstance(size, tuple) else (size, size)
     scale = side / (h * w) ** .5
     if scale >= 1: return size
-    h, w = (max(32, 32 * round(length * scale / 32)) for length in (h, w))
+    h, w = (min(max(32, 32 * round(length * scale / 32)), 8 * side) for length in (h, w))
     return (h, w) if isinstance(size, tuple) else h
 
 def _module(arch): # the name of the module of timm that builds a network
