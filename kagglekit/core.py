@@ -35,11 +35,16 @@ def root() -> Path: # the workspace
     return ini.config_path
 
 # %% ../nbs/00_core.ipynb #00000009
-def _ini(): # settings.ini as it stands
+@lru_cache(maxsize=4)
+def _parse_ini(text): # the content of settings.ini
     ini = configparser.ConfigParser(interpolation=None)
-    try: ini.read(root()/'settings.ini', encoding='utf8')
-    except (configparser.Error, UnicodeDecodeError) as e: raise KitError(f"{root()/'settings.ini'}: {e}".replace('\n', ' ')) from None
+    ini.read_string(text, 'settings.ini')
     return ini
+
+def _ini(): # settings.ini as it stands
+    path = root()/'settings.ini'
+    try: return _parse_ini(path.read_text(encoding='utf8') if path.exists() else '')
+    except (configparser.Error, UnicodeDecodeError, OSError) as e: raise KitError(f'{path}: {e}'.replace('\n', ' ')) from None
 
 def setting(
     name:str, # a key of settings.ini, such as 'data_path'
