@@ -1385,6 +1385,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
             'kagglekit.trial': { 'kagglekit.trial._clear': ('trial.html#_clear', 'kagglekit/trial.py'),
                                  'kagglekit.trial._fewest': ('trial.html#_fewest', 'kagglekit/trial.py'),
                                  'kagglekit.trial._fields': ('trial.html#_fields', 'kagglekit/trial.py'),
+                                 'kagglekit.trial._look_seconds': ('trial.html#_look_seconds', 'kagglekit/trial.py'),
                                  'kagglekit.trial._module': ('trial.html#_module', 'kagglekit/trial.py'),
                                  'kagglekit.trial._native': ('trial.html#_native', 'kagglekit/trial.py'),
                                  'kagglekit.trial._step_seconds': ('trial.html#_step_seconds', 'kagglekit/trial.py'),
