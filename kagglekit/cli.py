@@ -113,6 +113,10 @@ def make_parser() -> argparse.ArgumentParser:
     _add('submit', 'send a submission, once and checked', exp, ('--message', dict(default='', help="the run's own reason when left out")),
          ('--to', dict(choices=('kaggle', 'dacon', 'local'), help='as settings.ini says when left out')))
     _add('download', 'fetch and unpack the data', comp, ('--zip', dict(help='a zip that is here already')))
+    _add('cache', 'what decoded data take of the disk; deletes what is named',
+         ('--trim', dict(metavar='SIZE', help='keep at most so much, such as 20GB; what was used longest ago goes first')),
+         ('--older', dict(metavar='AGE', help='delete what was not used for so long, such as 30d')),
+         ('--all', dict(action='store_true', help='delete all that no run has open')))
     return parser
 
 # %% ../nbs/cli.ipynb #3a33d5a3
@@ -200,6 +204,16 @@ def _download(a):
     from kagglekit.data import download
     download(a.comp, a.zip)
 
+def _cache(a):
+    from kagglekit.caches import caches_text, parse_age, parse_size, size_in_words, trim_caches
+    if not (a.trim or a.older or a.all):
+        rows = caches_text()
+        print('\n'.join(as_table(rows)) if len(rows) > 1 else 'There is no decoded data in .cache.')
+        return
+    gone, kept = trim_caches(parse_size(a.trim) if a.trim else None, parse_age(a.older) if a.older else None)
+    print(f'deleted: {len(gone)} caches, {size_in_words(sum(info.bytes for info in gone))}')
+    for info in kept: print(f'kept, since it is {info.state}: {info.path.name}')
+
 ACTS = dict( # command → function of the parsed line → exit status, or nothing where all went well
     run=_run,
     trial=_trial,
@@ -216,6 +230,7 @@ ACTS = dict( # command → function of the parsed line → exit status, or nothi
     scores=_scores,
     submit=_submit,
     download=_download,
+    cache=_cache,
 )
 
 # %% ../nbs/cli.ipynb #34b9b3c6

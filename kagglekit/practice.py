@@ -18,7 +18,7 @@ from filelock import FileLock
 from PIL import Image, ImageDraw, ImageFilter
 from sklearn.model_selection import train_test_split
 from .competition import Competition, encode, find_comp, match_ids, read_table
-from .core import KitError, check_names, data_dir, in_words, rng, write_table
+from .core import KitError, check_names, data_dir, in_words, rng, usable_cores, write_table
 from .faces import NAMES, draw_face, draw_person
 from .inputs import check_room
 from .metric import find_metric
@@ -151,7 +151,7 @@ def write_seti(
     for part in ('train', 'test'):
         for digit in '0123456789abcdef': (folder/part/digit).mkdir(parents=True)
     plan, begun = plan_cadences(rows), time.time()
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         for n in pool.map(lambda start: _save_strip(folder, plan, start), range(0, rows, 3)):
             if n % 300 == 0: print(f'{n:,} of {rows:,} cadences ({need/1e9:.1f} GB), about {in_words((time.time() - begun) / n * (rows - n))} left', flush=True)
     train, test = plan[~plan.test].sort_values('id'), plan[plan.test].sort_values('id')

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 import torch
 from .competition import Competition, encode, match_ids, prob_columns, read_table
-from .core import KitError, hash_file, out_dir
+from .core import KitError, hash_file, inside, out_dir
 from .experiment import Recipe, parse_pseudo
 from .folds import fold_hash
 from .learner import confident
-from .run import Run, check_predictions, inherited_mark, is_trial, refuse_trial
+from .run import Run, check_predictions, inherited_mark, is_trial, read_predictions, refuse_trial
 
 # %% ../nbs/09b_sources.ipynb #1df0716b
 def fold_source(
@@ -25,12 +25,18 @@ def fold_source(
 ) -> Run: # finished, and split in the same way
     "A run from whose fold k fold k may take: it never saw the rows that are validated there."
     run = Run(comp.name, exp)
-    p = run.read('params.json')
     refuse_trial(run, 'give weights or answers to another run')
-    if run.state() != 'done': raise KitError(f'{run} is {run.state()}, and another run takes its weights or its answers; finish it first: kagglekit run {comp.name} {exp}')
-    if 'recipe' not in p: raise KitError(f"{run} is a blend, whose weights were chosen on all rows at once; its answers are no fold's own. Name it so: -p pseudo 'unsafe {exp}'")
-    if p['fold_hash'] != fold_hash(folds):
-        raise KitError(f"{run} has other folds, so its networks have seen rows that are validated here. Take its folds, fold_seed and fold_file, or name it so: -p pseudo 'unsafe {exp}'")
+    unsafe = f"-p pseudo 'unsafe {exp}'"
+    state, p = run.state(), run.peek('params.json')
+    if state != 'done':
+        raise KitError(f'{run} is {state}, and another run takes its weights or its answers; '
+                       f'finish it first: kagglekit run {comp.name} {exp}')
+    if 'recipe' not in p:
+        raise KitError(f'{run} is a blend, whose weights were chosen on all rows at once; '
+                       f"its answers are no fold's own. Name it so: {unsafe}")
+    if p.get('fold_hash') != fold_hash(folds):
+        raise KitError(f'{run} has other folds, so its networks have seen rows that are validated here. '
+                       f'Take its folds, fold_seed and fold_file, or name it so: {unsafe}')
     return run
 
 # %% ../nbs/09b_sources.ipynb #acd26e54
@@ -43,8 +49,9 @@ def start_weights(
     "The weights that fold k starts from."
     if not recipe.start: return None
     path = fold_source(comp, recipe.start, folds).fold_folder(k)/'model.safetensors'
-    if not path.exists(): raise KitError(f'{path} is not there; weights stay on the machine that made them. Copy outputs/{comp.name}/{recipe.start} here, or run it again')
-    return path
+    if path.exists(): return path
+    raise KitError(f'{path} is not there; weights stay on the machine that made them. '
+                   f'Copy outputs/{comp.name}/{recipe.start} here, or run it again')
 
 # %% ../nbs/09b_sources.ipynb #0f2f787a
 def _in_order(df, comp, what): # probabilities of the test rows, checked, in their order
@@ -56,18 +63,24 @@ def _read_csv(path, comp): # a file in the form of a submission, as probabilitie
     key, column = comp.sample.columns[:2]
     sub = read_table(path, [key, column], id=key)
     answers = sub[column].iloc[match_ids(sub[key], comp.test.sample_id, str(path))].reset_index(drop=True)
-    if comp.answer == 'label': return np.eye(len(comp.classes), dtype=np.float32)[encode(answers, comp.classes, str(path))]
-    return pd.to_numeric(answers).to_numpy(np.float32)[:, None]
+    if comp.answer == 'label':
+        return np.eye(len(comp.classes), dtype=np.float32)[encode(answers, comp.classes, str(path))]
+    values = pd.to_numeric(answers, errors='coerce')
+    bad = answers[values.isna()]
+    if len(bad): raise KitError(f'{path}: {bad.iloc[0]!r} in column {column} is no number')
+    return values.to_numpy(np.float32)[:, None]
 
 def _answers(source, comp, folds, k): # (m, columns) of the test rows, by networks that may speak to fold k
     name, unsafe = parse_pseudo(source)
+    csv = name.endswith('.csv')
+    if csv and unsafe: return _read_csv(inside(comp.folder, name, 'pseudo'), comp)
+    if csv: raise KitError(f"pseudo: {name} may have seen all rows; name it so: -p pseudo 'unsafe {name}'")
     if not unsafe:
-        each = pd.read_parquet(fold_source(comp, name, folds).folder/'test_folds.parquet')
+        each = read_predictions(fold_source(comp, name, folds).folder/'test_folds.parquet')
         return _in_order(each[each.fold == k].drop(columns='fold'), comp, f'{name}, fold {k}')
-    if name.endswith('.csv'): return _read_csv(comp.folder/name, comp)
     path = Run(comp.name, name).folder/'test.parquet'
     if not path.exists(): raise KitError(f'{path} is not there; finish {name} first, or name a CSV in {comp.folder}')
-    return _in_order(pd.read_parquet(path), comp, name)
+    return _in_order(read_predictions(path), comp, name)
 
 # %% ../nbs/09b_sources.ipynb #0000000a
 def pseudo_rows(
@@ -77,12 +90,14 @@ def pseudo_rows(
     k:int,              # fold
 ) -> tuple: # (j,) positions of test rows, and their (j, columns) targets: NaN where the network is to label them itself
     "The test rows that fold k trains on."
-    if not recipe.pseudo: return np.empty(0, np.int64), torch.empty(0, len(comp.classes))
-    if recipe.pseudo == 'itself': return np.arange(len(comp.test)), torch.full((len(comp.test), len(comp.classes)), torch.nan)
+    n, columns = len(comp.test), len(comp.classes)
+    if not recipe.pseudo: return np.empty(0, np.int64), torch.empty(0, columns)
+    if recipe.pseudo == 'itself': return np.arange(n), torch.full((n, columns), torch.nan)
     p = torch.tensor(_answers(recipe.pseudo, comp, folds, k))
     rows = confident(p, recipe.sure).nonzero()[:, 0].numpy()
-    if not len(rows): raise KitError(f'pseudo: {recipe.pseudo} is sure of no test row in fold {k}, at the bounds {recipe.sure}; take wider ones')
-    return rows, p[rows]
+    if len(rows): return rows, p[rows]
+    raise KitError(f'pseudo: {recipe.pseudo} is sure of no test row in fold {k}, at the bounds {recipe.sure}; '
+                   'take wider ones')
 
 # %% ../nbs/09b_sources.ipynb #0000000f
 def not_comparable(
@@ -91,8 +106,9 @@ def not_comparable(
 ) -> str: # why; '' where nothing speaks against it
     "Whether something that the networks learnt from had seen the rows that they are scored on."
     name, unsafe = parse_pseudo(recipe.pseudo)
-    if unsafe: return f"its pseudo labels come from {name}, which has seen all rows"
-    if comp.group and not (recipe.grouped or recipe.full): return f'its folds do not keep each {comp.group} together, so that networks were asked about one that they knew'
+    if unsafe: return f'its pseudo labels come from {name}, which has seen all rows'
+    if comp.group and not (recipe.grouped or recipe.full):
+        return f'its folds do not keep each {comp.group} together, so that networks were asked about one that they knew'
     return inherited_mark(comp.name, [exp for exp in (recipe.start, name) if exp])
 
 def source_hashes(
@@ -105,10 +121,11 @@ def source_hashes(
     weights = sorted((home/recipe.start).glob('fold*/model.safetensors')) if recipe.start else []
     hashes = {str(path.relative_to(home)): hash_file(path) for path in weights}
     if not name: return hashes
-    if name.endswith('.csv'): return hashes | {name: hash_file(comp.folder/name)}
-    file = f"{name}/{'test' if unsafe else 'test_folds'}.parquet"
-    if not (home/file).exists(): raise KitError(f'{home/file} is not there; run {name} first')
-    return hashes | {file: hash_file(home/file)}
+    csv = name.endswith('.csv')
+    file = name if csv else f"{name}/{'test' if unsafe else 'test_folds'}.parquet"
+    path = inside(comp.folder, name, 'pseudo') if csv else home/file
+    if not path.exists(): raise KitError(f'{path} is not there; ' + ('put it there' if csv else f'run {name} first'))
+    return hashes | {file: hash_file(path)}
 
 # %% ../nbs/09b_sources.ipynb #df33a75c
 def marks(
