@@ -94,6 +94,7 @@ def make_parser() -> argparse.ArgumentParser:
     comp, exp = ('comp', dict(help='competition')), ('exp', dict(help='exp0001, or comp/exp0001'))
     pairs = dict(nargs=2, action='append', default=[], metavar=('NAME', 'VALUE'), help='parent, reason, or a field of a recipe')
     _add('run', 'check the parameters, then train', comp, ('exp', dict(help='experiment')), ('-p', pairs))
+    _add('trial', 'run a recipe in small: does it work, and how long would it take?', comp, ('exp', dict(help='experiment')), ('-p', pairs))
     _add('rehearse', 'train every recipe of a competition that has not been trained', comp,
          ('--jobs', dict(type=int, default=1, help='runs at a time')))
     _add('practice', 'write a stand-in competition', ('comp', dict(help='such as anomaly-practice')),
@@ -125,7 +126,7 @@ def parse_line(
 ) -> argparse.Namespace: # command, and what belongs to it
     "A command line."
     args, pairs = list(args), []
-    while args[:1] == ['run'] and '-p' in args[:-2]:
+    while args[:1] in (['run'], ['trial']) and '-p' in args[:-2]:
         at = args.index('-p')
         pairs.append(args[at + 1:at + 3])
         del args[at:at + 3]
@@ -157,6 +158,14 @@ def _rehearse(a):
     from kagglekit.rehearse import rehearse
     for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): signal.signal(s, signal.default_int_handler) # a background job ignores the first
     return int(bool(rehearse(a.comp, a.jobs)))
+
+def _trial(a):
+    import signal
+    from kagglekit.launch import check_run
+    changes = check_run(a.comp, a.exp, a.p)[2]      # a slip is told before torch is loaded
+    from kagglekit.trial import trial
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    trial(a.comp, a.exp, **changes)
 
 def _journal(a):
     from kagglekit.journal import journal, journal_text
@@ -216,6 +225,7 @@ def _cache(a):
 
 ACTS = dict( # command → function of the parsed line → exit status, or nothing where all went well
     run=_run,
+    trial=_trial,
     check=_check,
     practice=_practice,
     status=lambda a: print(status_text(a.comp)),
