@@ -70,7 +70,7 @@ def _line(run, params): # of the table of runs
     return f"| {run.exp} | {recipe.get('seed', params.get('blend', {}).get('options', {}).get('seed', 0))} | {params.get('commit') or 'not recorded'} | {params.get('data_hash', '–')} | {params.get('fold_hash', '–')} | {'–' if cv is None else f'{cv:.4f}'} |"
 
 def _asked_files(blend): # what a blend takes from the workspace that no run made: predictions, votes, rules
-    files, rules = [m[k] for m in blend.get('members', []) for k in ('file', 'oof', 'votes') if k in m and (k != 'votes' or m[k].endswith('.csv'))], blend.get('rules', '')
+    files, rules = [m[k] for m in blend.get('members', []) for k in ('file', 'oof', 'votes') if k in m and (k != 'votes' or m[k].endswith(('.csv', '.parquet')))], blend.get('rules', '')
     return list(dict.fromkeys(files + [rules.strip()] * ('\n' not in rules and rules.strip().endswith(('.yaml', '.yml', '.json')))))
 
 def _outside(run, params): # files that no run made: name and fingerprint
@@ -158,11 +158,13 @@ def rebuild(
     write_table(folder/'submission.csv', make_submission(comp, pd.read_parquet(folder/'test.parquet')))
     return folder/'submission.csv'
 
+def _seven_digits(text): return f'{np.float32(text):.7g}' # as submissions were written before they read back to the same number
+
 def same_answers(
     old:Path,         # a submission
     new:Path,         # another
     comp:Competition, # of both
-) -> dict: # same (to the byte), rows, equal (share of rows), most (largest difference of a probability; nan for labels), first (id that differs, or '')
+) -> dict: # same (to the byte, or to the seven digits that were written then), digits, rows, equal (share of rows), most (largest difference of a probability; nan for labels), first (id that differs, or '')
     "How alike two submissions are."
     if not old.exists(): raise KitError(f'{old} is not there, so there is nothing to compare with; the new one is {new}')
     key, column = comp.sample.columns[:2]
@@ -170,12 +172,14 @@ def same_answers(
     a, b = (read_table(p, [key, column], id=key) for p in (old, new))
     equal = (a[column] == b[column]).to_numpy()
     most = np.nan if comp.answer == 'label' else float((a[column].astype(float) - b[column].astype(float)).abs().max())
-    return dict(same=old.read_bytes() == new.read_bytes(), rows=len(a), equal=float(equal.mean()), most=most, first='' if equal.all() else str(a[key][int(np.argmin(equal))]))
+    digits = comp.answer != 'label' and bool((b[column].map(_seven_digits) == a[column]).all())
+    return dict(same=digits or old.read_bytes() == new.read_bytes(), digits=digits and not equal.all(), rows=len(a), equal=float(equal.mean()), most=most, first='' if equal.all() else str(a[key][int(np.argmin(equal))]))
 
 def words_of_answers(
     told:dict, # from same_answers
 ) -> str: # a sentence
     "How alike, in words."
+    if told.get('digits'): return f"the same answers, {told['rows']:,} rows, to the seven digits that were written then"
     if told['same']: return f"the same submission to the byte, {told['rows']:,} rows"
     if not told['first']: return f"all {told['rows']:,} answers are the same, but not the bytes: other line ends, quotes or an editor's mark"
     return f"{told['equal']:.2%} of {told['rows']:,} answers are the same" + (f", the largest difference is {told['most']:.2g}" if told['most'] == told['most'] else '') + f"; the first that is not: {told['first']}"
