@@ -20,6 +20,7 @@ requirements = [
     'pandas>=3',            # tables
     'pyarrow>=20',          # parquet
     'scikit-learn>=1.7',    # stratified and grouped splits
+    'joblib>=1.4',          # how many cores a process may use, in a container too
     'pydantic>=2.11',       # strict types and ranges of parameters
     'filelock>=3.16',       # two runs of one id, two writers of one cache
     'psutil>=6',            # is that process still the one that wrote status.json; peak memory
@@ -27,6 +28,7 @@ requirements = [
     'safetensors>=0.5',     # weights that cannot execute anything
     'matplotlib>=3.10',     # pictures
     'seaborn>=0.13',        # statistical pictures
+    'markupsafe>=3',        # names and notes are escaped in every page that is written
     'noto-cjk-sans-jp-regular>=0.0.1',  # Korean and Japanese glyphs in plots; matplotlib has none
 ]
 extras = dict(

@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter1d
 from .core import KitError
+from .files import read_npy
 from .inputs import arrangement
 
 # %% ../nbs/04b_cadence.ipynb #00000004
@@ -23,12 +24,11 @@ def read_cadence(
     path:str|Path, # a .npy file
 ) -> np.ndarray: # (6, 273, 256) float32
     "A cadence; a `KitError` names the file that is not one."
-    try: x = np.load(path, allow_pickle=False)
-    except FileNotFoundError: raise KitError(f'{path} is not there') from None
-    except (ValueError, EOFError, OSError) as e: raise KitError(f'{path} is no array ({e}); download it again') from None
+    x = read_npy(path)
     if x.shape != SHAPE or x.dtype.kind != 'f': raise KitError(f'{path} holds {x.shape} {x.dtype}; a cadence is {SHAPE} float16')
     x = x.astype(np.float32)
-    if not np.isfinite(x).all(): raise KitError(f'{path}: {(~np.isfinite(x)).sum():,} values are NaN or infinite; download it again')
+    if not np.isfinite(x).all():
+        raise KitError(f'{path}: {(~np.isfinite(x)).sum():,} values are NaN or infinite; download it again')
     return x
 
 # %% ../nbs/04b_cadence.ipynb #00000007

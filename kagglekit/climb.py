@@ -116,17 +116,23 @@ LABEL_SCORES = dict( # metric → (y, (c, n) calls, k) → (c,)
     macro_f1=lambda y, calls, k: mean_f1(*f1_counts(y, calls, k)),
     accuracy=lambda y, calls, k: (calls == y).mean(1))
 
-def undominated(
-    Z:np.ndarray, # (m, n, k) members
-    top:int=4,    # favourites of the mean that are held against the rest
-) -> tuple: # rows and classes, (L,) each, by row
-    "The entries that some mixture with weights of 0 or more may bring to the top of their row."
+def _undominated(Z, top): # the same for a block of rows
     rivals, rows = np.argsort(-Z.mean(0), 1)[:, :top].T, np.arange(Z.shape[1])
     row, cls = np.nonzero(np.logical_or.reduce([z >= z[rows, rivals[0]][:, None] - 1e-9 for z in Z]))
     for rival in rivals[1:]:
         alive = np.logical_or.reduce([z[row, cls] >= z[rows, rival][row] - 1e-9 for z in Z])
         row, cls = row[alive], cls[alive]
     return row, cls
+
+def undominated(
+    Z:np.ndarray, # (m, n, k) members
+    top:int=4,    # favourites of the mean that are held against the rest
+) -> tuple: # rows and classes, (L,) each, by row
+    "The entries that some mixture with weights of 0 or more may bring to the top of their row."
+    step = max(1, 4_000_000 // max(1, Z.shape[0] * Z.shape[2]))        # rows at a time, so that memory stays small
+    starts = range(0, Z.shape[1], step)
+    found = [_undominated(Z[:, i:i + step].astype(np.float64), top) for i in starts]
+    return np.concatenate([row + i for (row, _), i in zip(found, starts)]), np.concatenate([cls for _, cls in found])
 
 # %% ../nbs/10a_climb.ipynb #0000000e
 class LabelRace(Race):

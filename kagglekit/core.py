@@ -7,10 +7,10 @@ __all__ = ['MOUNTS', 'COMP_KEYS', 'Count', 'Positive', 'Fraction', 'ID_LENGTH', 
            'data_places', 'data_dir', 'out_dir', 'workspace', 'nearest', 'check_names', 'check_clash', 'comp_setting',
            'check_value', 'check_name', 'check_exp', 'check_comp', 'inside', 'given_params', 'seed_of', 'rng',
            'uniforms', 'disk_errors', 'atomic', 'sweep_parts', 'locked', 'write_json', 'read_json', 'write_table',
-           'hash_of', 'hash_file', 'hash_table', 'in_words', 'in_diff']
+           'hash_of', 'hash_file', 'hash_table', 'usable_cores', 'in_words', 'in_diff', 'hide_secrets']
 
 # %% ../nbs/00_core.ipynb #51e55789
-import configparser, difflib, errno, hashlib, json, math, os, posixpath, re, tempfile, time, uuid
+import ast, configparser, difflib, errno, hashlib, json, math, os, posixpath, re, tempfile, time, uuid
 from collections.abc import Iterable, Sequence
 from contextlib import contextmanager
 from functools import lru_cache
@@ -35,11 +35,16 @@ def root() -> Path: # the workspace
     return ini.config_path
 
 # %% ../nbs/00_core.ipynb #00000009
-def _ini(): # settings.ini as it stands
+@lru_cache(maxsize=4)
+def _parse_ini(text): # the content of settings.ini
     ini = configparser.ConfigParser(interpolation=None)
-    try: ini.read(root()/'settings.ini', encoding='utf8')
-    except (configparser.Error, UnicodeDecodeError) as e: raise KitError(f"{root()/'settings.ini'}: {e}".replace('\n', ' ')) from None
+    ini.read_string(text, 'settings.ini')
     return ini
+
+def _ini(): # settings.ini as it stands
+    path = root()/'settings.ini'
+    try: return _parse_ini(path.read_text(encoding='utf8') if path.exists() else '')
+    except (configparser.Error, UnicodeDecodeError, OSError) as e: raise KitError(f'{path}: {e}'.replace('\n', ' ')) from None
 
 def setting(
     name:str, # a key of settings.ini, such as 'data_path'
@@ -208,13 +213,32 @@ def inside(
     return Path(folder)/text
 
 # %% ../nbs/00_core.ipynb #92fb253d
+def _assigned(source): # the names that a cell assigns at its top level, in their order
+    try: body = ast.parse(source).body
+    except SyntaxError: return []
+    targets = [t for s in body for t in (s.targets if isinstance(s, ast.Assign) else [getattr(s, 'target', None)])]
+    return [t.id for t in targets if isinstance(t, ast.Name)]
+
+def _declared(cells): # names in the last parameters cell among these sources, and in papermill's after it
+    names = []
+    for source in cells:
+        assigned = _assigned(source)
+        if source.startswith('# Parameters'): names = names + assigned
+        elif assigned[:1] == ['comp']: names = assigned
+    return names
+
 def given_params(
     names:dict,  # globals(), in the first cell after the parameters
 ) -> dict: # name → value of each parameter
     "The parameters of a notebook: what its first cell, and papermill, put into the namespace."
     hidden = {'In', 'Out', 'exit', 'quit', 'open', 'get_ipython', 'copy', 'credits', 'license'}
     plain = (str, int, float, bool, list, tuple, dict, type(None))
-    return {k: v for k, v in names.items() if not k.startswith('_') and k not in hidden and isinstance(v, plain)}
+    declared = _declared(names.get('In') or [])
+    given = {k: v for k, v in names.items() if k in declared or not declared and isinstance(v, plain)}
+    given = {k: v for k, v in given.items() if not k.startswith('_') and k not in hidden}
+    for name, value in given.items():
+        if not isinstance(value, plain): raise KitError(f'{name}: a number, a text or a list is needed; got {value!r}')
+    return given
 
 # %% ../nbs/00_core.ipynb #e060673e
 def seed_of(
@@ -361,6 +385,12 @@ def hash_table(
     rows = pd.util.hash_pandas_object(df, index=False).to_numpy()
     return hashlib.blake2b(rows.tobytes() + '\n'.join(df.columns).encode(), digest_size=8).hexdigest()
 
+# %% ../nbs/00_core.ipynb #9ee2a959
+def usable_cores() -> int: # 1 or more
+    "The number of CPU cores that this process may use."
+    from joblib import cpu_count
+    return max(1, cpu_count())
+
 # %% ../nbs/00_core.ipynb #611c7f8a
 def in_words(
     seconds:float, # a length of time, s
@@ -377,3 +407,40 @@ def in_diff(
     "A difference in words."
     say = lambda k, v: (' × ' if k == 'size' else ' + ').join(map(str, v)) or 'none' if isinstance(v, (tuple, list)) else {True: 'yes', False: 'no', '': 'none'}.get(v, str(v)) if isinstance(v, (bool, str)) else f'{v:g}'
     return ', '.join(f'{k} {say(k, v)}' for k, v in diff.items())
+
+# %% ../nbs/00_core.ipynb #e8e2d28a
+_SECRET_NAME = r'(?:api[ _-]?key|access[ _-]?key|key|token|secret|bearer|pass(?:word|wd|phrase))'
+_SECRET_ENV = re.compile(rf'(?:^|_){_SECRET_NAME}(?:_PATH)?$', re.I) # KAGGLE_KEY, KAGGLE_API_V1_TOKEN_PATH, HF_TOKEN, …
+_SECRET_FILES = ('.kaggle/kaggle.json', '.kaggle/access_token', '.kaggle/access_token.txt', '.kaggle/credentials.json',
+                 '.config/kaggle/kaggle.json', '.config/kaggle/access_token', '.cache/huggingface/token')
+_SECRET_FORMS = [re.compile(form) for form in (
+    r'\bKGAT_[\w-]{8,}', r'\bhf_[A-Za-z0-9]{8,}', r'\bgh[pousr]_[A-Za-z0-9]{16,}', r'\bgithub_pat_\w{16,}', r'\bsk-[\w-]{16,}',
+    r'\bAKIA[0-9A-Z]{16}\b', r'\bxox[abprs]-[\w-]{10,}', r'\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+',   # the last: a JSON web token
+    r'(?i)(?<=password[:=])\S+', r'(?i)(?<=password[:=] )\S+', r'(?<=//)[^/\s:@]+:[^/\s@]+(?=@)')]
+_AFTER_NAME = [re.compile(rf'(?i)({_SECRET_NAME}\w*["\']?\s*{between})({value})') for between, value in (
+    (r'[:=]\s*["\']?', r'(?=[\w.~+/=-]*\d)[\w.~+/=-]{16,}'),          # "key": "0123…", token=abc1…
+    (r'(?:is\b)?\s*["\']?', r'(?=\w*\d)(?=\w*[a-z])\w{24,}'))]           # my key is 0123…
+
+def _text_of(path): # of a file; '' where it cannot be read
+    try: return Path(path).read_text(encoding='utf8', errors='replace')
+    except (OSError, ValueError): return ''
+
+def _known_secrets(): # what this machine knows, the longest first
+    values = [v for name, v in os.environ.items() if v and _SECRET_ENV.search(name)]
+    paths = [v for v in values if os.path.isfile(v)]       # Kaggle's tool takes the path of a file, too
+    folders = [os.environ.get('KAGGLE_CONFIG_DIR'), os.path.join(os.environ.get('XDG_CONFIG_HOME') or '', 'kaggle')]
+    files = paths + [os.path.join(os.path.expanduser('~'), name) for name in _SECRET_FILES]
+    files += [os.path.join(folder, os.path.basename(name)) for folder in folders if folder for name in _SECRET_FILES]
+    texts = [_text_of(path) for path in files]
+    words = [word for text in texts for word in re.findall(r'[\w.~+/=-]{16,}', text)]
+    whole = [text.strip() for text in texts if len(text.split('\n')) < 3 and '{' not in text]
+    return sorted({v for v in [*values, *words, *whole] if len(v) >= 8} - set(paths), key=len, reverse=True)
+
+def hide_secrets(
+    text:str, # what a person typed, or another program printed
+) -> str: # the same with … in place of tokens, keys and passwords
+    "Text that may be shown and written down."
+    for secret in _known_secrets(): text = text.replace(secret, '…')
+    for form in _SECRET_FORMS: text = form.sub('…', text)
+    for form in _AFTER_NAME: text = form.sub(r'\1…', text)
+    return text

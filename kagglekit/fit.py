@@ -21,11 +21,11 @@ from .competition import Competition, choose_classes, find_comp, load_pages, pro
 from .core import KitError, check_names, in_diff, in_words, seed_of
 from .data import where_found
 from .experiment import PARAMS, RECIPES, Recipe, recorded, resolve
-from .folds import import_folds, make_folds, prove_folds, thin_classes
+from .folds import find_fold_file, import_folds, make_folds, prove_folds, thin_classes
 from .gpus import Echo, place, predict_shared, share_training
 from .inputs import INPUTS, open_caches
 from .learner import FoldLearner, PrepareBatch, find_device, find_optimizer, fold_learner, pixel_stats, use_bf16
-from .heads import Answer, Apart, heads_loss, parse_head
+from .heads import Answer, heads_loss, parse_head
 from .loss import SCALE, class_weights, find_loss
 from .metric import find_metric
 from .model import build_model, check_size, load_weights, save_weights
@@ -38,14 +38,14 @@ from .run import Run, finish_run, finished_folds, fold_numbers, open_run, save_f
 from .sources import not_comparable, pseudo_rows, source_hashes, start_weights
 from .stages import FoldFit, fit_stages
 from .submit import write_submission
-from .surgery import fine_stem, gem_pool, l2_head
+from .surgery import Apart, fine_stem, gem_pool, l2_head
 
 # %% ../nbs/14_fit.ipynb #00000006
 def class_names(
     comp:Competition, # of the run
 ) -> tuple: # a name for each value of the target
     "The classes by name, those of a yes or no too."
-    return comp.classes if not comp.binary else ('no', 'yes')
+    return comp.names
 
 def ask(
     r:Recipe,         # of the run
@@ -64,7 +64,11 @@ def margins(
     comp:Competition, # whose classes are chosen from
 ) -> dict: # settings of the loss arcface; {} for others
     "How wide the margin is, and where."
-    return dict(margin=r.margin, scale=r.arc_scale, chosen=torch.as_tensor(choose_classes(r.margin_on, comp.classes)) if r.margin_on else None) if r.loss == 'arcface' else {}
+    if r.loss != 'arcface': return {}
+    chosen = choose_classes(r.margin_on, comp.names)[-len(comp.classes):] if r.margin_on else None
+    if chosen is not None and not chosen.any():
+        raise KitError(f'margin_on: the margin of a yes or no lies at {comp.classes[0]}; leave margin_on out')
+    return dict(margin=r.margin, scale=r.arc_scale, chosen=None if chosen is None else torch.as_tensor(chosen))
 
 def check_columns(
     recipe:Recipe,    # what is asked for
@@ -96,7 +100,8 @@ def run_folds(
     "The folds of a recipe; −1 throughout where nothing is kept for validation."
     if recipe.full: return pd.DataFrame(dict(id=comp.train.id, fold=-1))
     if not recipe.fold_file: return make_folds(comp, recipe.folds, recipe.fold_seed, recipe.grouped)
-    return (import_positions if recipe.fold_file.endswith('.npy') else import_folds)(comp.folder/recipe.fold_file, comp)
+    path = find_fold_file(comp, recipe.fold_file, recipe.exp)
+    return (import_positions if path.suffix == '.npy' else import_folds)(path, comp)
 
 def words_of_folds(
     recipe:Recipe,      # full, grouped
@@ -240,13 +245,14 @@ def fit_fold(
     learn, first = share_training(make_learner(job, k)), not place()[0]
     fit = FoldFit(run.fold_folder(k), r.stages(), find_metric(job.comp.metric), r.seed, k, voice.epoch, voice.progress, watch=r.watch)
     options = {f: getattr(r, f) for f in ('ema', 'swa', 'accumulate', 'clip', 'patience', 'dead_after', 'keep')} | dict(tensorboard=run.folder/'tensorboard' if r.tensorboard and first else None)
-    if r.one_object: learn.add_cbs([Snapshots(fit, job.comp, job.shown[1], r.tta), Perfect(fit)])
+    both = r.snapshots == 'both'
+    if r.one_object: learn.add_cbs([Snapshots(fit, job.comp, job.shown[1], r.tta, both), Perfect(fit, both, r.patience)])
     fit_stages(learn, fit, all_ids(job, learn), partial(find_optimizer, weight_decay=r.weight_decay), options)
     rows, t0 = np.flatnonzero(job.folds.fold == k), time.time()
     probs = [predict_shared(learn, cache, at, r.tta) for cache, at in zip(job.shown, (rows, np.arange(len(job.test))))]
     if not first: return                           # its share is done
     save_weights(learn.model, fit.folder/'model.safetensors')
-    if r.one_object: keep_snapshots(run, fit)
+    if r.one_object: keep_snapshots(run, fit, both)
     images = len(learn.dls.train.all_rows) * len(fit.history)
     save_fold(run, k, job.comp, job.comp.train.id.iloc[rows], probs, seconds=sum(h['seconds'] for h in fit.history) + time.time() - t0, images=images)
     for path in [fit.folder/'resume.pt', fit.folder/'best.safetensors', *fit.folder.glob('snapshot*.parquet')]: path.unlink(missing_ok=True)
@@ -270,7 +276,7 @@ def fit_together(
     "Train one fold by several processes."
     rows = []                                      # the fold's history
     hear = dict(row=rows.append, epoch=lambda _: voice.epoch(rows), progress=lambda at: voice.progress(*at))
-    launch('kagglekit.train:fit_share', dict(comp=job.comp.name, exp=job.recipe.exp, k=voice.k), job.recipe.gpus, hear, voice.run.say)
+    launch('kagglekit.fit:fit_share', dict(comp=job.comp.name, exp=job.recipe.exp, k=voice.k), job.recipe.gpus, hear, voice.run.say)
 
 # %% ../nbs/14_fit.ipynb #00000020
 def kept_epochs(

@@ -14,8 +14,7 @@ import numpy as np
 import pandas as pd
 from filelock import FileLock
 from .competition import read_table
-from .core import KitError, check_names, comp_setting, in_words, nearest, out_dir, write_table
-from .data import without_tokens
+from .core import KitError, check_names, comp_setting, hide_secrets, in_words, nearest, out_dir, write_table
 from .run import Run, list_runs
 
 # %% ../nbs/11d_ledger.ipynb #00000004
@@ -85,7 +84,7 @@ def ledger_lock(
 
 def _write(comp, rows): write_table(ledger_path(comp), pd.DataFrame(rows, columns=list(COLUMNS), dtype=str))
 
-def _one_line(text): return ' '.join(without_tokens(text).split()) # what a field may hold
+def _one_line(text): return ' '.join(hide_secrets(text).split()) # what a field may hold
 
 def stamp(
     when:datetime|None=None, # a moment; now when left out

@@ -121,7 +121,7 @@ def class_names(
     comp:Competition, # whose
 ) -> list: # the names in the order of the target's codes
     "What the codes of the target mean."
-    return [f'not {comp.classes[0]}', comp.classes[0]] if comp.binary else list(comp.classes)
+    return list(comp.names)
 
 def class_table(
     comp:Competition, # whose train rows are counted

@@ -44,7 +44,7 @@ def confusion(
 ) -> pd.DataFrame: # (classes of that kind, the same and 'another') rows
     "Who is taken for whom among the classes of one kind."
     check_names([column], comp.kinds, f'column of {comp.name}')
-    kinds, names = class_kinds(comp, column), np.array(comp.classes if not comp.binary else ('no', 'yes'))
+    kinds, names = class_kinds(comp, column), np.array(comp.names)
     check_names([value], kinds, column)
     y, calls = oof.target.to_numpy(), labels_of(oof[prob_columns(comp.classes)].to_numpy())
     here, mine = kinds[y] == value, names[kinds == value]

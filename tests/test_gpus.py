@@ -10,7 +10,7 @@ from kagglekit.core import KitError, workspace
 from kagglekit.experiment import find_recipe
 from kagglekit.practice import write_practice
 from kagglekit.run import Run
-from kagglekit.train import run_folds, train
+from kagglekit.fit import run_folds, train
 
 NAME = 'shapes-practice'
 

@@ -12,7 +12,7 @@ from kagglekit.experiment import RECIPES, Recipe
 from kagglekit.journal import journal
 from kagglekit.oneclass import one_object
 from kagglekit.run import Run
-from kagglekit.train import begin, run_folds, train
+from kagglekit.fit import begin, run_folds, train
 
 LABELS = [('bottle', 'good'), ('tile', 'crack'), ('tile', 'good'), ('tile', 'oil')]
 TINY = dict(arch='test_convnext', pretrained=False, size=32, bs=16, dead_after=0)

@@ -6,16 +6,24 @@
 __all__ = ['NUTS', 'HARD', 'V2', 'dacon', 'one_gpu', 'run66', 'run85', 'run146', 'run39', 'run92', 'run100', 'practice',
            'exp0001', 'exp0002', 'exp0003', 'exp0004', 'exp0005', 'exp0006', 'exp0007', 'exp0008', 'exp0009', 'exp0010',
            'exp0011', 'exp0012', 'exp0013', 'judge', 'small66', 'small85', 'small39', 'small100', 'cable87', 'mono87',
-           'read_anomaly']
+           'PUBLISHED', 'read_anomaly']
 
 # %% ../../nbs/competitions/anomaly.ipynb #00000002
-from ..competition import Competition, check_files, competition, encode, read_table
+from ..competition import Competition, competition, encode, find_classes, read_table
 from ..core import KitError, data_dir
 from ..experiment import Recipe, Recipes
+from ..folds import published_folds
 
 def _rows(path, columns, part): # a table of files, with ids
     df = read_table(path, ['index', 'file_name'] + columns, id='file_name')
     return df.assign(id=df.file_name.str.rsplit('.', n=1).str[0], file=part + '/' + df.file_name)
+
+def _check_label(train, path): # a label is a class and a state
+    wrong = train[train.label != train['class'] + '-' + train.state]
+    if not len(wrong): return
+    row = wrong.iloc[0]
+    raise KitError(f"{path}: {row.file_name} is '{row.label}', but its class is {row['class']} and its state {row.state}; "
+                   'which of them is right is for you to say')
 
 @competition('anomaly', 'anomaly-practice')
 def read_anomaly(name:str): # the folder under data/
@@ -24,15 +32,16 @@ def read_anomaly(name:str): # the folder under data/
     train = _rows(folder/'train_df.csv', ['class', 'state', 'label'], 'train')
     test = _rows(folder/'test_df.csv', [], 'test').rename(columns=dict(index='sample_id'))
     sample = read_table(folder/'sample_submission.csv', ['index', 'label'], id='index')
-    wrong = train[train.label != train['class'] + '-' + train.state]
-    if len(wrong): raise KitError(f"{folder}/train_df.csv: {wrong.file_name.iloc[0]} is '{wrong.label.iloc[0]}', but its class is {wrong['class'].iloc[0]} and its state {wrong.state.iloc[0]}")
-    classes = tuple(sorted(train.label.unique()))
+    classes = find_classes(train.label, f'{folder}/train_df.csv')
+    _check_label(train, folder/'train_df.csv')
     train['target'] = encode(train.label, classes, 'train_df.csv')
-    for df in (train, test): check_files(folder, df.file)
-    parts = [tuple(sorted(train[kind].unique())) for kind in ('class', 'state')]
-    whole = classes == tuple(f'{thing}-{state}' for thing in parts[0] for state in parts[1])        # every thing has every state
-    return Competition(name, train, test, sample, classes, metric='macro_f1', kinds=('class', 'state'), normal=('state', 'good') if 'good' in parts[1] else (),
-                       heads=tuple(zip(('class', 'state'), parts)) if whole else ())
+    things, states = (tuple(sorted(train[kind].unique())) for kind in ('class', 'state'))
+    whole = classes == tuple(f'{thing}-{state}' for thing in things for state in states)        # every thing has every state
+    return Competition(name, train, test, sample, classes,
+                       metric='macro_f1',
+                       kinds=('class', 'state'),
+                       normal=('state', 'good') if 'good' in states else (),
+                       heads=(('class', things), ('state', states)) if whole else ())
 
 # %% ../../nbs/competitions/anomaly.ipynb #00000010
 NUTS = 'metal_nut-*'                                                           # a mirror makes metal_nut-flip of metal_nut-good
@@ -41,6 +50,9 @@ V2   = ('turn45', 'vflip', 'affine 45', 'tone', 'blur_noise')                  #
 
 # %% ../../nbs/competitions/anomaly.ipynb #0000001b
 dacon = Recipes('anomaly')
+for _k in (5, 10):
+    published_folds('anomaly', f'{_k}-Fold_idx.npy',
+                    "the first place's, in the folder data of https://github.com/Karel911/MVtec_AD-anomaly-detection")
 one_gpu = dacon.add(Recipe('exp0001', reason='a baseline for one GPU: whole objects, no mirrors', arch='tf_efficientnet_b4.ns_jft_in1k', size=384, epochs=20, lr=3e-4,
                            bs=32, augment=('affine 10', 'light .1'), smoothing=.1))
 dacon.add(one_gpu.but('exp0002', 'mirrors, but for nuts', augment=(f'hflip not {NUTS}', f'vflip not {NUTS}', 'affine 10', 'light .1')))
@@ -102,3 +114,9 @@ dacon.add(cable87.but('features_87_metal_nut', 'the states of metal nuts alone; 
 mono87 = practice.add(Recipe('small_87_mono', reason='features_87, small: the states of one kind of cell alone', arch='tf_efficientnet_lite0', size=96, full=True, one_object='mono', loss='arcface', margin=.1,
                              margin_on='not null', arc_scale=8., keep='best', epochs=6, lr=1e-3, scheduler='flat', bs=16, clip=2., augment=('rot90', 'vflip')))
 practice.add(mono87.but('small_87_poly', 'the same for the other kind', one_object='poly'))
+
+PUBLISHED = dict(snapshots='both', patience=5, scheduler='plateau(on=train)') # the rule of the winner's own code
+for _page in (dacon, practice):
+    for _r in [r for r in _page.values() if r.one_object]:
+        _page.add(_r.but(f'{_r.exp}_published', 'snapshots and the end by the published rule', **PUBLISHED))
+        _page.add(_r.but(f'{_r.exp}_ce', 'the same without ArcFace', loss='ce'))

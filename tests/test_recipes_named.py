@@ -1,0 +1,170 @@
+"What the teams' READMEs tell, as recipes with a name; what a child leaves; where a fold file comes from."
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from kagglekit.augment import Mix
+from kagglekit.batches import fold_loaders, one_hot
+from kagglekit.competition import Competition, load_pages
+from kagglekit.core import KitError, in_diff, own_data, rng, workspace, write_table
+from kagglekit.experiment import RECIPES, Recipe, resolve
+from kagglekit.folds import find_fold_file
+from kagglekit.heads import Answer
+from kagglekit.learner import PrepareBatch, fold_learner
+from kagglekit.loss import find_loss
+from kagglekit.metric import find_metric
+from kagglekit.oneclass import Perfect, Snapshots, is_over, keep_snapshots, risen, watch_training
+from kagglekit.run import Run
+from kagglekit.stages import FoldFit, Stage, fit_stages
+
+load_pages()
+OBJECTS = ('cable', 'grid', 'metal_nut', 'pill', 'wood')
+
+
+def test_the_last_day_of_mask_is_two_networks_on_all_rows_and_their_cv():
+    page = RECIPES['mask']
+    cv, b4, resnet = (page[exp] for exp in ('last-day', 'last-day-b4', 'last-day-resnet152'))
+    for r in (cv, b4, resnet):
+        assert (r.labels, r.heads, r.epochs, r.lr, r.bs) == ('old58', ('mask', 'gender', 'age smooth=.1'), 5, 1e-4, 16)
+        rates = [r.stages()[0].rate(e + part) for e in range(5) for part in (0, .5)]
+        theirs = [1e-7 + (1e-4 - 1e-7) * (1 + np.cos(np.pi * e / 5)) / 2 for e in range(5)]
+        np.testing.assert_allclose(rates, np.repeat(theirs, 2))
+    assert (cv.full, b4.full, resnet.full) == (False, True, True)
+    assert (b4.arch, resnet.arch) == ('tf_efficientnet_b4.ns_jft_in1k', 'resnet152.tv_in1k')
+
+
+@pytest.mark.parametrize('thing', OBJECTS)
+def test_each_object_has_a_recipe_of_the_published_rule_and_one_without_arcface(thing):
+    page = RECIPES['anomaly']
+    ours, published, plain = (page[f'features_87_{thing}{end}'] for end in ('', '_published', '_ce'))
+    assert (published.snapshots, published.patience, published.loss) == ('both', 5, 'arcface')
+    assert published.scheduler == "plateau(on='train')" and ours.snapshots == 'score'
+    assert plain.loss == 'ce' and plain.one_object == thing and plain.augment == ours.augment
+
+
+@pytest.mark.parametrize('given, diff', [
+    (dict(loss='ce'), dict(loss='ce', margin=.5, margin_on='', arc_scale=30.)),
+    (dict(loss='focal .5', lr=1e-4), dict(loss='focal .5', lr=1e-4, margin=.5, margin_on='', arc_scale=30.)),
+    (dict(lr=1e-4), dict(lr=1e-4)),
+    (dict(margin=.2), dict(margin=.2)),
+])
+def test_a_child_that_leaves_arcface_leaves_its_fields(given, diff):
+    child = resolve('anomaly-practice', 'exp9001', parent='small_39', **given)
+    assert child.diff == diff
+    assert all(k in in_diff(child.diff) for k in diff)
+    again = resolve('anomaly-practice', 'exp9001', parent='small_39', **child.diff)     # as its record says
+    assert again.params() == child.params()
+
+
+@pytest.mark.parametrize('changes, words', [
+    (dict(loss='ce', margin=.2), 'belong to loss=arcface'),
+    (dict(loss='ce', arc_scale=8.), 'belong to loss=arcface'),
+    (dict(loss='arcfase'), 'did you mean arcface'),
+])
+def test_a_margin_that_is_asked_for_beside_another_loss_is_refused(changes, words):
+    with pytest.raises(KitError, match=words): resolve('anomaly-practice', 'exp9001', parent='small_39', **changes)
+
+
+def test_a_child_without_heads_leaves_the_networks_of_each_head():
+    assert resolve('mask', 'exp9001', parent='exp0017', heads='[]').diff == dict(heads=[], apart=False)
+
+
+@pytest.fixture
+def rows():
+    train = pd.DataFrame(dict(id=[str(i) for i in range(40)], file='x.png', label=['a', 'b'] * 20, target=[0, 1] * 20))
+    test = pd.DataFrame(dict(id=['t0', 't1'], file='x.png', sample_id=['t0', 't1']))
+    return Competition('anomaly', train, test, test[['sample_id']].assign(label='a'), ('a', 'b'), 'macro_f1')
+
+
+@pytest.mark.parametrize('file', ['5-Fold_idx.npy', '10-Fold_idx.npy'])
+def test_a_missing_fold_file_is_told_with_its_origin_and_with_what_does_without(rows, file):
+    with workspace():
+        with pytest.raises(KitError) as e: find_fold_file(rows, file, 'features_66')
+        for words in ('Karel911/MVtec_AD-anomaly-detection', str(own_data('anomaly')), "-p fold_file ''", '-p parent features_66'):
+            assert words in str(e.value)
+    assert resolve('anomaly', 'exp9001', parent='features_66', fold_file='').fold_file == ''
+
+
+@pytest.mark.parametrize('file, words', [('foldz.csv', 'did you mean folds.csv'), ('../../etc/passwd', 'leads out'),
+                                         ('/etc/passwd', 'leads out'), ('none/at-all.npy', 'Ask for it where the recipe comes from')])
+def test_any_other_missing_fold_file_names_what_is_near(rows, file, words):
+    with workspace():
+        write_table(own_data('anomaly')/'folds.csv', rows.train[['id']])
+        with pytest.raises(KitError, match=words): find_fold_file(rows, file)
+        assert find_fold_file(rows, 'folds.csv') == own_data('anomaly')/'folds.csv'
+
+
+def history(*pairs): return [dict(metric=m, train_loss=loss) for m, loss in pairs]
+
+
+def published(rows, patience):
+    "The published loop, written out: the epochs it saves, and the epoch it ends after."
+    least, best, bad, saved = 1000, 0, 0, []
+    for n, row in enumerate(rows, 1):
+        if row['metric'] == 1: return saved + [n], n
+        if row['train_loss'] < least and best < row['metric']: least, best, saved = row['train_loss'], row['metric'], saved + [n]
+        else: bad += 1
+        if bad == patience: return saved, n
+    return saved, None
+
+
+def ours(rows, patience):
+    end = next((n for n in range(1, len(rows) + 1) if is_over(rows[:n], True, patience)), None)
+    return risen(rows[:end], True), end
+
+
+@pytest.mark.parametrize('seed', range(40))
+def test_the_published_rule_takes_the_epochs_and_the_end_that_its_own_loop_takes(seed):
+    g = rng('curves', seed)
+    score = np.clip(np.linspace(.1, g.uniform(.6, 1.2), 40) + g.normal(0, .05, 40), .01, 1)
+    loss = np.linspace(2, g.uniform(.1, 1.5), 40) + g.normal(0, .1, 40)
+    rows = history(*zip(score, loss))
+    assert ours(rows, 5) == published(rows, 5)
+
+
+def test_a_score_that_is_not_defined_is_no_snapshot():
+    rows = history((float('nan'), 1.), (.2, .9), (.3, .95), (.4, .8))
+    assert (risen(rows), risen(rows, both=True)) == ([2, 3, 4], [2, 4])
+
+
+def toy_fit(folder, stop=0, patience=3):
+    "A linear network on noise with a faint dot, by the published rule; stopped after some epochs, or taken up."
+    def unplug(rows):
+        if len(rows) == stop: raise KeyboardInterrupt
+    codes = np.arange(24) % 3
+    x = rng('dots').integers(0, 90, (24, 16, 16, 1)).astype(np.uint8)
+    for i, c in enumerate(codes): x[i, 4 * c + 1:4 * c + 3, 6:8] = 130
+    torch.manual_seed(0)
+    dls = watch_training(fold_loaders(x, one_hot(codes, 3), np.full(24, -1), 0, 8, 'cpu'))
+    stats = (torch.full((1, 1, 1, 1), 60.), torch.full((1, 1, 1, 1), 60.))
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 3))
+    learn = fold_learner(dls, net, find_loss('ce'), PrepareBatch(stats, ('gauss 2',), Mix()), Answer(3))
+    test = pd.DataFrame(dict(id=['t0', 't1'], file='x.png', sample_id=['0', '1']))
+    train = pd.DataFrame(dict(id=[f'r{i}' for i in range(24)], file='x.png', label=np.array(['a', 'b', 'c'])[codes], target=codes))
+    comp = Competition('toy', train, test, test[['sample_id']].assign(label='a'), ('a', 'b', 'c'), 'macro_f1')
+    run = Run('toy', folder)
+    fit = FoldFit(run.fold_folder(0), [Stage(40, .003, 'plateau(on=train, patience=1)', 'SGD')], find_metric('macro_f1'), on_epoch=unplug)
+    learn.add_cbs([Snapshots(fit, comp, x[:2], both=True), Perfect(fit, True, patience)])
+    try: fit_stages(learn, fit, train.id)
+    except KeyboardInterrupt: return None
+    keep_snapshots(run, fit, both=True)
+    return fit.history
+
+
+def test_a_training_by_the_published_rule_ends_by_it_and_resumes_to_the_same_snapshots():
+    with workspace():
+        whole, _, parts = toy_fit('whole'), toy_fit('parts', stop=3), toy_fit('parts')
+        keep = lambda rows: [(r['metric'], r['train_loss'], r['lr']) for r in rows]
+        assert keep(parts) == keep(whole) and len(whole) < 40
+        assert published(whole, 3)[1] == len(whole)
+        tables = [pd.read_parquet(Run('toy', exp).folder/'snapshots.parquet') for exp in ('whole', 'parts')]
+        pd.testing.assert_frame_equal(*tables)
+        assert tables[0].snapshot.unique().tolist() == published(whole, 3)[0]
+        losses = [dict(train_loss=r['train_loss']) for r in whole]
+        stage = Stage(40, .003, 'plateau(on=train, patience=1)')
+        assert [r['lr'] for r in whole] == [stage.rate(n, losses[:n]) for n in range(len(whole))]
+
+
+@pytest.mark.parametrize('changes', [dict(snapshots='both'), dict(snapshots='both', full=True, one_object='pill'), dict(snapshots='both', patience=5)])
+def test_the_published_rule_needs_an_object_and_a_patience(changes):
+    with pytest.raises(KitError, match='snapshots=both'): Recipe('exp0001', **changes)
