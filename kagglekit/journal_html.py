@@ -4,22 +4,21 @@
 
 # %% auto #0
 __all__ = ['KINDS', 'journal_caption', 'journal_html', 'seeds_html', 'best_blend', 'blend_today', 'submissions', 'handed_in',
-           'notes', 'notes_html', 'about', 'unfinished_words', 'best_curves', 'sections', 'write_page']
+           'notes', 'notes_html', 'about', 'unfinished_words', 'best_curves', 'sections', 'show', 'write_page']
 
-# %% ../nbs/15b_journal_html.ipynb #f734c47e
+# %% ../nbs/15b_journal_html.ipynb #10411a20
 from pathlib import Path
 import pandas as pd
-from IPython.display import HTML
+from IPython.display import HTML, display
 from .compare import best_together
-from .competition import find_comp
-from .core import KitError, atomic, in_words, inside, nearest, out_dir, root
+from .core import KitError, atomic, in_words, inside, out_dir, root
 from .journal import BOARDS, best_run, comparable, honest, journal, ranked, read_notes, read_small, say_number, shown
 from .journal_plots import board_words, curve_run, plot_board, plot_curves, plot_tree
 from .ledger import read_ledger
 from .plots import plt, png_of
 from .run import Run
 from .seeds import outcomes, over_seeds, spread_of
-from .text import Markup, cut, html_page, html_table
+from .text import Markup, html_page, html_table
 
 # %% ../nbs/15b_journal_html.ipynb #65ba92dc
 KINDS = dict(exp='i', parent='s', state='s', when='s', difference='w', note='w') | dict.fromkeys(
@@ -164,26 +163,24 @@ def notes_html(
     caption = f"{len(rows)} note{'s' * (len(rows) != 1)}"
     return html_table(['when', 'exp', 'note'], [('', row) for row in rows.to_numpy().tolist()], caption, KINDS)
 
-# %% ../nbs/15b_journal_html.ipynb #a65b8efa
-def _what(comp, table): # the competition in a line
-    try: return repr(find_comp(comp))
-    except KitError as e:
-        if not len(table): return f'{comp}: {_no_root(e)}'
-        metrics = ', '.join(sorted(set(table.metric) - {''})) or 'no metric recorded'
-        return f'{comp}: {metrics} (its data are not here)'
+# %% ../nbs/15b_journal_html.ipynb #26eea531
+def _what(comp, table): # the competition in a line, by the record of its last run
+    metrics = ', '.join(sorted(set(table.metric) - {''})) or 'no metric recorded'
+    classes = read_small(Run(comp, table.exp.iloc[-1]), 'params.json', []).get('classes') if len(table) else None
+    return f'{comp}: {metrics}' + (f', {len(classes)} classes' if isinstance(classes, list) and len(classes) > 1 else '')
 
 def about(
     comp:str,           # competition
     table:pd.DataFrame, # its journal
 ) -> str: # a line or two
     "What the competition is, and how far it has come."
+    if not len(table): return f'There are no runs of {comp} yet. Make the first one: kagglekit run {comp} exp0001'
     what = '\n'.join([_what(comp, table), *table.attrs.get('flaws', [])])
-    if not len(table): return f'{what}\nThere are no runs of {comp} yet. Make the first one: kagglekit run {comp} exp0001'
     counts = ', '.join(f'{n} {state}' for state, n in table.state.value_counts().items())
     runs = f"{len(table)} run{'s' * (len(table) != 1)}"
     return f'{what}\n{runs}: {counts}; {in_words(table.seconds.sum())} of training in all'
 
-# %% ../nbs/15b_journal_html.ipynb #aedd7d9a
+# %% ../nbs/15b_journal_html.ipynb #caa7092a
 def unfinished_words(
     table:pd.DataFrame, # the journal
 ) -> str: # a line; '' where all runs have ended
@@ -205,7 +202,8 @@ def sections(
     comp:str,           # competition
     table:pd.DataFrame, # its journal
 ) -> dict: # title → the parts to show: figures, tables, text
-    "What the journal shows, in its order."
+    "What the journal shows, in its order; nothing where there is no run."
+    if not len(table): return {}
     return {
         'All runs': [unfinished_words(table), journal_html(table)],
         'The tree': [plot_tree(table)],
@@ -216,7 +214,17 @@ def sections(
         'Submissions': [handed_in(comp, table)],
         'Notes': [notes_html(notes(comp, table))]}
 
-# %% ../nbs/15b_journal_html.ipynb #be5aa971
+# %% ../nbs/15b_journal_html.ipynb #ff0a4474
+def show(
+    parts:dict,  # from sections
+    *titles:str, # of some of them
+):
+    "Show sections in a notebook."
+    for part in [part for title in titles for part in parts.get(title, [])]:
+        if isinstance(part, str): print(part)
+        elif part is not None: display(part)
+
+# %% ../nbs/15b_journal_html.ipynb #cd1b7472
 def _section_parts(title, parts): # a heading and what stands below it
     yield Markup('<h2>{}</h2>').format(title)
     for part in parts:
@@ -229,7 +237,7 @@ def write_page(
     "The journal as one file that needs nothing else."
     table = journal(comp)
     path = inside(out_dir(''), f'{comp}/journal.html', 'comp')
-    made = sections(comp, table) if len(table) else {}
+    made = sections(comp, table)
     parts = [about(comp, table), *(p for title, of in made.items() for p in _section_parts(title, of))]
     text = html_page(f'{comp}: journal', parts)
     with atomic(path) as part: part.write_text(text, encoding='utf8', errors='replace')

@@ -6,7 +6,7 @@
 __all__ = ['BLUE', 'GREEN', 'RED', 'GREY', 'tree_order', 'tree_svg', 'plot_tree', 'plot_curves', 'curve_run', 'place_labels',
            'board_facts', 'board_words', 'plot_board']
 
-# %% ../nbs/15a_journal_plots.ipynb #a93cf0f0
+# %% ../nbs/15a_journal_plots.ipynb #e60511e5
 import base64, math
 from collections.abc import Sequence
 import numpy as np
@@ -15,10 +15,10 @@ from IPython.display import HTML
 from .compare import metric_name, off_line, read_history, spearman
 from .core import KitError, out_dir
 from .journal import BOARDS, best_run, comparable, honest, less_is_better, ranked, say_number
-from .plots import plt, short
+from .plots import plt, settle, short
 from .run import Run
 from .seeds import ideas
-from .text import Markup, cut
+from .text import cut, escape
 
 # %% ../nbs/15a_journal_plots.ipynb #d64c38af
 def _children(parent): # row of the parent of each row, or None → row → its children
@@ -43,19 +43,24 @@ def tree_order(
             stack += [(j, depth + 1, i) for j in reversed(children.get(i, []))]
     return lines
 
-# %% ../nbs/15a_journal_plots.ipynb #8116766f
+# %% ../nbs/15a_journal_plots.ipynb #5f29a09e
 BLUE, GREEN, RED, GREY = '#1f77b4', '#2ca02c', '#d62728', '#999'     # matplotlib's C0, C2, C3
 _ROW, _TOP, _WIDTH = 20, 16, 1160                                    # height of a line, of the margin, and the width, pixels
 _LEFT, _RIGHT = 800, 980                                             # ends of the scale, pixels
-_SVG = Markup('<svg xmlns="http://www.w3.org/2000/svg" width="{w}" height="{h}" viewBox="0 0 {w} {h}" font-size="12" '
-              'font-family="DejaVu Sans, system-ui, Noto Sans CJK KR, Noto Sans CJK JP, sans-serif">'
-              '<rect width="100%" height="100%" fill="#fff"/>{parts}</svg>')
-_TEXT = Markup('<text x="{:.1f}" y="{:.1f}" fill="{}">{}</text>')
-_NAME = Markup('<text x="{:.1f}" y="{:.1f}"><tspan font-weight="bold">{}</tspan><tspan dx="7" fill="#444">{}</tspan></text>')
-_LINE = Markup('<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" stroke="{}" stroke-width="{}"/>')
-_BAND = Markup('<line x1="{:.1f}" y1="{:.1f}" x2="{:.1f}" y2="{:.1f}" stroke="{}" stroke-width="7" stroke-opacity=".35"/>')
-_PATH = Markup('<path d="{}" fill="{}"/>')
-_WAY = Markup('<path d="M{:.1f} {:.1f}V{:.1f}H{:.1f}" fill="none" stroke="#bbb"/>')
+_SVG = ('<svg xmlns="http://www.w3.org/2000/svg" width="{w}" height="{h}" viewBox="0 0 {w} {h}" font-size="12" '
+        'font-family="DejaVu Sans, system-ui, Noto Sans CJK KR, Noto Sans CJK JP, sans-serif">'
+        '<rect width="100%" height="100%" fill="#fff"/>{parts}</svg>')
+
+def _line(x1, y1, x2, y2, color, width=1, opacity=1): # an SVG line
+    return (f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{color}" '
+            f'stroke-width="{width}" stroke-opacity="{opacity}"/>')
+
+def _text(x, y, color, text, more=''): # an SVG text
+    return f'<text x="{x:.1f}" y="{y:.1f}" fill="{color}"{more}>{escape(text)}</text>'
+
+def _name(x, y, name, text): # a run's name and what is different
+    return (f'<text x="{x:.1f}" y="{y:.1f}"><tspan font-weight="bold">{escape(name)}</tspan>'
+            f'<tspan dx="7" fill="#444">{escape(text)}</tspan></text>')
 
 def _limits(x): # a range that shows most scores well; a run far off lies on its edge
     x = x[np.isfinite(x)]
@@ -71,13 +76,12 @@ def _nice_ticks(low, high): # two to five round values
     step = next(step * k for k in (5, 2, 1) if (high - low) / (step * k) >= 2)
     return np.arange(math.ceil(low / step), math.floor(high / step) + 1) * step
 
-def _marker(kind, x, y): # a path: o a circle, s a square, < and > triangles
-    if kind == 'o': return f'M{x-4:.1f} {y:.1f}a4 4 0 1 0 8 0a4 4 0 1 0 -8 0'
-    if kind == 's': return f'M{x-4:.1f} {y-4:.1f}h8v8h-8z'
+def _marker(kind, x, y, color): # o a circle, s a square, < and > triangles
     side = 6 if kind == '>' else -6
-    return f'M{x:.1f} {y-5:.1f}v10l{side} -5z'
+    path = dict(o=f'M{x-4:.1f} {y:.1f}a4 4 0 1 0 8 0a4 4 0 1 0 -8 0', s=f'M{x-4:.1f} {y-4:.1f}h8v8h-8z')
+    return f'<path d="{path.get(kind, f"M{x:.1f} {y-5:.1f}v10l{side} -5z")}" fill="{color}"/>'
 
-# %% ../nbs/15a_journal_plots.ipynb #c4ea7e82
+# %% ../nbs/15a_journal_plots.ipynb #d3f3b327
 def _won(runs): # the colour of each run's gain; another seed is no idea
     better = np.where(runs.direction == 'less', runs.gain < 0, runs.gain > 0)
     return np.where(ideas(runs) != runs.exp, GREY, np.where(better, GREEN, RED))
@@ -88,34 +92,36 @@ def _name_parts(table, lines, best): # ids and differences, indented by generati
     runs = list(table.itertuples())
     for n, (i, depth, of) in enumerate(lines):
         run, x, y = runs[i], 12 + step * depth, _TOP + _ROW * n
-        if of is not None: yield _WAY.format(x - step, _TOP + _ROW * row_of[of] + 5, y, x)
+        if of is not None:
+            yield f'<path d="M{x - step:.1f} {_TOP + _ROW * row_of[of] + 5}V{y}H{x:.1f}" fill="none" stroke="#bbb"/>'
         color = GREEN if run.exp == best else BLUE if run.state in ('done', 'recorded') else GREY
-        yield _PATH.format(_marker('s' if run.kind == 'blend' else 'o', x, y), color)
+        yield _marker('s' if run.kind == 'blend' else 'o', x, y, color)
         name = cut(run.exp, 40)
         room = int((_LEFT - 30 - x - 8.5 * len(name)) / 7.2)
-        yield _NAME.format(x + 9, y + 4, name, cut(run.difference or run.problem, max(1, room)))
+        yield _name(x + 9, y + 4, name, cut(run.difference or run.problem, max(1, room)))
 
 def _axis_parts(low, high, n, metric): # the scale below the lines
     bottom = _TOP + _ROW * n - 8
     at = lambda v: _LEFT + (_RIGHT - _LEFT) * (v - low) / (high - low)
     for v in _nice_ticks(low, high):
-        yield _LINE.format(at(v), 4, at(v), bottom, '#e4e4e4', 1)
-        yield Markup('<text x="{:.1f}" y="{}" text-anchor="middle" font-size="10">{:g}</text>').format(at(v), bottom + 12, round(v, 9))
-    yield Markup('<text x="{}" y="{}" text-anchor="middle" font-size="11">{}</text>').format(
-        (_LEFT + _RIGHT) / 2, bottom + 28, f'{short(metric)}, ± sd of the folds')
+        yield _line(at(v), 4, at(v), bottom, '#e4e4e4')
+        yield _text(at(v), bottom + 12, '#444', f'{round(v, 9):g}', ' text-anchor="middle" font-size="10"')
+    title = f'{short(metric)}, ± sd of the folds'
+    yield _text((_LEFT + _RIGHT) / 2, bottom + 28, '#000', title, ' text-anchor="middle" font-size="11"')
 
 def _score_parts(run, y, at, parent, same, color, won): # a run's score, and the way from its parent's
     x, edge = at(run.score), None
     if same and np.isfinite(run.score):
         edge = '<' if x < _LEFT else '>' if x > _RIGHT else 'o'
         x = min(max(x, _LEFT), _RIGHT)
-        if np.isfinite(run.gain) and np.isfinite(parent): yield _BAND.format(min(max(at(parent), _LEFT), _RIGHT), y, x, y, won)
+        if np.isfinite(run.gain) and np.isfinite(parent): 
+            yield _line(min(max(at(parent), _LEFT), _RIGHT), y, x, y, won, 7, .35)
         if edge == 'o' and np.isfinite(run.sd) and not np.isfinite(run.nested):
-            yield _LINE.format(max(at(run.score - run.sd), _LEFT), y, min(at(run.score + run.sd), _RIGHT), y, '#888', 1)
-        yield _PATH.format(_marker(edge, x, y), color)
+            yield _line(max(at(run.score - run.sd), _LEFT), y, min(at(run.score + run.sd), _RIGHT), y, '#888')
+        yield _marker(edge, x, y, color)
     text = run.state if np.isnan(run.score) and run.state not in ('done', 'recorded') else say_number(run.score)
-    yield _TEXT.format(_RIGHT + 16, y + 4, '#666' if np.isnan(run.score) else color, short(text, 12))
-    if same and run.gain == run.gain: yield _TEXT.format(_RIGHT + 78, y + 4, won, f'{run.gain:+.4f}')
+    yield _text(_RIGHT + 16, y + 4, '#666' if np.isnan(run.score) else color, short(text, 12))
+    if same and run.gain == run.gain: yield _text(_RIGHT + 78, y + 4, won, f'{run.gain:+.4f}')
 
 def _scores(table, lines, best): # the right side of the tree
     table = table.assign(score=honest(table), same=comparable(table))
@@ -135,10 +141,10 @@ def tree_svg(
     "Which experiment came from which, what it changed, and what that brought."
     table = table.reset_index(drop=True)
     lines, best = tree_order(table), best_run(table)
-    stripes = [Markup('<rect y="{}" width="{}" height="{}" fill="#f6f6f6"/>').format(_TOP + _ROW * (n - .5), _WIDTH, _ROW)
+    stripes = [f'<rect y="{_TOP + _ROW * (n - .5)}" width="{_WIDTH}" height="{_ROW}" fill="#f6f6f6"/>'
                for n in range(0, len(lines), 2)]
-    parts = Markup('').join([*stripes, *_name_parts(table, lines, best), *_scores(table, lines, best)])
-    return str(_SVG.format(w=_WIDTH, h=_TOP + _ROW * len(lines) + 30, parts=parts))
+    parts = ''.join([*stripes, *_name_parts(table, lines, best), *_scores(table, lines, best)])
+    return _SVG.format(w=_WIDTH, h=_TOP + _ROW * len(lines) + 30, parts=parts)
 
 def plot_tree(
     table:pd.DataFrame, # the journal
@@ -148,7 +154,7 @@ def plot_tree(
     data = base64.b64encode(tree_svg(table).encode('utf8', 'replace')).decode()
     return HTML(f'<img alt="the tree of experiments" src="data:image/svg+xml;base64,{data}">')
 
-# %% ../nbs/15a_journal_plots.ipynb #8bada5cf
+# %% ../nbs/15a_journal_plots.ipynb #6386d2a6
 def _mark_stages(rows, left, right): # a dashed line where a stage begins
     begin = rows[(rows.epoch == 0) & (rows.stage > 0)][['at', 'stage']].drop_duplicates().sort_values(['at', 'stage'])
     for at, stage in begin.itertuples(index=False, name=None):
@@ -176,6 +182,7 @@ def plot_curves(
         ax.title.set_fontsize(10)
         ax.xaxis.get_major_locator().set_params(integer=True)
     left.legend(fontsize=8, frameon=False)
+    settle(fig)
     plt.close(fig)
     return fig
 
@@ -249,7 +256,7 @@ def board_words(
     first = f'{n} of {len(table)} runs have a leaderboard score' + ('; Spearman correlation with CV:' if enough else '')
     return '\n'.join([first, *(_fact_line(name, f) for name, f in enough.items())])
 
-# %% ../nbs/15a_journal_plots.ipynb #30f87dde
+# %% ../nbs/15a_journal_plots.ipynb #b5b1a7f0
 def _label(ax, rows, x, y, styles): # names beside points, where there is room; styles: exp → colour
     at = ax.transData.transform(np.c_[x, y])
     chosen = [i for i, e in enumerate(rows.exp) if e in styles]
@@ -280,10 +287,14 @@ def _draw_board(ax, table, name, f, best): # CV against one leaderboard
     ax.grid(color='.95')
     ax.title.set_fontsize(10)
     _draw_lines(ax, x, f)
-    ax.figure.canvas.draw()
+
+def _name_points(ax, table, name, f, best): # the best and those off the line; of few runs all
+    rows = table[comparable(table) & table[name].notna()]
+    y = rows[name]
+    color = np.where(rows.exp.isin(f['off']), 'C3', np.where(rows.exp == best, 'C2', 'C0'))
     top = set(rows.exp[y.sort_values(ascending=less_is_better(rows)).index[:3]])
     shown = len(rows) <= 16
-    _label(ax, rows, x, y, {e: c if c != 'C0' else '.3' for e, c in zip(rows.exp, color) if shown or c != 'C0' or e in top})
+    _label(ax, rows, honest(rows), y, {e: c if c != 'C0' else '.3' for e, c in zip(rows.exp, color) if shown or c != 'C0' or e in top})
 
 def plot_board(
     table:pd.DataFrame, # the journal
@@ -292,6 +303,9 @@ def plot_board(
     facts = {name: f for name, f in board_facts(table).items() if f['n'] >= 2}
     if not facts: return None
     fig, axs = plt.subplots(1, len(facts), figsize=(5.5 * len(facts), 4.4), layout='constrained', squeeze=False)
-    for ax, (name, f) in zip(axs[0], facts.items()): _draw_board(ax, table, name, f, best_run(table))
+    best = best_run(table)
+    for ax, (name, f) in zip(axs[0], facts.items()): _draw_board(ax, table, name, f, best)
+    settle(fig)
+    for ax, (name, f) in zip(axs[0], facts.items()): _name_points(ax, table, name, f, best)
     plt.close(fig)
     return fig

@@ -62,6 +62,7 @@ def plot_parts(
     most:int=18,    # bars
 ):
     "The worst kinds of class: their F1, and how many of their faults were missed."
+    import matplotlib.pyplot as plt # here, since the state of a run is told without it
     table = pd.DataFrame(parts[column]).T.reindex(columns=['rows', 'f1', 'missed']).astype(float)
     fig, axes = plt.subplots(1, 2, figsize=(9.5, .9 + .2 * min(most, len(table))), dpi=60, layout='constrained')
     missed = table.missed.dropna().sort_values(ascending=False)
@@ -73,12 +74,19 @@ def plot_parts(
     return fig
 
 def plot_confusion(
-    table:pd.DataFrame, # from confusion
-    ax:plt.Axes,        # to draw on
+    table:pd.DataFrame, # rows by true and predicted class, as from confusion
+    ax:'plt.Axes',      # to draw on
 ):
-    "The shares of each row; the numbers are rows."
-    ax.imshow(table.div(table.sum(1).clip(lower=1), axis=0), cmap='Blues', vmin=0, vmax=1)
-    for (i, j), n in np.ndenumerate(table.to_numpy()):
-        if n: ax.text(j, i, n, ha='center', va='center', fontsize=7, color='w' if n > .6 * table.iloc[i].sum() else 'k')
-    short = lambda names: [n.split('-', 1)[-1] for n in names]
-    ax.set_xticks(range(table.shape[1]), short(table.columns), rotation=60, ha='right', fontsize=7); ax.set_yticks(range(len(table)), short(table.index), fontsize=7)
+    "A heat map: the colour is the share of a row, the numbers are rows."
+    import matplotlib.pyplot as plt                # here: a run needs scores, and no pictures
+    import seaborn as sns
+    share = table.div(table.sum(1).clip(lower=1), axis=0)
+    counts = table.astype(str).where(table > 0, '')
+    sns.heatmap(share, annot=counts, fmt='', cmap='Blues', vmin=0, vmax=1, cbar=False, annot_kws=dict(fontsize=7), ax=ax)
+    for labels in (ax.get_xticklabels(), ax.get_yticklabels()): plt.setp(labels, fontsize=7)
+    ax.set(xticklabels=_short(table.columns), yticklabels=_short(table.index), xlabel='', ylabel='')
+    plt.setp(ax.get_xticklabels(), rotation=60, ha='right')
+    plt.setp(ax.get_yticklabels(), rotation=0)
+
+def _short(names): # what differs within an object, and fits a label
+    return [str(name).split('-', 1)[-1][:28] for name in names]

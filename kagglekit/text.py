@@ -59,10 +59,10 @@ def html_table(
 ) -> HTML: # a styled table
     "A table for a notebook or a page."
     kinds = kinds or {}
-    templates = {tag: [Markup(f'<{tag} class="{kinds.get(c, "")}">{{}}</{tag}>') for c in columns] for tag in ('th', 'td')}
-    line = lambda tag, cells: _joined(t.format(cell) for t, cell in zip(templates[tag], cells))
-    body = _joined(Markup('<tr class="{}">{}</tr>\n').format(of, line('td', cells)) for of, cells in rows)
-    return HTML(str(_TABLE.format(STYLE, caption, line('th', columns), body)))
+    opened = [escape(kinds.get(c, '')) for c in columns]
+    line = lambda tag, cells: ''.join(f'<{tag} class="{of}">{escape(cell)}</{tag}>' for of, cell in zip(opened, cells))
+    body = ''.join(f'<tr class="{escape(of)}">{line("td", cells)}</tr>\n' for of, cells in rows)
+    return HTML(str(_TABLE.format(STYLE, caption, Markup(line('th', columns)), Markup(body))))
 
 def _number_text(value, digits): # a number as a table shows it
     if pd.isna(value): return '–'
