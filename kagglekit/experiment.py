@@ -14,7 +14,7 @@ from typing import Literal, get_type_hints
 import pandas as pd
 from fastcore.docments import docments
 from .architectures import check_arch
-from .augment import VIEWS, parse_augment
+from .augment import parse_augment
 from .core import KitError, check_exp, check_name, check_names, in_diff, nearest, out_dir, read_json
 from .heads import parse_head
 from .inputs import INPUTS
@@ -23,6 +23,7 @@ from .optimizers import OPTIMIZERS
 from .sampling import parse_sampling
 from .schedules import Stage, parse_schedule
 from .values import Count, Fraction, check_value, describe, read_entry, real, several, whole
+from .views import VIEWS
 
 # %% ../nbs/09_experiment.ipynb #00000004
 def aside(

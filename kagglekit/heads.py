@@ -53,7 +53,8 @@ class Answer:
         sizes:Sequence=(),  # classes of each head, whose product they are; none for a single softmax
     ):
         made = int(np.prod(sizes))
-        if sizes and made != columns: raise KitError(f'heads of {list(sizes)} classes make {made}, and there are {columns}')
+        if sizes and made != columns:
+            raise KitError(f'heads of {list(sizes)} classes make {made}, and there are {columns}')
         self.columns, self.sizes = columns, tuple(sizes)
 
     @property

@@ -18,11 +18,12 @@ from fastai.learner import Learner, Recorder
 from fastai.torch_core import trainable_params
 import fastai.callback.schedule                     # gives every Learner lr_find
 from torch import nn
-from .augment import Mix, VIEWS, augment_batch, mixup
+from .augment import Mix, augment_batch, mixup
 from .batches import gather
 from .core import KitError, check_names, rng
 from .heads import Answer
 from .optimizers import OPTIMIZERS, find_optimizer
+from .views import VIEWS
 
 # %% ../nbs/08_learner.ipynb #b088ff97
 def find_device() -> torch.device: # 'cuda' where there is one

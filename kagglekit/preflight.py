@@ -38,7 +38,7 @@ def check_columns(
     recipe:Recipe,    # what is asked for
     comp:Competition, # of what
 ):
-    "Raise `KitError` where a recipe names labels, heads, classes or columns that the competition has not; or no network."
+    "Raise `KitError` where a recipe names a network, labels, heads, classes or columns that there are not."
     check_arch(recipe.arch)
     may_change(recipe.augment, comp.names, np.empty(0, int))
     if recipe.margin_on: choose_classes(recipe.margin_on, comp.names)
