@@ -511,6 +511,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'kagglekit/experiment.py'),
                                       'kagglekit.experiment._check_validation': ( 'experiment.html#_check_validation',
                                                                                   'kagglekit/experiment.py'),
+                                      'kagglekit.experiment._empty': ('experiment.html#_empty', 'kagglekit/experiment.py'),
                                       'kagglekit.experiment._same': ('experiment.html#_same', 'kagglekit/experiment.py'),
                                       'kagglekit.experiment.as_text': ('experiment.html#as_text', 'kagglekit/experiment.py'),
                                       'kagglekit.experiment.aside': ('experiment.html#aside', 'kagglekit/experiment.py'),
