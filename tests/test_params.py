@@ -11,6 +11,7 @@ from kagglekit.competition import choose_classes
 from kagglekit.core import KitError, out_dir, workspace, write_json
 from kagglekit.experiment import NOT_IDENTITY, PARAMS, RECIPES, Recipe, Recipes, recipe_table, recorded, resolve
 from kagglekit.loss import LOSSES, find_loss, loss
+from kagglekit.making import BlendRecipe
 from kagglekit.model import find_weights
 from kagglekit.panels import mirrors, words_of_mirrors
 from kagglekit.values import check_value, describe
@@ -268,6 +269,16 @@ def test_a_yes_or_no_has_one_spelling_and_old_ones_are_read(old, new):
     assert choose_classes(old, names).tolist() == choose_classes(new, names).tolist() == [n == new for n in names]
 
 
+@pytest.mark.parametrize('method, options, words', [
+    ('caruana', dict(rounds=0), 'from 1 to 10000'), ('caruana', dict(rounds=10**9), 'from 1 to 10000'),
+    ('caruana', dict(seed=2**32), 'below 4294967296'), ('climb', dict(step=0), 'above 0'), ('climb', dict(step=float('nan')), 'above 0'),
+    ('climb', dict(step=2), 'up to 1'), ('weighted', dict(weights=[1, float('inf')]), 'from -1'), ('mean', dict(space='power 1e9'), 'to 100'),
+    ('mean', dict(space='power nan'), 'to 100'), ('mean', dict(rounds='3'), 'a whole number')])
+def test_a_blend_has_ranges_too(method, options, words):
+    with pytest.raises(KitError) as e: BlendRecipe('exp0101', ('exp0001', 'exp0002'), method, options)
+    assert words in str(e.value), str(e.value)
+
+
 # what may change, what is recorded
 
 def test_a_guard_and_a_logger_are_no_part_of_an_identity():
@@ -290,6 +301,7 @@ def test_a_number_for_a_reason_is_text_in_the_record():
         with workspace():
             write_json(out_dir('numbers', 'exp0002')/'params.json', dict(child.about(), reason=2024, recipe=child.params()))
             assert recorded('numbers', 'exp0002') == child
+        assert BlendRecipe('exp0101', ('exp0001', 'exp0002'), reason=2024).reason == '2024'
         for wrong in (dict(parent=5), dict(reason={}), dict(reason=False), dict(parent=['exp0001'])):
             with pytest.raises(KitError): resolve('numbers', 'exp0003', **dict(parent='exp0001', seed=1) | wrong)
     finally: RECIPES.pop('numbers')
