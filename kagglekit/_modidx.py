@@ -235,6 +235,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                'kagglekit.cli.score_rows': ('cli.html#score_rows', 'kagglekit/cli.py'),
                                'kagglekit.cli.show_run': ('cli.html#show_run', 'kagglekit/cli.py'),
                                'kagglekit.cli.status_text': ('cli.html#status_text', 'kagglekit/cli.py'),
+                               'kagglekit.cli.what_went_wrong': ('cli.html#what_went_wrong', 'kagglekit/cli.py'),
                                'kagglekit.cli.wrapped': ('cli.html#wrapped', 'kagglekit/cli.py')},
             'kagglekit.climb': { 'kagglekit.climb.AucRace': ('climb.html#aucrace', 'kagglekit/climb.py'),
                                  'kagglekit.climb.AucRace.__init__': ('climb.html#aucrace.__init__', 'kagglekit/climb.py'),
