@@ -30,8 +30,8 @@ from .panels import words_of_mirrors
 from .practice import STAND_INS, local_score, write_practice
 from .processes import launch
 from .results import finish_run, finished_folds, fold_numbers, read_fold, save_fold, write_history
-from .run import Run, words_of_score
-from .sources import not_comparable, source_hashes
+from .run import Run, is_trial, words_of_score
+from .sources import marks, source_hashes
 from .stages import STATE, FoldFit, fit_stages, read_state
 from .submit import write_submission
 
@@ -217,7 +217,7 @@ def train_folds(
 def _finish(run, recipe, comp, folds): # the whole, and what is made of it
     run.mark('running', doing='scoring')
     score = finish_run(run, comp, folds)
-    if not recipe.one_object:
+    if not (recipe.one_object or is_trial(run)):
         write_submission(run, comp)
         if comp.name in STAND_INS: run.board(**local_score(comp, run.folder/'submission.csv'))
     run.say(f"{run}: {words_of_score(score)}, {in_words(score['seconds'])}")
@@ -227,8 +227,7 @@ def _prepare(recipe, comp, folds): # the job, and what the record says beside th
     run = claim(comp.name, recipe)
     mine = held(comp.name, recipe.exp)
     with traced(mine):
-        more = dict(sources=source_hashes(recipe, comp))
-        if why := not_comparable(recipe, comp): more['not_comparable'] = why
+        more = dict(sources=source_hashes(recipe, comp)) | marks(recipe, comp)
         if not mine and not run.read('params.json').get('pictures'): return None, more
         job = open_job(recipe, comp, folds, run.say if mine else print)
         return job, more | dict(pictures=job.pictures)

@@ -24,7 +24,7 @@ from .heads import Answer, heads_loss, parse_head
 from .inputs import INPUTS, open_caches
 from .learner import PrepareBatch, find_device, fold_learner, pixel_stats, use_bf16
 from .loss import SCALE, class_weights, find_loss
-from .model import build_model, check_size, load_weights
+from .model import build_model, check_size, find_weights, load_weights
 from .oneclass import watch_training
 from .positions import import_positions
 from .sampling import draw_chances, parse_sampling
@@ -129,7 +129,8 @@ def open_job(
     folds:pd.DataFrame, # id, fold
     say:Callable=print, # called with a line of progress
 ) -> Job: # ready to train
-    "Decode what has not been decoded."
+    "Decode what has not been decoded; weights that cannot be had are seen before."
+    find_weights(recipe.arch, recipe.pretrained)
     sides = [size if isinstance(size, tuple) else (size, size) for size in (recipe.size, recipe.infer_size) if size]
     wanted = [(df.file, size) for size in sides for df in (comp.train, comp.test)]
     run = held(comp.name, recipe.exp)
