@@ -148,6 +148,7 @@ def _run(a):
     return code
 
 def _check(a):
+    check_known(a.comp)
     from kagglekit.preflight import inspect_comp, words_of_check
     lines = inspect_comp(a.comp)
     print(words_of_check(lines))
