@@ -849,6 +849,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'kagglekit.labels.encode': ('labels.html#encode', 'kagglekit/labels.py'),
                                   'kagglekit.labels.find_classes': ('labels.html#find_classes', 'kagglekit/labels.py')},
             'kagglekit.launch': { 'kagglekit.launch._keep_page': ('launch.html#_keep_page', 'kagglekit/launch.py'),
+                                  'kagglekit.launch.check_free': ('launch.html#check_free', 'kagglekit/launch.py'),
                                   'kagglekit.launch.check_run': ('launch.html#check_run', 'kagglekit/launch.py'),
                                   'kagglekit.launch.is_of': ('launch.html#is_of', 'kagglekit/launch.py'),
                                   'kagglekit.launch.last_words': ('launch.html#last_words', 'kagglekit/launch.py'),
