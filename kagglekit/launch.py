@@ -114,7 +114,7 @@ def last_words(
     if ended.name == 'KitError' and not mine: raise KitError(short(text))
     return FAILED, f'{run} {run.state()}: {short(text)}' + f'\nThe whole log: {run.folder/"log.txt"}' * mine
 
-# %% ../nbs/16b_launch.ipynb #28202d8f
+# %% ../nbs/16b_launch.ipynb #7002d18b
 def run_experiment(
     comp:str,    # competition
     exp:str,     # experiment
@@ -123,12 +123,11 @@ def run_experiment(
     "Check, then train, and leave a true status whatever becomes of it."
     recipe, run, changes = check_run(comp, exp, given)
     print(f'{run}: {recipe.reason or in_diff(recipe.diff)}', flush=True)
-    from kagglekit.kernel import Ended, Stopped, execute_page, pristine, stoppable # papermill: a second that a refusal does without
+    from kagglekit.kernel import Ended, execute_page, pristine # papermill: a second that a refusal does without
     params, page, ended = dict(comp=comp, exp=exp) | changes, pristine(notebook('train'), parameters_cell()), Ended('stopped', 'SIGINT')
     over = lambda pid: is_of(run, pid) and run.peek('status.json').get('state') != 'running'
-    try:
-        with stoppable(): ended = execute_page(page, params, partial(_keep_page, run), over)
-    except Stopped: pass
+    try: ended = execute_page(page, params, partial(_keep_page, run), over)
+    except KeyboardInterrupt: pass # between two steps
     mine = is_of(run, ended.pid)
     settle(run, ended)
     code, text = last_words(run, ended, mine)
