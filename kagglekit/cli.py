@@ -10,6 +10,7 @@ __all__ = ['ACTS', 'REFUSED', 'INTERRUPTED', 'PIPE_CLOSED', 'check_known', 'wrap
 import argparse, os, shutil, sys, textwrap
 from .core import KitError, check_comp, check_names, in_diff, in_words, out_dir
 from .page import quiet
+from .signals import stoppable
 from .run import find_run, list_runs
 
 # %% ../nbs/cli.ipynb #937987ce
@@ -159,10 +160,8 @@ def _practice(a):
     print(write_practice(a.comp, a.rows))
 
 def _rehearse(a):
-    import signal
     check_known(a.comp)
     from kagglekit.rehearse import rehearse
-    for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): signal.signal(s, signal.default_int_handler) # a background job ignores the first
     return int(bool(rehearse(a.comp, a.jobs)))
 
 def _trial(a):
@@ -255,7 +254,7 @@ REFUSED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141 # exit statuses, as shells have 
 def _act(args): # exit status of a command line
     try:
         a = parse_line(args)
-        return ACTS[a.command](a) or 0
+        with stoppable(): return ACTS[a.command](a) or 0
     except KitError as e:
         print(f'kagglekit: {e}', file=sys.stderr)
         return REFUSED
