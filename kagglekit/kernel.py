@@ -28,7 +28,8 @@ class OwnKernel(AsyncKernelManager):
     def __init__(self,
         folder:Path, # for its sockets and for what it prints outside the cells; a short path
     ):
-        super().__init__(transport='ipc', connection_file=str(folder/'k.json'), ip=str(folder/'k'), shutdown_wait_time=2.)
+        where = dict(connection_file=str(folder/'k.json'), ip=str(folder/'k'))
+        super().__init__(transport='ipc', shutdown_wait_time=2., **where)
         self.errors = folder/'stderr.txt'
 
     @property
@@ -39,7 +40,8 @@ class OwnKernel(AsyncKernelManager):
 
     async def start_kernel(self, **kw):
         "Start it, with what it prints outside the cells in a file."
-        env = {k: v for k, v in os.environ.items() if k != 'JPY_SESSION_NAME'} | dict(PYDEVD_DISABLE_FILE_VALIDATION='1')
+        env = {k: v for k, v in os.environ.items() if k != 'JPY_SESSION_NAME'}
+        env['PYDEVD_DISABLE_FILE_VALIDATION'] = '1'
         with open(self.errors, 'ab') as f: await super().start_kernel(**kw, env=env, stderr=f)
         self.pid = self.provisioner.pid
 
@@ -58,7 +60,8 @@ def pristine(
     tags = lambda cell: set(cell.metadata.get('tags', []))
     nb.cells = [c for c in nb.cells if not tags(c) & {'injected-parameters', 'papermill-error-cell-tag'}]
     cells = [c for c in nb.cells if c.cell_type == 'code' and 'parameters' in tags(c)]
-    if len(cells) != 1: raise KitError(f'{path} has {len(cells)} cells tagged parameters, and needs one; git checkout restores it')
+    if len(cells) != 1:
+        raise KitError(f'{path} has {len(cells)} cells tagged parameters, and needs one; git checkout restores it')
     cells[0].source = first
     for cell in nb.cells:
         if cell.cell_type == 'code': cell.outputs, cell.execution_count = [], None
@@ -110,11 +113,13 @@ def _short_folder(): # for sockets: their whole path has 107 characters at most
 def _execute(km, nb, params, out, folder): # the page once, and how that ended
     nbformat.write(nb, folder/'page.ipynb')
     try:
-        papermill.execute_notebook(str(folder/'page.ipynb'), str(out), params, km=km, kernel_name='python3', start_timeout=180,
-                                   progress_bar=False, stdout_file=_Pass(sys.stdout))
+        papermill.execute_notebook(
+            str(folder/'page.ipynb'), str(out), params, km=km, kernel_name='python3', start_timeout=180,
+            progress_bar=False, stdout_file=_Pass(sys.stdout))
     except PapermillExecutionError as e: return Ended('error', e.ename, e.evalue, km.pid)
     except KeyboardInterrupt as e: return Ended('stopped', str(e) or 'SIGINT', '', km.pid) # or Stopped, by a signal
-    except (DeadKernelError, RuntimeError) as e: return Ended('died', type(e).__name__, km.last_words() or str(e), km.pid, _began(out))
+    except (DeadKernelError, RuntimeError) as e:
+        return Ended('died', type(e).__name__, km.last_words() or str(e), km.pid, _began(out))
     return Ended('done', pid=km.pid)
 
 def _began(out): # whether a cell of this notebook was executed
