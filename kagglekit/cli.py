@@ -56,7 +56,7 @@ def what_went_wrong(
     run:'Run', # whose
 ) -> str: # '' where nothing did
     "Why a folder cannot be read, or why the run did not end well."
-    return run.flaw() or str(run.peek('status.json').get('error') or '')
+    return run.flaw() or str(run.peek('status.json').get('error') or '').rstrip(': ')
 
 def show_run(
     name:str, # 'exp0001' or 'comp/exp0001'
