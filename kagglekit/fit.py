@@ -21,17 +21,18 @@ from .experiment import PARAMS, RECIPES, Recipe, recorded, resolve
 from .gpus import Echo, place, predict_shared, share_training
 from .inputs import INPUTS
 from .job import (
-    Job, ask, check_columns, class_names, make_learner, make_network, open_job, run_folds, words_of_folds)
+    Job, ask, class_names, make_learner, make_network, open_job, run_folds, words_of_folds)
 from .learner import FoldLearner, find_device, find_optimizer
 from .metric import find_metric
 from .model import save_weights
 from .oneclass import Perfect, Snapshots, keep_snapshots, one_object
 from .panels import words_of_mirrors
+from .preflight import check_columns, preflight
 from .practice import STAND_INS, local_score, write_practice
 from .processes import launch
 from .results import finish_run, finished_folds, fold_numbers, read_fold, save_fold, wipe_state, write_history
-from .run import Run, words_of_score
-from .sources import not_comparable, source_hashes
+from .run import Run, is_trial, words_of_score
+from .sources import marks, source_hashes
 from .stages import FoldFit, fit_stages, read_state
 from .submit import write_submission
 
@@ -44,10 +45,11 @@ def begin(
     load_pages()
     name, recipe = check_comp(given['comp']), resolve(**given)
     claim(name, recipe)
-    with traced(held(name, recipe.exp)):
+    with traced(held(name, recipe.exp)) as run:
         if name in STAND_INS: write_practice(name)
         comp = one_object(find_comp(name), recipe.one_object)
-        check_columns(recipe, comp)
+        ask(recipe, comp)
+        for note in preflight(comp, recipe): (run.say if run else print)(f'  ! {note}')
     return comp, recipe
 
 # %% ../nbs/14_fit.ipynb #52beaf94
@@ -204,7 +206,7 @@ def train_folds(
 def _finish(run, recipe, comp, folds): # the whole, and what is made of it
     run.mark('running', doing='scoring')
     score = finish_run(run, comp, folds)
-    if not recipe.one_object:
+    if not (recipe.one_object or is_trial(run)):
         write_submission(run, comp)
         if comp.name in STAND_INS: run.board(**local_score(comp, run.folder/'submission.csv'))
     run.say(f"{run}: {words_of_score(score)}, {in_words(score['seconds'])}")
@@ -214,8 +216,7 @@ def _prepare(recipe, comp, folds): # the job, and what the record says beside th
     run = claim(comp.name, recipe)
     mine = held(comp.name, recipe.exp)
     with traced(mine):
-        more = dict(sources=source_hashes(recipe, comp))
-        if why := not_comparable(recipe, comp): more['not_comparable'] = why
+        more = dict(sources=source_hashes(recipe, comp)) | marks(recipe, comp)
         if not mine and 'pictures' not in recorded_maker(run): return None, more
         job = open_job(recipe, comp, folds, run.say if mine else print)
         return job, more | dict(pictures=job.pictures)

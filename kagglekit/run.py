@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['STATES', 'SILENCE', 'PLACE', 'this_process', 'alive', 'now', 'heartbeat', 'seconds_since', 'Run', 'environment',
            'read_predictions', 'check_predictions', 'score_heads', 'score_oof', 'words_of_score', 'list_runs',
-           'find_run', 'inherited_mark']
+           'find_run', 'inherited_mark', 'is_trial', 'refuse_trial']
 
 # %% ../nbs/09a_run.ipynb #00000001
 import datetime, importlib.metadata, math, os, platform, socket, subprocess
@@ -283,7 +283,7 @@ def list_runs(
 ) -> list: # of Run, by name; a folder that cannot be read is among them, in the state 'broken'
     "The runs that there are."
     comps = [comp] if comp else sorted(p.name for p in out_dir('').glob('*') if p.is_dir())
-    folders = [folder for c in comps for folder in sorted(out_dir(c).glob('*')) if folder.is_dir()]
+    folders = [folder for c in comps for folder in sorted(out_dir(c).glob('[!.]*')) if folder.is_dir()]
     begun = [f for f in folders if any((f/name).exists() for name in ('params.json', 'status.json'))]
     return [Run.found(folder) for folder in begun]
 
@@ -311,3 +311,19 @@ def inherited_mark(
         why = run.read('params.json').get('not_comparable')
         if why: return f'{exp}, which it takes from, is not comparable: {why}'
     return ''
+
+# %% ../nbs/09a_run.ipynb #126c6014
+def is_trial(
+    run:Run, # begun, or not
+) -> bool: # True: no experiment
+    "Whether a run is a trial."
+    return (run.folder/'trial.json').is_file()
+
+def refuse_trial(
+    run:Run,  # perhaps a trial
+    use:str,  # what it cannot do, for the message
+):
+    "Raise `KitError` where a trial is taken for an experiment."
+    if not is_trial(run): return
+    whole = run.read('trial.json').get('of', 'exp0001')
+    raise KitError(f'{run} is a trial of {whole}, with few rows and a tiny network; it cannot {use}. Run the recipe itself: kagglekit run {run.comp} {whole}')
