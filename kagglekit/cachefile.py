@@ -92,6 +92,7 @@ class Decoder:
     dtype:str      # of the array
     pixels:object=None # range of pixels deeper than 8 bits, for the readers
     made:dict|None=None # what else decides the pixels: code, versions
+    limit:int=0    # pixels of the largest picture; as settings.ini says when left out
 
     def __call__(self,
         path:Path, # a file
@@ -99,7 +100,7 @@ class Decoder:
         notes:list|None=None, # where readers note what a person should know
     ):
         "The array of a file; `KitError` where it cannot be read."
-        with in_hand(path, data, self.pixels, notes):
+        with in_hand(path, data, self.pixels, notes, self.limit):
             try: x = np.asarray(self.read(path, self.shape[:2]))
             except KitError: raise
             except Exception as e:

@@ -20,7 +20,7 @@ from .cachefile import CacheFile, Decoder, check_room
 from .codehash import code_hash
 from .core import KitError, check_clash, check_names, hash_of, root, setting, usable_cores
 from .files import Contents, list_of
-from .pictures import bits_for, deepest, read_image
+from .pictures import bits_for, deepest, max_pixels, read_image
 
 # %% ../nbs/04_inputs.ipynb #0000000b
 @dataclass(frozen=True)
@@ -123,7 +123,7 @@ def _made(how): # what decides the pixels, besides the files
     return dict(format=how.name, code=code_hash(how.read), libraries=libraries)
 
 def _decoder(how, size, pixels): # how the rows are made
-    return Decoder(how.name, how.read, (*size, how.channels), how.dtype, pixels, _made(how))
+    return Decoder(how.name, how.read, (*size, how.channels), how.dtype, pixels, _made(how), max_pixels())
 
 def _stem(decode): # the first half of a cache's name
     facts = [decode.made, decode.shape, decode.dtype, decode.pixels]

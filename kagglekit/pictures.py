@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from .core import KitError, setting
-from .files import file_bytes, hand_pixels, note, what_is
+from .files import file_bytes, hand_limit, hand_pixels, note, what_is
 
 # %% ../nbs/03d_pictures.ipynb #23690e94
 FORMATS = ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP', 'GIF', 'PPM', 'JPEG2000')
@@ -36,7 +36,7 @@ def picture_header(
     path:str|Path, # a picture file
 ) -> Image.Image: # not decoded yet
     "A picture as Pillow opens it, after our checks of format and size."
-    data, most = file_bytes(path), max_pixels()
+    data, most = file_bytes(path), hand_limit() or max_pixels()
     Image.MAX_IMAGE_PIXELS = most
     try: im = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError: raise KitError(f'{path} is {what_is(data[:512])}') from None
@@ -66,7 +66,7 @@ def open_picture(
     try:
         im.load()
         if getattr(im, 'is_animated', False): note('have several frames or pages; the first is taken')
-        im = ImageOps.exif_transpose(im)
+        ImageOps.exif_transpose(im, in_place=True)
     except Exception as e: raise _damaged(path, e) from None
     im.info['deep'] = deep
     return im
@@ -143,8 +143,11 @@ def _from_deep_colour(im, path, pixels): # Pillow's upper bytes, or all bits whe
     if (low, high) == (0, 2**16 - 1): return im
     return Image.fromarray(_scaled(_all_bits(path), low, high))
 
+def _as(im, mode): # the picture in a mode; Pillow would copy one that has it
+    return im if im.mode == mode else im.convert(mode)
+
 def _opaque(im): # RGB, on the background
-    if not im.has_transparency_data: return im.convert('RGB')
+    if not im.has_transparency_data: return _as(im, 'RGB')
     im = im.convert('RGBA')
     if im.getchannel('A').getextrema() == (255, 255): return im.convert('RGB')
     return Image.alpha_composite(Image.new('RGBA', im.size, BACKGROUND), im).convert('RGB')
@@ -162,6 +165,6 @@ def read_image(
     try:
         if im.mode[0] in 'IF': im = _from_deep(im, path, pixels)
         elif im.info['deep']: im = _from_deep_colour(im, path, pixels)
-        im = _opaque(im).convert(mode).resize(size[::-1], Image.BILINEAR, reducing_gap=3)
+        im = _as(_opaque(im), mode).resize(size[::-1], Image.BILINEAR, reducing_gap=3)
     except (OSError, ValueError, RuntimeError, MemoryError) as e: raise _damaged(path, e) from None
     return np.asarray(im).reshape(*size, -1)
