@@ -107,15 +107,17 @@ def plot_facts(
     train:pd.DataFrame, # from file_facts
     test:pd.DataFrame,  # from file_facts
 ):
-    "Length, brightness, contrast and aspect of train and test."
+    "Length, brightness, contrast and aspect of train and test, as shares of each."
+    import seaborn as sns
+    both = pd.concat([train.assign(part='train'), test.assign(part='test')], ignore_index=True)
+    both = both.assign(bytes=both.bytes / 1000)
     fig, axs = plt.subplots(1, 4, figsize=(11, 2.1), dpi=65, layout='constrained')
     for ax, (fact, unit) in zip(axs, [('bytes', 'length, kB'), ('mean', 'brightness'), ('sd', 'contrast'), ('aspect', 'width / height')]):
-        scale = 1000 if fact == 'bytes' else 1
-        low, high = (f(t[fact].agg(name) for t in (train, test)) / scale for f, name in ((min, 'min'), (max, 'max')))
+        low, high = both[fact].min(), both[fact].max()
         bins = np.linspace(low, high, 31) if high > low else np.array([low - .5, low + .5])
-        for name, t, style in [('train', train, dict(alpha=.45)), ('test', test, dict(histtype='step', lw=1.4))]: ax.hist(t[fact] / scale, bins, density=True, label=name, **style)
-        ax.set_xlabel(unit); ax.set_yticks([])
-    axs[0].legend(fontsize=8)
+        sns.histplot(both, x=fact, hue='part', bins=bins, stat='density', common_norm=False, element='step', legend=ax is axs[0], ax=ax)
+        ax.set(xlabel=unit, ylabel='', yticks=[])
+    sns.move_legend(axs[0], 'best', title=None, fontsize=8)
 
 # %% ../nbs/13_looking.ipynb #0000000c
 def class_names(
