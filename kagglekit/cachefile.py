@@ -93,6 +93,7 @@ class Decoder:
     pixels:object=None # range of pixels deeper than 8 bits, for the readers
     made:dict|None=None # what else decides the pixels: code, versions
     limit:int=0    # pixels of the largest picture; as settings.ini says when left out
+    decoding:str='' # hash of the page's own code and of the range, for the record of a run
 
     def __call__(self,
         path:Path, # a file
@@ -287,13 +288,14 @@ def _intact(self:CacheFile, say): # whether the cache is there and whole; a dama
 # %% ../nbs/03f_cachefile.ipynb #99caf393
 @patch
 def opened(self:CacheFile, user:str=''): # a run or a competition, for `kagglekit cache`
-    "The rows as a read-only memory map; `content` is the hash of their files, `pixels` the range of deep pixels."
+    "The rows as a read-only memory map, with `content`, `decoding` and `pixels` for the record of a run."
     held = open(self.path, 'rb')
     try: fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except OSError: pass                           # a file system without locks
     if os.fstat(held.fileno()).st_nlink == 0: raise KitError(f'{self.path} has just been deleted; give the command again')
     rows = np.load(self.path, mmap_mode='r')
-    rows.content, rows.pixels, rows.held = self.content, self.decode.pixels, held
+    rows.content, rows.held = self.content, held   # the file is held until the array is gone
+    rows.decoding, rows.pixels = self.decode.decoding, self.decode.pixels
     facts = self._facts()
     facts['used'] = facts.get('used', {}) | {user or self.contents.folder.name: _now()}
     write_json(self.path.with_suffix('.json'), facts)

@@ -100,7 +100,8 @@ class Undecoded:
         decode:Decoder,    # how a row is made
     ):
         self.contents, self.names, self.decode = contents, list(map(str, names)), decode
-        self.pool, self.pixels = ThreadPoolExecutor(usable_cores()), decode.pixels
+        self.pool = ThreadPoolExecutor(usable_cores())
+        self.decoding, self.pixels = decode.decoding, decode.pixels
         self.shape, self.dtype = (len(self.names), *decode.shape), np.dtype(decode.dtype)
 
     def __len__(self): return len(self.names)
@@ -123,7 +124,8 @@ def _made(how): # what decides the pixels, besides the files
     return dict(format=how.name, code=code_hash(how.read), libraries=libraries)
 
 def _decoder(how, size, pixels): # how the rows are made
-    return Decoder(how.name, how.read, (*size, how.channels), how.dtype, pixels, _made(how), max_pixels())
+    decoding = hash_of([code_hash(how.read, kit=False), pixels])
+    return Decoder(how.name, how.read, (*size, how.channels), how.dtype, pixels, _made(how), max_pixels(), decoding)
 
 def _stem(decode): # the first half of a cache's name
     facts = [decode.made, decode.shape, decode.dtype, decode.pixels]
@@ -137,7 +139,7 @@ def open_caches(
     say:Callable=print,   # called with a line of progress now and then, such as 'decoding 37 %: …'
     user:str='',          # who asks, such as 'seti/exp0012', for `kagglekit cache`
     pixels:tuple|None=None, # range of deep pixels, from the caches that a network was trained with; found when left out
-) -> list: # for each, (n, height, width, channels), read-only, with `content` and `pixels`
+) -> list: # for each, (n, height, width, channels), read-only, with `content`, `decoding` and `pixels`
     "The decoded files, decoded now if that has not been done, and if the disk has room for all of them."
     check_names([inputs], INPUTS, 'arrangement of inputs')
     how, wanted = INPUTS[inputs], [(list(map(str, files)), tuple(size)) for files, size in wanted]
