@@ -679,6 +679,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'kagglekit.inputs.Undecoded.__getitem__': ('inputs.html#undecoded.__getitem__', 'kagglekit/inputs.py'),
                                   'kagglekit.inputs.Undecoded.__init__': ('inputs.html#undecoded.__init__', 'kagglekit/inputs.py'),
                                   'kagglekit.inputs.Undecoded.__len__': ('inputs.html#undecoded.__len__', 'kagglekit/inputs.py'),
+                                  'kagglekit.inputs.Undecoded._read': ('inputs.html#undecoded._read', 'kagglekit/inputs.py'),
                                   'kagglekit.inputs.Undecoded.content': ('inputs.html#undecoded.content', 'kagglekit/inputs.py'),
                                   'kagglekit.inputs._checked_range': ('inputs.html#_checked_range', 'kagglekit/inputs.py'),
                                   'kagglekit.inputs._complete': ('inputs.html#_complete', 'kagglekit/inputs.py'),

@@ -208,10 +208,11 @@ def _record(self:CacheFile, name, digest, pixels): # of a row that is done
     record['sum'], record['done'] = _sum(record, pixels), 1
     return record
 
-def _write_down(part, records, path): # pixels first, their records after them
+def _write_down(part, records, path, first=0, last=None): # pixels first, then the records of rows from first to last
     part.flush()
-    with disk_errors(path), open(path, 'wb' if not path.exists() else 'r+b') as f:
-        f.write(records.tobytes())
+    with disk_errors(path), open(path, 'r+b' if path.exists() else 'wb') as f:
+        f.seek(first * ROW.itemsize)
+        f.write(records[first:last].tobytes())
         f.flush()
         os.fsync(f.fileno())
 
@@ -239,8 +240,9 @@ def _fill(self:CacheFile, part, records, say): # decode the rows that are not do
     pool = ThreadPoolExecutor(usable_cores())
     try:
         for start in range(0, len(todo), CHUNK):
-            list(pool.map(_one, todo[start:start + CHUNK]))
-            _write_down(part, records, self.done)
+            chunk = todo[start:start + CHUNK]
+            list(pool.map(_one, chunk))
+            _write_down(part, records, self.done, chunk[0], chunk[-1] + 1)
             n, seconds = min(start + CHUNK, len(todo)), time.time() - t0
             say(f'decoding {100 * n // len(todo)} %: {n:,} of {len(todo):,} files, '
                 f'about {in_words(seconds / n * (len(todo) - n))} left')

@@ -19,7 +19,7 @@ from PIL import features
 from .cachefile import CacheFile, Decoder, check_room
 from .codehash import code_hash
 from .core import KitError, check_clash, check_names, hash_of, root, setting, usable_cores
-from .files import Contents, list_of
+from .files import Contents, file_stats, list_of
 from .pictures import bits_for, deepest, max_pixels, read_image
 
 # %% ../nbs/04_inputs.ipynb #0000000b
@@ -107,8 +107,14 @@ class Undecoded:
     def __len__(self): return len(self.names)
     def __getitem__(self, rows): # a position, a slice, or (b,) positions
         wanted = np.arange(len(self))[rows]
-        out = list(self.pool.map(lambda i: self.decode(self.contents.folder/self.names[i]), np.atleast_1d(wanted)))
+        out = list(self.pool.map(self._read, np.atleast_1d(wanted)))
         return np.stack(out) if np.ndim(wanted) else out[0]
+
+    def _read(self, i): # one row; a file that was replaced since is not mixed with the others
+        path = self.contents.folder/self.names[i]
+        if file_stats(path) != self.contents.stats[self.names[i]]:
+            raise KitError(f'{path} has changed since the data were opened; start again')
+        return self.decode(path)
 
     @property
     def content(self): # the hash of the files; each is read once for it, and again where it has been touched

@@ -314,6 +314,34 @@ def test_a_damaged_cache_is_noticed_and_made_again(data, harm, ending):
     np.testing.assert_array_equal(open_cache(data, names, 'rgb', SIDE, quiet), want)
     np.testing.assert_array_equal(np.load(caches('.npy')[0]), want)
 
+def test_of_a_large_cache_some_rows_are_checked_and_all_when_it_was_touched(data, monkeypatch):
+    "The last one is among them; one in the middle is seen by the time of the file."
+    monkeypatch.setattr('kagglekit.cachefile.WHOLE', 0)
+    monkeypatch.setattr('kagglekit.cachefile.SOME', 2)
+    names = [save(data/f'{i}.png', NOISE + np.uint8(i)) for i in range(5)]
+    want = np.array(open_cache(data, names, 'rgb', SIDE, quiet))
+    for at, keep_time in ((128, True), (-9, True), (len(NOISE.tobytes()) * 2 + 500, False)):
+        path, = caches('.npy')
+        times = os.stat(path)
+        with open(path, 'r+b') as f:
+            f.seek(at, os.SEEK_END if at < 0 else os.SEEK_SET)
+            f.write(b'spoilt')
+        if keep_time: os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        np.testing.assert_array_equal(open_cache(data, names, 'rgb', SIDE, quiet), want)
+
+def test_a_folder_can_be_a_sample(data):
+    "Its content is that of all its files."
+    @arrangement('volume', 2)
+    def volume(path, size): return np.concatenate([kagglekit.inputs.read_image(path/n, size, 'L') for n in ('a.png', 'b.png')], -1)
+    for name in 'xy':
+        (data/name).mkdir()
+        for level, part in enumerate('ab'): save(data/name/f'{part}.png', np.full(SIDE, 50 * level + (name == 'y'), np.uint8))
+    before = open_cache(data, ['x', 'y'], 'volume', (8, 8), quiet)
+    assert before[:, 0, 0].tolist() == [[0, 50], [1, 51]]
+    save(data/'y'/'b.png', np.full(SIDE, 99, np.uint8))
+    after = open_cache(data, ['x', 'y'], 'volume', (8, 8), quiet)
+    assert after[:, 0, 0].tolist() == [[0, 50], [1, 99]] and after.content != before.content
+
 class Stop:
     "When a reader is to be interrupted: after so many files."
     after = 0
