@@ -19,7 +19,7 @@ import pandas as pd
 # %% ../nbs/03e_codehash.ipynb #d40d945f
 _STOP = ('kagglekit.core', 'builtins') # paths, checks and messages: they do not change what is decoded
 
-class _Seen(dict): # id → (number, object), of all that was walked over; kept alive, or another object could get its id
+class _Seen(dict): # id → (number, object), of all that was walked over; kept, or another object could get its id
     kit = True # whether the code of kagglekit itself counts
 
 def _of_kit(module): # whether a module is kagglekit's, and no page of a competition
