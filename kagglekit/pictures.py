@@ -6,8 +6,8 @@
 __all__ = ['FORMATS', 'MAX_PIXELS', 'BITS', 'BACKGROUND', 'max_pixels', 'picture_header', 'picture_size', 'open_picture',
            'deepest', 'bits_for', 'read_image']
 
-# %% ../nbs/03d_pictures.ipynb #2ccbb025
-import io, re, warnings
+# %% ../nbs/03d_pictures.ipynb #da823104
+import io, os, re, warnings
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -54,15 +54,16 @@ def picture_size(
     "The size of a picture, from its header."
     return picture_header(path).size[::-1]
 
-def _raw_mode(tile): # how the file holds its pixels, such as 'RGB;16B'
-    return str(tile[3][0] if isinstance(tile[3], tuple) and tile[3] else tile[3])
+def _is_deep(tile): # of 16 bits, such as 'RGB;16B', or a PPM file with values above 255
+    codec, args = tile[0], tile[3] if isinstance(tile[3], tuple) and tile[3] else (tile[3],)
+    return '16' in str(args[0]) or codec.startswith('ppm') and isinstance(args[-1], int) and args[-1] > 255
 
 def open_picture(
     path:str|Path, # a picture file
 ) -> Image.Image: # decoded and upright; `info['deep']`: of 16-bit colours, Pillow has kept the upper 8 bits
     "A picture as it is; of several frames or pages the first, which is noted."
     im = picture_header(path)
-    deep = im.mode[0] != 'I' and any('16' in _raw_mode(tile) for tile in im.tile)
+    deep = im.mode[0] != 'I' and any(map(_is_deep, im.tile))
     try:
         im.load()
         if getattr(im, 'is_animated', False): note('have several frames or pages; the first is taken')
@@ -82,6 +83,7 @@ def deepest(
     path:str|Path, # a file
 ) -> int: # 0 for a picture of 8 bits, and for what is no picture; −1 where there are negative values
     "The greatest value of a picture that is deeper than 8 bits."
+    if not os.path.isfile(path): return 0          # a pipe would never end
     try:
         with open(path, 'rb') as f: head = f.read(32)
         if not _may_be_deep(head): return 0
@@ -89,7 +91,7 @@ def deepest(
     except (OSError, KitError): return 0           # it is named when it is decoded
     if im.mode[0] == 'I':
         values = np.asarray(im)
-        return -1 if values.min() < 0 else int(values.max())
+        return -1 if values.min() < 0 else max(1, int(values.max()))   # a black one is deep, too
     if not im.info['deep']: return 0
     colours = np.asarray(im).reshape(im.height, im.width, -1)[..., :3]
     return int(colours.max()) * 256 + 255          # Pillow keeps the upper byte

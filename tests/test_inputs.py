@@ -88,6 +88,12 @@ def test_a_real_16_bit_set_stays_as_it_was(data):
     x = open_cache(data, [save(data/'a.png', values)], 'grey', SIDE, quiet)[0, ..., 0]
     np.testing.assert_array_equal(x, (values.astype(np.float32) / 257).round().astype(np.uint8))
 
+def test_a_black_picture_of_16_bits_is_one_of_its_set(data):
+    "It is as deep as the others."
+    names = [save(data/'black.png', np.zeros(SIDE, np.uint16)), save(data/'a.png', deep(12))]
+    assert open_cache(data, names, 'grey', SIDE, quiet)[:, 0, -1, 0].tolist() == [0, 255]
+    assert open_cache(data, names[:1], 'grey', SIDE, quiet).max() == 0
+
 def test_the_page_names_the_range(data):
     "A window of values, clipped at both ends; floats and negative values too."
     @arrangement('windowed', 1, range=(-100, 300))
@@ -164,11 +170,12 @@ def test_all_strange_files_are_named_at_once_each_with_its_remedy(data):
     "Of train and test, and the good ones are kept."
     for name, (body, _) in STRANGE.items(): (data/name.replace('_', '.')).write_bytes(body)
     (data/'folder.png').mkdir()
-    names = [name.replace('_', '.') for name in STRANGE] + ['folder.png', save(data/'good.png', NOISE)]
+    os.mkfifo(data/'pipe.png')
+    names = [name.replace('_', '.') for name in STRANGE] + ['folder.png', 'pipe.png', save(data/'good.png', NOISE)]
     with pytest.raises(KitError) as e: open_caches(data, [(names[:9], SIDE), (names[9:], SIDE)], 'rgb', quiet)
     text = str(e.value) + (root()/'.cache'/'unreadable.txt').read_text()
     assert f'{len(names) - 1} of {len(names)} files cannot be read' in text
-    for name, words in [*((k, v[1]) for k, v in STRANGE.items()), ('folder_png', 'is a folder')]:
+    for name, words in [*((k, v[1]) for k, v in STRANGE.items()), ('folder_png', 'is a folder'), ('pipe_png', 'a pipe')]:
         assert any(name.replace('_', '.') in line and words in line for line in text.splitlines()), name
     assert 'Traceback' not in text and 'allow_pickle' not in text
 
