@@ -18,7 +18,7 @@ import pandas as pd
 import matplotlib.pyplot as plt
 from .cadence import ON, read_cadence
 from .competition import Competition
-from .core import KitError, nearest, rng
+from .core import KitError, nearest, rng, usable_cores
 from .inputs import INPUTS, open_caches, read_one
 from .pictures import picture_header, picture_size
 from .suspects import suspects
@@ -89,7 +89,7 @@ def file_facts(
         try: return dict(bytes=path.stat().st_size, modified=_dated(path.stat()), kind=path.suffix[1:].lower()) | (_cadence_facts if path.suffix == '.npy' else _picture_facts)(path)
         except KitError: raise
         except Exception as e: raise KitError(f'{path} cannot be read ({e}); download it again') from None
-    with ThreadPoolExecutor() as pool: facts = pd.DataFrame(list(pool.map(_one, rows.file)))
+    with ThreadPoolExecutor(usable_cores()) as pool: facts = pd.DataFrame(list(pool.map(_one, rows.file)))
     return pd.concat([rows.drop(columns=facts.columns.intersection(rows.columns)), facts], axis=1)
 
 # %% ../nbs/13_looking.ipynb #00000009
