@@ -19,9 +19,10 @@ import numpy as np
 import pandas as pd
 from .competition import Competition
 from .core import KitError, rng
+from .inputs import read_one
 from .looking import Sample, class_names, show_rows
 from .metric import auc_of
-from .pictures import picture_size, read_image
+from .pictures import picture_size
 from .plots import plt, short
 from .run import Run, check_predictions
 from .text import one_line
@@ -229,10 +230,10 @@ GRAIN = .36 # correlation of the fine detail of two pictures from which they are
 LOOKS = 10_000 # pairs that are looked at again, some hundredths of a second each
 
 def _size(path): # (height, width) of a picture, 512 at most
-    return tuple(min(v, 512) for v in picture_size(path))
+    return tuple(min(side, 512) for side in picture_size(path))
 
 def _detail(path, size): # (h, w) what is fine in a picture: no margin, no line that runs all through it, and no place louder than another
-    x = read_image(path, size, 'L')[..., 0].astype(np.float32)
+    x = read_one('grey', path, size)[..., 0].astype(np.float32)
     x, (m, n) = gaussian_filter(x, 1) - gaussian_filter(x, 5), (v // 15 for v in size)
     x = x[m:len(x) - m, n:x.shape[1] - n]
     x = x - x.mean(0) - x.mean(1, keepdims=True) + x.mean()

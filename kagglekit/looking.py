@@ -18,11 +18,10 @@ import pandas as pd
 from .cadence import ON, read_cadence
 from .competition import Competition
 from .core import KitError, nearest, rng, usable_cores
-from .inputs import INPUTS, open_caches
-from .pictures import FORMATS, picture_size, read_image
+from .inputs import INPUTS, open_caches, read_one
+from .pictures import picture_header, picture_size
 from .plots import plt, short
 from .suspects import suspects
-from PIL import Image
 
 # %% ../nbs/13_looking.ipynb #00000004
 @dataclass
@@ -68,11 +67,10 @@ def _packing(path, im): # its length over that of the same pixels, packed anew; 
     return round(path.stat().st_size / anew.tell(), 1)
 
 def _picture_facts(path): # of a picture
-    picture_size(path)                                         # says what is wrong with a file that is no picture
-    with Image.open(path, formats=FORMATS) as im:
-        tables = np.mean(im.quantization[0]) if im.format == 'JPEG' else 0.
-        mode, packing = im.mode, _packing(path, im)
-        grey = np.asarray(im.convert('L'), np.float32)
+    im = picture_header(path)
+    tables = np.mean(im.quantization[0]) if im.format == 'JPEG' else 0.
+    mode, packing = im.mode, _packing(path, im)
+    grey = np.asarray(im if mode[0] in 'IF' else im.convert('L'), np.float32)
     height, width = grey.shape
     return dict(mode=mode, height=height, width=width, aspect=round(width / height, 3), mean=round(float(grey.mean()), 1),
                 sd=round(float(grey.std()), 1), packing=packing, tables=float(tables))
@@ -115,15 +113,17 @@ def plot_facts(
     train:pd.DataFrame, # from file_facts
     test:pd.DataFrame,  # from file_facts
 ):
-    "Length, brightness, contrast and aspect of train and test."
+    "Length, brightness, contrast and aspect of train and test, as shares of each."
+    import seaborn as sns
+    both = pd.concat([train.assign(part='train'), test.assign(part='test')], ignore_index=True)
+    both = both.assign(bytes=both.bytes / 1000)
     fig, axs = plt.subplots(1, 4, figsize=(11, 2.1), dpi=65, layout='constrained')
     for ax, (fact, unit) in zip(axs, [('bytes', 'length, kB'), ('mean', 'brightness'), ('sd', 'contrast'), ('aspect', 'width / height')]):
-        scale = 1000 if fact == 'bytes' else 1
-        low, high = (f(t[fact].agg(name) for t in (train, test)) / scale for f, name in ((min, 'min'), (max, 'max')))
+        low, high = both[fact].min(), both[fact].max()
         bins = np.linspace(low, high, 31) if high > low else np.array([low - .5, low + .5])
-        for name, t, style in [('train', train, dict(alpha=.45)), ('test', test, dict(histtype='step', lw=1.4))]: ax.hist(t[fact] / scale, bins, density=True, label=name, **style)
-        ax.set_xlabel(unit); ax.set_yticks([])
-    axs[0].legend(fontsize=8)
+        sns.histplot(both, x=fact, hue='part', bins=bins, stat='density', common_norm=False, element='step', legend=ax is axs[0], ax=ax)
+        ax.set(xlabel=unit, ylabel='', yticks=[])
+    sns.move_legend(axs[0], 'best', title=None, fontsize=8)
 
 # %% ../nbs/13_looking.ipynb #0000000c
 def class_names(
@@ -192,7 +192,7 @@ def _draw_cadence(ax, path): # six panels in one column
 def _draw_picture(ax, path): # as it is, but no larger than needed
     size = picture_size(path)
     scale = min(1, 160 / max(size))
-    ax.imshow(read_image(path, tuple(max(1, round(v * scale)) for v in size)))
+    ax.imshow(read_one('rgb', path, tuple(max(1, round(side * scale)) for side in size)))
     ax.axis('off')
 
 def show_rows(

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from .competition import Competition, prob_columns
 from .core import KitError
-from .inputs import INPUTS
+from .inputs import read_one
 from .plots import plt, short
 from .run import Run, check_predictions
 from .text import one_line
@@ -85,7 +85,7 @@ def show_suspects(
     fig, axs = plt.subplots(down, across, figsize=(11, 2.1 * down), dpi=70, squeeze=False)
     for ax in axs.flat: ax.axis('off')
     for ax, row in zip(axs.flat, rows.itertuples()):
-        pixels = INPUTS[inputs].read(comp.folder/files[row.id], size).astype(float)
+        pixels = read_one(inputs, comp.folder/files[row.id], size).astype(float)
         ax.imshow(pixels / 255 if pixels.shape[2] == 3 else pixels[..., 0], cmap='gray', aspect='auto')
         ax.set_title(f'{short(row.id)}\n{short(row.label)}?  {short(row.said)}, say {row.runs}', fontsize=7)
     plt.tight_layout()
