@@ -286,7 +286,7 @@ def list_runs(
 ) -> list: # of Run, by name; a folder that cannot be read is among them, in the state 'broken'
     "The runs that there are."
     comps = [comp] if comp else sorted(p.name for p in out_dir('').glob('*') if p.is_dir())
-    folders = [folder for c in comps for folder in sorted(out_dir(c).glob('*')) if folder.is_dir()]
+    folders = [folder for c in comps for folder in sorted(out_dir(c).glob('[!.]*')) if folder.is_dir()]
     begun = [f for f in folders if any((f/name).exists() for name in ('params.json', 'status.json'))]
     return [Run.found(folder) for folder in begun]
 
