@@ -12,10 +12,10 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Callable
 from .competition import Competition
-from .core import KitError, check_names, comp_setting, hash_file, root
-from .data import Refused, kaggle_tool, run_tool, without_tokens
+from .core import KitError, check_names, comp_setting, hash_file, hide_secrets, root
+from .data import Refused, kaggle_tool, run_tool
 from .ledger import STATUSES, add_line, amend, earlier, is_sent, ledger_lock, ledger_path, left_today, quota_words, read_ledger, record_score
-from .run import Run
+from .run import Run, refuse_trial
 from .submit import check_submission
 
 # %% ../nbs/11e_upload.ipynb #00000004
@@ -188,9 +188,10 @@ def submit(
     say:Callable=print, # called with a line of what happens
 ) -> str: # the status in the ledger
     "Submit a run: checked, once, within the quota, remembered; what it says ends with what is left of the day."
+    refuse_trial(run, 'be submitted')
     site, path = find_site(run.comp, to), run.folder/'submission.csv'
     check_submission(path, comp)
-    hash, message = hash_file(path), without_tokens(message or run.read('params.json').get('reason') or run.exp)
+    hash, message = hash_file(path), hide_secrets(message or run.read('params.json').get('reason') or run.exp)
     with ledger_lock(run.comp):
         if _prepare(run, site, hash, say): return read_ledger(run.comp).status[earlier(read_ledger(run.comp), hash)]
         answer = _try(run, site, hash, message, score)

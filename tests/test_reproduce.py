@@ -4,7 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from kagglekit.core import KitError
-from kagglekit.journal import write_page
+from kagglekit.journal_html import write_page
 from kagglekit.reproduce import how_made, reproduce
 from kagglekit.run import Run
 

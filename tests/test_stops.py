@@ -64,7 +64,7 @@ def test_a_rehearsal_can_be_stopped_and_goes_on(space, undisturbed):
     until(lambda: status(folder).get('fold') == 1 and status(folder).get('epoch', 0) >= 2, first)
     kernel = status(folder)['pid']
     first.terminate()
-    assert first.wait(60) == 130 and 'goes on from here' in first.stdout.read()
+    assert first.wait(60) == 130 and 'the same command resumes' in first.stdout.read()
     end = time.time() + 30
     while psutil.pid_exists(kernel) and time.time() < end: time.sleep(.2)
     assert not psutil.pid_exists(kernel) and status(folder)['state'] == 'interrupted'

@@ -9,7 +9,7 @@ __all__ = ['NUTS', 'HARD', 'V2', 'dacon', 'one_gpu', 'run66', 'run85', 'run146',
            'PUBLISHED', 'read_anomaly']
 
 # %% ../../nbs/competitions/anomaly.ipynb #00000002
-from ..competition import Competition, check_files, competition, encode, read_table
+from ..competition import Competition, competition, encode, find_classes, read_table
 from ..core import KitError, data_dir
 from ..experiment import Recipe, Recipes
 from ..folds import published_folds
@@ -18,6 +18,13 @@ def _rows(path, columns, part): # a table of files, with ids
     df = read_table(path, ['index', 'file_name'] + columns, id='file_name')
     return df.assign(id=df.file_name.str.rsplit('.', n=1).str[0], file=part + '/' + df.file_name)
 
+def _check_label(train, path): # a label is a class and a state
+    wrong = train[train.label != train['class'] + '-' + train.state]
+    if not len(wrong): return
+    row = wrong.iloc[0]
+    raise KitError(f"{path}: {row.file_name} is '{row.label}', but its class is {row['class']} and its state {row.state}; "
+                   'which of them is right is for you to say')
+
 @competition('anomaly', 'anomaly-practice')
 def read_anomaly(name:str): # the folder under data/
     "Class-states of things, in Dacon's layout, for any number of classes and sizes."
@@ -25,15 +32,16 @@ def read_anomaly(name:str): # the folder under data/
     train = _rows(folder/'train_df.csv', ['class', 'state', 'label'], 'train')
     test = _rows(folder/'test_df.csv', [], 'test').rename(columns=dict(index='sample_id'))
     sample = read_table(folder/'sample_submission.csv', ['index', 'label'], id='index')
-    wrong = train[train.label != train['class'] + '-' + train.state]
-    if len(wrong): raise KitError(f"{folder}/train_df.csv: {wrong.file_name.iloc[0]} is '{wrong.label.iloc[0]}', but its class is {wrong['class'].iloc[0]} and its state {wrong.state.iloc[0]}")
-    classes = tuple(sorted(train.label.unique()))
+    classes = find_classes(train.label, f'{folder}/train_df.csv')
+    _check_label(train, folder/'train_df.csv')
     train['target'] = encode(train.label, classes, 'train_df.csv')
-    for df in (train, test): check_files(folder, df.file)
-    parts = [tuple(sorted(train[kind].unique())) for kind in ('class', 'state')]
-    whole = classes == tuple(f'{thing}-{state}' for thing in parts[0] for state in parts[1])        # every thing has every state
-    return Competition(name, train, test, sample, classes, metric='macro_f1', kinds=('class', 'state'), normal=('state', 'good') if 'good' in parts[1] else (),
-                       heads=tuple(zip(('class', 'state'), parts)) if whole else ())
+    things, states = (tuple(sorted(train[kind].unique())) for kind in ('class', 'state'))
+    whole = classes == tuple(f'{thing}-{state}' for thing in things for state in states)        # every thing has every state
+    return Competition(name, train, test, sample, classes,
+                       metric='macro_f1',
+                       kinds=('class', 'state'),
+                       normal=('state', 'good') if 'good' in states else (),
+                       heads=(('class', things), ('state', states)) if whole else ())
 
 # %% ../../nbs/competitions/anomaly.ipynb #00000010
 NUTS = 'metal_nut-*'                                                           # a mirror makes metal_nut-flip of metal_nut-good

@@ -10,7 +10,7 @@ __all__ = ['kaggle', 'base', 'flip', 'mix', 'drop', 'square', 'split', 'order', 
 # %% ../../nbs/competitions/seti.ipynb #00000002
 import kagglekit.cadence                            # its arrangements: abacad, aaa_bcd, …
 import kagglekit.panels                             # its augmentations: shuffle_cons, lines, …
-from ..competition import Competition, check_files, competition, encode, read_table
+from ..competition import Competition, competition, encode, read_table
 from ..core import data_dir
 from ..experiment import Recipe, Recipes
 
@@ -24,7 +24,6 @@ def read_seti(name:str): # the folder under data/
     sample = read_table(folder/'sample_submission.csv', ['id', 'target'], id='id')
     train = train.assign(target=encode(train.target, ('0', '1'), 'train_labels.csv'), file=_files('train', train.id))
     test = sample[['id']].assign(sample_id=sample.id, file=_files('test', sample.id))
-    for df in (train, test): check_files(folder, df.file)
     return Competition(name, train, test, sample, ('needle',), metric='auc', answer='probability')
 
 @competition('seti-old')
@@ -34,7 +33,6 @@ def read_old(name:str): # the folder under data/
     for part in ('train', 'test'):
         df = read_table(folder/f'{part}_labels_old.csv', ['id', 'target'], id='id')
         tables[part] = df.assign(target=encode(df.target, ('0', '1'), f'{part}_labels_old.csv'), file=_files(f'{part}_old', df.id))
-        check_files(folder, tables[part].file)
     test = tables['test'].assign(sample_id=tables['test'].id)
     return Competition(name, tables['train'], test, test[['id']].assign(target='0.5'), ('needle',), metric='auc', answer='probability')
 

@@ -6,7 +6,7 @@
 __all__ = ['recipes', 'exp0001', 'exp0002', 'read_shapes']
 
 # %% ../../nbs/competitions/shapes.ipynb #8e1f24cd
-from ..competition import Competition, check_files, competition, encode, read_table
+from ..competition import Competition, competition, encode, find_classes, read_table
 from ..core import data_dir
 from ..experiment import Recipe, Recipes
 
@@ -17,10 +17,9 @@ def read_shapes(name:str): # the folder under data/
     train = read_table(folder/'train.csv', ['id', 'label'], id='id')
     test = read_table(folder/'test.csv', ['id'], id='id')
     sample = read_table(folder/'sample_submission.csv', ['id', 'label'], id='id')
-    classes = tuple(sorted(train.label.unique()))
+    classes = find_classes(train.label, f'{folder}/train.csv')
     train['target'] = encode(train.label, classes, 'train.csv')
     for df in (train, test): df['file'] = 'images/' + df.id + '.png'
-    check_files(folder, train.file)
     return Competition(name, train, test.assign(sample_id=test.id), sample, classes, metric='macro_f1')
 
 # %% ../../nbs/competitions/shapes.ipynb #5188e5e9
