@@ -257,8 +257,9 @@ def score_oof(
 ) -> dict: # metric, direction, folds, mean, sd, oof; heads and parts, where the competition has any
     "The metric of each fold, their mean and standard deviation (n − 1), and of all rows at once."
     metric, columns = find_metric(comp.metric), prob_columns(comp.classes)
-    value = lambda d: float(metric(d.target.to_numpy(), d[columns].to_numpy()))
-    by_fold = [value(d) for _, d in oof.groupby('fold')]
+    last = list(oof.columns[-len(columns):]) == columns           # a slice of the table is no copy of it
+    value = lambda d: float(metric(d.target.to_numpy(), (d.iloc[:, -len(columns):] if last else d[columns]).to_numpy()))
+    by_fold = [value(oof[oof.fold == k]) for k in sorted(oof.fold.unique())]
     score = dict(metric=metric.name, direction='greater' if metric.greater else 'less', folds=by_fold,
                  mean=float(np.mean(by_fold)), sd=float(np.std(by_fold, ddof=1)), oof=value(oof))
     if comp.heads: score['heads'] = score_heads(oof, comp)
