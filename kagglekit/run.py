@@ -271,6 +271,7 @@ def words_of_score(
     score:dict, # the content of score.json
 ) -> str: # such as 'CV 0.4919 ± 0.0304, OOF 0.4938'
     "A score in words; a fold that learnt nothing is named."
+    if 'why' in score and score.get('oof') is None: return f"not scored: {score['why']}"
     if not score['folds']: return 'no CV, since all rows were trained on'
     say = lambda v: 'undefined' if v is None else f'{v:.4f}'
     values = f"CV {say(score['mean'])} ± {say(score['sd'])}, OOF {say(score['oof'])}"
