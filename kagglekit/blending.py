@@ -78,7 +78,7 @@ def _write_wide(path, df): # a parquet table, a few rows at a time where it is l
     rows = max(1, 4_000_000 // df.shape[1])
     if len(df) <= rows: return write_table(path, df)
     schema = pa.Schema.from_pandas(df.iloc[:1], preserve_index=False)
-    with atomic(path) as part, pq.ParquetWriter(part, schema) as writer:
+    with atomic(path) as part, pq.ParquetWriter(part, schema, use_dictionary=False) as writer:
         for i in range(0, len(df), rows): writer.write_table(pa.Table.from_pandas(df.iloc[i:i + rows], schema=schema, preserve_index=False))
 
 def write_blend(
