@@ -12,6 +12,7 @@ import torch
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from .core import rng
+from .labels import class_codes
 from .sampling import draw_chances, parse_sampling
 
 # %% ../nbs/04a_batches.ipynb #93d37180
@@ -20,7 +21,7 @@ def one_hot(
     n_columns:int, # probability columns; 1 for a sigmoid
 ) -> torch.Tensor: # (n, n_columns) float32
     "Codes as the targets that losses take."
-    codes = torch.as_tensor(np.asarray(codes), dtype=torch.int64)
+    codes = torch.as_tensor(class_codes(codes, max(2, n_columns)))
     return codes[:, None].float() if n_columns == 1 else torch.nn.functional.one_hot(codes, n_columns).float()
 
 # %% ../nbs/04a_batches.ipynb #f7af21e1

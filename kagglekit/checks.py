@@ -24,7 +24,6 @@ from .inputs import read_one
 from .pictures import picture_size
 from .looking import Sample, class_names, show_rows
 from .metric import auc_of
-from .reproduce import command
 from .run import Run, check_predictions
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -101,7 +100,9 @@ def stored(
     "What a run predicted; an error says how to make it where it is not on this machine."
     run = Run(comp.name, exp)
     path = run.folder/f'{name}.parquet'
-    if not path.exists(): raise KitError(f'{path} is not there: predictions stay on the machine that made them. Copy it here, or make it again: ' + command(run, run.read('params.json') or dict(recipe={})))
+    if not path.exists():
+        raise KitError(f'{path} is not there: predictions stay on the machine that made them. Copy it here, '
+                       f'or train the run again, in a folder of its own: kagglekit reproduce {run} --retrain')
     table = pd.read_parquet(path)
     check_predictions(table, (comp.train if name == 'oof' else comp.test).id, comp.classes, f'{exp}: {name}')
     return table

@@ -99,6 +99,7 @@ def make_parser() -> argparse.ArgumentParser:
          ('--jobs', dict(type=int, default=1, help='runs at a time')))
     _add('practice', 'write a stand-in competition', ('comp', dict(help='such as anomaly-practice')),
          ('--rows', dict(type=int, help='of train and test together, for a stand-in of any size')))
+    _add('check', 'say in seconds what would fail late: files, metric, folds, recipes, hand-in', comp)
     _add('status', 'the state of the runs', ('comp', dict(nargs='?', help='competition; all when left out')))
     _add('journal', 'the table of all runs', comp, ('--html', dict(action='store_true', help='as one file for a browser')))
     _add('compare', 'two runs side by side', ('first', exp[1]), ('second', dict(help='the one that may be better')))
@@ -133,6 +134,105 @@ def parse_line(
     a = make_parser().parse_args(args)
     if pairs: a.p = pairs + a.p
     return a
+
+# %% ../nbs/cli.ipynb #52c3519c
+def _run(a):
+    from kagglekit.launch import run_experiment
+    code = run_experiment(a.comp, a.exp, a.p)
+    if code == 0: print('\n' + show_run(f'{a.comp}/{a.exp}'))
+    return code
+
+def _check(a):
+    from kagglekit.preflight import inspect_comp, words_of_check
+    lines = inspect_comp(a.comp)
+    print(words_of_check(lines))
+    return int(any(line.mark == '✗' for line in lines))
+
+def _practice(a):
+    from kagglekit.practice import write_practice
+    print(write_practice(a.comp, a.rows))
+
+def _rehearse(a):
+    import signal
+    check_known(a.comp)
+    from kagglekit.rehearse import rehearse
+    for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): signal.signal(s, signal.default_int_handler) # a background job ignores the first
+    return int(bool(rehearse(a.comp, a.jobs)))
+
+def _journal(a):
+    from kagglekit.journal import journal, journal_text
+    from kagglekit.journal_html import write_page
+    check_known(a.comp)
+    print(write_page(a.comp) if a.html else journal_text(journal(a.comp)))
+
+def _compare(a):
+    from kagglekit.compare import compare_text
+    from kagglekit.competition import load_pages
+    load_pages()
+    print(compare_text(find_run(a.first), find_run(a.second)))
+
+def _reproduce(a):
+    from kagglekit.competition import load_pages
+    from kagglekit.reproduce import find_submission, reproduce
+    load_pages()
+    return int(not reproduce(find_submission(a.exp), a.retrain))
+
+def _replay(a):
+    from kagglekit.blending import replay
+    from kagglekit.competition import find_comp, load_pages
+    load_pages()
+    run = find_run(a.exp)
+    print(f"{run}: the same to the byte: {', '.join(replay(run, find_comp(run.comp)))}")
+
+def _score(a):
+    if a.public is None and a.private is None: raise KitError('score: give --public, --private or both')
+    from kagglekit.ledger import record_score
+    print(record_score(find_run(a.exp), a.public, a.private))
+
+def _scores(a):
+    from kagglekit.upload import fetch_scores
+    fetch_scores(a.comp)
+
+def _submit(a):
+    from kagglekit.competition import find_comp
+    from kagglekit.practice import STAND_INS, local_score
+    from kagglekit.upload import submit
+    run = find_run(a.exp)
+    comp = find_comp(run.comp)
+    submit(run, comp, a.to, a.message, (lambda path: local_score(comp, path)) if run.comp in STAND_INS else None)
+
+def _download(a):
+    from kagglekit.data import download
+    download(a.comp, a.zip)
+
+def _cache(a):
+    from kagglekit.caches import caches_text, parse_age, parse_size, size_in_words, trim_caches
+    if not (a.trim or a.older or a.all):
+        rows = caches_text()
+        print('\n'.join(as_table(rows)) if len(rows) > 1 else 'There is no decoded data in .cache.')
+        return
+    gone, kept = trim_caches(parse_size(a.trim) if a.trim else None, parse_age(a.older) if a.older else None)
+    print(f'deleted: {len(gone)} caches, {size_in_words(sum(info.bytes for info in gone))}')
+    for info in kept: print(f'kept, since it is {info.state}: {info.path.name}')
+
+ACTS = dict( # command → function of the parsed line → exit status, or nothing where all went well
+    run=_run,
+    check=_check,
+    practice=_practice,
+    status=lambda a: print(status_text(a.comp)),
+    journal=_journal,
+    show=lambda a: print(show_run(a.exp)),
+    replay=_replay,
+    compare=_compare,
+    reproduce=_reproduce,
+    note=lambda a: find_run(a.exp).note(a.text),
+    rehearse=_rehearse,
+    score=_score,
+    scores=_scores,
+    submit=_submit,
+    download=_download,
+    cache=_cache,
+)
 
 # %% ../nbs/cli.ipynb #31e9155c
 def _run(a):

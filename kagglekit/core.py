@@ -16,7 +16,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 import numpy as np
-import pandas as pd
 from fastcore.xtras import Config
 from filelock import FileLock, Timeout
 from .values import Count, Fraction, KitError, Positive, check_clash, check_names, check_value, nearest
@@ -305,7 +304,7 @@ def read_json(
 # %% ../nbs/00_core.ipynb #22e8d622
 def write_table(
     path:str|Path,     # .csv or .parquet, by its ending
-    df:pd.DataFrame,   # the table; its index is not written
+    df:'pd.DataFrame', # the table; its index is not written
 ):
     "Write a table atomically."
     with atomic(path) as part:
@@ -326,9 +325,10 @@ def hash_file(
     with open(path, 'rb') as f: return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
 
 def hash_table(
-    df:pd.DataFrame, # a table; columns and rows in their order
+    df:'pd.DataFrame', # a table; columns and rows in their order
 ) -> str: # 16 hex digits
     "A fingerprint of a table's names and values."
+    import pandas as pd # here, since the state of a run is told without it
     rows = pd.util.hash_pandas_object(df, index=False).to_numpy()
     return hashlib.blake2b(rows.tobytes() + '\n'.join(df.columns).encode(), digest_size=8).hexdigest()
 

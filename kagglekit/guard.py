@@ -26,7 +26,7 @@ def is_dead(
 ) -> bool: # True: nothing can be seen to be learnt
     "Whether no epoch was better than a constant answer (by .02 for AUC, by 2 % elsewhere); a steep rise counts, too."
     if math.isnan(level): return False
-    slack = .02 if metric.name == 'auc' else .02 * abs(level)
+    slack = metric.margin(level)
     sign = 1 if metric.greater else -1
     above = any(sign * (v - level) > slack for v in values)
     rising = any(sign * (v - values[0]) > 5 * slack for v in values[1:])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 import numpy as np
 from .core import KitError, check_names
+from .labels import class_codes
 from .loss import find_loss, parse_loss, probabilities
 from .values import Lazy, read_number
 
@@ -63,7 +64,7 @@ class Answer:
         "What the losses take: (n, columns), one-hot in each head."
         from kagglekit.batches import one_hot               # late: it brings torch and fastai
         if not self.sizes: return one_hot(codes, self.columns)
-        each = np.unravel_index(np.asarray(codes), self.sizes)
+        each = np.unravel_index(class_codes(codes, int(np.prod(self.sizes))), self.sizes)
         return torch.cat([one_hot(c, n) for c, n in zip(each, self.sizes)], 1)
 
     def codes(self, y:torch.Tensor): # (n, columns) targets

@@ -62,6 +62,7 @@ def plot_parts(
     most:int=18,    # bars
 ):
     "The worst kinds of class: their F1, and how many of their faults were missed."
+    import matplotlib.pyplot as plt # here, since the state of a run is told without it
     table = pd.DataFrame(parts[column]).T.reindex(columns=['rows', 'f1', 'missed']).astype(float)
     fig, axes = plt.subplots(1, 2, figsize=(9.5, .9 + .2 * min(most, len(table))), dpi=60, layout='constrained')
     missed = table.missed.dropna().sort_values(ascending=False)
@@ -74,9 +75,10 @@ def plot_parts(
 
 def plot_confusion(
     table:pd.DataFrame, # rows by true and called class, as from confusion
-    ax:plt.Axes,        # to draw on
+    ax:'plt.Axes',      # to draw on
 ):
     "A heat map: the colour is the share of a row, the numbers are rows."
+    import matplotlib.pyplot as plt
     import seaborn as sns                          # here: a run needs scores, and no pictures
     share = table.div(table.sum(1).clip(lower=1), axis=0)
     counts = table.astype(str).where(table > 0, '')

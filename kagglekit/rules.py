@@ -15,7 +15,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import yaml
-from .climb import LABEL_SCORES
 from .core import KitError, check_names, nearest, rng
 from .metric import Metric, labels_of
 from .rule_sources import Source, build_sources, second_choice
@@ -217,8 +216,8 @@ def read_rules(
 
 # %% ../nbs/10b_rules.ipynb #00000024
 def _valuer(metric, k): # (rows, p) → value; labels are worked out once for metrics that see no more
-    if metric.name not in LABEL_SCORES: return lambda y, p, rows: metric(y[rows], p[rows])
-    return lambda y, p, rows: LABEL_SCORES[metric.name](y[rows], p[None, rows], max(2, k))[0]
+    if not metric.of_labels: return lambda y, p, rows: metric(y[rows], p[rows])
+    return lambda y, p, rows: metric.of_labels(y[rows], p[None, rows], max(2, k))[0]
 
 def gain_interval(
     metric:Metric,               # which
@@ -230,7 +229,7 @@ def gain_interval(
 ) -> tuple: # low, high: the middle 95 % of the gains
     "How much of a gain the choice of rows explains."
     value, g, n = _valuer(metric, before.shape[1]), rng('gain', len(y), times), len(y)
-    a, b = (labels_of(q) if metric.name in LABEL_SCORES else q for q in (before, after))
+    a, b = (labels_of(q) if metric.of_labels else q for q in (before, after))
     groups = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
     order, sizes = np.argsort(groups, kind='stable'), np.bincount(groups)
     ends, gains = np.cumsum(sizes), []

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from .competition import Competition, encode, match_ids, prob_columns, read_table
+from .competition import Competition, answer_probs, match_ids, prob_columns, read_table
 from .core import KitError, hash_file, inside, out_dir
 from .experiment import Recipe, parse_pseudo
 from .folds import fold_hash
@@ -62,13 +62,8 @@ def _in_order(df, comp, what): # probabilities of the test rows, checked, in the
 def _read_csv(path, comp): # a file in the form of a submission, as probabilities of the test rows
     key, column = comp.sample.columns[:2]
     sub = read_table(path, [key, column], id=key)
-    answers = sub[column].iloc[match_ids(sub[key], comp.test.sample_id, str(path))].reset_index(drop=True)
-    if comp.answer == 'label':
-        return np.eye(len(comp.classes), dtype=np.float32)[encode(answers, comp.classes, str(path))]
-    values = pd.to_numeric(answers, errors='coerce')
-    bad = answers[values.isna()]
-    if len(bad): raise KitError(f'{path}: {bad.iloc[0]!r} in column {column} is no number')
-    return values.to_numpy(np.float32)[:, None]
+    answers = sub[column].iloc[match_ids(sub[key], comp.test.sample_id, str(path))]
+    return answer_probs(answers, comp, str(path)).astype(np.float32)
 
 def _answers(source, comp, folds, k): # (m, columns) of the test rows, by networks that may speak to fold k
     name, unsafe = parse_pseudo(source)
