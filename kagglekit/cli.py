@@ -159,6 +159,14 @@ def _rehearse(a):
     for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): signal.signal(s, signal.default_int_handler) # a background job ignores the first
     return int(bool(rehearse(a.comp, a.jobs)))
 
+def _trial(a):
+    import signal
+    from kagglekit.launch import check_run
+    changes = check_run(a.comp, a.exp, a.p)[2]      # a slip is told before torch is loaded
+    from kagglekit.trial import trial
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    trial(a.comp, a.exp, **changes)
+
 def _journal(a):
     from kagglekit.journal import journal, journal_text
     from kagglekit.journal_html import write_page
@@ -217,106 +225,8 @@ def _cache(a):
 
 ACTS = dict( # command → function of the parsed line → exit status, or nothing where all went well
     run=_run,
-    check=_check,
-    practice=_practice,
-    status=lambda a: print(status_text(a.comp)),
-    journal=_journal,
-    show=lambda a: print(show_run(a.exp)),
-    replay=_replay,
-    compare=_compare,
-    reproduce=_reproduce,
-    note=lambda a: find_run(a.exp).note(a.text),
-    rehearse=_rehearse,
-    score=_score,
-    scores=_scores,
-    submit=_submit,
-    download=_download,
-    cache=_cache,
-)
-
-# %% ../nbs/cli.ipynb #31e9155c
-def _run(a):
-    from kagglekit.launch import run_experiment
-    code = run_experiment(a.comp, a.exp, a.p)
-    if code == 0: print('\n' + show_run(f'{a.comp}/{a.exp}'))
-    return code
-
-def _trial(a):
-    import signal
-    from kagglekit.launch import check_run
-    changes = check_run(a.comp, a.exp, a.p)[2]      # a slip is told before torch is loaded
-    from kagglekit.trial import trial
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    trial(a.comp, a.exp, **changes)
-
-def _practice(a):
-    from kagglekit.practice import write_practice
-    print(write_practice(a.comp, a.rows))
-
-def _rehearse(a):
-    import signal
-    from kagglekit.rehearse import rehearse
-    for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): signal.signal(s, signal.default_int_handler) # a background job ignores the first
-    return int(bool(rehearse(a.comp, a.jobs)))
-
-def _journal(a):
-    from kagglekit.journal import journal, journal_text, write_page
-    check_known(a.comp)
-    print(write_page(a.comp) if a.html else journal_text(journal(a.comp)))
-
-def _compare(a):
-    from kagglekit.compare import compare_text
-    from kagglekit.competition import load_pages
-    load_pages()
-    print(compare_text(find_run(a.first), find_run(a.second)))
-
-def _reproduce(a):
-    from kagglekit.competition import load_pages
-    from kagglekit.reproduce import find_submission, reproduce
-    load_pages()
-    return int(not reproduce(find_submission(a.exp), a.retrain))
-
-def _replay(a):
-    from kagglekit.blending import replay
-    from kagglekit.competition import find_comp, load_pages
-    load_pages()
-    run = find_run(a.exp)
-    print(f"{run}: the same to the byte: {', '.join(replay(run, find_comp(run.comp)))}")
-
-def _score(a):
-    if a.public is None and a.private is None: raise KitError('score: give --public, --private or both')
-    from kagglekit.ledger import record_score
-    print(record_score(find_run(a.exp), a.public, a.private))
-
-def _scores(a):
-    from kagglekit.upload import fetch_scores
-    fetch_scores(a.comp)
-
-def _submit(a):
-    from kagglekit.competition import find_comp
-    from kagglekit.practice import STAND_INS, local_score
-    from kagglekit.upload import submit
-    run = find_run(a.exp)
-    comp = find_comp(run.comp)
-    submit(run, comp, a.to, a.message, (lambda path: local_score(comp, path)) if run.comp in STAND_INS else None)
-
-def _download(a):
-    from kagglekit.data import download
-    download(a.comp, a.zip)
-
-def _cache(a):
-    from kagglekit.caches import caches_text, parse_age, parse_size, size_in_words, trim_caches
-    if not (a.trim or a.older or a.all):
-        rows = caches_text()
-        print('\n'.join(as_table(rows)) if len(rows) > 1 else 'There is no decoded data in .cache.')
-        return
-    gone, kept = trim_caches(parse_size(a.trim) if a.trim else None, parse_age(a.older) if a.older else None)
-    print(f'deleted: {len(gone)} caches, {size_in_words(sum(info.bytes for info in gone))}')
-    for info in kept: print(f'kept, since it is {info.state}: {info.path.name}')
-
-ACTS = dict( # command → function of the parsed line → exit status, or nothing where all went well
-    run=_run,
     trial=_trial,
+    check=_check,
     practice=_practice,
     status=lambda a: print(status_text(a.comp)),
     journal=_journal,

@@ -93,30 +93,37 @@ def rebuild(
     write_table(folder/'submission.csv', make_submission(comp, pd.read_parquet(folder/'test.parquet')))
     return folder/'submission.csv'
 
+def _seven_digits(text): return f'{np.float32(text):.7g}' # as submissions were written before they read back to the same number
+
 def same_answers(
     old:Path,         # a submission
     new:Path,         # another
     comp:Competition, # of both
-) -> dict: # same (bytes), rows, equal (share), most (largest difference of a probability, else nan), first (id that differs, or '')
+) -> dict: # same, digits, rows, equal (share), most (largest difference of a probability, else nan), first (id that differs, or '')
     "How alike two submissions are."
     if not old.exists(): raise KitError(f'{old} is not there, so there is nothing to compare with; the new one is {new}')
     key, column = comp.sample.columns[:2]
     for path in (old, new): check_submission(path, comp)
     a, b = (read_table(p, [key, column], id=key) for p in (old, new))
-    equal, most = (a[column] == b[column]).to_numpy(), np.nan
-    if comp.answer != 'label': most = float((a[column].astype(float) - b[column].astype(float)).abs().max())
+    equal, most, digits = (a[column] == b[column]).to_numpy(), np.nan, False
+    if comp.answer != 'label':
+        most = float((a[column].astype(float) - b[column].astype(float)).abs().max())
+        digits = bool((b[column].map(_seven_digits) == a[column]).all()) and not equal.all()
     first = '' if equal.all() else str(a[key][int(np.argmin(equal))])
-    return dict(same=old.read_bytes() == new.read_bytes(), rows=len(a), equal=float(equal.mean()), most=most, first=first)
+    same = digits or old.read_bytes() == new.read_bytes()
+    return dict(same=same, digits=digits, rows=len(a), equal=float(equal.mean()), most=most, first=first)
 
 def words_of_answers(
     alike:dict, # from same_answers
 ) -> str: # a sentence
     "How alike, in words."
     rows = f"{alike['rows']:,}"
+    if alike.get('digits'): return f'the same answers, {rows} rows, to the seven digits that were written then'
     if alike['same']: return f'the same submission to the byte, {rows} rows'
     if not alike['first']: return f"all {rows} answers are the same, but not the bytes: other line ends, quotes or an editor's mark"
     most = f", the largest difference is {alike['most']:.2g}" if alike['most'] == alike['most'] else ''
     return f"{alike['equal']:.2%} of {rows} answers are the same{most}; the first that is not: {alike['first']}"
+
 
 # %% ../nbs/17a_reproduce.ipynb #00000016
 def unpack_commit(
