@@ -12,7 +12,7 @@ from .metric import f1_counts, labels_of
 from .values import Lazy
 
 # %% auto #0
-__all__ = ['part_scores', 'confusion']
+__all__ = ['part_scores', 'confusion', 'plot_parts', 'plot_confusion']
 
 # %% ../nbs/03b_parts.ipynb #a1ba5a7d
 plt = Lazy('matplotlib.pyplot') # a command that draws nothing does without it
@@ -74,21 +74,12 @@ def plot_parts(
     return fig
 
 def plot_confusion(
-<<<<<<< ours
-    table:pd.DataFrame, # rows by true and called class, as from confusion
-    ax:'plt.Axes',      # to draw on
-):
-    "A heat map: the colour is the share of a row, the numbers are rows."
-    import matplotlib.pyplot as plt
-    import seaborn as sns                          # here: a run needs scores, and no pictures
-=======
     table:pd.DataFrame, # rows by true and predicted class, as from confusion
     ax:'plt.Axes',      # to draw on
 ):
     "A heat map: the colour is the share of a row, the numbers are rows."
     import matplotlib.pyplot as plt                # here: a run needs scores, and no pictures
     import seaborn as sns
->>>>>>> theirs
     share = table.div(table.sum(1).clip(lower=1), axis=0)
     counts = table.astype(str).where(table > 0, '')
     sns.heatmap(share, annot=counts, fmt='', cmap='Blues', vmin=0, vmax=1, cbar=False, annot_kws=dict(fontsize=7), ax=ax)
