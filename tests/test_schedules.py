@@ -146,6 +146,8 @@ def test_a_bare_name_means_what_it_meant_to_the_last_bit(name):
     ('step(None)', 'is not understood'),
     ('step(True)', 'step_size of step'),
     ('step(2, at=1)', "has no 'at'"),
+    ('restarts(T_0=5, T_up=2)', 'warmup_restarts has'),
+    ('warmup_restarts(eta_max=.1)', "the recipe's own lr"),
     ('plateau(lr=1)', "has no 'lr'"),
     ('plateau(factor=1)', 'factor of plateau'),
     ('plateau(on=metric)', "'valid' or 'train'"),
