@@ -1419,6 +1419,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'kagglekit.schedules._checked': ('schedules.html#_checked', 'kagglekit/schedules.py'),
                                      'kagglekit.schedules._cycle': ('schedules.html#_cycle', 'kagglekit/schedules.py'),
                                      'kagglekit.schedules._half_cosine': ('schedules.html#_half_cosine', 'kagglekit/schedules.py'),
+                                     'kagglekit.schedules._hint': ('schedules.html#_hint', 'kagglekit/schedules.py'),
                                      'kagglekit.schedules._moment': ('schedules.html#_moment', 'kagglekit/schedules.py'),
                                      'kagglekit.schedules._read_call': ('schedules.html#_read_call', 'kagglekit/schedules.py'),
                                      'kagglekit.schedules._value': ('schedules.html#_value', 'kagglekit/schedules.py'),

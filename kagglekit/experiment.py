@@ -286,13 +286,14 @@ def recipe_table() -> pd.DataFrame: # field, default, allowed, meaning
 _BELONGS = dict( # field → fields that mean something only beside it, and the values beside which they do
     loss=(('margin', 'margin_on', 'arc_scale'), lambda value: value.split()[:1] == ['arcface']),
     heads=(('apart',), bool),
+    one_object=(('snapshots',), bool),
 )
 
 def left_fields(
     parent:Recipe, # what is changed
     changes:dict,  # field → value
 ) -> dict: # field → its default, for fields that belong to what the child has left
-    "The fields that a child leaves together with the loss or the heads that they belong to."
+    "The fields that a child leaves together with the loss, the heads or the object that they belong to."
     defaults = {f.name: f.default for f in fields(Recipe)}
     given = {f: check_value(f, changes[f], _KINDS[f]) for f in _BELONGS if f in changes}
     left = [f for f, value in given.items() if _BELONGS[f][1](getattr(parent, f)) and not _BELONGS[f][1](value)]
