@@ -104,6 +104,7 @@ def _png(array, **kw):
 
 def images(card, space, given):
     "Files that are no images are a message with a remedy; no library's words reach the user."
+    import kagglekit.cadence  # noqa: F401  its formats register themselves
     from kagglekit.inputs import INPUTS, read_image
     g = np.random.default_rng(0)
     good = _png(g.integers(0, 255, (20, 30, 3), dtype=np.uint8))

@@ -1,6 +1,7 @@
 "What the sections of bench/faults.py share: a workspace, commands in forked processes, the score card."
-import contextlib, os, shutil, subprocess, sys, tempfile, time
+import contextlib, importlib, os, shutil, subprocess, sys, tempfile, time
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -83,10 +84,18 @@ def forked(call, timeout=120):
     for f in files: Path(f).unlink(missing_ok=True)
     return Outcome(os.waitstatus_to_exitcode(ended[1]), *texts)
 
+@lru_cache
+def warm():
+    "Import here, once, what the commands import: a forked process inherits it."
+    from kagglekit.competition import load_pages
+    for room in ('compare', 'experiment', 'journal', 'launch', 'preflight', 'reproduce', 'upload'):
+        importlib.import_module(f'kagglekit.{room}')
+    load_pages()
+
 def kit(*args, timeout=120):
     "A command of the console script, in a forked process that inherits what is imported here."
-    from kagglekit import compare, experiment, journal, reproduce, upload  # noqa: F401  imported once, not once a case
     from kagglekit.cli import main
+    warm()
     return forked(lambda: main([str(a) for a in args]), timeout)
 
 def raised(call):
