@@ -29,7 +29,7 @@ EXPS = ('1', '0001', '1.5', '-x', '../x', 'a/b', 'exp 1', 'x.', 'a' * 300, 'subm
 COMPS = ('shapes', 'shapes-practise', '../data', 'nope', '', 'a' * 300, 'outputs/x')
 
 def _refused(card, *args, words=''):
-    card.add(' '.join(map(repr, args[2:])) if len(args) > 2 else repr(args), refusal(kit('run', *args), words))
+    card.add(' '.join(map(repr, args[2:])) if len(args) > 2 else repr(args), refusal(kit('run', *args, timeout=20), words))
 
 def params(card, space, given):
     "Every value that cannot be is refused, with exit status 2 and the field's name, before anything is written."

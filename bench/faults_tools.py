@@ -30,12 +30,11 @@ class Card:
     def add(self, case, why=''):
         "Count a case; `why` says what was wrong, empty where all was right."
         self.total += 1
-        if why: self.wrong.append((case, why))
+        if why:
+            self.wrong.append((case, why))
+            print(f'    {case}\n        {why}', flush=True)
 
     def line(self): return f'{self.name:10} {self.total - len(self.wrong):4} of {self.total} right'
-    def text(self):
-        "The line, and each case that went wrong."
-        return '\n'.join([self.line(), *(f'    {case}\n        {why}' for case, why in self.wrong)])
 
 @contextlib.contextmanager
 def scratch_space():
@@ -108,6 +107,7 @@ def raised(call):
 
 def refusal(outcome, words=''):
     "Why an outcome is no clean refusal that holds `words`; '' where it is one."
+    if outcome.code == -9: return 'it was taken, or it hung'
     if 'Traceback' in outcome.text: return f'traceback: {outcome.text.strip().splitlines()[-1][:200]}'
     if outcome.code != 2: return f'exit {outcome.code}, not 2: {outcome.text.strip()[-200:]}'
     return '' if words.lower() in outcome.err.lower() else f'no {words!r} in: {outcome.err.strip()[-300:]}'
