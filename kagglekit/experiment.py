@@ -54,7 +54,7 @@ class Recipe:
     grouped:bool=True              # keep together what belongs together, such as a person; False shows what that hides
     full:bool=False                # train on all rows, without a validation and so without a CV
     one_object:str=''              # learn the states of this class alone, by snapshots that vote; with full
-    snapshots:Literal['score', 'both']='score' # one_object's epochs vote when the score rises; both: and the loss falls
+    snapshots:Literal['score', 'both']='score' # epochs of one_object that vote: its score rises; both: and the loss falls
 
     augment:tuple[str, ...]=()     # in their order, such as 'hflip', 'affine 45' or 'vflip not metal_nut-flip'
     mixup:real(0, 10)=0.           # α of mixup's Beta(α, α); 0 for none
@@ -285,13 +285,14 @@ def recipe_table() -> pd.DataFrame: # field, default, allowed, meaning
 _BELONGS = dict( # field → fields that mean something only beside it, and the values beside which they do
     loss=(('margin', 'margin_on', 'arc_scale'), lambda value: value.split()[:1] == ['arcface']),
     heads=(('apart',), bool),
+    one_object=(('snapshots',), bool),
 )
 
 def left_fields(
     parent:Recipe, # what is changed
     changes:dict,  # field → value
 ) -> dict: # field → its default, for fields that belong to what the child has left
-    "The fields that a child leaves together with the loss or the heads that they belong to."
+    "The fields that a child leaves together with the loss, the heads or the object that they belong to."
     defaults = {f.name: f.default for f in fields(Recipe)}
     given = {f: check_value(f, changes[f], _KINDS[f]) for f in _BELONGS if f in changes}
     left = [f for f, value in given.items() if _BELONGS[f][1](getattr(parent, f)) and not _BELONGS[f][1](value)]
