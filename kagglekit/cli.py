@@ -172,11 +172,9 @@ def _rehearse(a):
     return int(bool(rehearse(a.comp, a.jobs)))
 
 def _trial(a):
-    import signal
     from kagglekit.launch import check_run
     changes = check_run(a.comp, a.exp, a.p)[2]      # a slip is told before torch is loaded
     from kagglekit.trial import trial
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     trial(a.comp, a.exp, **changes)
 
 def _journal(a):

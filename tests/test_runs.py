@@ -24,7 +24,7 @@ def test_papermills_0001_is_not_1(space):
 
 @pytest.mark.parametrize('params, words', [(['exp0009', '-p', 'parent', 'exp0001', '-p', 'mixpu', '0.4'], 'did you mean mixup'), (['0001'], 'exp0012'),
                                            (['exp0001', '-p', 'lr', '9'], 'is taken'), (['exp0009', '-p', 'parent', 'exp0001', '-p', 'lr', 'fast'], "got 'fast'"),
-                                           (['exp0009', '-p', 'parent', 'exp0001', '-p', 'mixup', '-1'], 'greater than or equal to 0'), (['exp0009', '-p', 'parent', 'exp0001', '-p', 'epochs', '2.5'], 'epochs')])
+                                           (['exp0009', '-p', 'parent', 'exp0001', '-p', 'mixup', '-1'], 'from 0 to 10'), (['exp0009', '-p', 'parent', 'exp0001', '-p', 'epochs', '2.5'], 'epochs')])
 def test_kagglekit_run_refuses_before_a_kernel_starts(space, capsys, params, words):
     with pytest.raises(SystemExit) as end: main(['run', 'shapes-practice', *params])
     assert end.value.code == 2 and words in capsys.readouterr().err
