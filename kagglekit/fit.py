@@ -7,7 +7,7 @@ __all__ = ['begin', 'Voice', 'all_ids', 'fit_fold', 'fit_share', 'fit_together',
 
 # %% ../nbs/14_fit.ipynb #00000004
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 import numpy as np
 import pandas as pd
@@ -26,6 +26,7 @@ from .learner import FoldLearner, find_device, find_optimizer
 from .metric import find_metric
 from .model import save_weights
 from .oneclass import Perfect, Snapshots, keep_snapshots, one_object
+from .page import Progress, in_front_end
 from .panels import words_of_mirrors
 from .preflight import check_columns, preflight
 from .practice import STAND_INS, local_score, write_practice
@@ -63,6 +64,7 @@ class Voice:
     metric:str           # its name
     done:float           # epochs of this run that were done before `since`
     since:float          # when this process began to train, s
+    bar:Progress=field(default_factory=Progress) # shown while it trains
 
     def left(self,
         epochs:float, # done in this fold
@@ -85,13 +87,15 @@ class Voice:
         self.run.say(f"fold {self.k + 1}/{self.n} · epoch {len(rows)}/{self.of} · train {r['train_loss']:.4f} · "
                      f"valid {r['valid_loss']:.4f} · {self.metric} {r['metric']:.4f} · {in_words(r['seconds'])} · "
                      f"about {self.left(len(rows))} left")
+        if in_front_end(): self.progress(len(rows), self.of)
     def progress(self,
         done:float, # epochs
         of:int,     # epochs of a fold
     ):
         "Now and then: status, and a line that is not kept."
         self.mark(epoch=int(done))
-        print(f'  fold {self.k + 1}/{self.n} · {done:.1f} of {of} epochs · about {self.left(done)} left', flush=True)
+        text = f'fold {self.k + 1}/{self.n} · {done:.1f} of {of} epochs · about {self.left(done)} left'
+        self.bar(self.k * of + done, self.n * of, text)
 
 # %% ../nbs/14_fit.ipynb #0000001d
 def all_ids(
@@ -195,8 +199,9 @@ def train_folds(
     kept = {k: kept_epochs(run, k) for k in todo}
     of, since = sum(s.epochs for s in recipe.stages()), time.time()
     done = todo[0] * of + kept[todo[0]] if todo else 0
+    bar = Progress()
     for k in todo:
-        voice = Voice(run, k, len(ks), of, job.comp.metric, done, since)
+        voice = Voice(run, k, len(ks), of, job.comp.metric, done, since, bar)
         voice.mark(epoch=kept[k], doing='building the network')
         (fit_together if recipe.gpus > 1 else fit_fold)(job, voice)
         if dead := read_fold(run, k).get('dead'): run.say(f'  {dead}')

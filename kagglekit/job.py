@@ -98,8 +98,10 @@ class Job:
 
     @property
     def pictures(self):
-        "The hash of the content of the train and of the test files, for the record."
-        return dict(train=self.train.content, test=self.test.content)
+        "The content of the train and of the test files, and how they were decoded, for the record."
+        pixels = self.train.pixels                 # a list, as it is read from a record
+        how = dict(decoding=self.train.decoding, pixels=list(pixels) if isinstance(pixels, tuple) else pixels)
+        return dict(train=self.train.content, test=self.test.content) | how
 
 def _marking(run, say): # what is said while decoding, also written into the status of a claimed run
     def _say(line):
