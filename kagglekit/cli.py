@@ -202,7 +202,7 @@ def _replay(a):
     from kagglekit.competition import find_comp, load_pages
     load_pages()
     run = find_run(a.exp)
-    print(f"{run}: the same to the byte: {', '.join(replay(run, find_comp(run.comp)))}")
+    print(f"{run}: made again, the same: {', '.join(replay(run, find_comp(run.comp)))}")
 
 def _score(a):
     if a.public is None and a.private is None: raise KitError('score: give --public, --private or both')

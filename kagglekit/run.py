@@ -260,8 +260,9 @@ def score_oof(
     from kagglekit.metric import find_metric
     from kagglekit.parts import part_scores
     metric, columns = find_metric(comp.metric), prob_columns(comp.classes)
-    value = lambda d: float(metric(d.target.to_numpy(), d[columns].to_numpy()))
-    by_fold = [value(d) for _, d in oof.groupby('fold')]
+    last = list(oof.columns[-len(columns):]) == columns           # a slice of the table is no copy of it
+    value = lambda d: float(metric(d.target.to_numpy(), (d.iloc[:, -len(columns):] if last else d[columns]).to_numpy()))
+    by_fold = [value(oof[oof.fold == k]) for k in sorted(oof.fold.unique())]
     score = dict(metric=metric.name, direction='greater' if metric.greater else 'less', folds=by_fold,
                  mean=float(np.mean(by_fold)), sd=float(np.std(by_fold, ddof=1)), oof=value(oof))
     if comp.heads: score['heads'] = score_heads(oof, comp)
@@ -273,6 +274,7 @@ def words_of_score(
     score:dict, # the content of score.json
 ) -> str: # such as 'CV 0.4919 ± 0.0304, OOF 0.4938'
     "A score in words; a fold that learnt nothing is named."
+    if 'why' in score and score.get('oof') is None: return f"not scored: {score['why']}"
     if not score['folds']: return 'no CV, since all rows were trained on'
     say = lambda v: 'undefined' if v is None else f'{v:.4f}'
     values = f"CV {say(score['mean'])} ± {say(score['sd'])}, OOF {say(score['oof'])}"
