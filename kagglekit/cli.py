@@ -19,9 +19,9 @@ def check_known(
     "Raise `KitError` for a competition that has neither runs nor a page."
     if comp is None or out_dir(check_comp(comp)).is_dir(): return
     from kagglekit.competition import READERS, load_pages
-    load_pages()
+    broken = load_pages()
     folders = [p.name for p in out_dir('').glob('*') if p.is_dir()]
-    check_names([comp], [*READERS, *folders], 'competition')
+    check_names([comp], [*READERS, *broken, *folders], 'competition')
 
 # %% ../nbs/cli.ipynb #70287292
 def wrapped(
@@ -137,8 +137,18 @@ def _run(a):
     if code == 0: print('\n' + show_run(f'{a.comp}/{a.exp}'))
     return code
 
+def _say_pages(broken): # on stderr, the pages that cannot be read
+    for why in sorted(set(broken.values())): print(f'kagglekit: a page cannot be read: {why}', file=sys.stderr)
+
+def _status(a):
+    from kagglekit.competition import damaged_pages
+    print(status_text(a.comp))
+    _say_pages(damaged_pages())
+
 def _check(a):
+    from kagglekit.competition import check_page, load_pages
     from kagglekit.preflight import inspect_comp, words_of_check
+    if a.comp not in load_pages(): check_page(a.comp)
     lines = inspect_comp(a.comp)
     print(words_of_check(lines))
     return int(any(line.mark == '✗' for line in lines))
@@ -154,9 +164,12 @@ def _rehearse(a):
     return int(bool(rehearse(a.comp, a.jobs)))
 
 def _journal(a):
-    from kagglekit.journal import journal, journal_text, write_page
+    from kagglekit.competition import damaged_pages
+    from kagglekit.journal import journal, journal_text
+    from kagglekit.journal_html import write_page
     check_known(a.comp)
     print(write_page(a.comp) if a.html else journal_text(journal(a.comp)))
+    _say_pages(damaged_pages())
 
 def _compare(a):
     from kagglekit.compare import compare_text
@@ -202,7 +215,7 @@ ACTS = dict( # command → function of the parsed line → exit status, or nothi
     run=_run,
     check=_check,
     practice=_practice,
-    status=lambda a: print(status_text(a.comp)),
+    status=_status,
     journal=_journal,
     show=lambda a: print(show_run(a.exp)),
     replay=_replay,

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['YES_NO', 'CHECKS', 'READERS', 'choose_classes', 'Competition', 'check_form', 'label_names', 'answer_probs',
-           'check_competition', 'class_kinds', 'prob_columns', 'competition', 'load_pages', 'check_page', 'find_comp']
+           'check_competition', 'class_kinds', 'prob_columns', 'competition', 'load_pages', 'damaged_pages',
+           'check_page', 'find_comp']
 
 # %% ../nbs/01_competition.ipynb #00000001
 import fnmatch, importlib, importlib.util, math, pkgutil, re, traceback
@@ -280,6 +281,14 @@ def load_pages() -> dict: # competition → why its page cannot be read; {} wher
             path = str(importlib.util.find_spec(name).origin)
             mine = {n for n, read in READERS.items() if read.__module__ == name} | _names_in(path)
             broken |= dict.fromkeys(sorted(mine), _why_broken(e, path))
+    return broken
+
+def damaged_pages() -> dict: # competition → why its page cannot be read
+    "The pages that Python cannot even parse, such as after a merge conflict; they are compiled and not run, which is quick."
+    pages, broken = importlib.import_module('kagglekit.competitions'), {}
+    for path in sorted(file for folder in pages.__path__ for file in Path(folder).glob('*.py')):
+        try: compile(path.read_bytes(), str(path), 'exec')
+        except (SyntaxError, ValueError) as e: broken |= dict.fromkeys(sorted(_names_in(path)), _why_broken(e, str(path)))
     return broken
 
 def check_page(

@@ -197,8 +197,8 @@ def check_known(
     "Raise `KitError` where no competition has that name: no runs, no data and no page."
     check_comp(comp)
     if out_dir(comp).is_dir() or own_data(comp).is_dir(): return
-    load_pages()
-    if comp in READERS: return
+    broken = load_pages()
+    if comp in READERS or comp in broken: return
     others = sorted({p.name for p in out_dir('').glob('*') if p.is_dir()} | set(READERS))
     raise KitError(f"there is no competition '{comp}'{nearest(comp, others)}; there are {', '.join(others) or 'none'}")
 

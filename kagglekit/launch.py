@@ -10,8 +10,8 @@ __all__ = ['DONE', 'FAILED', 'REFUSED', 'INTERRUPTED', 'check_run', 'parameters_
 import json, socket, sys
 from functools import partial
 from pathlib import Path
-from .competition import READERS, load_pages
-from .core import KitError, atomic, check_comp, check_names, in_diff
+from .competition import check_page
+from .core import KitError, atomic, in_diff
 from .experiment import Recipe, recipe_table, resolve
 from .run import Run, now
 from .transport import notebook, read_given
@@ -24,8 +24,7 @@ def check_run(
 ) -> tuple: # the Recipe, the Run, and the parameters as values
     "What a command line asks for; a slip is a `KitError`."
     changes = read_given(given)
-    load_pages()
-    check_names([check_comp(comp)], READERS, 'competition')
+    check_page(comp)
     return resolve(comp, exp, **changes), Run(comp, exp), changes
 
 # %% ../nbs/16b_launch.ipynb #0033fd29

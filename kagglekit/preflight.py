@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from .augment import may_change
-from .competition import Competition, choose_classes, find_comp, prob_columns
+from .competition import Competition, choose_classes, find_comp, load_pages, prob_columns
 from .core import COMP_KEYS, KitError, check_names, comp_setting, root, rng, setting, write_table
 from .experiment import RECIPES, Recipe
 from .folds import thin_classes
@@ -194,14 +194,16 @@ def inspect_comp(
     name:str, # the competition's folder under data/
 ) -> list: # of Line
     "Check a competition's page, its data and its recipes, from the tables to a made-up submission."
+    broken = load_pages()
+    others = [Line('!', 'another page', why) for why in sorted(set(broken.values()) - {broken.get(name)})]
     try: comp = find_comp(name)
-    except KitError as e: return [Line('✗', 'page', str(e))]
+    except KitError as e: return [Line('✗', 'page', str(e)), *others]
     recipes = list(RECIPES.get(name, {}).values())
     lines = _lines('page', _about, comp) + _lines('files', look_for_files, comp)
     lines += _lines('metric', score_guess, comp) + _lines('hand-in', hand_in_guess, comp)
     if recipes: lines += _recipe_lines(comp, recipes)
     else: lines.append(Line('!', 'recipes', 'the page has none; a first one is Recipes(name).add(Recipe(…))'))
-    return lines + _lines('site', _site, name)
+    return lines + _lines('site', _site, name) + others
 
 def words_of_check(
     lines:list, # from inspect_comp
