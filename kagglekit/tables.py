@@ -7,11 +7,10 @@ __all__ = ['ICONV', 'check_ids', 'read_table', 'match_ids', 'check_inside', 'mis
 
 # %% ../nbs/00c_tables.ipynb #b1acc2d9
 import csv, io, shlex, unicodedata
-from collections.abc import Callable, Sequence
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from .core import KitError, inside, nearest
+from .core import KitError, nearest
 
 # %% ../nbs/00c_tables.ipynb #e29b2c4b
 ICONV = dict(cp949='cp949', cp932='cp932', gbk='gb18030', big5='big5', cp1252='cp1252', latin_1='latin1') # Python's name → iconv's
@@ -198,7 +197,8 @@ def check_inside(
     "Raise `KitError` at the first name that leads out of the folder."
     if not pd.api.types.is_string_dtype(files) or files.isna().any():
         raise KitError(f'{what}: names of files are text, and each row has one')
-    for name in files[files.str.contains(_LEADS_OUT, regex=True)]: inside(folder, name, f'{what}: file')
+    out = files[files.str.contains(_LEADS_OUT, regex=True)]
+    if len(out): raise KitError(f'{what}: the file {out.iloc[0]!r} leads out of {folder}; give a name below it')
 
 def missing_files(
     folder:Path,     # where they lie
