@@ -21,9 +21,8 @@ install: .venv/ok
 
 demo: .venv/ok
 	$(BIN)/kagglekit practice $(COMP)
-	@mkdir -p outputs/$(COMP)/$(EXP)
-	$(BIN)/python -m papermill nbs/train.ipynb outputs/$(COMP)/$(EXP)/train.ipynb -p comp $(COMP) -p exp $(EXP) --log-output --no-progress-bar
-	$(BIN)/python -m papermill nbs/journal.ipynb outputs/$(COMP)/journal.ipynb -p comp $(COMP)
+	$(BIN)/kagglekit run $(COMP) $(EXP)
+	$(BIN)/python -m papermill nbs/journal.ipynb outputs/$(COMP)/journal.ipynb -p comp $(COMP) --no-progress-bar
 	$(BIN)/kagglekit journal $(COMP) --html
 	@echo; $(BIN)/kagglekit show $(COMP)/$(EXP)
 	@echo 'the journal    $(CURDIR)/outputs/$(COMP)/journal.html'

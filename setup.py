@@ -11,6 +11,7 @@ requirements = [
     'torch>=2.9',           # the networks
     'torchvision>=0.24',    # timm and fastai import it
     'timm>=1.0.20',         # every architecture by name, with weights; EMA
+    'huggingface_hub>=0.30',    # which weights are on this machine; does the hub answer
     'fastai>=2.8.12',       # the Learner, its callbacks, lr_find and plots
     'fastcore>=2.2.22',     # small tools that fastai and nbdev speak
     'papermill>=2.7',       # runs train.ipynb once an experiment
@@ -47,6 +48,8 @@ setup(
     name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'],
     author=cfg['author'], license=cfg['license'], python_requires='>=' + cfg['min_python'],
     long_description=Path(__file__).with_name('README.md').read_text(encoding='utf8'), long_description_content_type='text/markdown',
-    packages=find_packages(include=['kagglekit', 'kagglekit.*']), install_requires=requirements, extras_require=extras,
+    packages=find_packages(include=['kagglekit', 'kagglekit.*']),
+    package_data={'kagglekit': ['architectures.txt']},  # timm's names, so that a typing error needs no import of it
+    install_requires=requirements, extras_require=extras,
     entry_points=dict(console_scripts=['kagglekit = kagglekit.cli:main']),
 )

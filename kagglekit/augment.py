@@ -57,7 +57,8 @@ def augmentation(
     allowed = between or (WIDE if amount is not None else None)
     default = amount if allowed else 0
     def _add(f):
-        new, old = Augmentation(f.__name__, label, default, f, cadence, allowed, mirrors, square), AUGMENTS.get(f.__name__)
+        new = Augmentation(f.__name__, label, default, f, cadence, allowed, mirrors, square)
+        old = AUGMENTS.get(new.name)
         check_clash('augmentation', new.name, old and old.apply, f)
         check_augmentation(new)
         AUGMENTS[new.name] = new
@@ -94,7 +95,7 @@ def flip(
     u:torch.Tensor, # (b, 24) uniform random numbers
     amount:float,   # probability
 ) -> tuple: # x and y, changed
-    "A share `amount` of the pictures is mirrored: left and right, top and bottom, or both, each as often (albumentations' Flip)."
+    "A share `amount` of the pictures is mirrored: left and right, top and bottom, or both (albumentations' Flip)."
     way = torch.where(u[:, 0] < amount, (u[:, 1] * 3).long(), 3)
     for k, axes in enumerate(((3,), (2,), (2, 3))): x = _where(way == k, x.flip(axes), x)
     return x, y
@@ -107,7 +108,8 @@ def rot90(
     amount:float,   # no amount
 ) -> tuple: # x and y, changed
     "No, one, two or three quarter turns, each as often; square pictures only."
-    if x.shape[2] != x.shape[3]: raise KitError(f'rot90 turns square pictures; these are {x.shape[2]}×{x.shape[3]}. Take hflip and vflip')
+    h, w = x.shape[2:]
+    if h != w: raise KitError(f'rot90 turns square pictures; these are {h}×{w}. Take hflip and vflip')
     turns = (u[:, 0] * 4).long()
     for k in range(1, 4): x = _where(turns == k, x.rot90(k, (2, 3)), x)
     return x, y
@@ -118,7 +120,8 @@ def _affine(x, turn, scale, dx, dy): # (b,) each: radians, factor, shares of the
     c, s = torch.cos(turn) / scale, torch.sin(turn) / scale
     theta = torch.stack([torch.stack([c, -s * ratio, dx], 1), torch.stack([s / ratio, c, dy], 1)], 1)
     grid = F.affine_grid(theta.to(x), x.shape, align_corners=False)
-    return F.grid_sample(x, grid, padding_mode='reflection', align_corners=False).contiguous(memory_format=torch.channels_last)
+    turned = F.grid_sample(x, grid, padding_mode='reflection', align_corners=False)
+    return turned.contiguous(memory_format=torch.channels_last)
 
 @augmentation('kept', 15, between=(0, 180))
 def affine(
@@ -139,7 +142,7 @@ def turn45(
     u:torch.Tensor, # (b, 24) uniform random numbers
     amount:float,   # probability
 ) -> tuple: # x and y, changed
-    "In a share `amount` of the pictures a quarter turn, or as often a turn of up to 45° either way; square pictures only."
+    "A quarter turn, or as often a turn of up to 45° either way, in a share `amount` of square pictures."
     zero, turn = torch.zeros_like(u[:, 0]), (2 * u[:, 3] - 1) * math.pi / 4
     turned = _where(u[:, 1] < .5, rot90(x, y, u[:, 2:], 0)[0], _affine(x, turn, 1 + zero, zero, zero))
     return _where(u[:, 0] < amount, turned, x), y
@@ -148,7 +151,8 @@ def turn45(
 def _homography(start, end): # (b, 4, 2) corners → (b, 3, 3) that takes start to end
     (x, y), (u, v) = start.unbind(2), end.unbind(2)
     one, zero = torch.ones_like(x), torch.zeros_like(x)
-    rows = [torch.stack([x, y, one, zero, zero, zero, -u * x, -u * y], 2), torch.stack([zero, zero, zero, x, y, one, -v * x, -v * y], 2)]
+    rows = [torch.stack([x, y, one, zero, zero, zero, -u * x, -u * y], 2),
+            torch.stack([zero, zero, zero, x, y, one, -v * x, -v * y], 2)]
     h = torch.linalg.solve(torch.cat(rows, 1), torch.cat([u, v], 1))
     return torch.cat([h, torch.ones_like(h[:, :1])], 1).reshape(-1, 3, 3)
 
@@ -188,7 +192,8 @@ def tone(
     amount:float,   # share of contrast, gamma, and range
 ) -> tuple: # x and y, changed
     "Contrast, gamma or brightness changes by up to `amount` in half of the pictures, one of the three in each."
-    low, high, by = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True), ((2 * u[:, 2] - 1) * amount)[:, None, None, None]
+    low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
+    by = ((2 * u[:, 2] - 1) * amount)[:, None, None, None]
     reach, mean = (high - low).clamp(min=1e-6), x.mean((1, 2, 3), keepdim=True)
     each = (mean + (x - mean) * (1 + by), low + reach * ((x - low) / reach) ** (1 + by), x + by * reach)
     which = (u[:, 1] * 3).long()
@@ -218,7 +223,7 @@ def cutout(
     u:torch.Tensor, # (b, 24) uniform random numbers
     amount:float,   # share of height and width
 ) -> tuple: # x and y, changed
-    "A square of `amount` times the height and width becomes 0, the mean, in half of the pictures (DeVries and Taylor 2017, arXiv:1708.04552)."
+    "A square of `amount` times height and width becomes the mean in half of the pictures (arXiv:1708.04552)."
     return x.masked_fill(_hole(x, u[:, 2:4], amount) & (u[:, 0] < .5)[:, None, None, None], 0), y
 
 @augmentation('kept', .1, between=(0, 1))
@@ -246,7 +251,7 @@ def grid(
     u:torch.Tensor, # (b, 24) uniform random numbers
     amount:float,   # share of a strip
 ) -> tuple: # x and y, changed
-    "Six strips along either axis become narrower or wider in half of the pictures (the grid distortion of albumentations, kept whole)."
+    "Grid distortion as of albumentations: in half of the pictures six strips along either axis change their width."
     b, _, h, w = x.shape
     rows, columns = _places(u[:, 2:8], amount, h), _places(u[:, 8:14], amount, w)
     where = torch.stack([columns[:, None, :].expand(b, h, w), rows[:, :, None].expand(b, h, w)], -1)
@@ -301,12 +306,14 @@ def blur_noise(
     u:torch.Tensor, # (b, 24) uniform random numbers
     amount:float,   # pixels
 ) -> tuple: # x and y, changed
-    "Round blur, blur along a line, or a little noise in half of the pictures, one of the three in each; deviation up to `amount` pixels, of noise a tenth of the picture's."
+    "Round blur, blur along a line, or a little noise in half of the pictures; deviation up to `amount` pixels."
     b, c, h, w = x.shape
     wide = (u[:, 2] * amount).clamp(min=.05)
     line = u[:, 1] < 1/3
-    weights = _kernels(torch.where(line, 2 * wide, wide), torch.where(line, .3 + 0 * wide, wide), math.pi * u[:, 3]).repeat_interleave(c, 0)
-    blurred = F.conv2d(F.pad(x, (2, 2, 2, 2), 'replicate').reshape(1, b * c, h + 4, w + 4), weights.to(x), groups=b * c).reshape(x.shape)
+    along, across = torch.where(line, 2 * wide, wide), torch.where(line, .3 + 0 * wide, wide)
+    weights = _kernels(along, across, math.pi * u[:, 3]).repeat_interleave(c, 0)
+    padded = F.pad(x, (2, 2, 2, 2), 'replicate').reshape(1, b * c, h + 4, w + 4)
+    blurred = F.conv2d(padded, weights.to(x), groups=b * c).reshape(x.shape)
     noisy = x + .1 * amount * u[:, 2, None, None, None] * x.std((1, 2, 3), keepdim=True) * normals(x, u[:, -1])
     return _where(u[:, 0] < .5, _where(u[:, 1] < 2/3, blurred, noisy), x), y
 
@@ -339,7 +346,8 @@ def may_change(
 # %% ../nbs/05_augment.ipynb #00000027
 def _only(text, only, old, new): # x and y, changed where an entry may change them
     if text not in (only or {}):
-        raise KitError(f"augment: '{text}' is for some classes, and nobody said of which class these samples are; ask may_change")
+        raise KitError(f"augment: '{text}' is for some classes, and nobody said of which class these samples are; "
+                       'ask may_change')
     may = torch.as_tensor(only[text], device=old[0].device)
     return _where(may, new[0], old[0]), torch.where(may[:, None], new[1], old[1])
 

@@ -12,10 +12,13 @@ from functools import partial, reduce
 from pathlib import Path
 import numpy as np
 from PIL import Image
-from scipy.ndimage import gaussian_filter1d
 from .core import KitError
 from .files import read_npy
 from .inputs import arrangement
+from .values import Lazy
+
+# %% ../nbs/04b_cadence.ipynb #1e6cf6c6
+ndimage = Lazy('scipy.ndimage') # names of arrangements are known without it
 
 # %% ../nbs/04b_cadence.ipynb #00000004
 SHAPE = (6, 273, 256) # panels, spectra, channels
@@ -96,7 +99,7 @@ def clean(
     x:np.ndarray, # (6, 273, 256)
 ) -> np.ndarray: # the same, with less noise
     "Without what stands still, smoothed over three spectra."
-    return gaussian_filter1d(without_still(x), 3, axis=1)
+    return ndimage.gaussian_filter1d(without_still(x), 3, axis=1)
 
 @arrangement('abacad_clean', 1, 'float16', (ALL,))
 def abacad_clean(path:Path, size:tuple): # a file; (frequency, time)

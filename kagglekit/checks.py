@@ -20,10 +20,10 @@ import pandas as pd
 import matplotlib.pyplot as plt
 from .competition import Competition
 from .core import KitError, rng
-from .inputs import read_image
+from .inputs import read_one
+from .pictures import picture_size
 from .looking import Sample, class_names, show_rows
 from .metric import auc_of
-from .reproduce import command
 from .run import Run, check_predictions
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -100,7 +100,9 @@ def stored(
     "What a run predicted; an error says how to make it where it is not on this machine."
     run = Run(comp.name, exp)
     path = run.folder/f'{name}.parquet'
-    if not path.exists(): raise KitError(f'{path} is not there: predictions stay on the machine that made them. Copy it here, or make it again: ' + command(run, run.read('params.json') or dict(recipe={})))
+    if not path.exists():
+        raise KitError(f'{path} is not there: predictions stay on the machine that made them. Copy it here, '
+                       f'or train the run again, in a folder of its own: kagglekit reproduce {run} --retrain')
     table = pd.read_parquet(path)
     check_predictions(table, (comp.train if name == 'oof' else comp.test).id, comp.classes, f'{exp}: {name}')
     return table
@@ -206,10 +208,10 @@ GRAIN = .36 # correlation of the fine detail of two pictures from which they are
 LOOKS = 10_000 # pairs that are looked at again, some hundredths of a second each
 
 def _size(path): # (height, width) of a picture, 512 at most
-    with Image.open(path) as im: return tuple(min(v, 512) for v in im.size[::-1])
+    return tuple(min(side, 512) for side in picture_size(path))
 
 def _detail(path, size): # (h, w) what is fine in a picture: no margin, no line that runs all through it, and no place louder than another
-    x = read_image(path, size, 'L')[..., 0].astype(np.float32)
+    x = read_one('grey', path, size)[..., 0].astype(np.float32)
     x, (m, n) = gaussian_filter(x, 1) - gaussian_filter(x, 5), (v // 15 for v in size)
     x = x[m:len(x) - m, n:x.shape[1] - n]
     x = x - x.mean(0) - x.mean(1, keepdims=True) + x.mean()

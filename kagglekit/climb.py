@@ -7,17 +7,16 @@ __all__ = ['POOL', 'BINS', 'NODES', 'DEGREE', 'Race', 'AucRace', 'undominated', 
            'path_weights', 'climb_weights', 'caruana_order', 'caruana_weights']
 
 # %% ../nbs/10a_climb.ipynb #00000001
-import os
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from .blend import Goal, weights_method
-from .core import KitError
+from .core import KitError, usable_cores
 from .metric import auc_of
 
 # %% ../nbs/10a_climb.ipynb #00000004
-POOL = ThreadPoolExecutor(min(4, os.cpu_count() or 1)) # NumPy sorts outside the interpreter's lock
+POOL = ThreadPoolExecutor(min(4, usable_cores())) # NumPy sorts outside the interpreter's lock
 
 class Race:
     "Members as flat vectors, and the value of their mixtures; more is better."

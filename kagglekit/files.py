@@ -66,8 +66,8 @@ def what_is(
     known = [(what, todo) for at, magic, what, todo in SIGNATURES if head[at:at + len(magic)] == magic]
     own = ('a NumPy',) if wanted == 'array' else _PICTURES
     known = [(what, todo) for what, todo in known if not what.startswith(own)] or [_as_text(head)]
-    what, todo = known[0] or (f'not a{"n" * (wanted == "array")} {wanted} of a known format, or damaged at its beginning', _AGAIN)
-    return f'{what}; {todo}'
+    no = f'not a{"n" * (wanted == "array")} {wanted}'
+    return f'{no} but {known[0][0]}; {known[0][1]}' if known[0] else f'{no}, or damaged at its beginning; {_AGAIN}'
 
 # %% ../nbs/03c_files.ipynb #2c80ec53
 class _Hand(threading.local):
@@ -80,7 +80,7 @@ _hand = _Hand()
 def in_hand(
     path:str|Path, # the file that is decoded
     data:bytes|None=None, # its bytes; None where the reader is to read them itself
-    pixels:object=None,   # range of pixels deeper than 8 bits: (low, high), 'bits', 'file' or None
+    pixels:object=None,   # range of deep pixels, as read_image takes it
     notes:list|None=None, # where readers put what a person should know, such as dropped frames
 ):
     "Hand a file's bytes, and what is known of its data set, to the readers that are called inside."
@@ -109,10 +109,11 @@ def file_bytes(
     try:
         kind = os.stat(path).st_mode
         if stat.S_ISDIR(kind): raise KitError(f'{path} is a folder, not a file; correct the name in the table')
-        if not stat.S_ISREG(kind): raise KitError(f'{path} is no plain file (a pipe or a device); put the file itself there')
+        if not stat.S_ISREG(kind): raise KitError(f'{path} is a pipe or a device; put a plain file there')
         return Path(path).read_bytes()
     except FileNotFoundError: raise KitError(missing(path)) from None
-    except OSError as e: raise KitError(f'{path} cannot be read ({e.strerror}); check the path and its permissions') from None
+    except OSError as e:
+        raise KitError(f'{path} cannot be read ({e.strerror}); check the path and its permissions') from None
 
 def missing(
     path:str|Path, # a file that is not there
@@ -143,7 +144,8 @@ def read_npy(
     data = file_bytes(path)
     if data[:6] != b'\x93NUMPY': raise KitError(f'{path} is {what_is(data[:512], "array")}')
     shape, fortran, dtype, start = _header(data, path)
-    if dtype.hasobject: raise KitError(f'{path} holds Python objects, which are not loaded, since they can run code; {_SAVE}')
+    if dtype.hasobject:
+        raise KitError(f'{path} holds Python objects, which are not loaded, since they can run code; {_SAVE}')
     need = start + int(np.prod(shape, dtype=object)) * dtype.itemsize
     if len(data) != need:
         how = 'cut short' if len(data) < need else 'too long'
@@ -197,7 +199,8 @@ class Contents:
         try: known = json.loads(self.store.read_text(encoding='utf8'))
         except (OSError, ValueError): known = {}
         entries = known.items() if isinstance(known, dict) else ()
-        self.known = {k: v for k, v in entries if isinstance(v, list) and len(v) == 6} # [*stats, hash, greatest deep value]
+        # name → [*stats, hash, greatest deep value]
+        self.known = {k: v for k, v in entries if isinstance(v, list) and len(v) == 6}
 
     def _entry(self, name): # what is known of a file that has not been touched
         entry = self.fresh.get(name) or self.known.get(name) or []
@@ -230,7 +233,8 @@ class Contents:
     def content(self, names:Sequence): # of files, in the order of the rows
         "One hash for a table: of names and contents, in their order; None where a file's hash is not known."
         names = list(map(str, names))
-        with ThreadPoolExecutor(usable_cores()) as pool: list(pool.map(self.read, filter(self._touched, dict.fromkeys(names))))
+        touched = list(filter(self._touched, dict.fromkeys(names)))
+        with ThreadPoolExecutor(usable_cores()) as pool: list(pool.map(self.read, touched))
         hashes = [self.hash(name) for name in names]
         return None if None in hashes else hash_bytes(json.dumps([names, hashes]).encode())
 

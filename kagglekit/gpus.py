@@ -111,7 +111,10 @@ class Share(Callback):
         "The training loss of all rows, for the history."
         sums = torch.stack([torch.as_tensor(float(s)) for s in (self.total, self.rows)])
         dist.all_reduce(sums)
-        self.learn.model, (self.learn.record.total, self.learn.record.n) = self.alone, sums.tolist()
+        record, self.learn.model = self.learn.record, self.alone
+        record.total, record.n = sums.tolist()
+        record.moments = record.find_moments()
+        dist.all_reduce(record.moments)
 
 # %% ../nbs/09d_gpus.ipynb #0000000c
 class JoinedValidation(Callback):
@@ -152,6 +155,8 @@ class Echo:
         for row in rows[self.sent:]: tell('row', row)
         self.sent = len(rows)
         tell('epoch', None)
+    def mark(self, **more): # where the fold is
+        "The status is written by the process that listens."
     def progress(self, done:float, of:int): # epochs, and epochs of a fold
         "Now and then."
         tell('progress', [done, of])

@@ -7,6 +7,7 @@ __all__ = ['INPUTS', 'Arrangement', 'arrangement', 'rgb', 'grey', 'rgb_centre', 
            'content_hash', 'read_one']
 
 # %% ../nbs/04_inputs.ipynb #00000001
+import re
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ from PIL import features
 from .cachefile import CacheFile, Decoder, check_room
 from .codehash import code_hash
 from .core import KitError, check_clash, check_names, hash_of, root, setting, usable_cores
-from .files import Contents, file_bytes, in_hand, list_of, read_npy
-from .pictures import bits_for, deepest, open_picture, picture_size, read_image
+from .files import Contents, list_of
+from .pictures import bits_for, deepest, read_image
 
 # %% ../nbs/04_inputs.ipynb #0000000b
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Arrangement:
     dtype:str       # of the array, such as 'uint8'
     read:Callable   # (path, (height, width)) → (height, width, channels)
     panels:tuple=() # of a cadence: for each channel, the panels side by side in it
-    range:tuple|str|None=None # what becomes 0 and 255 of pictures deeper than 8 bits; found from the data set when left out
+    range:tuple|str|None=None # of pictures deeper than 8 bits; found from the data set when left out
 
 INPUTS:dict[str, Arrangement] = {} # name → arrangement
 
@@ -39,9 +40,11 @@ def arrangement(
     channels:int,        # of the array
     dtype:str='uint8',   # of the array
     panels:tuple=(),     # of a cadence: for each channel, the panels side by side in it
-    range:tuple|str|None=None, # what becomes 0 and 255 of pictures deeper than 8 bits: (low, high), or 'bits' for 0 … 65,535; found from the data set when left out
+    range:tuple|str|None=None, # what becomes 0 and 255 of pictures deeper than 8 bits: (low, high), or 'bits'
 ):
-    "Decorator: register a function (path, size) → array as an arrangement."
+    """Decorator: register a function (path, size) → array as an arrangement.
+
+    `range` 'bits' stands for 0 … 65,535; when left out, the range is found from the data set."""
     if range not in (None, 'bits'): range = _checked_range(name, range)
     def _add(read):
         check_clash('arrangement', name, INPUTS[name].read if name in INPUTS else None, read)
@@ -79,7 +82,8 @@ def _pixels(how, contents, names, say): # the range of deep pixels in these file
     if how.range is not None: return how.range
     todo = [name for name in dict.fromkeys(names) if contents.deep(name) is None and not name.endswith('.npy')]
     with ThreadPoolExecutor(usable_cores()) as pool:
-        for name, deep in zip(todo, pool.map(lambda name: deepest(contents.folder/name), todo)): contents.learn(name, deep=deep)
+        greatest = pool.map(lambda name: deepest(contents.folder/name), todo)
+        for name, deep in zip(todo, greatest): contents.learn(name, deep=deep)
     greatest = [deep for name in names if (deep := contents.deep(name))]
     if not greatest or min(greatest) < 0: return None     # a file with negative values is named when it is decoded
     bits = bits_for(max(greatest))
@@ -123,7 +127,8 @@ def _decoder(how, size, pixels): # how the rows are made
 
 def _stem(decode): # the first half of a cache's name
     facts = [decode.made, decode.shape, decode.dtype, decode.pixels]
-    return f'{decode.name}-{decode.shape[0]}x{decode.shape[1]}-{hash_of(facts)}'
+    name = re.sub(r'[^\w-]', '_', decode.name)
+    return f'{name}-{decode.shape[0]}x{decode.shape[1]}-{hash_of(facts)}'
 
 def open_caches(
     folder:Path,          # where the files lie
@@ -131,16 +136,18 @@ def open_caches(
     inputs:str='rgb',     # an arrangement, a key of INPUTS
     say:Callable=print,   # called with a line of progress now and then, such as 'decoding 37 %: …'
     user:str='',          # who asks, such as 'seti/exp0012', for `kagglekit cache`
-    pixels:tuple|None=None, # range of deep pixels, as `pixels` of the caches that a network was trained with; that of these files when left out
+    pixels:tuple|None=None, # range of deep pixels, from the caches that a network was trained with; found when left out
 ) -> list: # for each, (n, height, width, channels), read-only, with `content` and `pixels`
-    "The decoded files, decoded now if that has not been done; before the first one, whether the disk has room for all of them."
+    "The decoded files, decoded now if that has not been done, and if the disk has room for all of them."
     check_names([inputs], INPUTS, 'arrangement of inputs')
     how, wanted = INPUTS[inputs], [(list(map(str, files)), tuple(size)) for files, size in wanted]
     names = list(dict.fromkeys(name for files, _ in wanted for name in files))
     contents = Contents(folder, names)
     pixels = tuple(pixels) if pixels else _pixels(how, contents, names, say)
-    if setting('cache') == 'no': return [Undecoded(contents, files, _decoder(how, size, pixels)) for files, size in wanted]
     decoders = {size: _decoder(how, size, pixels) for _, size in wanted}
+    if setting('cache') == 'no':
+        contents.save()
+        return [Undecoded(contents, files, decoders[size]) for files, size in wanted]
     caches = [CacheFile(_stem(decoders[size]), decoders[size], files, contents) for files, size in wanted]
     _complete(caches, len(names), say)
     contents.save()
@@ -166,7 +173,7 @@ def open_cache(
 def content_hash(
     cache:np.memmap|Undecoded, # from open_cache or open_caches
 ) -> str: # 32 hex digits
-    "The hash of the names and contents of a cache's files, in the order of its rows: the same bytes have the same hash, whatever their dates."
+    "The hash of the names and contents of a cache's files, in the order of its rows; dates do not matter."
     return cache.content
 
 def read_one(

@@ -8,14 +8,16 @@ __all__ = ['COLUMNS', 'STATUSES', 'DAYS', 'ledger_path', 'read_ledger', 'ledger_
 
 # %% ../nbs/11d_ledger.ipynb #00000001
 import csv, math, re
+from contextlib import contextmanager
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from filelock import FileLock
+from filelock import FileLock, Timeout
 from .competition import read_table
-from .core import KitError, check_names, comp_setting, hide_secrets, in_words, nearest, out_dir, write_table
-from .run import Run, list_runs
+from .core import KitError, check_names, comp_setting, disk_errors, hide_secrets, in_words, nearest, out_dir, write_table
+from .run import Run
+from .text import one_line
 
 # %% ../nbs/11d_ledger.ipynb #00000004
 COLUMNS = ('time', 'exp', 'hash', 'message', 'public', 'private', 'status', 'left')
@@ -33,7 +35,7 @@ def ledger_path(
     return out_dir(comp)/'submissions.csv'
 
 # %% ../nbs/11d_ledger.ipynb #00000006
-def _number(text): # whether it is a score
+def _is_score(text): # whether it is a finite number
     try: return math.isfinite(float(text))
     except ValueError: return False
 
@@ -41,50 +43,78 @@ def _time(text): # a moment, or None
     try: return datetime.strptime(text, '%Y-%m-%d %H:%M:%SZ').replace(tzinfo=timezone.utc)
     except ValueError: return None
 
-def _slip(row, runs): # what is wrong with a line and what to write; '' where nothing is
-    if len(row) != len(COLUMNS): return f'{len(row)} fields, and {len(COLUMNS)} are wanted; a message with a comma stands in "quotation marks"'
-    line = dict(zip(COLUMNS, row))
-    if _time(line['time']) is None: return f"the time '{line['time']}' cannot be read; write it in UTC as 2026-11-24 02:38:47Z"
-    if line['exp'] not in runs: return f"there is no run '{line['exp']}'{nearest(line['exp'], runs)}; correct the name, bring its folder back from git, or delete the line"
-    if not re.fullmatch('[0-9a-f]{16}', line['hash']): return f"the hash '{line['hash']}' is none; take the line from git, or delete it"
+def _slips(line, runs): # what is wrong with a line's fields, and what to write
+    exp, status, left = line['exp'], line['status'], line['left']
+    if _time(line['time']) is None:
+        yield f"the time '{line['time']}' cannot be read; write it in UTC as 2026-11-24 02:38:47Z"
+    if exp not in runs:
+        yield f"there is no run '{exp}'{nearest(exp, runs)}; correct the name, bring its folder back from git, or delete the line"
+    if not re.fullmatch('[0-9a-f]{16}', line['hash']):
+        yield f"the hash '{line['hash']}' is none; take the line from git, or delete it"
     for name in ('public', 'private'):
-        if line[name] and not _number(line[name]): return f"the {name} score '{line[name]}' is no number; write it as 0.8412, or leave it empty"
-    if line['status'] not in STATUSES: return f"the status '{line['status']}' is unknown{nearest(line['status'], STATUSES)}; write one of {', '.join(STATUSES)}"
-    if line['left'] and not line['left'].isdecimal(): return f"the number of submissions left '{line['left']}' is no whole number; write it as 3, or leave it empty"
-    return 'it is scored and has no score; write one, or the status sent' if line['status'] == 'scored' and not line['public'] + line['private'] else ''
+        if line[name] and not _is_score(line[name]):
+            yield f"the {name} score '{line[name]}' is no number; write it as 0.8412, or leave it empty"
+    if status not in STATUSES: yield f"the status '{status}' is unknown{nearest(status, STATUSES)}; write one of {', '.join(STATUSES)}"
+    if left and not (left.isascii() and left.isdecimal()):
+        yield f"the number of submissions left '{left}' is no whole number; write it as 3, or leave it empty"
+    if status == 'scored' and not line['public'] + line['private']:
+        yield 'it is scored and has no score; write one, or the status sent'
+
+def _slip(row, runs): # what is wrong with a row of the file; '' where nothing is
+    if len(row) != len(COLUMNS):
+        return f'{len(row)} fields, and {len(COLUMNS)} are wanted; a message with a comma stands in "quotation marks"'
+    return next(_slips(dict(zip(COLUMNS, row)), runs), '')
+
+def _folders(comp): # names of the run folders; a broken run is there, too
+    return {p.name for p in out_dir(comp).glob('*') if p.is_dir()}
+
+def _fields(path): # (line number, fields) of each line
+    try:
+        with open(path, encoding='utf-8-sig', newline='') as f:
+            reader = csv.reader(f)
+            return [(reader.line_num, row) for row in reader if row]
+    except UnicodeDecodeError:
+        read_table(path, list(COLUMNS))             # says which encoding it is, and how to convert it
+        raise
+    except (csv.Error, OSError) as e: raise KitError(f'{path} cannot be read: {one_line(e)}; take it from git') from None
 
 def _rows(comp): # line number, fields: of each line, checked
-    path, runs = ledger_path(comp), {r.exp for r in list_runs(comp)}
+    path = ledger_path(comp)
     if not path.exists(): return []
-    names = list(read_table(path, list(COLUMNS)).columns)              # its encoding, and that it is a table
-    if names != list(COLUMNS): raise KitError(f"{path}: line 1 must be {','.join(COLUMNS)}; it is {','.join(names)}")
-    with open(path, encoding='utf-8-sig', newline='') as f:
-        reader = csv.reader(f)
-        rows = [(reader.line_num, row) for row in reader if row][1:]
+    (_, names), *rows = _fields(path) or [(1, [])]
+    if names != list(COLUMNS): raise KitError(f"{path}: line 1 must be {','.join(COLUMNS)}; it is {one_line(','.join(names), 200)}")
+    runs = _folders(comp)
     for n, row in rows:
         if slip := _slip(row, runs): raise KitError(f'{path}: line {n}: {slip}')
     return rows
 
 def read_ledger(
     comp:str, # competition
-) -> pd.DataFrame: # COLUMNS, oldest first: time as UTC timestamps, public and private as floats (NaN: not known), the rest as text
+) -> pd.DataFrame: # COLUMNS, oldest first: time as UTC timestamps, public and private as floats (nan: not known), the rest as text
     "All submissions of a competition; none where there is no file. A line that is wrong is a `KitError` that names it."
     df = pd.DataFrame([row for _, row in _rows(comp)], columns=list(COLUMNS), dtype=str)
     df['time'] = pd.to_datetime(df.time, format='%Y-%m-%d %H:%M:%SZ', utc=True).astype('datetime64[us, UTC]')
     return df.assign(**{name: np.array([v or 'nan' for v in df[name]], float) for name in ('public', 'private')})
 
 # %% ../nbs/11d_ledger.ipynb #0000000d
+@contextmanager
 def ledger_lock(
-    comp:str, # competition
-) -> FileLock: # for a with block; one object a file, so that a thread that has it may take it again
-    "Other threads and processes that write into the ledger wait."
-    path = ledger_path(comp).with_suffix('.lock')
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return FileLock(path, is_singleton=True)
+    comp:str,          # competition
+    timeout:float=1800, # seconds to wait: a submission holds it while a large file is sent
+):
+    "Other threads and processes that write into the ledger wait; who has the lock may take it again."
+    path = ledger_path(comp)
+    with disk_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path.with_name(f'.{path.name}.lock'), is_singleton=True)
+        try: lock.acquire(timeout=timeout)
+        except Timeout: raise KitError(f'{path} has been held by another process for {timeout:g} s; wait for it, or stop it') from None
+    try: yield
+    finally: lock.release()
 
 def _write(comp, rows): write_table(ledger_path(comp), pd.DataFrame(rows, columns=list(COLUMNS), dtype=str))
 
-def _one_line(text): return ' '.join(hide_secrets(text).split()) # what a field may hold
+def _field(text): return one_line(hide_secrets(text)) # what a field may hold
 
 def stamp(
     when:datetime|None=None, # a moment; now when left out
@@ -103,8 +133,9 @@ def add_line(
     check_names([status], STATUSES, 'status')
     with ledger_lock(run.comp):
         rows = [row for _, row in _rows(run.comp)]
-        _write(run.comp, rows + [[stamp(), run.exp, hash, _one_line(message), '', '', status, '' if left is None else str(left)]])
-    return len(rows)
+        rows.append([stamp(), run.exp, hash, _field(message), '', '', status, '' if left is None else str(left)])
+        _write(run.comp, rows)
+    return len(rows) - 1
 
 def amend(
     comp:str,  # competition
@@ -115,10 +146,11 @@ def amend(
     check_names(fields, ('public', 'private', 'status', 'message'), 'field')
     with ledger_lock(comp):
         rows = [row for _, row in _rows(comp)]
+        row = rows[place]
         for name, value in fields.items():
-            if value is not None: rows[place][COLUMNS.index(name)] = _one_line(str(value))
-        if fields.get('status') == 'failed': rows[place][COLUMNS.index('left')] = ''          # none was spent
-        if slip := _slip(rows[place], {rows[place][1]}): raise KitError(f"{ledger_path(comp)}: {rows[place][1]}: {slip}")
+            if value is not None: row[COLUMNS.index(name)] = _field(str(value))
+        if fields.get('status') == 'failed': row[COLUMNS.index('left')] = ''          # none was spent
+        if slip := _slip(row, {row[1]}): raise KitError(f'{ledger_path(comp)}: {row[1]}: {slip}')
         _write(comp, rows)
 
 # %% ../nbs/11d_ledger.ipynb #00000010

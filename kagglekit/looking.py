@@ -19,9 +19,9 @@ import matplotlib.pyplot as plt
 from .cadence import ON, read_cadence
 from .competition import Competition
 from .core import KitError, nearest, rng
-from .inputs import INPUTS, open_caches, read_image
+from .inputs import INPUTS, open_caches, read_one
+from .pictures import picture_header, picture_size
 from .suspects import suspects
-from PIL import Image
 
 # %% ../nbs/13_looking.ipynb #00000004
 @dataclass
@@ -61,11 +61,11 @@ def take_sample(
 
 # %% ../nbs/13_looking.ipynb #00000007
 def _picture_facts(path): # of a picture
-    with Image.open(path) as im:
-        kind, mode, anew = im.format, im.mode, io.BytesIO()
-        im.save(anew, kind, **dict(quality='keep') if kind == 'JPEG' else {})
-        tables = np.mean(im.quantization[0]) if kind == 'JPEG' else 0.
-        grey = np.asarray(im.convert('L'), np.float32)
+    im = picture_header(path)
+    kind, mode, anew = im.format, im.mode, io.BytesIO()
+    im.save(anew, kind, **dict(quality='keep') if kind == 'JPEG' else {})
+    tables = np.mean(im.quantization[0]) if kind == 'JPEG' else 0.
+    grey = np.asarray(im, np.float32) if mode[0] in 'IF' else np.asarray(im.convert('L'), np.float32)
     return dict(mode=mode, height=grey.shape[0], width=grey.shape[1], aspect=round(grey.shape[1] / grey.shape[0], 3),
                 mean=round(float(grey.mean()), 1), sd=round(float(grey.std()), 1), packing=round(path.stat().st_size / anew.tell(), 1), tables=float(tables))
 
@@ -87,7 +87,8 @@ def file_facts(
     def _one(file):
         path = comp.folder/file
         try: return dict(bytes=path.stat().st_size, modified=_dated(path.stat()), kind=path.suffix[1:].lower()) | (_cadence_facts if path.suffix == '.npy' else _picture_facts)(path)
-        except (OSError, ValueError) as e: raise KitError(f'{path} cannot be read ({e}); download it again') from None
+        except KitError: raise
+        except Exception as e: raise KitError(f'{path} cannot be read ({e}); download it again') from None
     with ThreadPoolExecutor() as pool: facts = pd.DataFrame(list(pool.map(_one, rows.file)))
     return pd.concat([rows.drop(columns=facts.columns.intersection(rows.columns)), facts], axis=1)
 
@@ -106,15 +107,17 @@ def plot_facts(
     train:pd.DataFrame, # from file_facts
     test:pd.DataFrame,  # from file_facts
 ):
-    "Length, brightness, contrast and aspect of train and test."
+    "Length, brightness, contrast and aspect of train and test, as shares of each."
+    import seaborn as sns
+    both = pd.concat([train.assign(part='train'), test.assign(part='test')], ignore_index=True)
+    both = both.assign(bytes=both.bytes / 1000)
     fig, axs = plt.subplots(1, 4, figsize=(11, 2.1), dpi=65, layout='constrained')
     for ax, (fact, unit) in zip(axs, [('bytes', 'length, kB'), ('mean', 'brightness'), ('sd', 'contrast'), ('aspect', 'width / height')]):
-        scale = 1000 if fact == 'bytes' else 1
-        low, high = (f(t[fact].agg(name) for t in (train, test)) / scale for f, name in ((min, 'min'), (max, 'max')))
+        low, high = both[fact].min(), both[fact].max()
         bins = np.linspace(low, high, 31) if high > low else np.array([low - .5, low + .5])
-        for name, t, style in [('train', train, dict(alpha=.45)), ('test', test, dict(histtype='step', lw=1.4))]: ax.hist(t[fact] / scale, bins, density=True, label=name, **style)
-        ax.set_xlabel(unit); ax.set_yticks([])
-    axs[0].legend(fontsize=8)
+        sns.histplot(both, x=fact, hue='part', bins=bins, stat='density', common_norm=False, element='step', legend=ax is axs[0], ax=ax)
+        ax.set(xlabel=unit, ylabel='', yticks=[])
+    sns.move_legend(axs[0], 'best', title=None, fontsize=8)
 
 # %% ../nbs/13_looking.ipynb #0000000c
 def class_names(
@@ -179,9 +182,9 @@ def _draw_cadence(ax, path): # six panels in one column
     for i in ON: ax.get_yticklabels()[i].set(color='C3', fontweight='bold'); ax.add_patch(plt.Rectangle((-.5, 42 * i - .5), x.shape[2], 39, fill=False, ec='C3', lw=1.2))
 
 def _draw_picture(ax, path): # as it is, but no larger than needed
-    with Image.open(path) as im: size = im.size
+    size = picture_size(path)
     scale = min(1, 160 / max(size))
-    ax.imshow(read_image(path, (max(1, round(size[1] * scale)), max(1, round(size[0] * scale)))))
+    ax.imshow(read_one('rgb', path, tuple(max(1, round(side * scale)) for side in size)))
     ax.axis('off')
 
 def show_rows(

@@ -76,7 +76,7 @@ def focal(
     "Cross entropy weighted by (1 − p)^γ, p being the probability of the target."
     if z.shape[1] == 1: z, t = F.pad(z, (1, 0)), torch.cat([1 - t, t], 1)   # a sigmoid is a softmax over (0, z)
     logp = F.log_softmax(z, 1)
-    wrong = (-torch.expm1(logp)).clamp(min=1e-6)                            # 1 − p; for γ below 1 its power has no slope at 0
+    wrong = (-torch.expm1(logp)).clamp(min=1e-6)                            # 1 − p; γ below 1: no slope at 0
     return -(t * wrong ** gamma * logp).sum(1)
 
 # %% ../nbs/07_loss.ipynb #0000000a
@@ -200,7 +200,8 @@ def check_weighable(
     "Raise `KitError` where classes cannot be weighted, because rows have no value of their own."
     name, able = parse_loss(text)[0], [k for k, known in LOSSES.items() if getattr(known, 'rows', True)]
     if name in able: return
-    raise KitError(f"loss: {name} has no value for each row, so classes cannot be weighted; take one of {', '.join(able)}")
+    raise KitError(f'loss: {name} has no value for each row, so classes cannot be weighted; '
+                   f"take one of {', '.join(able)}")
 
 def find_loss(
     text:str,          # a key of LOSSES, perhaps with a number, such as 'focal .5'

@@ -270,6 +270,11 @@ def make_blend(
 def _into_range(m): # all values into 0 … 1 by one straight line, where negative weights or scores have left it
     every = [p for p in (m.oof, m.honest, m.test) if p is not None]
     low, high = min(0., *(p.min() for p in every)), max(1., *(p.max() for p in every))
-    if high <= 1 + 1e-9 and low >= -1e-9: return m
-    move = lambda p: None if p is None else (p - low) / (high - low)
-    return replace(m, blend=m.blend | dict(scale=[low, high]), oof=move(m.oof), honest=move(m.honest), test=move(m.test))
+    if (low, high) == (0, 1): return m
+    rounding = high <= 1 + 1e-9 and low >= -1e-9
+    if rounding: move = lambda p: None if p is None else np.clip(p, 0, 1)
+    else: move = lambda p: None if p is None else (p - low) / (high - low)
+    oof = move(m.oof)
+    honest = oof if m.honest is m.oof else move(m.honest)
+    blend = m.blend if rounding else m.blend | dict(scale=[low, high])
+    return replace(m, blend=blend, oof=oof, honest=honest, test=move(m.test))

@@ -30,9 +30,11 @@ def columns(
 
 # %% ../nbs/05a_panels.ipynb #00000007
 def _home(panels, q, c): # the channel and the place where panel q lies, seen from channel c; itself first
-    at = [(k, list(p).index(q)) for k, p in sorted(enumerate(panels), key=lambda kp: kp[0] != c) if q in p and len(p) == len(panels[c])]
-    if not at: raise KitError(f"panel {'ABACAD'[q]} ({q}) is not in this arrangement, whose panels are {list(map(list, panels))}; take an arrangement with all six, such as abacad or aaa_bcd")
-    return at[0]
+    mine_first = sorted(enumerate(panels), key=lambda kp: kp[0] != c)
+    at = [(k, list(p).index(q)) for k, p in mine_first if q in p and len(p) == len(panels[c])]
+    if at: return at[0]
+    raise KitError(f"panel {'ABACAD'[q]} ({q}) is not in this arrangement, whose panels are {list(map(list, panels))}; "
+                   'take an arrangement with all six, such as abacad or aaa_bcd')
 
 def _starts(panels, width): # (C, 6) first column and number of columns of the panel that channel c would take
     first, count = np.zeros((len(panels), 6), int), np.zeros((len(panels), 6), int)
@@ -57,8 +59,8 @@ def move_panels(
     for k in range(c): [_home(panels, int(q), k) for q in order[:, sorted(set(shown[k]))].unique()]
     first, count = (torch.as_tensor(a, device=x.device) for a in _starts(panels, t))
     place, channel = torch.as_tensor(shown, device=x.device), torch.arange(c, device=x.device)[:, None]
-    offset = torch.arange(t, device=x.device) + channel * t - first[channel, place]          # (C, T) columns into the place
-    taken = order.to(x.device)[:, place]                                                     # (b, C, T) the panel that comes there
+    offset = torch.arange(t, device=x.device) + channel * t - first[channel, place] # (C, T) columns into the place
+    taken = order.to(x.device)[:, place] # (b, C, T) the panel that comes there
     offset = torch.where(back.to(x.device)[:, place], count[channel, place] - 1 - offset, offset)
     source = first[channel, taken] + torch.minimum(offset, count[channel, taken] - 1)
     flat = x.permute(0, 2, 1, 3).reshape(b, f, c * t)
@@ -108,7 +110,8 @@ def time_reverse(
 ) -> tuple: # x and y, changed
     "The whole cadence backwards, and its label 0, in a share `amount` of the cadences."
     changed = u[:, :1] < amount
-    return move_panels(x, _chosen(u, amount, torch.arange(5, -1, -1, device=u.device)), changed.expand(-1, 6), panels), _none(y, changed)
+    order = _chosen(u, amount, torch.arange(5, -1, -1, device=u.device))
+    return move_panels(x, order, changed.expand(-1, 6), panels), _none(y, changed)
 
 @augmentation('changed', .25, cadence=True, between=(0, 1))
 def shuffle_inv(
@@ -118,9 +121,10 @@ def shuffle_inv(
     amount:float,   # probability
     panels:tuple,   # of the arrangement
 ) -> tuple: # x and y, changed
-    "B, C and D at the places of the A panels and these at theirs, and the label 0, in a share `amount` of the cadences."
+    "A panels and B, C, D change places, and the label is 0, in a share `amount` of the cadences."
     order = torch.tensor([1, 0, 3, 2, 5, 4], device=u.device)
-    return move_panels(x, _chosen(u, amount, order), torch.zeros(len(x), 6, dtype=torch.bool), panels), _none(y, u[:, :1] < amount)
+    forth = torch.zeros(len(x), 6, dtype=torch.bool)
+    return move_panels(x, _chosen(u, amount, order), forth, panels), _none(y, u[:, :1] < amount)
 
 # %% ../nbs/05a_panels.ipynb #cbcc6fe9
 def mirrors(
@@ -139,17 +143,17 @@ def words_of_mirrors(
             'vflip does not, and time_reverse makes it 0' for name in names if mirrors(name.split()[0])]
 
 # %% ../nbs/05a_panels.ipynb #00000015
-def _draw(x, u, path, panels): # needles of one pixel into pictures (b, C, F, T), along path (b, C, T) in shares of the band
+def _draw(x, u, path, panels): # needles of one pixel into (b, C, F, T), along path (b, C, T) in shares of the band
     shown = torch.as_tensor(columns(panels, x.shape[3])[0], device=x.device)
-    on = torch.stack([(1 + (u[:, 1] * 7).long()) >> i & 1 for i in range(3)], 1).bool()          # (b, 3) a subset that is not empty
+    on = torch.stack([(1 + (u[:, 1] * 7).long()) >> i & 1 for i in range(3)], 1).bool() # (b, 3) a subset that is not empty
     here = torch.stack([on[:, i, None, None] & (shown == p) for i, p in enumerate(ON)]).any(0)   # (b, C, T)
     rows = torch.arange(x.shape[2], device=x.device)[:, None]
     needle = torch.exp(-.5 * ((rows - path[:, :, None] * (x.shape[2] - 1)) / .6) ** 2) * here[:, :, None]
     level = torch.special.ndtri(u[:, 2].clamp(1e-4, 1 - 1e-4)).clamp(.9, 2) * x.std((1, 2, 3))
-    kept = normals(needle, u[:, -1]) > torch.special.ndtri(.5 * u[:, 3])[:, None, None, None]    # all pixels but a share .5 u
+    kept = normals(needle, u[:, -1]) > torch.special.ndtri(.5 * u[:, 3])[:, None, None, None] # all but a share .5 u
     return x + level[:, None, None, None] * needle * kept
 
-def _with_needles(x, y, u, amount, panels, path): # drawn into a share of the negatives; path: (k, 24), (C, T) panel, time → (k, C, T)
+def _with_needles(x, y, u, amount, panels, path): # in some negatives; path: (k, 24), (C, T) panel, time → (k, C, T)
     pick = ((u[:, 0] < amount) & (y[:, 0] < .5)).nonzero()[:, 0]
     if not len(pick): return x, y
     panel, inside = (torch.as_tensor(a, device=x.device) for a in columns(panels, x.shape[3]))
@@ -183,6 +187,8 @@ def chirps(
     return _with_needles(x, y, u, amount, panels, drift)
 
 # %% ../nbs/05a_panels.ipynb #0000001d
-def _panels_back(x, panels): return move_panels(x, torch.arange(6).expand(len(x), 6), torch.ones(len(x), 6, dtype=torch.bool), panels)
+def _panels_back(x, panels): # each panel backwards in its place
+    order, back = torch.arange(6).expand(len(x), 6), torch.ones(len(x), 6, dtype=torch.bool)
+    return move_panels(x, order, back, panels)
 
 view('panel_reverse', _panels_back)

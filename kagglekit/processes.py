@@ -22,31 +22,39 @@ def tell(
 ):
     "Tell the process that started this one."
     sys.stdout.flush()
-    sys.stdout.write(f'{EVENT}{json.dumps([name, what])}\n')     # with its end: print writes that by itself, and another process may come between
+    sys.stdout.write(f'{EVENT}{json.dumps([name, what])}\n') # with its end: print writes that by itself, and another process may come between
     sys.stdout.flush()
 
 def _end_with_parent(): # a thread: the pipe is closed when the notebook has gone
     while os.read(0, 1): pass
     os._exit(1)
 
+def _join(): # the other processes
+    gpu = torch.cuda.is_available()
+    if gpu: torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+    dist.init_process_group('cpu:gloo,cuda:nccl' if gpu else 'gloo')
+
 def work():
     "What each process runs: it joins the others, calls what it was asked to, and tells of its errors."
     threading.Thread(target=_end_with_parent, daemon=True).start()
     (module, name), args = sys.argv[1].split(':'), json.loads(sys.argv[2])
-    gpu, rank = torch.cuda.is_available(), int(os.environ['RANK'])
     try:
-        if gpu: torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
-        dist.init_process_group('cpu:gloo,cuda:nccl' if gpu else 'gloo')
+        _join()
         getattr(importlib.import_module(module), name)(**args)
     except BaseException as e:
-        tell('error', [rank, f'{type(e).__name__}: {e}'[:1200], '' if isinstance(e, KitError) else traceback.format_exc()[-1500:]])
-        os._exit(1)                                # at once: the others must not be waited for
+        trace = '' if isinstance(e, KitError) else traceback.format_exc()[-1500:]
+        tell('error', [int(os.environ['RANK']), f'{type(e).__name__}: {e}'[:1200], trace])
+        os._exit(1) # at once: the others must not be waited for
     dist.destroy_process_group()
 
 # %% ../nbs/09c_processes.ipynb #00000006
 def _command(call, args, n): # torchrun of this very environment
-    return [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={n}', '--no-python',
-            sys.executable, '-c', 'from kagglekit.processes import work; work()', call, json.dumps(args)]
+    worker = [sys.executable, '-c', 'from kagglekit.processes import work; work()', call, json.dumps(args)]
+    return [sys.executable, '-m', 'torch.distributed.run', '--standalone', f'--nproc-per-node={n}', '--no-python', *worker]
+
+def _killed(tail): # (rank, signal) of the processes that torchrun reports as killed, but not by itself
+    found = re.findall(r'rank\s*: (\d+) \(local_rank: \d+\)\s+exitcode\s*: -(\d+)', tail)
+    return [(int(rank), number) for rank, number in found if number != '15']
 
 def words_of_failure(
     errors:list, # (rank, error, traceback) in the order in which they were told
@@ -54,9 +62,12 @@ def words_of_failure(
     n:int,       # processes
 ) -> str: # for a KitError; the first line is the error, its traceback follows
     "Why processes ended that should not have."
-    killed = re.findall(r'rank\s*: (\d+) \(local_rank: \d+\)\s+exitcode\s*: -(\d+)', tail)
-    killed.sort(key=lambda found: found[1] == '15')        # which is how torchrun ends the others
-    if killed: return f'process {int(killed[0][0]) + 1} of {n} was killed by signal {killed[0][1]}' + ', perhaps for want of memory' * (killed[0][1] == '9') + '. The same command goes on after the last whole epoch'
+    killed = _killed(tail)
+    errors = sorted(errors, key=lambda error: not error[1].startswith('KitError')) # stable: else as they were told
+    if killed and not (errors and errors[0][1].startswith('KitError')):
+        rank, number = killed[0]
+        memory = ', perhaps for want of memory' if number == '9' else ''
+        return f'process {rank + 1} of {n} was killed by signal {number}{memory}. The same command resumes after the last whole epoch'
     if errors: return f'process {errors[0][0] + 1} of {n}: {errors[0][1]}\n{errors[0][2]}'.strip()
     return f'the {n} processes did not start or ended without a word:\n{tail}'
 
@@ -68,19 +79,30 @@ def launch(
     say:Callable=print, # called with whatever else is printed
 ):
     "Run a function in n processes of torchrun, and wait for them."
-    if torch.cuda.is_available() and n > torch.cuda.device_count(): raise KitError(f'gpus: {n} are asked for, and this machine has {torch.cuda.device_count()}')
-    env, errors, tail = os.environ | dict(OMP_NUM_THREADS=str(max(1, torch.get_num_threads() // n))), [], deque(maxlen=60)
+    if torch.cuda.is_available() and n > torch.cuda.device_count():
+        raise KitError(f'gpus: {n} are asked for, and this machine has {torch.cuda.device_count()}')
+    env = dict(PYTHONWARNINGS='ignore') | os.environ | dict(OMP_NUM_THREADS=str(max(1, torch.get_num_threads() // n)))
     process = subprocess.Popen(_command(call, args, n), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=env)
-    try:
-        for line in process.stdout:
-            if not line.startswith(EVENT): tail.append(line); say(line.rstrip()); continue
-            name, what = json.loads(line[len(EVENT):])
-            errors.append(what) if name == 'error' else hear[name](what)
-        if process.wait(): raise KitError(words_of_failure(errors, ''.join(tail), n))
+    try: _listen(process, n, hear, say)
     finally: _end(process)
 
+def _listen(process, n, hear, say): # until it ends
+    errors, tail = [], deque(maxlen=60)
+    for line in process.stdout:
+        if not line.startswith(EVENT):
+            tail.append(line)
+            say(line.rstrip())
+            continue
+        name, what = json.loads(line[len(EVENT):])
+        if name == 'error': errors.append(what)
+        else: hear[name](what)
+    if process.wait(): raise KitError(words_of_failure(errors, ''.join(tail), n))
+
 def _end(process): # and with its input, all that it started
-    process.stdin.close(); process.terminate()
+    process.stdin.close()
+    process.terminate()
     try: process.wait(20)
-    except subprocess.TimeoutExpired: process.kill(); process.wait()
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
     process.stdout.close()

@@ -145,7 +145,7 @@ def _with_current(votes, now, weight): # the votes, and the current answer's own
     counts[:, [names.index(c) for c in votes.classes]] = votes.p * votes.voters
     counts[np.arange(len(now)), pd.Index(names).get_indexer(now)] += weight
     total = votes.voters + weight
-    return Source(np.round(counts / total, 12), tuple(names), voters=total)
+    return Source(np.round(counts / total, 9), tuple(names), voters=total)
 
 def taken(
     rule:Rule,        # a rule

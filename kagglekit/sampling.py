@@ -18,7 +18,8 @@ def parse_sampling(
     "A recipe's sampling."
     words = [word for word, _ in read_words(text)]
     if len(words) not in (1, 2):
-        raise KitError(f"sampling: '{text}' is no column with a power, such as 'state .5'; a name with spaces stands in quotes")
+        raise KitError(f"sampling: '{text}' is no column with a power, such as 'state .5'; "
+                       'a name with spaces stands in quotes')
     return words[0], read_number(words[1], f"sampling: '{text}'", (0, 1)) if len(words) == 2 else 1.
 
 def draw_chances(

@@ -12,7 +12,7 @@ import pandas as pd
 import matplotlib.pyplot as plt
 from .competition import Competition, prob_columns
 from .core import KitError
-from .inputs import INPUTS
+from .inputs import read_one
 from .run import Run, check_predictions
 
 # %% ../nbs/11c_suspects.ipynb #00000004
@@ -80,7 +80,7 @@ def show_suspects(
     fig, axs = plt.subplots(-(-max(1, len(rows)) // 8), min(8, max(1, len(rows))), figsize=(11, 2.1 * -(-max(1, len(rows)) // 8)), dpi=70, squeeze=False)
     for ax in axs.flat: ax.axis('off')
     for ax, row in zip(axs.flat, rows.itertuples()):
-        pixels = INPUTS[inputs].read(comp.folder/files[row.id], size).astype(float)
+        pixels = read_one(inputs, comp.folder/files[row.id], size).astype(float)
         ax.imshow(pixels / 255 if pixels.shape[2] == 3 else pixels[..., 0], cmap='gray', aspect='auto')
         ax.set_title(f'{row.id}\n{row.label}?  {row.said}, say {row.runs}', fontsize=7)
     plt.tight_layout()

@@ -15,7 +15,7 @@ from .competition import Competition
 from .core import KitError, check_names, comp_setting, hash_file, hide_secrets, root
 from .data import Refused, kaggle_tool, run_tool
 from .ledger import STATUSES, add_line, amend, earlier, is_sent, ledger_lock, ledger_path, left_today, quota_words, read_ledger, record_score
-from .run import Run
+from .run import Run, refuse_trial
 from .submit import check_submission
 
 # %% ../nbs/11e_upload.ipynb #00000004
@@ -188,6 +188,7 @@ def submit(
     say:Callable=print, # called with a line of what happens
 ) -> str: # the status in the ledger
     "Submit a run: checked, once, within the quota, remembered; what it says ends with what is left of the day."
+    refuse_trial(run, 'be submitted')
     site, path = find_site(run.comp, to), run.folder/'submission.csv'
     check_submission(path, comp)
     hash, message = hash_file(path), hide_secrets(message or run.read('params.json').get('reason') or run.exp)

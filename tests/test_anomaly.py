@@ -8,13 +8,14 @@ import pytest
 import torch
 from PIL import Image
 from kagglekit.augment import AUGMENTS
+from kagglekit.claim import difference
 from kagglekit.competition import find_comp, load_pages, prob_columns
 from kagglekit.core import KitError, data_dir, rng, workspace, write_json, write_table
 from kagglekit.experiment import RECIPES
 from kagglekit.folds import make_folds
 from kagglekit.members import read_member
 from kagglekit.positions import export_positions, import_positions
-from kagglekit.run import Run, _clash
+from kagglekit.run import Run
 from kagglekit.fit import ask, make_learner, open_job, run_folds, train
 
 ROOT = Path(__file__).parent.parent
@@ -111,7 +112,7 @@ def test_recipes_of_the_page_are_what_their_records_say():
         record = ROOT/'record'/'outputs'/'anomaly-practice'/exp/'params.json'
         if not record.exists(): continue
         old = json.loads(record.read_text())
-        assert _clash(old, dict(old, recipe=r.params()), type(r)().params()) == '', exp
+        assert difference(old, dict(old, recipe=r.params())) == '', exp
         assert old['diff'] == r.diff and old['parent'] == r.parent
 
 def test_a_fold_file_of_another_competition_is_refused(comp, tmp_path):

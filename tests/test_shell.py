@@ -1,0 +1,195 @@
+"What the shell checked is what the kernel gets; how a command ends, and what it says last."
+import io, json, os, shlex, signal, subprocess, sys, time
+import psutil
+import pytest
+import yaml
+from papermill.cli import NoDatesSafeLoader
+from papermill.translators import PythonTranslator
+from kagglekit.cli import main
+from kagglekit.core import KitError, write_json
+from kagglekit.experiment import PARAMS
+from kagglekit.run import Run
+from running import KIT, ROOT, start, status, until
+
+# Values on their way
+
+NUMBERS = [1e-5, 1e-320, .1, 1 / 3, 1e300, -0., 0, 1, 2**70, float('inf'), True, False, None]
+TEXTS = ['1e5', 'yes', 'no', 'on', '2024', '2024-01-01', '12:30', 'null', '~', '0x10', '007', '1_000', 'True', 'None', '.inf', '', ' ', '-x', '--help',
+         '"a"', "it's", '{"a": 1}', '[1]', 'a=b', 'a: b # c', 'two\nlines\ttab', '$HOME `ls` \\', '{comp}', '%s', '한국어 ±', '🙂', '\x00\x1b']
+NESTED = [[], [[]], [1e-5, '1e-5'], ['hflip', 'light .1'], [[1, 2], ['yes', None]], {'a': [1e-320, '007']}]
+
+def same(a, b): # with types: 1, 1.0 and True are three values
+    return type(a) is type(b) and repr(a) == repr(b)
+
+def given(line): # pairs of name and value in a command line
+    words = shlex.split(line)
+    return [tuple(words[i + 1:i + 3]) for i in range(4, len(words), 3)]
+
+@pytest.mark.parametrize('value', NUMBERS + TEXTS + NESTED, ids=repr)
+def test_a_value_comes_through_a_shell_and_through_papermill(value):
+    from kagglekit.transport import TEXT_FIELDS, papermill_command, read_given, run_line
+    for name in ('parent', 'reason') + PARAMS:
+        if name in TEXT_FIELDS and not isinstance(value, str): continue
+        back = read_given(given(run_line('toy', 'exp0009', {name: value})))
+        assert same(back[name], value), name
+    asked = papermill_command('train', 'out.ipynb', dict(lr=value))[-1]
+    assert same(yaml.load(asked, Loader=NoDatesSafeLoader)['lr'], value)
+    names = {}
+    exec(PythonTranslator.codify(dict(lr=value)), names)        # what papermill's Python interface writes into the notebook
+    assert same(names['lr'], value)
+
+@pytest.mark.parametrize('name', ['reason', 'parent', 'arch', 'start', 'margin_on'])
+@pytest.mark.parametrize('typed', ['2024', '1e-5', 'null', 'True', '[1, 2]', '"so"'])
+def test_a_field_that_is_text_takes_what_was_typed(name, typed):
+    from kagglekit.transport import read_given
+    assert read_given([(name, typed)]) == {name: typed}
+
+def test_a_parameter_that_is_given_twice_is_refused():
+    from kagglekit.transport import read_given
+    with pytest.raises(KitError, match='lr is given twice'): read_given([('lr', '1'), ('lr', '1')])
+
+def test_text_that_is_not_utf8_is_refused():
+    from kagglekit.transport import read_given
+    with pytest.raises(KitError, match='not UTF-8'): read_given([('reason', os.fsdecode(b'\xb0\xfa'))])
+
+# A run, from one command line to the next
+
+def last_lines(text, n=12): return '\n'.join(text.splitlines()[-n:])
+
+def test_a_page_that_somebody_changed_changes_no_run(space, capsys):
+    "Values saved in the parameters cell, a kernel of another machine; then a refusal and a repetition, which leave the executed page alone."
+    page = json.loads((ROOT/'nbs'/'train.ipynb').read_text())
+    first = next(c for c in page['cells'] if 'parameters' in c['metadata'].get('tags', []))
+    first['source'] = ["comp = 'seti'\n", 'lr = 1e9\n', 'epochs = 77\n', 'nonsense = 3\n']
+    page['metadata']['kernelspec'] = dict(name='conda-env-of-last-year', display_name='gone', language='python')
+    (space.parent.parent/'nbs').mkdir()
+    write_json(space.parent.parent/'nbs'/'train.ipynb', page)
+    line = ['run', 'shapes-practice', 'exp0009', '-p', 'parent', 'exp0001', '-p', 'epochs', '1', '-p', 'folds', '2', '-p', 'reason', '2024', '-p', 'lr']
+    ended = []
+    for args in (line + ['1e-5'], line + ['1e-4'], line + ['1e-5']):
+        with pytest.raises(SystemExit) as end: main(args)
+        ended.append((end.value.code, *capsys.readouterr(), (space/'exp0009'/'train.ipynb').read_bytes()))
+    (code, out, err, executed), refused, again = ended
+    assert code == 0 and 'CV macro_f1' in last_lines(out) and err == '', err
+    assert 'papermill' not in out and 'arning' not in out
+    params = json.loads((space/'exp0009'/'params.json').read_text())
+    assert (params['reason'], params['recipe']['lr'], params['recipe']['epochs']) == ('2024', 1e-5, 1)
+    assert refused[0] == 2 and 'lr 0.0001' in refused[2] and len(refused[2].splitlines()) <= 12
+    assert 'Traceback' not in refused[2] and 'resume' not in refused[2]
+    assert again[0] == 0 and 'is done' in again[1] and refused[3] == again[3] == executed
+
+def ends(pid, seconds=5): # whether a process ends within that time
+    end = time.time() + seconds
+    while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+        if time.time() > end: return False
+        time.sleep(.1)
+    return True
+
+def test_a_closed_terminal_and_a_kill_leave_a_true_status_and_no_process(space):
+    folder, line = space/'exp0009', ['run', 'shapes-practice', 'exp0009', '-p', 'parent', 'exp0001', '-p', 'epochs', '500']
+    for sign, code in [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGHUP, 130)]:
+        run = start(*line)
+        until(lambda: status(folder).get('state') == 'running' and status(folder).get('epoch', -1) >= 0 and psutil.pid_exists(status(folder)['pid']), run)
+        kernel = status(folder)['pid']
+        os.kill(run.pid, sign)
+        assert run.wait(10) == code
+        assert ends(kernel) and Run('shapes-practice', 'exp0009').state() == 'interrupted'
+        said = run.stdout.read()
+    assert said.splitlines()[-1].startswith('shapes-practice/exp0009: interrupted') and 'Traceback' not in said and 'ZMQ' not in said
+    assert status(folder)['state'] == 'interrupted' and 'epoch' in status(folder)
+
+# The page in JupyterLab
+
+def test_run_all_can_be_repeated_in_one_kernel(space, capsys):
+    "The train page's cells in one IPython shell: a run, another id in the same kernel, a slip."
+    from IPython.core.interactiveshell import InteractiveShell
+    cells = [c for c in json.loads((ROOT/'nbs'/'train.ipynb').read_text())['cells'] if c['cell_type'] == 'code']
+    sources = [''.join(c['source']) for c in cells]
+    shell = InteractiveShell.instance()
+    def run_all(**values):
+        sources[0] = '\n'.join(f'{k} = {v!r}' for k, v in (dict(comp='shapes-practice') | values).items())
+        for source in sources:
+            if not (done := shell.run_cell(source, store_history=True)).success: return done.error_in_exec
+    tiny = dict(parent='exp0001', epochs=1, folds=2)
+    try:
+        assert run_all(exp='exp0009', **tiny) is None
+        shell.run_cell('scratch = 3', store_history=True)
+        assert run_all(exp='exp0010', **tiny, lr=.001) is None
+        capsys.readouterr()
+        error = run_all(exp='exp0011', **tiny, mixpu=.4)
+        shown = capsys.readouterr().out.strip()
+    finally: InteractiveShell.clear_instance()
+    assert isinstance(error, KitError) and "'mixpu' (did you mean mixup?)" in shown and len(shown.splitlines()) == 1
+    assert json.loads((space/'exp0010'/'params.json').read_text())['diff'] == dict(epochs=1, folds=2, lr=.001)
+    assert not (space/'exp0011').exists()
+
+# Manners
+
+def quick(*args, **env):
+    return subprocess.run([KIT, *args], cwd=ROOT, capture_output=True, env=os.environ | env)
+
+@pytest.fixture
+def failed(space):
+    "A run that failed, with a long error whose remedy stands at its end."
+    run = Run('shapes-practice', 'exp0009')
+    write_json(run.folder/'params.json', dict(exp='exp0009', parent='', diff={}, reason='더 길게 – ±'))
+    run.mark('failed', error='KitError: ' + 'the disk is nearly full and ' * 12 + 'free some space')
+    return run
+
+def test_an_ascii_terminal_and_a_pipe_that_closes_end_nothing(failed):
+    shown = quick('show', 'exp0009', PYTHONIOENCODING='ascii')
+    assert shown.returncode == 0 and b'\\uae38' in shown.stdout and shown.stderr == b''
+    closed = subprocess.run(f'{shlex.quote(KIT)} status | true; {shlex.quote(KIT)} --help | head -1', shell=True, cwd=ROOT, capture_output=True)
+    assert closed.stderr == b'' and closed.stdout.count(b'\n') == 1
+
+@pytest.mark.parametrize('args', [['status'], ['status', 'shapes-practice'], ['show', 'exp0009']])
+def test_an_error_is_shown_whole(failed, capsys, args):
+    with pytest.raises(SystemExit) as end: main(args)
+    said = capsys.readouterr().out
+    assert end.value.code == 0 and 'free some space' in ' '.join(said.split()) and max(map(len, said.splitlines())) <= 120
+
+@pytest.mark.parametrize('args, words', [
+    (['status', 'nope'], "unknown competition 'nope'"),
+    (['status', 'shape-practice'], 'did you mean shapes-practice'),
+    (['journal', 'shape-practice'], 'did you mean shapes-practice'),
+    (['run', 'shape-practice', 'exp0001'], 'did you mean shapes-practice'),
+    (['status', '../data'], 'comp: a name is'),
+    (['run', '../data', 'exp0001'], 'comp: a name is'),
+    (['run', 'shapes-practice', 'exp0009', '-p', 'parent', 'exp0001', '-p', 'mixup', '-1'], 'mixup'),
+    (['show', 'exp0001'], 'there is no run exp0001'),
+])
+def test_what_nobody_knows_is_refused_with_the_nearest_name(space, capsys, args, words):
+    with pytest.raises(SystemExit) as end: main(args)
+    said = capsys.readouterr()
+    assert end.value.code == 2 and words in said.err and said.out == '' and len(said.err.splitlines()) == 1
+    assert not space.exists()
+
+def test_an_empty_workspace_says_how_to_begin(space, capsys):
+    with pytest.raises(SystemExit) as end: main(['status'])
+    assert end.value.code == 0 and 'kagglekit run' in capsys.readouterr().out
+
+def test_an_interruption_is_one_line(monkeypatch, capsys):
+    def interrupted(a): raise KeyboardInterrupt
+    monkeypatch.setitem(__import__('kagglekit.cli').cli.ACTS, 'status', interrupted)
+    with pytest.raises(SystemExit) as end: main(['status'])
+    assert end.value.code == 130 and capsys.readouterr().err == 'kagglekit: interrupted\n'
+
+def commands(text): # the lines that begin with kagglekit in the code blocks of a page of Markdown
+    blocks = text.split('```')[1::2]
+    return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines() if line.startswith('kagglekit ')]
+
+@pytest.mark.parametrize('words', commands((ROOT/'README.md').read_text()), ids=' '.join)
+def test_a_command_of_the_readme_is_understood_as_printed(space, words):
+    from kagglekit.cli import parse_line
+    from kagglekit.launch import check_run
+    a = parse_line(words[1:])
+    if a.command == 'run': assert check_run(a.comp, a.exp, a.p)[0].exp == a.exp
+
+def test_the_readme_names_no_run_that_its_reader_has_not():
+    had = {'exp0001'}                                             # by make demo
+    for line in (ROOT/'README.md').read_text().split('## Real data')[0].splitlines():
+        if not line.startswith(('kagglekit ', 'python -m papermill nbs/train', 'python -m papermill nbs/blend')): continue
+        words = shlex.split(line, comments=True)
+        named = [n for w in words for n in w.replace('"', ' ').replace('/', ' ').replace('[', ' ').replace(']', ' ').replace(',', ' ').replace('.ipynb', ' ').split() if n.startswith('exp0')]
+        if words[1] == 'run' or words[0] == 'python': had.add(named[0])
+        assert set(named) - {'exp0025:'} <= had, (line, had)
