@@ -94,6 +94,7 @@ def make_parser() -> argparse.ArgumentParser:
     comp, exp = ('comp', dict(help='competition')), ('exp', dict(help='exp0001, or comp/exp0001'))
     pairs = dict(nargs=2, action='append', default=[], metavar=('NAME', 'VALUE'), help='parent, reason, or a field of a recipe')
     _add('run', 'check the parameters, then train', comp, ('exp', dict(help='experiment')), ('-p', pairs))
+    _add('trial', 'run a recipe in small: does it work, and how long would it take?', comp, ('exp', dict(help='experiment')), ('-p', pairs))
     _add('rehearse', 'train every recipe of a competition that has not been trained', comp,
          ('--jobs', dict(type=int, default=1, help='runs at a time')))
     _add('practice', 'write a stand-in competition', ('comp', dict(help='such as anomaly-practice')),
@@ -113,6 +114,10 @@ def make_parser() -> argparse.ArgumentParser:
     _add('submit', 'send a submission, once and checked', exp, ('--message', dict(default='', help="the run's own reason when left out")),
          ('--to', dict(choices=('kaggle', 'dacon', 'local'), help='as settings.ini says when left out')))
     _add('download', 'fetch and unpack the data', comp, ('--zip', dict(help='a zip that is here already')))
+    _add('cache', 'what decoded data take of the disk; deletes what is named',
+         ('--trim', dict(metavar='SIZE', help='keep at most so much, such as 20GB; what was used longest ago goes first')),
+         ('--older', dict(metavar='AGE', help='delete what was not used for so long, such as 30d')),
+         ('--all', dict(action='store_true', help='delete all that no run has open')))
     return parser
 
 # %% ../nbs/cli.ipynb #3a33d5a3
@@ -121,7 +126,7 @@ def parse_line(
 ) -> argparse.Namespace: # command, and what belongs to it
     "A command line."
     args, pairs = list(args), []
-    while args[:1] == ['run'] and '-p' in args[:-2]:
+    while args[:1] in (['run'], ['trial']) and '-p' in args[:-2]:
         at = args.index('-p')
         pairs.append(args[at + 1:at + 3])
         del args[at:at + 3]
@@ -129,6 +134,114 @@ def parse_line(
     a = make_parser().parse_args(args)
     if pairs: a.p = pairs + a.p
     return a
+
+# %% ../nbs/cli.ipynb #52c3519c
+def _run(a):
+    from kagglekit.launch import run_experiment
+    code = run_experiment(a.comp, a.exp, a.p)
+    if code == 0: print('\n' + show_run(f'{a.comp}/{a.exp}'))
+    return code
+
+def _check(a):
+    from kagglekit.preflight import inspect_comp, words_of_check
+    lines = inspect_comp(a.comp)
+    print(words_of_check(lines))
+    return int(any(line.mark == '✗' for line in lines))
+
+def _practice(a):
+    from kagglekit.practice import write_practice
+    print(write_practice(a.comp, a.rows))
+
+def _rehearse(a):
+    import signal
+    check_known(a.comp)
+    from kagglekit.rehearse import rehearse
+    for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): signal.signal(s, signal.default_int_handler) # a background job ignores the first
+    return int(bool(rehearse(a.comp, a.jobs)))
+
+def _trial(a):
+    import signal
+    from kagglekit.launch import check_run
+    changes = check_run(a.comp, a.exp, a.p)[2]      # a slip is told before torch is loaded
+    from kagglekit.trial import trial
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    trial(a.comp, a.exp, **changes)
+
+def _journal(a):
+    from kagglekit.journal import journal, journal_text
+    from kagglekit.journal_html import write_page
+    check_known(a.comp)
+    print(write_page(a.comp) if a.html else journal_text(journal(a.comp)))
+
+def _compare(a):
+    from kagglekit.compare import compare_text
+    from kagglekit.competition import load_pages
+    load_pages()
+    print(compare_text(find_run(a.first), find_run(a.second)))
+
+def _reproduce(a):
+    from kagglekit.competition import load_pages
+    from kagglekit.reproduce import find_submission, reproduce
+    load_pages()
+    return int(not reproduce(find_submission(a.exp), a.retrain))
+
+def _replay(a):
+    from kagglekit.blending import replay
+    from kagglekit.competition import find_comp, load_pages
+    load_pages()
+    run = find_run(a.exp)
+    print(f"{run}: the same to the byte: {', '.join(replay(run, find_comp(run.comp)))}")
+
+def _score(a):
+    if a.public is None and a.private is None: raise KitError('score: give --public, --private or both')
+    from kagglekit.ledger import record_score
+    print(record_score(find_run(a.exp), a.public, a.private))
+
+def _scores(a):
+    from kagglekit.upload import fetch_scores
+    fetch_scores(a.comp)
+
+def _submit(a):
+    from kagglekit.competition import find_comp
+    from kagglekit.practice import STAND_INS, local_score
+    from kagglekit.upload import submit
+    run = find_run(a.exp)
+    comp = find_comp(run.comp)
+    submit(run, comp, a.to, a.message, (lambda path: local_score(comp, path)) if run.comp in STAND_INS else None)
+
+def _download(a):
+    from kagglekit.data import download
+    download(a.comp, a.zip)
+
+def _cache(a):
+    from kagglekit.caches import caches_text, parse_age, parse_size, size_in_words, trim_caches
+    if not (a.trim or a.older or a.all):
+        rows = caches_text()
+        print('\n'.join(as_table(rows)) if len(rows) > 1 else 'There is no decoded data in .cache.')
+        return
+    gone, kept = trim_caches(parse_size(a.trim) if a.trim else None, parse_age(a.older) if a.older else None)
+    print(f'deleted: {len(gone)} caches, {size_in_words(sum(info.bytes for info in gone))}')
+    for info in kept: print(f'kept, since it is {info.state}: {info.path.name}')
+
+ACTS = dict( # command → function of the parsed line → exit status, or nothing where all went well
+    run=_run,
+    trial=_trial,
+    check=_check,
+    practice=_practice,
+    status=lambda a: print(status_text(a.comp)),
+    journal=_journal,
+    show=lambda a: print(show_run(a.exp)),
+    replay=_replay,
+    compare=_compare,
+    reproduce=_reproduce,
+    note=lambda a: find_run(a.exp).note(a.text),
+    rehearse=_rehearse,
+    score=_score,
+    scores=_scores,
+    submit=_submit,
+    download=_download,
+    cache=_cache,
+)
 
 # %% ../nbs/cli.ipynb #31e9155c
 def _run(a):

@@ -41,7 +41,7 @@ def _fitting(word, pattern, named, n): # (n,) bool: the classes that a word mean
     return np.isin(np.arange(n), at)
 
 def choose_classes(
-    text:str,         # patterns such as 'cable-* pill-* not *-good'; with none before 'not', all classes but those after it
+    text:str,         # patterns such as 'cable-* not *-good'; with none before 'not', all classes but those after it
     classes:Sequence, # class names
 ) -> np.ndarray: # (k,) bool
     "Which classes a line of text means; the name of a class wins over a pattern, and may stand in quotes."
@@ -55,8 +55,10 @@ def choose_classes(
             later = 1
             continue
         sides[later].append(_fitting(word, pattern, named, len(classes)))
-        if not sides[later][-1].any(): raise KitError(f"'{text}': no class fits '{word}'{nearest(word, classes)}; {_some(classes)}")
-    chosen = np.any(sides[0] or [np.ones(len(classes), bool)], 0) & ~np.any(sides[1] or [np.zeros(len(classes), bool)], 0)
+        if not sides[later][-1].any():
+            raise KitError(f"'{text}': no class fits '{word}'{nearest(word, classes)}; {_some(classes)}")
+    every = np.ones(len(classes), bool)
+    chosen = np.any(sides[0] or [every], 0) & ~np.any(sides[1] or [~every], 0)
     if not chosen.any(): raise KitError(f"'{text}' leaves no class; {_some(classes)}")
     return chosen
 

@@ -188,7 +188,8 @@ def _with_ledger(comp, table): # scores that stand in the ledger alone, and wher
 
 # %% ../nbs/15_journal.ipynb #198e91ae
 def _folders(comp): # names of the run folders, exp9 before exp10
-    names = [p.name for p in out_dir(comp).glob('*') if p.is_dir() and not p.name.startswith('.')]
+    folders = [p for p in out_dir(comp).glob('*') if p.is_dir() and not p.name.startswith('.')]
+    names = [p.name for p in folders if not (p/'trial.json').is_file()]      # a trial is no experiment
     return sorted(names, key=lambda name: re.sub(r'\d+', lambda digits: digits[0].zfill(9), name))
 
 def check_known(

@@ -5,6 +5,18 @@
 # %% auto #0
 __all__ = ['needs', 'next_ready', 'last_line', 'Rehearsal', 'rehearse']
 
+# %% ../nbs/16c_rehearse.ipynb #e4e95aa7
+import ctypes, os, signal, subprocess, time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable
+from .competition import load_pages
+from .core import KitError, in_words, usable_cores
+from .experiment import RECIPES, Recipe, parse_pseudo
+from .run import Run, words_of_score
+from .transport import run_command
+
 # %% ../nbs/16c_rehearse.ipynb #d694f74e
 import ctypes, os, signal, subprocess, time
 from collections.abc import Sequence
@@ -31,7 +43,7 @@ def next_ready(
     "The first that waits for nothing."
     return next((r for r in waiting if needs(r) <= done), None)
 
-# %% ../nbs/16c_rehearse.ipynb #4d71eea7
+# %% ../nbs/16c_rehearse.ipynb #0018542a
 def last_line(
     file:Path, # what a process printed
 ) -> str: # '' where it printed nothing
@@ -56,6 +68,7 @@ class Rehearsal:
     failed:list=field(default_factory=list)  # of exp
 
     def __post_init__(self):
+        if self.jobs < 1: raise KitError(f'jobs: 1 or more runs at a time; got {self.jobs}')
         recipes = RECIPES.get(self.comp, {})
         if not recipes:
             raise KitError(f"{self.comp} has no recipes; a page in nbs/competitions makes them: {', '.join(RECIPES)} have some")
@@ -66,7 +79,7 @@ class Rehearsal:
     def start(self, r:Recipe): # of the page
         "Begin a run."
         run = Run(self.comp, r.exp)
-        threads = max(1, int(os.environ.get('OMP_NUM_THREADS', os.cpu_count())) // self.jobs)
+        threads = max(1, int(os.environ.get('OMP_NUM_THREADS', usable_cores())) // self.jobs)
         env = os.environ | dict(OMP_NUM_THREADS=str(threads))
         run.folder.mkdir(parents=True, exist_ok=True)
         with open(run.folder/'papermill.txt', 'ab') as log:
