@@ -142,8 +142,18 @@ def _run(a):
     if code == 0: print('\n' + show_run(f'{a.comp}/{a.exp}'))
     return code
 
+def _say_pages(broken): # on stderr, the pages that cannot be read
+    for why in sorted(set(broken.values())): print(f'kagglekit: a page cannot be read: {why}', file=sys.stderr)
+
+def _status(a):
+    from kagglekit.competition import damaged_pages
+    print(status_text(a.comp))
+    _say_pages(damaged_pages())
+
 def _check(a):
+    from kagglekit.competition import check_page, load_pages
     from kagglekit.preflight import inspect_comp, words_of_check
+    if a.comp not in load_pages(): check_page(a.comp)
     lines = inspect_comp(a.comp)
     print(words_of_check(lines))
     return int(any(line.mark == '✗' for line in lines))
@@ -168,10 +178,12 @@ def _trial(a):
     trial(a.comp, a.exp, **changes)
 
 def _journal(a):
+    from kagglekit.competition import damaged_pages
     from kagglekit.journal import journal, journal_text
     from kagglekit.journal_html import write_page
     check_known(a.comp)
     print(write_page(a.comp) if a.html else journal_text(journal(a.comp)))
+    _say_pages(damaged_pages())
 
 def _compare(a):
     from kagglekit.compare import compare_text
@@ -228,106 +240,6 @@ ACTS = dict( # command → function of the parsed line → exit status, or nothi
     trial=_trial,
     check=_check,
     practice=_practice,
-    status=lambda a: print(status_text(a.comp)),
-    journal=_journal,
-    show=lambda a: print(show_run(a.exp)),
-    replay=_replay,
-    compare=_compare,
-    reproduce=_reproduce,
-    note=lambda a: find_run(a.exp).note(a.text),
-    rehearse=_rehearse,
-    score=_score,
-    scores=_scores,
-    submit=_submit,
-    download=_download,
-    cache=_cache,
-)
-
-# %% ../nbs/cli.ipynb #31e9155c
-def _run(a):
-    from kagglekit.launch import run_experiment
-    code = run_experiment(a.comp, a.exp, a.p)
-    if code == 0: print('\n' + show_run(f'{a.comp}/{a.exp}'))
-    return code
-
-def _say_pages(broken): # on stderr, the pages that cannot be read
-    for why in sorted(set(broken.values())): print(f'kagglekit: a page cannot be read: {why}', file=sys.stderr)
-
-def _status(a):
-    from kagglekit.competition import damaged_pages
-    print(status_text(a.comp))
-    _say_pages(damaged_pages())
-
-def _check(a):
-    from kagglekit.competition import check_page, load_pages
-    from kagglekit.preflight import inspect_comp, words_of_check
-    if a.comp not in load_pages(): check_page(a.comp)
-    lines = inspect_comp(a.comp)
-    print(words_of_check(lines))
-    return int(any(line.mark == '✗' for line in lines))
-
-def _practice(a):
-    from kagglekit.practice import write_practice
-    print(write_practice(a.comp, a.rows))
-
-def _rehearse(a):
-    import signal
-    from kagglekit.rehearse import rehearse
-    for s in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP): signal.signal(s, signal.default_int_handler) # a background job ignores the first
-    return int(bool(rehearse(a.comp, a.jobs)))
-
-def _journal(a):
-    from kagglekit.competition import damaged_pages
-    from kagglekit.journal import journal, journal_text
-    from kagglekit.journal_html import write_page
-    check_known(a.comp)
-    print(write_page(a.comp) if a.html else journal_text(journal(a.comp)))
-    _say_pages(damaged_pages())
-
-def _compare(a):
-    from kagglekit.compare import compare_text
-    from kagglekit.competition import load_pages
-    load_pages()
-    print(compare_text(find_run(a.first), find_run(a.second)))
-
-def _reproduce(a):
-    from kagglekit.competition import load_pages
-    from kagglekit.reproduce import find_submission, reproduce
-    load_pages()
-    return int(not reproduce(find_submission(a.exp), a.retrain))
-
-def _replay(a):
-    from kagglekit.blending import replay
-    from kagglekit.competition import find_comp, load_pages
-    load_pages()
-    run = find_run(a.exp)
-    print(f"{run}: the same to the byte: {', '.join(replay(run, find_comp(run.comp)))}")
-
-def _score(a):
-    if a.public is None and a.private is None: raise KitError('score: give --public, --private or both')
-    from kagglekit.ledger import record_score
-    print(record_score(find_run(a.exp), a.public, a.private))
-
-def _scores(a):
-    from kagglekit.upload import fetch_scores
-    fetch_scores(a.comp)
-
-def _submit(a):
-    from kagglekit.competition import find_comp
-    from kagglekit.practice import STAND_INS, local_score
-    from kagglekit.upload import submit
-    run = find_run(a.exp)
-    comp = find_comp(run.comp)
-    submit(run, comp, a.to, a.message, (lambda path: local_score(comp, path)) if run.comp in STAND_INS else None)
-
-def _download(a):
-    from kagglekit.data import download
-    download(a.comp, a.zip)
-
-ACTS = dict( # command → function of the parsed line → exit status, or nothing where all went well
-    run=_run,
-    check=_check,
-    practice=_practice,
     status=_status,
     journal=_journal,
     show=lambda a: print(show_run(a.exp)),
@@ -340,6 +252,7 @@ ACTS = dict( # command → function of the parsed line → exit status, or nothi
     scores=_scores,
     submit=_submit,
     download=_download,
+    cache=_cache,
 )
 
 # %% ../nbs/cli.ipynb #34b9b3c6

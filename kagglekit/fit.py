@@ -14,19 +14,20 @@ import pandas as pd
 import torch
 from .batches import Joined
 from .claim import check_made_by, claim, held, made_by, open_run, traced
-from .competition import Competition, find_comp, load_pages
-from .core import KitError, check_comp, check_names, in_diff, in_words
+from .competition import Competition, check_page, find_comp, load_pages
+from .core import KitError, check_names, in_diff, in_words
 from .data import where_found
 from .experiment import PARAMS, RECIPES, Recipe, recorded, resolve
 from .gpus import Echo, place, predict_shared, share_training
 from .inputs import INPUTS
 from .job import (
-    Job, ask, check_columns, class_names, make_learner, make_network, open_job, run_folds, words_of_folds)
+    Job, ask, class_names, make_learner, make_network, open_job, run_folds, words_of_folds)
 from .learner import FoldLearner, find_device, find_optimizer
 from .metric import find_metric
 from .model import save_weights
 from .oneclass import Perfect, Snapshots, keep_snapshots, one_object
 from .panels import words_of_mirrors
+from .preflight import check_columns, preflight
 from .practice import STAND_INS, local_score, write_practice
 from .processes import launch
 from .results import finish_run, finished_folds, fold_numbers, read_fold, save_fold, write_history
@@ -41,13 +42,15 @@ def begin(
 ) -> tuple: # the Competition and the Recipe
     "Check the parameters, claim the run, and read the competition; a stand-in that is missing is written."
     check_names(given, ('comp', 'exp', 'parent', 'reason') + PARAMS)
-    load_pages()
-    name, recipe = check_comp(given['comp']), resolve(**given)
+    name = check_page(given['comp'])
+    recipe = resolve(**given)
     claim(name, recipe)
-    with traced(held(name, recipe.exp)):
+    run = held(name, recipe.exp)
+    with traced(run):
         if name in STAND_INS: write_practice(name)
         comp = one_object(find_comp(name), recipe.one_object)
         check_columns(recipe, comp)
+        for note in preflight(comp, recipe) if run else (): run.say(note)
     return comp, recipe
 
 # %% ../nbs/14_fit.ipynb #52beaf94
