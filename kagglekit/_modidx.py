@@ -1512,6 +1512,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                   'kagglekit.stages.read_state': ('stages.html#read_state', 'kagglekit/stages.py')},
             'kagglekit.submit': { 'kagglekit.submit._answers': ('submit.html#_answers', 'kagglekit/submit.py'),
                                   'kagglekit.submit._check_ids': ('submit.html#_check_ids', 'kagglekit/submit.py'),
+                                  'kagglekit.submit._type_notes': ('submit.html#_type_notes', 'kagglekit/submit.py'),
                                   'kagglekit.submit.answer_notes': ('submit.html#answer_notes', 'kagglekit/submit.py'),
                                   'kagglekit.submit.check_submission': ('submit.html#check_submission', 'kagglekit/submit.py'),
                                   'kagglekit.submit.make_submission': ('submit.html#make_submission', 'kagglekit/submit.py'),

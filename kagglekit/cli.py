@@ -261,6 +261,7 @@ REFUSED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141 # exit statuses, as shells have 
 def _act(args): # exit status of a command line
     try:
         a = parse_line(args)
+        if getattr(a, 'comp', None) is not None: check_comp(a.comp)
         return ACTS[a.command](a) or 0
     except KitError as e:
         print(f'kagglekit: {e}', file=sys.stderr)

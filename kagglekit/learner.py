@@ -71,7 +71,8 @@ def label_rows(
     free = y[:, 0].isnan()
     if not free.any(): return y, ~free
     with _as_it_is(net): p = answer.probabilities(net(x[free]))
-    hard = answer.targets((p[:, 0] > .5 if p.shape[1] == 1 else p.argmax(1)).cpu()).to(y)
+    codes = (p[:, 0] > .5).long() if p.shape[1] == 1 else p.argmax(1)
+    hard = answer.targets(codes.cpu()).to(y)
     y, keep = y.clone(), ~free
     y[free], keep[free] = hard, confident(p, sure)
     return (y, keep) if keep.sum() > 1 else (y, torch.ones_like(keep))

@@ -175,12 +175,13 @@ def test_a_column_that_is_the_same_in_all_rows_is_told(tmp_path):
     assert check_submission(tmp_path/'s.csv', comp) == ['the column c is 0.2 in all 3 rows']
 
 def test_a_double_is_written_so_that_it_reads_back_the_same():
-    "A float32 keeps its seven digits."
+    "And so is a float32, in fewer digits."
     comp = toy(classes=('dog',), answer='probability', metric='auc', sample=dict(answer='0'))
     p = np.array([1/3, .1 + .2, 1e-12])
     made = make_submission(comp, pd.DataFrame(dict(id=comp.test.id, p_dog=p)))
     assert made.answer.astype(float).tolist() == p.tolist()
-    assert make_submission(comp, probs(comp, p[:, None])).answer.tolist() == ['0.3333333', '0.3', '1e-12']
+    short = make_submission(comp, probs(comp, p[:, None])).answer
+    assert short.astype(np.float32).tolist() == p.astype(np.float32).tolist() and max(map(len, short)) <= 10
 
 # Metrics
 
@@ -194,7 +195,7 @@ def brier():
 
 def test_less_is_better_works_everywhere(brier):
     "Rooms asked for the name log_loss."
-    from kagglekit.stages import best_row, is_dead
+    from kagglekit.guard import is_dead
     assert brier.best([.3, np.nan, .1, .2]) == 2 and brier.better(.1, .2)
     y, right = np.array([0, 1, 0, 1]), np.array([[.1], [.9], [.2], [.8]])
     assert constant_score(brier, y, 2) == .25 and not is_dead([.1], .25, brier) and is_dead([.249], .25, brier)
@@ -264,7 +265,8 @@ BROKEN = {
 def stray(tmp_path):
     "Write a page that registers a competition and then goes on as it is told."
     def _write(body):
-        (tmp_path/'stray.py').write_text("from kagglekit.competition import competition\ncompetition('stray', 'stray-practice')(lambda name: None)\n" + body)
+        (tmp_path/'stray.py').write_text("from kagglekit.competition import competition\ncompetition('stray', "
+                                         "'stray-practice')(lambda name: None)\n" + body)
     pages.__path__.append(str(tmp_path))
     yield _write
     pages.__path__.remove(str(tmp_path))
