@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
+from . import positions
 from .augment import Mix, may_change
 from .batches import Joined, fold_loaders
 from .claim import held, traced
@@ -26,7 +27,6 @@ from .learner import PrepareBatch, find_device, fold_learner, pixel_stats, use_b
 from .loss import SCALE, class_weights, find_loss
 from .model import build_model, check_size, find_weights, load_weights
 from .oneclass import watch_training
-from .positions import recipe_folds
 from .sampling import draw_chances, parse_sampling
 from .sources import pseudo_rows, start_weights
 from .surgery import Apart, fine_stem, gem_pool, l2_head
@@ -66,16 +66,13 @@ def ask(
     return Answer(len(comp.classes), sizes), heads_loss(heads, sizes)
 
 
-
 # %% ../nbs/09f_job.ipynb #0000000c
 def run_folds(
     recipe:Recipe,    # folds, fold_seed, fold_file
     comp:Competition, # whose train rows are split
 ) -> pd.DataFrame: # id, fold
     "The folds of a recipe; −1 throughout where nothing is kept for validation."
-    if recipe.full: return pd.DataFrame(dict(id=comp.train.id, fold=-1))
-    with traced(held(comp.name, recipe.exp)):
-        return recipe_folds(recipe, comp)
+    with traced(held(comp.name, recipe.exp)): return positions.run_folds(recipe, comp)
 
 def words_of_folds(
     recipe:Recipe,      # full, grouped
@@ -101,8 +98,10 @@ class Job:
 
     @property
     def pictures(self):
-        "The hash of the content of the train and of the test files, for the record."
-        return dict(train=self.train.content, test=self.test.content)
+        "The content of the train and of the test files, and how they were decoded, for the record."
+        pixels = self.train.pixels                 # a list, as it is read from a record
+        how = dict(decoding=self.train.decoding, pixels=list(pixels) if isinstance(pixels, tuple) else pixels)
+        return dict(train=self.train.content, test=self.test.content) | how
 
 def _marking(run, say): # what is said while decoding, also written into the status of a claimed run
     def _say(line):

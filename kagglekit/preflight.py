@@ -22,7 +22,7 @@ from .folds import thin_classes
 from .heads import parse_head
 from .inputs import INPUTS, read_one
 from .metric import find_metric
-from .positions import recipe_folds
+from .positions import run_folds
 from .sampling import parse_sampling
 from .submit import check_submission, make_submission
 from .tables import check_files
@@ -99,7 +99,7 @@ def split_once(
     recipe:Recipe,    # with folds or a fold file
 ) -> Found: # what the folds are like
     "Make the folds of a recipe; what they do not validate is a warning."
-    folds = recipe_folds(recipe, comp)
+    folds = run_folds(recipe, comp)
     if recipe.full: return Found('all rows are trained on')
     thin = thin_classes(folds, comp)
     where = [f"{name} in {', '.join(map(str, ks))}" for name, ks in list(thin.items())[:5]]
@@ -147,7 +147,7 @@ def preflight(
     found = [look_for_files(comp), open_some(comp, recipe, 4), score_guess(comp)]
     if not recipe.one_object: found.append(hand_in_guess(comp))
     notes = [note for f in found for note in f.notes]
-    return notes if recipe.full else notes + undefined_folds(comp, thin_classes(recipe_folds(recipe, comp), comp))
+    return notes if recipe.full else notes + undefined_folds(comp, thin_classes(run_folds(recipe, comp), comp))
 
 # %% ../nbs/13c_preflight.ipynb #651159d3
 @dataclass(frozen=True)
