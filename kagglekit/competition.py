@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['YES_NO', 'CHECKS', 'READERS', 'choose_classes', 'Competition', 'check_form', 'label_names', 'answer_probs',
-           'check_competition', 'class_kinds', 'prob_columns', 'competition', 'load_pages', 'check_page', 'find_comp']
+           'check_competition', 'class_kinds', 'prob_columns', 'competition', 'load_pages', 'damaged_pages',
+           'check_page', 'find_comp']
 
 # %% ../nbs/01_competition.ipynb #00000001
 import fnmatch, importlib, importlib.util, math, pkgutil, re, traceback
@@ -77,9 +78,9 @@ class Competition:
     answer:str='label'   # what a submission holds: 'label' (the best class) or 'probability'
     group:str|None=None  # train column whose values stay on one side of a split
     stratify:str='target' # train column of which each fold gets its share
-    heads:tuple=()       # questions of which the classes are all answers, the last running fastest: (name, class names) each
+    heads:tuple=()       # questions of which the classes are all answers, the last fastest: (name, class names) each
     labels:tuple=()      # train columns with other targets to learn, never to be scored by
-    kinds:tuple=()       # train columns that sort the classes, such as 'class' and 'state'; scores are also told by them
+    kinds:tuple=()       # train columns that sort the classes, such as 'class' and 'state'; each has its score
     normal:tuple=()      # one of these columns, and its value that means nothing is wrong, such as ('state', 'good')
 
     def __post_init__(self): check_competition(self)
@@ -107,18 +108,20 @@ class Competition:
         return f'{self.name}: {len(self.train):,} train, {len(self.test):,} test, {what}, {self.metric}'
 
 # %% ../nbs/01_competition.ipynb #1af9426e
-YES_NO = (('0', '1'), ('0.0', '1.0'), ('False', 'True'), ('false', 'true'), ('FALSE', 'TRUE'), ('no', 'yes'), ('No', 'Yes'), ('NO', 'YES'),
-          ('n', 'y'), ('N', 'Y')) # what a sample submission writes for no and yes
+YES_NO = (('0', '1'), ('0.0', '1.0'), ('False', 'True'), ('false', 'true'), ('FALSE', 'TRUE'),
+          ('no', 'yes'), ('No', 'Yes'), ('NO', 'YES'), ('n', 'y'), ('N', 'Y')) # what a sample writes for no and yes
 
 def _long_form(c, ids): # whether the sample has a row for each test row and class
     if ids.duplicated().any(): return True
-    known = tuple(c.test.sample_id.head(20))
+    known = tuple(c.test.sample_id)
     return len(ids) == len(c.test) * len(c.classes) > len(c.test) and ids.head(20).str.startswith(known).all()
 
 def _several(c, values): # a sample answer that holds several; '' for none
     if c.answer == 'probability': return next((v for v in values if len(v.split()) > 1), '')
-    parts = values.str.split(r'[ ,;|]+', regex=True)
-    return next((v for v, p in zip(values, parts) if len(p) > 1 and v not in c.classes and (set(p) <= {*c.classes} or len(set(p)) < len(p))), '')
+    for value, parts in zip(values, values.str.split(r'[ ,;|]+', regex=True)):
+        answers = set(parts) <= set(c.classes) or len(set(parts)) < len(parts)      # class names, or one repeated
+        if len(parts) > 1 and value not in c.classes and answers: return value
+    return ''
 
 def check_form(
     c:Competition, # with its sample submission
@@ -127,9 +130,12 @@ def check_form(
     check_names([c.answer], ('label', 'probability'), f'answer of {c.name}')
     ids, columns = c.sample.iloc[:, 0], list(c.sample.columns[1:])
     not_yet = f'{c.name}: this form is not supported yet: sample_submission has'
-    if not columns: raise KitError(f'{c.name}: sample_submission has the column {c.sample.columns[0]} alone, and none for the answer')
+    if not columns:
+        raise KitError(f'{c.name}: sample_submission has the column {c.sample.columns[0]} alone, '
+                       f'and none for the answer')
     if not c.sample.columns.is_unique: raise KitError(f'{c.name}: sample_submission has two columns of one name')
-    if len(c.sample) and _long_form(c, ids): raise KitError(f'{not_yet} several rows for one id (id × class), such as {ids.iloc[0]}')
+    if len(c.sample) and _long_form(c, ids):
+        raise KitError(f'{not_yet} several rows for one id (id × class), such as {ids.iloc[0]}')
     match_ids(c.test.sample_id, ids, f'{c.name}: the test rows against sample_submission')
     for column in columns:
         several = _several(c, c.sample[column].astype(str).head(1000))
@@ -139,7 +145,8 @@ def check_form(
                        "for probabilities say answer='probability'")
     single = len(columns) == len(c.classes) == 1
     if c.answer == 'probability' and not single and set(columns) != set(c.classes):
-        raise KitError(f"{c.name}: sample_submission asks for {', '.join(columns)}, and the classes are {', '.join(c.classes)}; "
+        raise KitError(f"{c.name}: sample_submission asks for {', '.join(columns)}, "
+                       f"and the classes are {', '.join(c.classes)}; "
                        'a probability has a column for each class, of its name. For yes or no give a single class')
 
 def label_names(
@@ -151,7 +158,8 @@ def label_names(
     for pair in YES_NO:
         if values <= set(pair): return pair
     if len(values) == 2 and name in values: return (*(values - {name}), name)
-    raise KitError(f"{c.name}: what a submission writes for yes and no is not known: sample_submission has {', '.join(sorted(values)[:3])!r}. "
+    raise KitError(f"{c.name}: what a submission writes for yes and no is not known: "
+                   f"sample_submission has {', '.join(sorted(values)[:3])!r}. "
                    "Give both classes by name, such as classes=('no', 'yes')")
 
 def answer_probs(
@@ -179,15 +187,19 @@ def _check_tables(c): # columns, ids and files of train and test
         what = f'{c.name}: {name}'
         for column in columns:
             if column not in df: raise KitError(f'{what} has no column {column}{nearest(column, df.columns)}')
-        if not df.columns.is_unique: raise KitError(f'{what}: the column {df.columns[df.columns.duplicated()][0]} comes twice; rename one')
+        if not df.columns.is_unique:
+            raise KitError(f'{what}: the column {df.columns[df.columns.duplicated()][0]} comes twice; rename one')
         if not len(df): raise KitError(f'{what} has no rows; is the table the right one, and whole?')
         check_ids(df.id, what)
         check_inside(df.file, Path('data')/c.name, what)
-        for column in {c.stratify, c.group} & set(columns) - {None}:
+        for column in {c.stratify, c.group} & set(columns) - {None, 'target'}:
             if df[column].isna().any():
-                raise KitError(f'{what}: {df.id[df[column].isna()].iloc[0]} has no {column}, by which folds are made; fill it in')
+                raise KitError(f'{what}: {df.id[df[column].isna()].iloc[0]} has no {column}, '
+                               f'by which folds are made; fill it in')
     both = set(c.train.id) & set(c.test.id)
-    if both: raise KitError(f"{c.name}: {len(both)} ids are in train and in test, such as {sorted(both)[0]}; ids must tell rows apart")
+    if both:
+        raise KitError(f"{c.name}: {len(both)} ids are in train and in test, such as {sorted(both)[0]}; "
+                       f"ids must tell rows apart")
 
 def _check_targets(c): # class names, and the codes of every target column
     check_classes(c.classes, c.name)
@@ -195,11 +207,13 @@ def _check_targets(c): # class names, and the codes of every target column
     for column in ('target', *c.labels):
         if c.train[column].dtype.kind != 'i':
             if c.train[column].dtype.kind == 'f': class_codes(c.train[column], c.n_classes, f'{c.name}: train.{column}')
-            raise KitError(f'{c.name}: train.{column} is of the type {c.train[column].dtype}, and must hold integer class codes; make them with encode')
+            raise KitError(f'{c.name}: train.{column} is of the type {c.train[column].dtype}, '
+                           f'and must hold integer class codes; make them with encode')
         class_codes(c.train[column], c.n_classes, f'{c.name}: train.{column}')
     codes = c.train.target.unique()
     if len(codes) == 1 and len(c.train) > 1:
-        raise KitError(f'{c.name}: all {len(c.train):,} train rows have the target {codes[0]}, so there is nothing to tell apart; is it the right column?')
+        raise KitError(f'{c.name}: all {len(c.train):,} train rows have the target {codes[0]}, '
+                       f'so there is nothing to tell apart; is it the right column?')
 
 def _check_heads(c): # heads and kinds against classes and rows
     for name, names in c.heads: check_classes(names, f'{c.name}: head {name}')
@@ -229,7 +243,9 @@ def class_kinds(
     "The value of a column that each class has."
     pairs = comp.train[['target', column]].drop_duplicates()
     twice = pairs.target[pairs.target.duplicated()]
-    if len(twice): raise KitError(f'{comp.name}: rows of class {twice.iloc[0]} differ in {column}, so it does not sort the classes; leave it out of kinds')
+    if len(twice):
+        raise KitError(f'{comp.name}: rows of class {twice.iloc[0]} differ in {column}, '
+                       f'so it does not sort the classes; leave it out of kinds')
     return pairs.set_index('target')[column].astype(str).reindex(range(comp.n_classes), fill_value='').to_numpy()
 
 # %% ../nbs/01_competition.ipynb #5b43b8c0
@@ -273,7 +289,7 @@ def _names_in(path): # competitions that a page means to register
     return {Path(path).stem, *re.findall(r'''['"]([^'"\n]+)['"]''', ' '.join(calls))}
 
 def load_pages() -> dict: # competition → why its page cannot be read; {} where all is well
-    "Import every module of `kagglekit.competitions`: each registers its reader and its recipes. A broken one stops no other."
+    "Import the modules of `kagglekit.competitions`, which register readers and recipes; a broken one stops no other."
     pages, broken = importlib.import_module('kagglekit.competitions'), {}
     for page in pkgutil.iter_modules(pages.__path__):
         name = f'kagglekit.competitions.{page.name}'
@@ -282,6 +298,15 @@ def load_pages() -> dict: # competition → why its page cannot be read; {} wher
             path = str(importlib.util.find_spec(name).origin)
             mine = {n for n, read in READERS.items() if read.__module__ == name} | _names_in(path)
             broken |= dict.fromkeys(sorted(mine), _why_broken(e, path))
+    return broken
+
+def damaged_pages() -> dict: # competition → why its page cannot be read
+    "The pages that Python cannot parse, such as after a merge conflict; they are compiled and not run, which is quick."
+    pages, broken = importlib.import_module('kagglekit.competitions'), {}
+    for path in sorted(file for folder in pages.__path__ for file in Path(folder).glob('*.py')):
+        try: compile(path.read_bytes(), str(path), 'exec')
+        except (SyntaxError, ValueError) as e:
+            broken |= dict.fromkeys(sorted(_names_in(path)), _why_broken(e, str(path)))
     return broken
 
 def check_page(
@@ -304,9 +329,12 @@ def _read(name): # what the reader gives; its own failures name the line
         path = getattr(getattr(read, '__code__', None), 'co_filename', '')
         at = _line(e, path)
         place = f'{read.__module__}, line {at}: ' if at else ''
-        raise KitError(f"{name}: its reader failed: {place}{type(e).__name__}: {e}; mend the page, and export it") from e
-    if not isinstance(made, Competition): raise KitError(f'{name}: its reader returned {type(made).__name__}, and must return a Competition')
-    if made.name != name: raise KitError(f"{name}: its reader named the competition {made.name!r}; pass on the name that it is given")
+        why = f'{place}{type(e).__name__}: {e}'
+        raise KitError(f'{name}: its reader failed: {why}; mend the page, and export it') from e
+    if not isinstance(made, Competition):
+        raise KitError(f'{name}: its reader returned {type(made).__name__}, and must return a Competition')
+    if made.name != name:
+        raise KitError(f"{name}: its reader named the competition {made.name!r}; pass on the name that it is given")
     return made
 
 def find_comp(
@@ -316,6 +344,7 @@ def find_comp(
     check_page(name)
     if not data_dir(name).exists():
         within = (comp_setting(name, 'within') or name).split('/')[0]
-        how = f'write it with: kagglekit practice {name}' if name.endswith('-practice') else f'get it with: kagglekit download {within}'
+        how = f'get it with: kagglekit download {within}'
+        if name.endswith('-practice'): how = f'write it with: kagglekit practice {name}'
         raise KitError(f'{data_dir(name)} is not there; {how}')
     return _read(name)

@@ -11,7 +11,7 @@ import calendar, errno, importlib.util, lzma, os, re, shutil, stat, struct, subp
 from pathlib import Path, PurePosixPath
 from typing import Callable
 from filelock import FileLock
-from .core import KitError, comp_setting, data_dir, hash_of, hide_secrets, own_data, root
+from .core import KitError, check_comp, comp_setting, data_dir, hash_of, hide_secrets, own_data, root
 
 # %% ../nbs/01a_data.ipynb #00000004
 def where_found(
@@ -119,7 +119,7 @@ def _open(path): # a ZipFile, or a KitError
 # %% ../nbs/01a_data.ipynb #0000000b
 def _disk(e, what, name, folder): # an OSError while a file was written, as what it is
     if _inside(e): return Damaged(f"{what}: '{name}' is damaged ({e}); download the zip again")
-    if e.errno == errno.ENOSPC: return KitError(f'{folder}: the disk is full. What is whole is kept; make room and give the same command again')
+    if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): return KitError(f'{folder}: the disk is full. What is whole is kept; make room and give the same command again')
     if e.errno == errno.ENAMETOOLONG: return KitError(f"{what}: the path of '{_short(name)}' is too long for the disk of {folder.parent}; unpack into a folder with a shorter path")
     return KitError(f"{what}: '{name}' cannot be written below {folder} ({e.strerror}). What is whole is kept; mend it and give the same command again")
 
@@ -233,7 +233,10 @@ def download(
     say:Callable=print,      # called with a line of what was done
 ) -> Path: # the folder with the data
     "A competition's data, fetched, unpacked and verified, unless they are on this machine."
-    if path is None and data_dir(comp).is_dir() and not _empty(data_dir(comp)): say(f'{comp}: the data are in {data_dir(comp)}'); return data_dir(comp)
+    check_comp(comp)
+    if path is None and data_dir(comp).is_dir() and not _empty(data_dir(comp)):
+        say(f'{comp}: the data are in {data_dir(comp)}')
+        return data_dir(comp)
     goal, slug, site = own_data(comp), comp_setting(comp, 'slug'), comp_setting(comp, 'site')
     _goal(goal)
     goal.parent.mkdir(parents=True, exist_ok=True)

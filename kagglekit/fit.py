@@ -14,8 +14,8 @@ import pandas as pd
 import torch
 from .batches import Joined
 from .claim import claim, held, made_by, open_run, recorded_maker, traced
-from .competition import Competition, find_comp, load_pages
-from .core import KitError, check_comp, check_names, in_diff, in_words
+from .competition import Competition, check_page, find_comp, load_pages
+from .core import KitError, check_names, in_diff, in_words
 from .data import where_found
 from .experiment import PARAMS, RECIPES, Recipe, recorded, resolve
 from .gpus import Echo, place, predict_shared, share_training
@@ -43,14 +43,14 @@ def begin(
 ) -> tuple: # the Competition and the Recipe
     "Check the parameters, claim the run, and read the competition; a stand-in that is missing is written."
     check_names(given, ('comp', 'exp', 'parent', 'reason') + PARAMS)
-    load_pages()
-    name, recipe = check_comp(given['comp']), resolve(**given)
+    name = check_page(given['comp'])
+    recipe = resolve(**given)
     claim(name, recipe)
     with traced(held(name, recipe.exp)) as run:
         if name in STAND_INS: write_practice(name)
         comp = one_object(find_comp(name), recipe.one_object)
         ask(recipe, comp)
-        for note in preflight(comp, recipe): (run.say if run else print)(f'  ! {note}')
+        for note in preflight(comp, recipe) if run else (): run.say(f'  ! {note}')
     return comp, recipe
 
 # %% ../nbs/14_fit.ipynb #52beaf94

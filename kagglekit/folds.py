@@ -20,21 +20,27 @@ MOST_FOLDS = 100 # folds; each is a training of its own
 def _check_strata(strata, groups): # what folds get their share of, and what stays together
     for what, values in [('stratify', strata), ('group', groups)]:
         if values is None: continue
-        if np.ndim(values) != 1: raise KitError(f'folds: {what} is one column; got an array of shape {np.shape(values)}')
+        if np.ndim(values) != 1:
+            raise KitError(f'folds: {what} is one column; got an array of shape {np.shape(values)}')
         lost = pd.isna(values)
-        if lost.any(): raise KitError(f'folds: {what} is missing in row {int(np.argmax(lost)) + 2} (the header is row 1); fill it in')
+        if lost.any():
+            raise KitError(f'folds: {what} is missing in row {int(np.argmax(lost)) + 2} (the header is row 1); '
+                           f'fill it in')
     if np.asarray(strata).dtype.kind == 'f' and (np.asarray(strata) != np.floor(strata)).any():
-        raise KitError(f'folds: stratify holds numbers such as {strata[0]}; make a few groups of them (pandas.qcut), and name that column')
+        raise KitError(f'folds: stratify holds numbers such as {strata[0]}; make a few groups of them (pandas.qcut), '
+                       f'and name that column')
 
 def _check_number(strata, groups, k): # folds that these rows or groups can fill
     n, what = (len(strata), 'rows') if groups is None else (len(set(groups)), 'groups')
     if k > MOST_FOLDS: raise KitError(f'folds: {k} folds are {k} trainings; take {MOST_FOLDS} or fewer')
     if not 2 <= k <= n:
-        raise KitError(f'folds: {k} folds of {n} {what}; ' + (f'take from 2 to {n} folds' if n > 1 else 'more rows are needed'))
+        todo = f'take from 2 to {n} folds' if n > 1 else 'more rows are needed'
+        raise KitError(f'folds: {k} folds of {n} {what}; {todo}')
     most = max(np.unique(strata, return_counts=True)[1])
     if most >= k: return
     if most < 2: raise KitError('folds: every row has a class of its own, so there is nothing to stratify')
-    raise KitError(f'folds: no class has {k} rows, one for each fold; the largest has {most}. Take {most} folds or fewer')
+    raise KitError(f'folds: no class has {k} rows, one for each fold; the largest has {most}. '
+                   f'Take {most} folds or fewer')
 
 def split_rows(
     strata:np.ndarray, # (n,) what each fold gets its share of
@@ -45,7 +51,7 @@ def split_rows(
     "Stratified folds, and grouped ones when `groups` is given."
     _check_strata(strata, groups)
     _check_number(strata, groups, k)
-    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # here: it takes a second, and a journal needs no splits
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # late: it takes a second
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
     fold = np.full(len(strata), -1, np.int8)
     with warnings.catch_warnings():
@@ -73,13 +79,17 @@ def prove_folds(
     grouped:bool=True,  # whether groups must be kept together
 ) -> str: # what was proven, for the log
     "Raise `KitError` unless every train row is validated once and no group is on two sides."
-    if folds.id.tolist() != comp.train.id.tolist(): raise KitError(f'{comp.name}: the folds are not in the order of the train rows')
+    if folds.id.tolist() != comp.train.id.tolist():
+        raise KitError(f'{comp.name}: the folds are not in the order of the train rows')
     sizes = folds.fold.value_counts().sort_index()
-    if sizes.index.tolist() != list(range(len(sizes))) or len(sizes) < 2: raise KitError(f'{comp.name}: folds must be 0, 1, … without a gap; got {sizes.index.tolist()}')
+    if sizes.index.tolist() != list(range(len(sizes))) or len(sizes) < 2:
+        raise KitError(f'{comp.name}: folds must be 0, 1, … without a gap; got {sizes.index.tolist()}')
     said = f'{len(sizes)} folds of {sizes.min():,}–{sizes.max():,} rows'
     if comp.group is None or not grouped: return said
     spread = folds.fold.groupby(comp.train[comp.group].to_numpy()).nunique()
-    if (spread > 1).any(): raise KitError(f"{comp.name}: {comp.group} {spread.index[spread > 1][0]} is in {spread.max()} folds, {(spread > 1).sum()} such in all; split by {comp.group}")
+    if (spread > 1).any():
+        raise KitError(f"{comp.name}: {comp.group} {spread.index[spread > 1][0]} is in {spread.max()} folds, "
+                       f"{(spread > 1).sum()} such in all; split by {comp.group}")
     return f'{said}; each of {len(spread):,} values of {comp.group} is in one fold'
 
 # %% ../nbs/03_folds.ipynb #3441b51b
@@ -108,7 +118,9 @@ def import_folds(
     table = read_table(path, ['id', 'fold'], id='id')
     table = table.iloc[match_ids(table.id, comp.train.id, str(path))].reset_index(drop=True)
     odd = ~table.fold.str.fullmatch('[0-9]{1,2}')
-    if odd.any(): raise KitError(f"{path}: the fold of {table.id[odd].iloc[0]} is '{table.fold[odd].iloc[0]}', and no number from 0 to {MOST_FOLDS - 1}")
+    if odd.any():
+        raise KitError(f"{path}: the fold of {table.id[odd].iloc[0]} is '{table.fold[odd].iloc[0]}', "
+                       f"and no number from 0 to {MOST_FOLDS - 1}")
     folds = pd.DataFrame(dict(id=table.id, fold=table.fold.astype(np.int8)))
     prove_folds(folds, comp)
     return folds
@@ -137,5 +149,6 @@ def find_fold_file(
     beside = [p.name for folder in (comp.folder, home) for p in folder.glob('*') if p.suffix in ('.csv', '.npy')]
     origin = FOLD_ORIGINS.get((comp.name, file))
     where = f'It is {origin}; put it into {home}' if origin else f'Ask for it where the recipe comes from, and put it into {home}'
-    raise KitError(f"fold_file: {places[0]} is not there{nearest(file, beside)}. {where}. Or split here, by folds and fold_seed, "
+    raise KitError(f"fold_file: {places[0]} is not there{nearest(file, beside)}. {where}. Or split here, "
+                   f"by folds and fold_seed, "
                    f"which makes another experiment: -p exp {exp or 'exp0001'}-own-folds -p parent {exp or 'exp0001'} -p fold_file ''")

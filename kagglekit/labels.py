@@ -13,11 +13,12 @@ import pandas as pd
 from .core import KitError, nearest
 
 # %% ../nbs/00d_labels.ipynb #cfd702db
-_MISSING = ('nan', 'NaN', 'NAN', 'NA', '<NA>', 'N/A', '#N/A', 'NaT', 'None', 'NULL') # what programs write for a value that is not there
+# what programs write for a value that is not there
+_MISSING = ('nan', 'NaN', 'NAN', 'NA', '<NA>', 'N/A', '#N/A', 'NaT', 'None', 'NULL')
 
 def _plain(name): # a name without what cannot be seen: spaces, composition, full width, zero width
-    seen = ''.join(c for c in unicodedata.normalize('NFKC', name) if unicodedata.category(c) not in ('Cf', 'Cc') or c.isspace())
-    return ' '.join(seen.split())
+    shown = lambda c: c.isspace() or unicodedata.category(c) not in ('Cf', 'Cc')
+    return ' '.join(''.join(filter(shown, unicodedata.normalize('NFKC', name))).split())
 
 def _twins(names, key): # two names with one key; None where there are none
     seen = {}
@@ -29,7 +30,8 @@ def _odd_name(name): # what is wrong with the name of a class; '' for nothing
     if not isinstance(name, str): return f'is the {type(name).__name__} {name!r}, and no text'
     if not _plain(name): return f'is empty: {name!r}'
     if name != name.strip(): return f'has spaces around it: {name!r}'
-    if any(unicodedata.category(c) == 'Cc' for c in name): return f'has a line break, tab or control character in it: {name!r}'
+    if any(unicodedata.category(c) == 'Cc' for c in name):
+        return f'has a line break, tab or control character in it: {name!r}'
     return ''
 
 def check_classes(
@@ -40,9 +42,12 @@ def check_classes(
     if isinstance(classes, str): raise KitError(f'{what}: classes is a tuple of names; write ({classes!r},)')
     for name in classes:
         if odd := _odd_name(name): raise KitError(f'{what}: the name of a class {odd}; correct it')
-    if len(set(classes)) < len(classes): raise KitError(f"{what}: the class {pd.Series(classes)[pd.Series(classes).duplicated()].iloc[0]!r} is named twice")
+    if len(set(classes)) < len(classes):
+        twice = next(name for i, name in enumerate(classes) if name in classes[:i])
+        raise KitError(f'{what}: the class {twice!r} is named twice')
     if twins := _twins(classes, _plain):
-        raise KitError(f'{what}: the classes {twins[0]!r} and {twins[1]!r} look the same, and differ in spaces or in Unicode form; make them one')
+        raise KitError(f'{what}: the classes {twins[0]!r} and {twins[1]!r} look the same, '
+                       f'and differ in spaces or in Unicode form; make them one')
 
 # %% ../nbs/00d_labels.ipynb #942c9c9d
 def _refuse(labels, bad, what, why): # the first row of the bad ones
@@ -62,17 +67,21 @@ def find_classes(
     "The classes that a column of labels has; a `KitError` names the row of a label that cannot be."
     _refuse(labels, labels.isna(), what, 'is missing; fill it in, or leave the row out')
     if not pd.api.types.is_string_dtype(labels):
-        raise KitError(f'{what}: labels are text, and these are {labels.dtype}. Numbers cannot be predicted yet; for classes read them as text')
+        raise KitError(f'{what}: labels are text, and these are {labels.dtype}. Numbers cannot be predicted yet; '
+                       f'for classes read them as text')
     _refuse(labels, labels.str.strip() == '', what, 'is empty; fill it in, or leave the row out')
     _refuse(labels, labels != labels.str.strip(), what, 'has spaces around it; take them away')
     _refuse(labels, labels.isin(_MISSING), what,
             'is how a missing value is written; fill it in, or give the page its own list of classes if it is one')
     names = sorted(labels.unique())
-    _refuse_twins(labels, names, _plain, what, 'looks like {!r} and differs in spaces or in Unicode form; make them one')
+    _refuse_twins(labels, names, _plain, what, 'looks like {!r} and differs in spaces or in Unicode form; '
+                                               'make them one')
     _refuse_twins(labels, names, lambda name: _plain(name).casefold(), what,
-                  'differs from {!r} in case alone; make them one, or give the page its own list of classes if they are two')
+                  'differs from {!r} in case alone; make them one, '
+                  'or give the page its own list of classes if they are two')
     if len(names) == 1:
-        raise KitError(f'{what}: all {len(labels):,} rows have the label {names[0]!r}, so there is nothing to tell apart; is it the right column?')
+        raise KitError(f'{what}: all {len(labels):,} rows have the label {names[0]!r}, '
+                       f'so there is nothing to tell apart; is it the right column?')
     check_classes(names, what)
     return tuple(names)
 
@@ -93,7 +102,8 @@ def encode(
     if (codes < 0).any():
         row = int(np.argmax(codes < 0))
         label = labels.iloc[row]
-        raise KitError(f"{what}: row {row + 2} has the class '{label}'{_near(label, classes)}, which is not among the {len(classes)} classes")
+        raise KitError(f"{what}: row {row + 2} has the class '{label}'{_near(label, classes)}, "
+                       f"which is not among the {len(classes)} classes")
     return codes.astype(np.int64)
 
 # %% ../nbs/00d_labels.ipynb #08c094ad
@@ -116,6 +126,7 @@ def class_codes(
     bad, why = _not_code(y, k)
     if bad.any():
         row = int(np.argmax(bad))
-        raise KitError(f'{what}: {y.tolist()[row]!r} at position {row} {why}; a target is a class code, a whole number from 0 to {k - 1}. '
+        raise KitError(f'{what}: {y.tolist()[row]!r} at position {row} {why}; a target is a class code, '
+                       f'a whole number from 0 to {k - 1}. '
                        'Numbers, grades and several labels cannot be predicted yet: make classes of them')
     return y.astype(np.int64)

@@ -146,10 +146,10 @@ class Metric:
     values:str      # what it reads: 'scores' in any unit, 'labels' by the highest, or 'probabilities'
     needs:str=''    # classes that must have rows: 'all', 'two' of them, or '' for none
     instead:str=''  # a metric that is defined where this one is not, for the message
-    slack:float|None=None # gain over the best constant answer that counts as learning; 2 % of that answer's value when left out
+    slack:float|None=None # gain over the best constant answer that counts as learning; 2 % of its value when left out
     pairwise:bool=False # it counts pairs of a positive and a negative row, as the AUC of two classes does
-    of_labels:Callable|None=None # (n,) codes, (m, n) labels, number of classes → (m,) values; None where labels are not enough
-    of_class:Callable|None=None # for one class: (n,) is of it, (n,) its scores, (n,) is called so → value; None for the share called right
+    of_labels:Callable|None=None # (n,) codes, (m, n) labels, classes → (m,) values; None where labels are not enough
+    of_class:Callable|None=None # (n,) of the class, (n,) scores, (n,) called so → value; else the share called right
     def many(self,
         y:np.ndarray, # (n,) int codes
         P:np.ndarray, # (m, n, k) predictions of m candidates, or (m, n) for a binary target
@@ -235,8 +235,9 @@ def _f1_of_class(on, p, called): return 2 * (on & called).sum() / max(1, on.sum(
 def _f1_of_labels(y, calls, k): return mean_f1(*f1_counts(y, calls, k))
 def _share_right(y, calls, k): return (calls == y).mean(1)
 
-add_metric(Metric('auc', True, auc, 'scores', needs='all', instead='auc_present', slack=.02, pairwise=True, of_class=_auc_of_class))
-add_metric(Metric('auc_present', True, auc_present, 'scores', needs='two', slack=.02, pairwise=True, of_class=_auc_of_class))
+_order = dict(slack=.02, pairwise=True, of_class=_auc_of_class)
+add_metric(Metric('auc', True, auc, 'scores', needs='all', instead='auc_present', **_order))
+add_metric(Metric('auc_present', True, auc_present, 'scores', needs='two', **_order))
 add_metric(Metric('macro_f1', True, macro_f1, 'labels', of_labels=_f1_of_labels, of_class=_f1_of_class))
 add_metric(Metric('accuracy', True, accuracy, 'labels', of_labels=_share_right))
 add_metric(Metric('log_loss', False, log_loss, 'probabilities'))
@@ -247,7 +248,8 @@ def check_metric(
     "Raise `KitError` where a competition's metric is unknown, or reads what is not handed in."
     m = find_metric(comp.metric)
     if comp.answer == 'label' and m.values != 'labels':
-        raise KitError(f"{comp.name}: the metric {m.name} reads {m.values}, and a submission with answer='label' holds none; say answer='probability'")
+        raise KitError(f"{comp.name}: the metric {m.name} reads {m.values}, "
+                       f"and a submission with answer='label' holds none; say answer='probability'")
 
 CHECKS.append(check_metric)
 

@@ -27,7 +27,8 @@ def _until_mark(stack): # everything above the last mark, which is taken away
 
 def _step(name, arg, stack, memo): # one instruction; False where such arrays have no use for it
     if name in ('PROTO', 'FRAME', 'STOP'): pass
-    elif name in ('BININT', 'BININT1', 'BININT2', 'BINUNICODE', 'SHORT_BINUNICODE', 'BINBYTES', 'SHORT_BINBYTES', 'BINBYTES8'): stack.append(arg)
+    elif name in ('BININT', 'BININT1', 'BININT2', 'BINUNICODE', 'SHORT_BINUNICODE', 'BINBYTES', 'SHORT_BINBYTES', 'BINBYTES8'):
+        stack.append(arg)
     elif name in ('NONE', 'NEWTRUE', 'NEWFALSE'): stack.append(dict(NONE=None, NEWTRUE=True, NEWFALSE=False)[name])
     elif name in ('EMPTY_LIST', 'EMPTY_TUPLE'): stack.append([] if name == 'EMPTY_LIST' else ())
     elif name == 'GLOBAL': stack.append(('name', *arg.split(' ')))
@@ -48,8 +49,11 @@ def _follow(data, path): # what a pickle would make, written down
     stack, memo = [], {}
     try:
         for op, arg, at in pickletools.genops(data):
-            if not _step(op.name, arg, stack, memo): raise KitError(f'{path}: its pickle holds {op.name} at byte {at}, which fold positions have no use for. It was not read; ask its author for a CSV of id and fold')
-    except (ValueError, IndexError, KeyError, AttributeError, TypeError) as e: raise KitError(f'{path} is damaged or no array ({e}); download it again') from None
+            if not _step(op.name, arg, stack, memo):
+                raise KitError(f'{path}: its pickle holds {op.name} at byte {at}, '
+                               f'which fold positions have no use for. It was not read; ask its author for a CSV of id and fold')
+    except (ValueError, IndexError, KeyError, AttributeError, TypeError) as e:
+        raise KitError(f'{path} is damaged or no array ({e}); download it again') from None
     if len(stack) != 1: raise KitError(f'{path} is damaged; download it again')
     return stack[0]
 
@@ -57,18 +61,22 @@ def _follow(data, path): # what a pickle would make, written down
 _MAKERS = [(f'numpy.{core}.multiarray', '_reconstruct') for core in ('core', '_core')]
 
 def _is_dtype(d, code): # a plain dtype of NumPy, little-endian where that matters
-    if not isinstance(d, _Asked) or not d._is(('numpy', 'dtype')) or not isinstance(d.args, tuple) or d.args[:1] != (code,): return False
+    if not isinstance(d, _Asked) or not d._is(('numpy', 'dtype')) or not isinstance(d.args, tuple) or d.args[:1] != (code,):
+        return False
     return d.state is None or isinstance(d.state, tuple) and d.state[1:2] in (('<',), ('|',))
 
 def _content(made, code): # shape and content of an array of that type; None if it is anything else
-    if not isinstance(made, _Asked) or not made._is(*_MAKERS) or made.args != (('name', 'numpy', 'ndarray'), (0,), b'b'): return None
-    if not isinstance(made.state, tuple) or len(made.state) != 5 or made.state[0] != 1 or made.state[3] is not False: return None
+    if not isinstance(made, _Asked) or not made._is(*_MAKERS) or made.args != (('name', 'numpy', 'ndarray'), (0,), b'b'):
+        return None
+    if not isinstance(made.state, tuple) or len(made.state) != 5 or made.state[0] != 1 or made.state[3] is not False:
+        return None
     shape, dtype, content = made.state[1], made.state[2], made.state[4]
     return (shape, content) if _is_dtype(dtype, code) and isinstance(shape, tuple) else None
 
 def _integers(made): # (n,) int64, or None
     found = _content(made, 'i8')
-    if found is None or len(found[0]) != 1 or not isinstance(found[1], bytes) or len(found[1]) != 8 * found[0][0]: return None
+    if found is None or len(found[0]) != 1 or not isinstance(found[1], bytes) or len(found[1]) != 8 * found[0][0]:
+        return None
     return np.frombuffer(found[1], '<i8')
 
 # %% ../nbs/03a_positions.ipynb #0000000a
@@ -81,10 +89,13 @@ def read_positions(
     with open(path, 'rb') as f:
         try: np.lib.format.read_magic(f); shape, _, dtype = np.lib.format.read_array_header_1_0(f)
         except ValueError as e: raise KitError(f'{path} is no .npy file ({e})') from None
-        if dtype != object or len(shape) != 2 or shape[1] != 2: raise KitError(f'{path} holds {shape} of {dtype}; folds are (k, 2) objects: train and validation positions of each')
+        if dtype != object or len(shape) != 2 or shape[1] != 2:
+            raise KitError(f'{path} holds {shape} of {dtype}; folds are (k, 2) objects: '
+                           f'train and validation positions of each')
         found = _content(_follow(f.read(), path), 'O8')
     arrays = [_integers(a) for a in found[1]] if found and found[0] == shape and isinstance(found[1], list) else []
-    if len(arrays) != 2 * shape[0] or any(a is None for a in arrays): raise KitError(f'{path} holds something else than {shape[0]} pairs of int64 arrays. It was not read')
+    if len(arrays) != 2 * shape[0] or any(a is None for a in arrays):
+        raise KitError(f'{path} holds something else than {shape[0]} pairs of int64 arrays. It was not read')
     return list(zip(arrays[::2], arrays[1::2]))
 
 # %% ../nbs/03a_positions.ipynb #7c808e09
@@ -100,12 +111,17 @@ def import_positions(
         both = np.sort(np.r_[train, valid])
         if len(both) != n or (both != np.arange(n)).any():
             why = f'holds {len(both):,} positions up to {both[-1]:,}' if len(both) else 'is empty'
-            raise KitError(f'{path}: fold {k} {why}, and {comp.name} has {n:,} rows; train and validation must be each of them once. Is it the file of another competition?')
-        if (fold[valid] >= 0).any(): raise KitError(f'{path}: position {valid[fold[valid] >= 0][0]} is validated in fold {fold[valid][fold[valid] >= 0][0]} and in fold {k}')
+            raise KitError(f'{path}: fold {k} {why}, and {comp.name} has {n:,} rows; '
+                           f'train and validation must be each of them once. Is it the file of another competition?')
+        if (fold[valid] >= 0).any():
+            raise KitError(f'{path}: position {valid[fold[valid] >= 0][0]} is validated in fold '
+                           f'{fold[valid][fold[valid] >= 0][0]} and in fold {k}')
         fold[valid] = k
     folds = np.empty(n, np.int8); folds[_order(comp)] = fold
     made = pd.DataFrame(dict(id=comp.train.id, fold=folds))
-    if (folds < 0).any(): raise KitError(f'{path}: {(folds < 0).sum()} rows are validated in no fold, such as {made.id[folds < 0].iloc[0]}')
+    if (folds < 0).any():
+        raise KitError(f'{path}: {(folds < 0).sum()} rows are validated in no fold, '
+                       f'such as {made.id[folds < 0].iloc[0]}')
     prove_folds(made, comp)
     return made
 

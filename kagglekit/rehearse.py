@@ -17,6 +17,18 @@ from .experiment import RECIPES, Recipe, parse_pseudo
 from .run import Run, words_of_score
 from .transport import run_command
 
+# %% ../nbs/16c_rehearse.ipynb #d694f74e
+import ctypes, os, signal, subprocess, time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable
+from .competition import check_page
+from .core import KitError, in_words
+from .experiment import RECIPES, Recipe, parse_pseudo
+from .run import Run, words_of_score
+from .transport import run_command
+
 # %% ../nbs/16c_rehearse.ipynb #881fa4d0
 def needs(
     recipe:Recipe, # of a page
@@ -119,7 +131,7 @@ def rehearse(
     say:Callable=print, # called with a line of progress
 ) -> list: # exps that failed, or that waited for one that did
     "Train every recipe of a competition that has not been trained."
-    load_pages()
+    check_page(comp)
     r = Rehearsal(comp, jobs, say)
     say(f'{comp}: {len(r.done)} of {r.of} are done, {jobs} at a time')
     try:

@@ -62,8 +62,8 @@ def _in_order(df, comp, what): # probabilities of the test rows, checked, in the
 def _read_csv(path, comp): # a file in the form of a submission, as probabilities of the test rows
     key, column = comp.sample.columns[:2]
     sub = read_table(path, [key, column], id=key)
-    answers = sub[column].iloc[match_ids(sub[key], comp.test.sample_id, str(path))]
-    return answer_probs(answers, comp, str(path)).astype(np.float32)
+    p = answer_probs(sub[column], comp, str(path)).astype(np.float32)
+    return p[match_ids(sub[key], comp.test.sample_id, str(path))]
 
 def _answers(source, comp, folds, k): # (m, columns) of the test rows, by networks that may speak to fold k
     name, unsafe = parse_pseudo(source)

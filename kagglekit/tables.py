@@ -7,14 +7,14 @@ __all__ = ['ICONV', 'check_ids', 'read_table', 'match_ids', 'check_inside', 'mis
 
 # %% ../nbs/00c_tables.ipynb #b1acc2d9
 import csv, io, shlex, unicodedata
-from collections.abc import Callable, Sequence
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from .core import KitError, inside, nearest
+from .core import KitError, nearest
 
 # %% ../nbs/00c_tables.ipynb #e29b2c4b
-ICONV = dict(cp949='cp949', cp932='cp932', gbk='gb18030', big5='big5', cp1252='cp1252', latin_1='latin1') # Python's name → iconv's
+# Python's name → iconv's
+ICONV = dict(cp949='cp949', cp932='cp932', gbk='gb18030', big5='big5', cp1252='cp1252', latin_1='latin1')
 _MAGIC = {b'PK\x03\x04': 'a zip or an Excel file', b'\xd0\xcf\x11\xe0': 'an Excel file', b'\x1f\x8b': 'packed by gzip',
           b'PAR1': 'a parquet file', b'BZh': 'packed by bzip2', b'\xfd7zXZ': 'packed by xz', b'%PDF': 'a PDF file'}
 
@@ -42,16 +42,17 @@ def _fits(raw): # (encoding, the first odd line in it), the likeliest first
     odd = [line for line in raw.splitlines() if not line.isascii()][:200]
     found = []
     for encoding in ('cp949', 'cp932', 'gbk', 'big5', 'cp1252'):
-        try: found.append((_likeness(encoding, b'\n'.join(odd).decode(encoding)), encoding, odd[0].decode(encoding), raw.decode(encoding)))
-        except UnicodeDecodeError: pass
+        try: raw.decode(encoding)
+        except UnicodeDecodeError: continue
+        found.append((_likeness(encoding, b'\n'.join(odd).decode(encoding)), encoding))
     best = max(found, default=(0,))[0]
-    likely = [f for f in sorted(found, key=lambda f: -f[0]) if f[0] >= best / 2]
-    return [(encoding, line) for _, encoding, line, _ in likely[:3]] or [('latin_1', odd[0].decode('latin-1'))]
+    likely = [encoding for score, encoding in sorted(found, key=lambda f: -f[0]) if score >= best / 2] or ['latin_1']
+    return [(encoding, odd[0].decode(encoding)) for encoding in likely[:3]]
 
 # %% ../nbs/00c_tables.ipynb #e94f0dd0
 def _wide(raw): # iconv's name of a UTF-16 or UTF-32 that these bytes are; '' for none
-    for mark, name in [(b'\xff\xfe\0\0', 'UTF-32'), (b'\0\0\xfe\xff', 'UTF-32'), (b'\xff\xfe', 'UTF-16'), (b'\xfe\xff', 'UTF-16')]:
-        if raw.startswith(mark): return name
+    if raw.startswith((b'\xff\xfe\0\0', b'\0\0\xfe\xff')): return 'UTF-32'
+    if raw.startswith((b'\xff\xfe', b'\xfe\xff')): return 'UTF-16'
     if b'\0' not in raw: return ''
     for name in ('UTF-32LE', 'UTF-32BE', 'UTF-16LE', 'UTF-16BE'):
         try: text = raw.decode(name)
@@ -65,17 +66,21 @@ def _iconv(path, name): # a command that writes the table as UTF-8
 
 def _decode(path, raw): # bytes → text without a byte order mark, or an error that names the encoding
     for magic, what in _MAGIC.items():
-        if raw.startswith(magic): raise KitError(f'{path} is {what}, not a CSV table; unpack it, or export it as CSV (UTF-8)')
+        if raw.startswith(magic):
+            raise KitError(f'{path} is {what}, not a CSV table; unpack it, or export it as CSV (UTF-8)')
     wide = _wide(raw)
-    if wide: raise KitError(f'{path} is not UTF-8 but {wide}; convert it, and put new.csv in its place: {_iconv(path, wide)}')
+    if wide:
+        raise KitError(f'{path} is not UTF-8 but {wide}; convert it, and put new.csv in its place: '
+                       f'{_iconv(path, wide)}')
     if b'\0' in raw:
         line = raw[:raw.index(b'\0')].count(b'\n') + 1
         raise KitError(f'{path}: line {line} has zero bytes: the file is damaged; download or copy it again')
     try: return raw.decode('utf-8-sig')
     except UnicodeDecodeError as e: line = raw[:e.start].count(b'\n') + 1
     fits = _fits(raw)
-    ways = [f'as {encoding} its first such line is {text.strip()!r}: {_iconv(path, ICONV[encoding])}' for encoding, text in fits]
-    raise KitError(f'{path}: line {line} is not UTF-8, but reads as {fits[0][0]}; convert it, and put new.csv in its place:\n  '
+    ways = [f'as {name} its first such line is {text.strip()!r}: {_iconv(path, ICONV[name])}' for name, text in fits]
+    raise KitError(f'{path}: line {line} is not UTF-8, but reads as {fits[0][0]}; convert it, '
+                   f'and put new.csv in its place:\n  '
                    + '\n  '.join(ways)) from None
 
 # %% ../nbs/00c_tables.ipynb #807a43dd
@@ -86,7 +91,8 @@ def _shape(path, text): # header, and the widths that rows have
     try:
         header = next((row for row in lines if row), None)
         widths = set(map(len, lines)) - {0}
-    except csv.Error as e: raise KitError(f'{path}: line {lines.line_num}: {e}; a quote is wrong, or never closed') from None
+    except csv.Error as e:
+        raise KitError(f'{path}: line {lines.line_num}: {e}; a quote is wrong, or never closed') from None
     if header is None: raise KitError(f'{path} is empty; download it again')
     return header, widths
 
@@ -100,20 +106,27 @@ def _tidy(header, rows): # without the columns that trailing commas and a writte
     if widths == {width + 1} and not any(row[-1] for row in rows): rows, widths = [row[:-1] for row in rows], {width}
     if widths - {width}: return header, rows
     column = lambda i: [row[i] for row in rows]
-    drop = {i for i, name in enumerate(header) if _unnamed(name) and (not any(column(i)) or i == 0 and _is_index(column(i)))}
+    spare = lambda i: not any(column(i)) or i == 0 and _is_index(column(i))
+    drop = {i for i, name in enumerate(header) if _unnamed(name) and spare(i)}
     keep = [i for i in range(width) if i not in drop]
     return [header[i] for i in keep], [[row[i] for i in keep] for row in rows]
 
 def _check_header(path, header): # each name once
     for i, name in enumerate(header):
-        if _unnamed(name): raise KitError(f'{path}: column {i + 1} of {len(header)} has no name; name it, or write the table without its index')
-        if name in header[:i]: raise KitError(f'{path}: the column {name} comes twice, as columns {header.index(name) + 1} and {i + 1}; rename one')
+        if _unnamed(name):
+            raise KitError(f'{path}: column {i + 1} of {len(header)} has no name; name it, '
+                           f'or write the table without its index')
+        if name in header[:i]:
+            raise KitError(f'{path}: the column {name} comes twice, as columns {header.index(name) + 1} and {i + 1}; '
+                           f'rename one')
 
 def _check_width(path, text, width): # a field for each name
     lines = _rows(text)
     at, odd = next((lines.line_num, row) for row in lines if row and len(row) != width)
-    why = 'the row was cut short' if len(odd) < width else 'a comma inside a field needs quotes, or the index was written, too'
-    raise KitError(f"{path}: line {at} has {len(odd)} fields, and the header has {width}: {','.join(odd)[:60]!r}; {why}")
+    why = 'a comma inside a field needs quotes, or the index was written, too'
+    if len(odd) < width: why = 'the row was cut short'
+    raise KitError(f"{path}: line {at} has {len(odd)} fields, and the header has {width}: "
+                   f"{','.join(odd)[:60]!r}; {why}")
 
 # %% ../nbs/00c_tables.ipynb #9fffaa6a
 def _separator(header, columns): # another one that the columns are separated by; None where none fits
@@ -126,10 +139,14 @@ def _check_columns(path, header, columns): # those that must be there
     if not lost: return
     mark = _separator(header, columns)
     if mark:
-        code = f'import pandas as pd; pd.read_csv({str(path)!r}, sep={mark!r}, dtype=str, keep_default_na=False).to_csv("new.csv", index=False)'
-        raise KitError(f'{path}: its columns are separated by {mark!r}, and must be by commas; convert it, and put new.csv in its place: '
+        code = (f'import pandas as pd; pd.read_csv({str(path)!r}, sep={mark!r}, dtype=str, keep_default_na=False)'
+                '.to_csv("new.csv", index=False)')
+        raise KitError(f'{path}: its columns are separated by {mark!r}, and must be by commas; convert it, '
+                       f'and put new.csv in its place: '
                        f'python -c {shlex.quote(code)}')
-    alike = lambda c: next((f" (did you mean '{h}'?)" for h in header if h.strip().casefold() == c.casefold()), nearest(c, header))
+    def alike(c): # the column that is meant
+        same = next((h for h in header if h.strip().casefold() == c.casefold()), None)
+        return f" (did you mean '{same}'?)" if same else nearest(c, header)
     raise KitError(f"{path} has no column {', '.join(f'{c!r}{alike(c)}' for c in lost)}; it has: {', '.join(header)}")
 
 def check_ids(
@@ -138,9 +155,11 @@ def check_ids(
 ):
     "Raise `KitError` when an id is no text, is empty or comes twice."
     if not pd.api.types.is_string_dtype(ids):
-        raise KitError(f"{what}: ids are text, and these are {ids.dtype}; read them with read_table, or with dtype=str, so that 0001 stays 0001")
+        raise KitError(f"{what}: ids are text, and these are {ids.dtype}; read them with read_table, "
+                       f"or with dtype=str, so that 0001 stays 0001")
     empty = np.flatnonzero((ids.str.strip().fillna('') == '').to_numpy())
-    if len(empty): raise KitError(f"{what}: no id in row {', '.join(str(i + 2) for i in empty[:5])} (the header is row 1)")
+    if len(empty):
+        raise KitError(f"{what}: no id in row {', '.join(str(i + 2) for i in empty[:5])} (the header is row 1)")
     twice = ids[ids.duplicated()].unique()
     if len(twice): raise KitError(f"{what}: {len(twice)} ids come more than once, such as {', '.join(twice[:5])}")
 
@@ -183,7 +202,8 @@ def match_ids(
     index = pd.Index(have)
     at = index.get_indexer(want)
     lost, extra = want[at < 0].tolist(), index.difference(pd.Index(want)).tolist()
-    say = [f"{len(ids)} ids are {word}, such as {', '.join(map(str, ids[:5]))}" for ids, word in [(lost, 'missing'), (extra, 'unknown')] if ids]
+    both = [(lost, 'missing'), (extra, 'unknown')]
+    say = [f"{len(ids)} ids are {word}, such as {', '.join(map(str, ids[:5]))}" for ids, word in both if ids]
     if say: raise KitError(f"{what}: {'; '.join(say)}")
     return at
 
@@ -198,7 +218,8 @@ def check_inside(
     "Raise `KitError` at the first name that leads out of the folder."
     if not pd.api.types.is_string_dtype(files) or files.isna().any():
         raise KitError(f'{what}: names of files are text, and each row has one')
-    for name in files[files.str.contains(_LEADS_OUT, regex=True)]: inside(folder, name, f'{what}: file')
+    out = files[files.str.contains(_LEADS_OUT, regex=True)]
+    if len(out): raise KitError(f'{what}: the file {out.iloc[0]!r} leads out of {folder}; give a name below it')
 
 def missing_files(
     folder:Path,     # where they lie
@@ -219,4 +240,6 @@ def check_files(
 ):
     "Raise `KitError` when a named file is not there."
     lost = missing_files(folder, files)
-    if lost: raise KitError(f"{folder}: {len(lost)} of {len(files)} files are not there, such as {', '.join(lost[:3])}; unpack the data again")
+    if lost:
+        raise KitError(f"{folder}: {len(lost)} of {len(files)} files are not there, such as {', '.join(lost[:3])}; "
+                       f"unpack the data again")

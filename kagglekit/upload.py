@@ -190,7 +190,7 @@ def submit(
     "Submit a run: checked, once, within the quota, remembered; what it says ends with what is left of the day."
     refuse_trial(run, 'be submitted')
     site, path = find_site(run.comp, to), run.folder/'submission.csv'
-    check_submission(path, comp)
+    for note in check_submission(path, comp): say(f'{run}: {note}')
     hash, message = hash_file(path), hide_secrets(str(message or run.read('params.json').get('reason') or run.exp))
     with ledger_lock(run.comp):
         if _prepare(run, site, hash, say): return read_ledger(run.comp).status[earlier(read_ledger(run.comp), hash)]
