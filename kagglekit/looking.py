@@ -93,8 +93,13 @@ def file_facts(
     def _one(file):
         path = comp.folder/file
         facts_of = _cadence_facts if path.suffix == '.npy' else _picture_facts
-        try: return dict(bytes=path.stat().st_size, modified=_dated(path.stat()), kind=path.suffix[1:].lower()) | facts_of(path)
-        except (OSError, ValueError) as e: raise KitError(f'{path} cannot be read ({e}); download it again') from None
+        kind = path.suffix[1:].lower()
+        try:
+            st = path.stat()
+            return dict(bytes=st.st_size, modified=_dated(st), kind=kind) | facts_of(path)
+        except KitError: raise
+        except Exception as e:          # Pillow's plugins and NumPy raise what they like
+            raise KitError(f'{path} cannot be read ({e}); download it again') from None
     with ThreadPoolExecutor(usable_cores()) as pool: facts = pd.DataFrame(list(pool.map(_one, rows.file)))
     return pd.concat([rows.drop(columns=facts.columns.intersection(rows.columns)), facts], axis=1)
 
