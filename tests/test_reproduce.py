@@ -115,7 +115,8 @@ def test_a_training_that_fails_takes_nothing_with_it(space):
     "The comparison with what is stored is in the report, and why the training failed; the exit says so."
     path = folder(space)/'params.json'
     keep = path.read_text()
-    path.write_text(json.dumps(json.loads(keep) | dict(data_hash='0' * 16)))
+    record = json.loads(keep)
+    path.write_text(json.dumps(record | dict(recipe=record['recipe'] | dict(arch='no_such_network'))))
     try: done = kit(space, 'reproduce', 'exp0009', '--retrain')
     finally: path.write_text(keep)
     report = (folder(space)/'reproduce.md').read_text()
