@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['spearman', 'off_line', 'read_record', 'metric_name', 'greater_is_better', 'params_diff', 'read_history',
            'curve_table', 'plot_pair', 'Pair', 'read_oof', 'read_pair', 'calls_of', 'by_class', 'plot_by_class',
-           'judge', 'mcnemar', 'verdict', 'state_of', 'unfinished', 'fold_words', 'drawn_by', 'compare_text',
-           'best_together']
+           'judge', 'mcnemar', 'verdict', 'state_of', 'unfinished', 'fold_words', 'drawn_by', 'verdict_of', 'try_pair',
+           'compare_text', 'best_together']
 
 # %% ../nbs/11f_compare.ipynb #00000001
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, t
 from .competition import find_comp, match_ids
-from .core import KitError, check_names, hash_table, rng
+from .core import KitError, check_names, hash_table, rng, root
 from .metric import Metric, auc_of, find_metric, labels_of
 from .plots import plt, short
 from .run import Run, check_predictions
@@ -401,6 +401,22 @@ def drawn_by(
     if groups is None or groups.isna().any(): return None, 'row'       # rows that its table does not have: another one now
     return groups.to_numpy(), c.group
 
+def verdict_of(
+    comp:str,  # competition
+    pair:Pair, # two of its runs
+) -> str: # as verdict says it
+    "Is it better, drawn by what belongs together?"
+    groups, unit = drawn_by(comp, pair.ids)
+    return verdict(pair, judge(pair, groups), unit)
+
+def try_pair(
+    first:Run,  # to compare
+    second:Run, # with it
+) -> Pair|None: # None, and a line that is printed, where their rows cannot be compared
+    "Two runs' predictions of the same rows, if they are here."
+    try: return read_pair(first, second)
+    except KitError as e: print(f'rows cannot be compared: {e}'.replace(f'{root()}/', ''))
+
 def _table_text(table): # a table for a terminal, its text on one line each
     if not len(table): return 'nothing'
     text = table.assign(**{c: [one_line(v, 60) for v in table[c]] for c in table if table[c].dtype.kind not in 'iuf'})
@@ -419,9 +435,8 @@ def compare_text(
              f'\nfolds\n{fold_words(first, second)}']
     try: pair = read_pair(first, second)
     except KitError as e: return '\n'.join([*parts, f'\nrows cannot be compared: {e}'])
-    groups, unit = drawn_by(first.comp, pair.ids)
     parts += [f'\nclasses, by out-of-fold predictions\n{_table_text(by_class(pair))}',
-              f'\nis it better?\n{verdict(pair, judge(pair, groups), unit)}']
+              f'\nis it better?\n{verdict_of(first.comp, pair)}']
     return '\n'.join(parts)
 
 # %% ../nbs/11f_compare.ipynb #00000024

@@ -309,7 +309,7 @@ def read_json(
     "Read JSON; a file that is not there or not JSON is a `KitError` that names it."
     try: return json.loads(Path(path).read_text(encoding='utf8'))
     except FileNotFoundError: raise KitError(f'{path} is not there') from None
-    except ValueError as e: raise KitError(f'{path} is not JSON ({e}); restore it from git, or delete it and run again') from None
+    except (ValueError, RecursionError) as e: raise KitError(f'{path} is not JSON ({e}); restore it from git, or delete it and run again') from None
 
 # %% ../nbs/00_core.ipynb #22e8d622
 def write_table(

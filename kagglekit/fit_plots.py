@@ -7,7 +7,7 @@ __all__ = ['plot_counts', 'fold_table', 'plot_folds', 'picture', 'plot_batch', '
            'error_table', 'plot_errors', 'plot_kinds', 'prove_record']
 
 # %% ../nbs/14a_fit_plots.ipynb #eaa6d2d0
-import matplotlib.pyplot as plt
+from .plots import plt
 import numpy as np
 import pandas as pd
 import torch

@@ -181,7 +181,7 @@ def about(
     runs = f"{len(table)} run{'s' * (len(table) != 1)}"
     return f'{what}\n{runs}: {counts}; {in_words(table.seconds.sum())} of training in all'
 
-# %% ../nbs/15b_journal_html.ipynb #caa7092a
+# %% ../nbs/15b_journal_html.ipynb #99030575
 def unfinished_words(
     table:pd.DataFrame, # the journal
 ) -> str: # a line; '' where all runs have ended
@@ -197,7 +197,8 @@ def best_curves(
 ) -> plt.Figure|str: # curves, or why there are none
     "How the best run learned."
     exp = curve_run(comp, table)
-    return plot_curves(comp, exp) if exp else 'no run has finished an epoch yet'
+    try: return plot_curves(comp, exp) if exp else 'no run has finished an epoch yet'
+    except KitError as e: return f'the curves of {exp} cannot be drawn: {_no_root(e)}'
 
 def sections(
     comp:str,           # competition

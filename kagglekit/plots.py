@@ -21,7 +21,7 @@ def plain_text():
     "Let matplotlib and pandas draw text as it is written, from now on."
     if FONT not in font_manager.get_font_names(): font_manager.fontManager.addfont(str(FONT_PATH))
     plt.rcParams.update({'text.parse_math': False, 'font.family': ['DejaVu Sans', FONT]})
-    pd.set_option('display.html.use_mathjax', False)
+    pd.set_option('display.html.use_mathjax', False, 'styler.html.mathjax', False, 'styler.format.escape', 'html')
 
 plain_text()
 

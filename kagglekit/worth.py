@@ -8,7 +8,7 @@ __all__ = ['COMPARED', 'member_scores', 'compare_methods', 'likeness', 'left_out
 
 # %% ../nbs/11ba_worth.ipynb #11ba0001
 from collections.abc import Sequence
-import matplotlib.pyplot as plt
+from .plots import plt
 import numpy as np
 import pandas as pd
 from .blend import METHODS, apply_blend, fit_blend, nested

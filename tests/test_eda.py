@@ -1,15 +1,15 @@
 "The checks on the stand-ins: what is planted is found, and nothing else is cried over."
-import json, time
-from pathlib import Path
+from dataclasses import replace
 from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from kagglekit.checks import GRAIN, Finding, check_alike, check_copies, check_facts, check_groups, check_windows, findings_table, fingerprints, grain, near_pairs, run_split
+from kagglekit.checks import GRAIN, Finding, check_alike, check_copies, check_facts, check_groups, check_windows, fingerprints, grain, near_pairs, run_split, sorted_by_class
 from kagglekit.competition import find_comp, load_pages, prob_columns
+from kagglekit import eda
 from kagglekit.core import rng, workspace, write_table
 from kagglekit.folds import make_folds
-from kagglekit.looking import file_facts, pick_by, take_sample
+from kagglekit.looking import file_facts, take_sample
 from kagglekit.practice import write_practice
 from kagglekit.run import Run
 from kagglekit.shifts import check_labels, check_prior, check_shift
@@ -49,12 +49,6 @@ def mended(comp):
     (comp.folder/'corrections.csv').unlink()
     return right
 
-def page(what):
-    "The code of the one cell of the page that holds these words."
-    cells = json.loads((Path(__file__).parent.parent/'nbs'/'eda.ipynb').read_text())['cells']
-    code, = [text for c in cells if c['cell_type'] == 'code' and what in (text := ''.join(c['source']))]
-    return code
-
 def alarms(*findings): return [f.check for f in findings if f.alarm]
 
 def test_mask_has_one_number_that_is_two_people_and_nothing_else(tmp_path):
@@ -72,20 +66,47 @@ def test_people_split_by_picture_are_found(tmp_path):
         found = check_groups(comp, run_split(comp, 'exp0001'))
         assert found.alarm and found.number > .9 * len(comp.train) and 'split anew, so that the folds keep each person together' in found.advice
 
-def test_the_page_looks_at_the_folds_of_the_first_run():
+def test_the_page_looks_at_the_folds_of_the_first_run(monkeypatch):
     seen, one = [], Finding('any', 0., 'rows', False, 'Nothing.')
-    stubs = {f'check_{name}': lambda *a: one for name in ('copies', 'windows', 'alike', 'facts', 'shift', 'prior', 'labels')} | dict(check_groups=lambda comp, folds: seen.append(folds) or one)
+    for name in ('copies', 'windows', 'alike', 'facts', 'shift', 'prior', 'labels'): monkeypatch.setattr(eda, f'check_{name}', lambda *a: one)
+    monkeypatch.setattr(eda, 'check_groups', lambda comp, folds: seen.append(folds) or one)
+    monkeypatch.setattr(eda, 'make_folds', lambda comp, k: 'usual')
+    monkeypatch.setattr(eda, 'run_split', lambda comp, exp: exp)
     for exps in ([], ['exp0007', 'exp0001']):
-        exec(page('findings = ['), stubs | dict(time=time, competition='it', exps=exps, sample=SimpleNamespace(panels=False), facts=None, make_folds=lambda comp: 'usual', run_split=lambda comp, exp: exp, findings_table=findings_table))
+        eda.all_findings(SimpleNamespace(comp='it', exps=exps, sample=SimpleNamespace(panels=False), facts=None), lambda line: None)
     assert seen == ['usual', 'exp0007']
 
-def test_the_page_shows_pictures_by_each_column_that_sorts_the_classes():
-    train, shown = pd.DataFrame(dict(id=list('abcd'), file='x.png', target=0, kind=list('ppqq'), state=list('gcgc'), camera=list('1122'))), []
-    for kinds, column, want in ((('kind', 'state'), None, ['kind', 'state']), ((), None, ['kind']), (('kind', 'state'), 'camera', ['camera'])):
-        comp = SimpleNamespace(train=train, kinds=kinds, group=None, labels=())
-        exec(page("given['column']"), dict(given=dict(column=column), competition=comp, pick_by=pick_by, plt=SimpleNamespace(show=lambda: None), show_rows=lambda comp, rows, titles: shown.append(titles[0].split(':')[0])))
-        assert shown == want
-        shown.clear()
+def few_of_each(tmp_path, rows, order=None):
+    "The drawn shapes with a few rows of train."
+    write_practice('shapes-practice')
+    comp = find_comp('shapes-practice')
+    train = comp.train.groupby('target').head(rows).reset_index(drop=True)
+    return replace(comp, train=train if order is None else train.sort_values(order).reset_index(drop=True))
+
+@pytest.mark.parametrize('rows', [1, 2, 3, 4])
+def test_a_competition_with_few_rows_of_each_class_is_looked_at(tmp_path, rows):
+    with workspace(tmp_path):
+        look = eda.take_look(few_of_each(tmp_path, rows), ['exp0404'])
+        found = eda.all_findings(look, lambda line: None)
+    assert len(found) == 5 and look.exps == [] and 'exp0404 is left out: ' in look.notes[0]
+    assert all(f.advice.startswith('Cannot be told: ') for f in found if np.isnan(f.number))
+    assert eda.show_findings(found).data.count('<tr') == 6
+
+def test_an_unfinished_run_is_left_out_with_a_sentence(tmp_path):
+    with workspace(tmp_path):
+        comp = few_of_each(tmp_path, 5)
+        whole, = write_runs(comp, exps=('exp0001',))
+        Run(comp.name, 'exp0002').mark('running')
+        write_table(Run(comp.name, 'exp0003').folder/'oof.parquet', pd.DataFrame(dict(x=[1])))
+        kept, notes = eda.finished(comp, ['exp0001', 'exp0002', 'exp0003'])
+    assert kept == [whole] and [n.split()[0] for n in notes] == ['exp0002', 'exp0003']
+
+def test_a_table_that_its_reader_sorted_by_class_raises_no_alarm(tmp_path):
+    with workspace(tmp_path):
+        comp = few_of_each(tmp_path, 100, 'target')
+        comp = replace(comp, train=comp.train.assign(id=rng('ids').permutation(comp.train.id.to_numpy())))
+        found = check_facts(file_facts(comp, comp.train), comp)
+    assert sorted_by_class(comp) and not found.alarm and 'sorted the table by class' in found.advice
 
 def test_wrong_labels_of_mask_are_found_and_right_ones_are_not_accused(tmp_path):
     with workspace(tmp_path):
@@ -157,7 +178,9 @@ def test_solar_cells_come_twice_and_plain_ones_are_told_apart(tmp_path, monkeypa
         few = check_alike(s)
         assert few.alarm and len(few.rows) <= 40 and 'Of 479 pairs that look alike when small, the 40 most alike were looked at again' in few.advice
 
-def test_the_page_shows_rows_that_have_no_picture(tmp_path, capsys):
+def test_the_page_shows_rows_that_have_no_picture(monkeypatch, capsys):
     shown, rows = [], pd.DataFrame(dict(id=['a', 'b'], file='x.png', owner='one', fold=[0, 1]))
-    exec(page('f.draw()'), dict(said=str, findings=[Finding('groups', 2., 'rows', True, 'Look.', rows), Finding('copies', 0., 'rows', False, 'Nothing.')], display=shown.append))
+    monkeypatch.setattr(eda, 'show_table', lambda table: shown.append(table))
+    eda.show_evidence([Finding('groups', 2., 'rows', True, 'Look.', rows), Finding('copies', 0., 'rows', False, 'Nothing.')])
     assert [list(t.columns) for t in shown] == [['id', 'owner', 'fold']] and capsys.readouterr().out.startswith('! groups')
+

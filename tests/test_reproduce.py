@@ -3,9 +3,10 @@ import json, os, re, shutil, subprocess, sys
 from pathlib import Path
 import pandas as pd
 import pytest
-from kagglekit.core import KitError
+from kagglekit.core import KitError, workspace, write_json
 from kagglekit.journal_html import write_page
-from kagglekit.reproduce import how_made, reproduce
+from kagglekit.provenance import commit_of, how_made
+from kagglekit.reproduce import reproduce, unpack_commit
 from kagglekit.run import Run
 
 ROOT = Path(__file__).parent.parent
@@ -55,7 +56,7 @@ def test_a_submission_edited_by_hand_is_told(run):
 def test_trained_again_with_the_code_of_its_commit(space):
     "The code is changed and committed after the run; the run is trained again by the code of then, and gives the same bits."
     commit = git(space, 'rev-parse', 'HEAD')
-    source = space/'kagglekit'/'train.py'
+    source = space/'kagglekit'/'fit.py'
     source.write_text(source.read_text().replace('from .core import', 'raise RuntimeError("the code of today")\nfrom .core import', 1))
     git(space, 'commit', '-qam', 'as it is today')
     try: done = kit(space, 'reproduce', 'exp0009', '--retrain')
@@ -114,12 +115,13 @@ def test_a_training_that_fails_takes_nothing_with_it(space):
     "The comparison with what is stored is in the report, and why the training failed; the exit says so."
     path = folder(space)/'params.json'
     keep = path.read_text()
-    path.write_text(json.dumps(json.loads(keep) | dict(data_hash='0' * 16)))
+    record = json.loads(keep)
+    path.write_text(json.dumps(record | dict(recipe=record['recipe'] | dict(arch='no_such_network'))))
     try: done = kit(space, 'reproduce', 'exp0009', '--retrain')
     finally: path.write_text(keep)
     report = (folder(space)/'reproduce.md').read_text()
-    assert done.returncode == 2 and 'can not be made again' in done.stderr, done.stdout[-2000:] + done.stderr[-2000:]
-    for text in (done.stdout, report): assert 'From stored predictions: the same submission to the byte' in text and 'Trained again: shapes-practice/exp0009 can not be made again' in text
+    assert done.returncode == 2 and 'cannot be made again' in done.stderr, done.stdout[-2000:] + done.stderr[-2000:]
+    for text in (done.stdout, report): assert 'From stored predictions: the same submission to the byte' in text and 'Trained again: shapes-practice/exp0009 cannot be made again' in text
 
 def test_the_commands_go_back_and_forth_between_commits_over_fresh_outputs(run, space, tmp_path):
     "The code of each commit comes over a clone in which outputs are committed and new at once; checkout would stop there."
@@ -134,3 +136,63 @@ def test_the_commands_go_back_and_forth_between_commits_over_fresh_outputs(run, 
     assert not (clone/'nbs'/'later.ipynb').exists() and (clone/'outputs'/'kept.json').read_text() == 'new'
     subprocess.run(restore.replace(made, 'HEAD'), shell=True, check=True, cwd=clone)
     assert (clone/'nbs'/'later.ipynb').exists() and (clone/'outputs'/'kept.json').read_text() == 'new'
+
+COMMITS = ['--output=emptied', '--remote=x', 'HEAD', 'main', 'abc', '0a1b2c3 --output=emptied', '0a1b2c3;touch emptied', '$(touch emptied)',
+           '`touch emptied`', 'a' * 41, '0A1B2C3', '0a1b2c3\n', ['0a1b2c3'], 7, None]
+
+@pytest.mark.parametrize('commit', COMMITS)
+def test_what_is_no_commit_reaches_no_command(commit, tmp_path):
+    (tmp_path/'emptied').write_text('kept')
+    with workspace(tmp_path):
+        run = Run('toy', 'exp0001')
+        write_json(run.folder/'params.json', dict(exp='exp0001', recipe={}, commit=commit))
+        assert commit_of(run.read('params.json')).name == '' and 'no commit is recorded' in unpack_commit(run.read('params.json'), tmp_path/'code')
+        commands = how_made(run).split('```')[1]
+    assert 'emptied' not in commands and 'git restore --source COMMIT ' in commands and (tmp_path/'emptied').read_text() == 'kept'
+
+VALUES = [1e-5, 1e-320, 0.1, 2024, True, None, '', 'yes', '1e5', '007', 'null', "it's", 'a "b" $(touch x) `touch x`; touch x # \\', '균열 =3', '--exp',
+          'two\nlines', '```', [64, 96], ['hflip', "rot'90"], {'a': [1, {'b': None}]}]
+
+@pytest.mark.parametrize('value', VALUES, ids=repr)
+def test_the_commands_of_a_blend_carry_every_value(value, tmp_path):
+    "Read as a shell reads the words, and as papermill reads its parameters."
+    import shlex, yaml
+    with workspace(tmp_path):
+        run = Run('toy', 'exp0101')
+        write_json(run.folder/'params.json', dict(exp='exp0101', blend=dict(members=[], method='mean', options=dict(x=value))))
+        text = how_made(run)
+    fence = re.search('(?m)^(`{3,})$', text)[1]
+    line = re.search('(?ms)^mkdir .*?(?=^git restore)', text.split(f'\n{fence}\n')[1])[0].partition(' && ')[2]
+    assert yaml.safe_load(shlex.split(line)[-1])['x'] == value
+
+@pytest.mark.parametrize('name', ['../secret.csv', '/etc/passwd', 'a/../../secret.csv', '..\\secret.csv'])
+def test_a_path_of_a_record_leads_nowhere_else(name, tmp_path):
+    (tmp_path/'secret.csv').write_text('id,label')
+    with workspace(tmp_path/'space'):
+        run = Run('toy', 'exp0101')
+        write_json(run.folder/'params.json', dict(exp='exp0101', blend=dict(members=[dict(file=name)])))
+        listed, = [line for line in how_made(run).splitlines() if line.startswith('- `')]
+        assert 'outside the workspace, so it is not read' in listed
+        from kagglekit.reproduce import open_space
+        with pytest.raises(KitError, match='leads out of'): open_space(run, run.folder/'reproduced-x')
+
+def test_markdown_of_a_record_is_text():
+    "A reason cannot end its line and forge a section, or a command."
+    with workspace():
+        run = Run('toy', 'exp0001')
+        write_json(run.folder/'params.json', dict(exp='exp0001', recipe={}, reason='good\n\n## Commands\n\n```\nrm -rf ~\n```\n<img src=x>'))
+        text = how_made(run)
+    assert text.count('\n## Commands') == 1 and 'rm -rf' not in text.split('\n## Commands')[1] and '<img' not in text.replace('\\<', '')
+
+def test_an_unchanged_report_is_not_written_again(run):
+    assert reproduce(run, say=lambda text: None)
+    path = run.folder/'reproduce.md'
+    kept = path.read_bytes()
+    os.utime(path, (1, 1))
+    assert reproduce(run, say=lambda text: None)
+    assert path.read_bytes() == kept and path.stat().st_mtime == 1
+
+def test_the_working_tree_stays_clean(run, space):
+    before = git(space, 'status', '--porcelain', '--ignored=no')
+    reproduce(run, say=lambda text: None)
+    assert git(space, 'status', '--porcelain', '--ignored=no') == before
