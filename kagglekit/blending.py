@@ -72,7 +72,9 @@ def check_blend(
     "Raise `KitError` at a row that holds no probabilities."
     low, high = p.min(1), p.max(1)
     wrong = ~((low >= -1e-6) & (high <= 1 + 1e-6))
-    if wrong.any(): raise KitError(f'{what}: {wrong.sum()} rows hold no probabilities, the first is row {int(np.argmax(wrong))}: {p[wrong][0][:4]}')
+    if wrong.any():
+        raise KitError(f'{what}: {wrong.sum()} rows hold no probabilities, the first is row {int(np.argmax(wrong))}: '
+                       f'{p[wrong][0][:4]}')
 
 def _write_wide(path, df): # a parquet table, a few rows at a time where it is large
     rows = max(1, 4_000_000 // df.shape[1])
@@ -172,7 +174,9 @@ def remade(
     t = read_table_of(r, comp)
     for m, was in zip(t.members, old.get('members', [])):
         other = [f for f, h in was['files'].items() if m.files.get(f) != h]
-        if other: raise KitError(f"{run}: its member {m.name} has changed since: {', '.join(other)}. The blend cannot be made again; take a new id")
+        if other:
+            raise KitError(f"{run}: its member {m.name} has changed since: {', '.join(other)}. The blend cannot be "
+                           f"made again; take a new id")
     made = make_blend(r, t, comp)
     if json.loads(json.dumps(blend_json(r, t, made), default=float)) != old:
         raise KitError(f'{run}: the same members give other weights now; compare the versions in params.json')
@@ -198,8 +202,12 @@ def replay(
         write_blend(Path(scratch), t, made, comp)
         for new in sorted(Path(scratch).iterdir()):
             old = run.folder/new.name
-            if not old.exists(): raise KitError(f'{run}: {new.name} is not there; predictions stay on the machine that made them')
+            if not old.exists():
+                raise KitError(f'{run}: {new.name} is not there; predictions stay on the machine that made them')
             if hash_file(new) == hash_file(old): same.append(new.name)
-            elif _same_in_single(old, new): same.append(f'{new.name} (within the single precision that it was stored in)')
-            else: raise KitError(f'{run}: {new.name} is not what its recipe gives; it was written by something else, or by other versions')
+            elif _same_in_single(old, new): same.append(f'{new.name} (within the single precision that it was stored '
+                                                        f'in)')
+            else:
+                raise KitError(f'{run}: {new.name} is not what its recipe gives; it was written by something else, '
+                               f'or by other versions')
     return same

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 import numpy as np
 import pandas as pd
-import kagglekit.climb                             # its methods are registered by being imported
+import kagglekit.blend_heads, kagglekit.climb      # their methods are registered by being imported
 from .blend import METHODS, apply_blend, check_space, fit_blend, mean_logits, nested
 from .competition import Competition, class_kinds
 from .core import KitError, Positive, check_exp, check_names, check_value, inside, root
@@ -65,11 +65,14 @@ def _check_whole(r): # what its parts say of each other
     recipe_rules(r)
     first = r.members[0]
     if len(r.members) == 1 and 'exp' in first and not (r.rules or r.prior or 'folds' in first):
-        raise KitError(f"members: {first['name']} alone is no blend; name another, choose folds of it, or give rules or a prior")
+        raise KitError(f"members: {first['name']} alone is no blend; name another, choose folds of it, or give rules "
+                       f"or a prior")
     if r.prior and r.choose:
-        raise KitError('choose keeps rules by what they bring to the out-of-fold rows, and prior changes the test rows alone; '
+        raise KitError('choose keeps rules by what they bring to the out-of-fold rows, and prior changes the test '
+                       'rows alone; '
                        'the rules would be chosen for other probabilities. Leave one of the two out')
-    if r.exp in [m.get('exp') for m in r.members]: raise KitError(f'{r.exp} is a member of itself; give the blend a new id')
+    if r.exp in [m.get('exp') for m in r.members]:
+        raise KitError(f'{r.exp} is a member of itself; give the blend a new id')
 
 def recipe_rules(
     r:BlendRecipe, # with rules, or without
@@ -108,11 +111,13 @@ def head_parts(
     comp:Competition, # with heads, or with kinds
 ) -> tuple: # (heads,) names; (k, heads) the answer of each class to each of them
     "What a class says of each head."
-    if comp.heads: return tuple(name for name, _ in comp.heads), list(itertools.product(*(names for _, names in comp.heads)))
+    if comp.heads:
+        return tuple(name for name, _ in comp.heads), list(itertools.product(*(names for _, names in comp.heads)))
     if comp.kinds: return tuple(comp.kinds), list(zip(*(class_kinds(comp, c).tolist() for c in comp.kinds)))
     parts = [c.split('-') for c in comp.classes]
     if len(parts[0]) < 2 or len({len(p) for p in parts}) > 1:
-        raise KitError(f'heads: {comp.name} has no heads, no kinds, and classes without equal parts; blend it as a whole')
+        raise KitError(f'heads: {comp.name} has no heads, no kinds, and classes without equal parts; blend it as a '
+                       f'whole')
     return tuple(str(i) for i in range(len(parts[0]))), parts
 
 def takes_space(
@@ -125,7 +130,8 @@ def _check_scores(t, method, space, comp, metric): # scores of any range are ord
     names = t.scores()
     order = takes_space(method) and (space == 'rank' or space == 'prob' and comp.binary and metric.values == 'scores')
     if names and not order:
-        raise KitError(f"{', '.join(names)}: scores beyond 0 … 1 are no probabilities; take the space rank, or give them as logits")
+        raise KitError(f"{', '.join(names)}: scores beyond 0 … 1 are no probabilities; take the space rank, or give "
+                       f"them as logits")
 
 def mix_inputs(
     method:str,       # a key of METHODS
@@ -189,7 +195,8 @@ def _score_rules(r, t, spec, made, comp): # kept rules, unscored ones, effects, 
     scored = [k for k in spec['rules'] if _asked_by(k) <= set(S)] if spec['base'] in S else []
     lost = [k.name or k.take for k in spec['rules'] if k not in scored]
     if r.choose and (lost or spec['base'] not in S):
-        raise KitError(f"choose: {', '.join(lost) or spec['base']} takes from a member without out-of-fold predictions; nobody can say whether it helps")
+        raise KitError(f"choose: {', '.join(lost) or spec['base']} takes from a member without out-of-fold "
+                       f"predictions; nobody can say whether it helps")
     if spec['base'] not in S: return spec['rules'], lost, None, None, None
     metric, base, classes = find_metric(comp.metric), S[spec['base']].p, comp.classes
     kept = choose_rules(t.y, base, spec['rules'], S, classes, metric) if r.choose else spec['rules']
@@ -210,11 +217,13 @@ def with_rules(
     comp:Competition, # of all of them
 ) -> Made: # with the rules applied
     "Rules on top of a mix."
-    if comp.binary and spec['rules']: raise KitError('rules are for competitions with several classes; a yes or no has no label to take')
+    if comp.binary and spec['rules']:
+        raise KitError('rules are for competitions with several classes; a yes or no has no label to take')
     S = _sources(t, spec, 'test', made.test, made.logits[1], comp)
     check_names([spec['base']], S, 'base of the rules')
     if S[spec['base']].classes != comp.classes:
-        raise KitError(f"rules: the base {spec['base']} has classes of its own; start from blend, or from a member with the competition's")
+        raise KitError(f"rules: the base {spec['base']} has classes of its own; start from blend, or from a member "
+                       f"with the competition's")
     check_rules(spec['rules'], S, comp.classes)
     kept, lost, effects, oof, honest = _score_rules(r, t, spec, made, comp)
     p, hits = apply_rules(S[spec['base']].p, kept, S, comp.classes)
@@ -235,9 +244,11 @@ def _check_prior(r, space, comp): # whether shares can be corrected at all
         raise KitError(f'prior: what is mixed in the space {space} are no probabilities; take prob, log or logit')
     spec = recipe_rules(r)
     if spec and spec['base'] != 'blend':
-        raise KitError(f"prior sets the blend right, and the rules start from {spec['base']}; start them from blend, or leave prior out")
+        raise KitError(f"prior sets the blend right, and the rules start from {spec['base']}; start them from blend, "
+                       f"or leave prior out")
     if evened := next(_evened(comp, r.members), None):
-        raise KitError(f'prior: {evened} weighs or draws its classes more evenly than train has them (balance, sampling), '
+        raise KitError(f'prior: {evened} weighs or draws its classes more evenly than train has them (balance, '
+                       f'sampling), '
                        'so the shares it has learnt are not known; leave it or prior out')
 
 def with_prior(
@@ -247,7 +258,8 @@ def with_prior(
     comp:Competition, # of all of them
 ) -> Made: # with the test rows corrected, and what blend.json says of it
     "Test probabilities for the shares of the classes there."
-    if made.test is None: raise KitError('prior: nothing is mixed that it could correct; every member is for rules alone')
+    if made.test is None:
+        raise KitError('prior: nothing is mixed that it could correct; every member is for rules alone')
     _check_prior(r, made.blend['params'].get('space', 'prob'), comp)
     prior, effect = fit_prior(r.prior, made.test, comp), {}
     if made.honest is not None:
@@ -264,7 +276,8 @@ def make_blend(
     made, spec = make_mix(r, t, comp), recipe_rules(r)
     if r.prior: made = with_prior(r, made, t, comp)
     if spec: made = with_rules(r, t, spec, made, comp)
-    if made.test is None: raise KitError('every member is for rules alone, and nothing is mixed; give rules with a base')
+    if made.test is None:
+        raise KitError('every member is for rules alone, and nothing is mixed; give rules with a base')
     return _into_range(made)
 
 def _into_range(m): # all values into 0 … 1 by one straight line, where negative weights or scores have left it
