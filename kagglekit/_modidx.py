@@ -1330,6 +1330,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'kagglekit.rules._load': ('rules.html#_load', 'kagglekit/rules.py'),
                                  'kagglekit.rules._rule': ('rules.html#_rule', 'kagglekit/rules.py'),
                                  'kagglekit.rules._valuer': ('rules.html#_valuer', 'kagglekit/rules.py'),
+                                 'kagglekit.rules._verdict': ('rules.html#_verdict', 'kagglekit/rules.py'),
                                  'kagglekit.rules._with_current': ('rules.html#_with_current', 'kagglekit/rules.py'),
                                  'kagglekit.rules.apply_rules': ('rules.html#apply_rules', 'kagglekit/rules.py'),
                                  'kagglekit.rules.check_rules': ('rules.html#check_rules', 'kagglekit/rules.py'),

@@ -25,8 +25,15 @@ from .run import Run
 
 # %% ../nbs/11aa_making.ipynb #00000006
 OPTIONS = dict( # option of a method → its type
-    space=str, weights=tuple[float, ...] | dict[str, tuple[float, ...]], step=Positive, negative=bool, rounds=int, seed=int, C=Positive,
-    shrink=float, steps=int)
+    space=str,
+    weights=tuple[float, ...] | dict[str, tuple[float, ...]],
+    step=Positive,
+    negative=bool,
+    rounds=int,
+    seed=int,
+    C=Positive,
+    shrink=float,
+    steps=int)
 
 @dataclass(frozen=True)
 class BlendRecipe:
@@ -38,7 +45,7 @@ class BlendRecipe:
     rules:str=''            # rules as YAML or JSON, or a file of them, below the workspace
     choose:bool=False       # keep only the rules that raise the out-of-fold score
     reason:str=''           # why, in a sentence
-    prior:str=''            # correct the test rows for the shares of classes there: 'normal', 'normal .43', 'classes', or a column, see 10c_prior
+    prior:str=''            # for the shares of classes in test: 'normal', 'normal .43', 'classes', or a column, see 10c_prior
     def __post_init__(self): check_recipe(self)
 
 def _plain_value(name, value, kind): # an option, as JSON holds it
@@ -92,7 +99,8 @@ def blend_recipe(
     "The recipe that a set of parameters asks for."
     check_names(given, ASKED + tuple(OPTIONS))
     said = {k: v for k, v in given.items() if v is not None}
-    return BlendRecipe(options={k: v for k, v in said.items() if k in OPTIONS}, **{k: v for k, v in said.items() if k in ASKED and k != 'comp'})
+    options = {k: v for k, v in said.items() if k in OPTIONS}
+    return BlendRecipe(options=options, **{k: v for k, v in said.items() if k in ASKED and k != 'comp'})
 
 # %% ../nbs/11aa_making.ipynb #0000000c
 @dataclass
@@ -188,9 +196,10 @@ def _asked_by(rule): # the sources that a rule takes from or asks
 
 def _words_of_lost(kept, lost, changed): # what can be said of the rules that only test rows have: a row each
     said = [(r.name or r.take, rule_words(r), n) for r, n in zip(kept, changed)]
-    return pd.DataFrame([dict(rule=name, words=words, verdict=f'not scored; changes {n} test rows') for name, words, n in said if name in lost])
+    verdict = 'not scored; changes {} test rows'.format
+    return pd.DataFrame([dict(rule=name, words=words, verdict=verdict(n)) for name, words, n in said if name in lost])
 
-def _score_rules(r, t, spec, made, comp): # kept rules, unscored ones, effects, and the out-of-fold rows with and without hindsight
+def _score_rules(r, t, spec, made, comp): # kept rules, unscored ones, effects, out-of-fold rows in sample and nested
     S = _sources(t, spec, 'oof', made.oof, made.logits[0], comp)
     scored = [k for k in spec['rules'] if _asked_by(k) <= set(S)] if spec['base'] in S else []
     lost = [k.name or k.take for k in spec['rules'] if k not in scored]
@@ -230,10 +239,11 @@ def with_rules(
     changed = [int(h.sum()) for h in hits]
     tables = [d for d in (effects, _words_of_lost(kept, lost, changed)) if d is not None and (d is effects or len(d))]
     facts = dict(sources=spec['sources'], base=spec['base'], rules=[plain_rule(k) for k in kept], unscored=lost)
-    return replace(made, blend=made.blend | facts, oof=oof, honest=honest, test=p, changed=changed, effects=pd.concat(tables, ignore_index=True))
+    effects = pd.concat(tables, ignore_index=True)
+    return replace(made, blend=made.blend | facts, oof=oof, honest=honest, test=p, changed=changed, effects=effects)
 
 # %% ../nbs/11aa_making.ipynb #00000010
-def _evened(comp, specs): # the runs among members, and members of members, that learnt other shares of the classes than train has
+def _evened(comp, specs): # the runs among members, and members of members, that learnt other shares than train has
     for run in [Run(comp.name, m['exp']) for m in specs if 'exp' in m]:
         recipe = run.read('params.json').get('recipe') or {}
         if recipe.get('balance') or recipe.get('sampling'): yield run.exp
@@ -263,8 +273,10 @@ def with_prior(
     _check_prior(r, made.blend['params'].get('space', 'prob'), comp)
     prior, effect = fit_prior(r.prior, made.test, comp), {}
     if made.honest is not None:
-        effect = dict(effect=prior_effect(t.y, made.honest, prior, find_metric(comp.metric)), home=prior_at_home(r.prior, made.honest, comp))
-    return replace(made, test=correct_prior(made.test, prior['old'], prior['new']), blend=made.blend | dict(prior=prior | effect), logits=(None, None))
+        gain = prior_effect(t.y, made.honest, prior, find_metric(comp.metric))
+        effect = dict(effect=gain, home=prior_at_home(r.prior, made.honest, comp))
+    test = correct_prior(made.test, prior['old'], prior['new'])
+    return replace(made, test=test, blend=made.blend | dict(prior=prior | effect), logits=(None, None))
 
 # %% ../nbs/11aa_making.ipynb #00000012
 def make_blend(

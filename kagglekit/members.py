@@ -32,9 +32,13 @@ KINDS = dict( # what a member is → what else may be said of it
     logits=('rows', 'classes', 'folds', 'space', 'oof', 'oof_rows', 'mix'),
     votes=('weights',))
 SPEC = tuple(dict.fromkeys((*KINDS, *(k for more in KINDS.values() for k in more), 'name'))) # all of it
-TYPES = dict(exp=str, file=str, oof=str, space=str, name=str, votes=str, oof_rows=str | tuple[str, ...], rows=str | tuple[str, ...],
-             classes=str | tuple[str, ...], logits=str | tuple[str, ...], folds=tuple[int, ...], mix=bool,
-             weights=tuple[float, ...] | dict[str, float])
+_TEXTS = str | tuple[str, ...]
+TYPES = dict(
+    **dict.fromkeys(('exp', 'file', 'oof', 'space', 'name', 'votes'), str),
+    **dict.fromkeys(('rows', 'oof_rows', 'classes', 'logits'), _TEXTS),
+    folds=tuple[int, ...],
+    mix=bool,
+    weights=tuple[float, ...] | dict[str, float])
 
 @dataclass(frozen=True)
 class Member:
@@ -219,7 +223,8 @@ def _read_logits(spec, comp):
         check_folds(spec['folds'], range(len(Z)), spec['name'])
         Z = Z[spec['folds']]
     z, p, oof = *mean_logits(Z), (None, None)
-    if spec.get('space', 'logit') != 'logit': z, p = None, mix([mean_logits([one])[1] for one in Z], None, spec['space'])
+    if spec.get('space', 'logit') != 'logit':
+        z, p = None, mix([mean_logits([one])[1] for one in Z], None, spec['space'])
     if 'oof' in spec:
         O, other = read_logits(spec['oof'], comp, spec.get('oof_rows', ''), spec.get('classes', ''), 'oof')
         if len(O) != 1:

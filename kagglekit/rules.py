@@ -247,6 +247,11 @@ def gain_interval(
     return tuple(float(q) for q in np.nanquantile(np.array(gains) * (1 if metric.greater else -1), [.025, .975]))
 
 # %% ../nbs/10b_rules.ipynb #00000028
+def _verdict(changes, low, high): # what an interval of gains says
+    if not changes: return 'changes nothing'
+    if low > 0: return 'helps'
+    return 'harms' if high < 0 else 'not distinguishable from 0'
+
 def rule_effects(
     y:np.ndarray,     # (n,) codes
     base:np.ndarray,  # (n, k) out-of-fold probabilities to start from
@@ -261,9 +266,10 @@ def rule_effects(
         after, (hit,) = apply_rules(p, [rule], sources, classes)
         gain = (metric(y, after) - metric(y, p)) * (1 if metric.greater else -1)
         low, high = gain_interval(metric, y, p, after, how.get('groups'), how.get('times', 400)) if hit.any() else (0., 0.)
-        verdict = 'changes nothing' if not hit.any() else 'helps' if low > 0 else 'harms' if high < 0 else 'not distinguishable from 0'
+        verdict = _verdict(hit.any(), low, high)
         right = [int((labels_of(q)[hit] == y[hit]).sum()) for q in (p, after)]
-        out.append(dict(rule=rule.name, words=rule_words(rule), rows=int(hit.sum()), right_before=right[0], right_after=right[1], gain=gain, low=low, high=high, verdict=verdict))
+        counts = dict(rows=int(hit.sum()), right_before=right[0], right_after=right[1])
+        out.append(dict(rule=rule.name, words=rule_words(rule)) | counts | dict(gain=gain, low=low, high=high, verdict=verdict))
         p = after
     return pd.DataFrame(out, columns=['rule', 'words', 'rows', 'right_before', 'right_after', 'gain', 'low', 'high', 'verdict'])
 
