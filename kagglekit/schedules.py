@@ -191,6 +191,11 @@ def _value(node): # a number or a word
     if not isinstance(value, (bool, int, float, str)): raise ValueError
     return value
 
+def _hint(key, known): # what may have been meant by an argument that a schedule does not have
+    if key in ('lr', 'max_lr', 'eta_max', 'base_lr'): return " (the peak is the recipe's own lr)"
+    others = [name for name in SCHEDULERS if key in _arguments(name)]
+    return f" ({', '.join(others)} has)" if others else nearest(key, known)
+
 def parse_schedule(
     text:str, # as a recipe has it, such as 'cosine' or 'step(2, gamma=.9)'
     lr:float|None=None, # peak rate of its stage, if it is to be checked against the rates in the text
@@ -205,7 +210,7 @@ def parse_schedule(
     for key in given:
         if key in by_position: raise KitError(f'scheduler: {text!r} gives {key} twice')
         if key not in known:
-            raise KitError(f"scheduler: {name} has no '{key}'{nearest(key, known)}; it has {', '.join(known) or 'no arguments'}")
+            raise KitError(f"scheduler: {name} has no '{key}'{_hint(key, known)}; it has {', '.join(known) or 'no arguments'}")
     return _checked(name, by_position | given, lr)
 
 def _checked(name, given, lr): # a Schedule whose numbers lie in their ranges

@@ -24,7 +24,8 @@ from .inputs import INPUTS
 from .learner import find_device, use_bf16
 from .oneclass import one_object
 from .practice import STAND_INS, write_practice
-from .run import Run, fold_numbers, is_trial
+from .results import fold_numbers
+from .run import Run, is_trial
 from .surgery import Apart
 
 # %% ../nbs/14a_trial.ipynb #8521530b

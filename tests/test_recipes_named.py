@@ -69,6 +69,11 @@ def test_a_child_without_heads_leaves_the_networks_of_each_head():
     assert resolve('mask', 'exp9001', parent='exp0017', heads='[]').diff == dict(heads=[], apart=False)
 
 
+def test_a_child_without_an_object_leaves_the_rule_of_its_snapshots():
+    child = resolve('anomaly', 'exp9001', parent='features_87_pill_published', one_object='', full=False, scheduler='flat')
+    assert (child.snapshots, child.diff['snapshots']) == ('score', 'score')
+
+
 @pytest.fixture
 def rows():
     train = pd.DataFrame(dict(id=[str(i) for i in range(40)], file='x.png', label=['a', 'b'] * 20, target=[0, 1] * 20))
