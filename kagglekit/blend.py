@@ -6,8 +6,7 @@
 __all__ = ['EPS', 'BLOCK', 'SPACES', 'LOGITS', 'METHODS', 'Space', 'find_space', 'check_space', 'share', 'settle', 'mix',
            'join_logits', 'mean_logits', 'check_members', 'Method', 'method', 'weights_method', 'Goal', 'goal',
            'equal_weights', 'given_weights', 'fit_blend', 'apply_blend', 'likelihood_weights', 'true_probs',
-           'fit_likelihood', 'nelder_weights', 'apply_stack', 'fit_stack', 'fit_class_weights', 'head_sums',
-           'apply_heads', 'fit_heads', 'given_heads', 'equal_heads', 'nested']
+           'fit_likelihood', 'nelder_weights', 'apply_stack', 'fit_stack', 'fit_class_weights', 'nested']
 
 # %% ../nbs/10_blend.ipynb #00000001
 from collections.abc import Callable, Sequence
@@ -60,7 +59,8 @@ def check_space(
     name:str, # as a page may write it
 ):
     "Raise `KitError` unless this is a space of probabilities."
-    if name == LOGITS.name: raise KitError("space 'logits': write logit; members that came as logits are averaged as they came")
+    if name == LOGITS.name:
+        raise KitError("space 'logits': write logit; members that came as logits are averaged as they came")
     find_space(name)
 
 # %% ../nbs/10_blend.ipynb #00000009
@@ -134,9 +134,11 @@ def check_members(
     "Raise `KitError` at a member that has NaN or says the same of every row."
     for p, name in zip(P, names):
         bad = ~np.isfinite(p).all(-1)
-        if bad.any(): raise KitError(f'{name}: {bad.sum()} of {len(p)} rows hold NaN, the first is row {np.argmax(bad)}')
+        if bad.any():
+            raise KitError(f'{name}: {bad.sum()} of {len(p)} rows hold NaN, the first is row {np.argmax(bad)}')
         if len(p) > 1 and (p == p[0]).all():
-            raise KitError(f'{name} is constant: it says {p[0, 0]:g} of all {len(p)} rows; it learned nothing, leave it out')
+            raise KitError(f'{name} is constant: it says {p[0, 0]:g} of all {len(p)} rows; it learned nothing, leave '
+                           f'it out')
 
 # %% ../nbs/10_blend.ipynb #00000011
 @dataclass(frozen=True)
@@ -320,7 +322,8 @@ def fit_stack(
     C:float=.01,             # inverse strength of the penalty; less is stronger
 ) -> dict: # coef (features a class), intercept, classes that were seen
     "A regularised logistic regression on the members' logits."
-    if len(set(np.asarray(y).tolist())) < 2: raise KitError('stack: all rows are of one class; there is nothing to learn')
+    if len(set(np.asarray(y).tolist())) < 2:
+        raise KitError('stack: all rows are of one class; there is nothing to learn')
     model = LogisticRegression(C=C, max_iter=2000).fit(_features(P), y)
     return dict(coef=model.coef_.tolist(), intercept=model.intercept_.tolist(), classes=model.classes_.tolist())
 
@@ -344,69 +347,6 @@ def fit_class_weights(
         if not rows: return common
         return (rows * _class_weights(P, y, c) + shrink * common) / (rows + shrink)
     return dict(weights=np.stack([_one(c) for c in range(P.shape[2])], 1).tolist(), space='prob')
-
-# %% ../nbs/10_blend.ipynb #0000002a
-def head_sums(
-    P:Sequence,     # (m, n, k) probabilities
-    codes:Sequence, # (k,) which value of the head each class has
-) -> np.ndarray: # (m, n, values)
-    "The probabilities of a head's values: sums over the classes that have them."
-    onto = np.eye(max(codes) + 1)[list(codes)]
-    return np.stack([p @ onto for p in P])
-
-def apply_heads(
-    P:Sequence,  # (m, n, k) probabilities
-    params:dict, # heads: list of codes and weights
-) -> np.ndarray: # (n, k)
-    "Each head blended alone, multiplied together."
-    parts = [mix(head_sums(P, h['codes']), h['weights'])[:, h['codes']] for h in params['heads']]
-    return settle(np.prod(parts, 0))
-
-def _head_codes(parts, k): # (heads, k): which value of each head a class has
-    if len(parts) != k: raise KitError(f'heads: parts of {len(parts)} classes are given, there are {k}')
-    return [np.unique(column, return_inverse=True)[1].tolist() for column in zip(*parts)]
-
-@method('heads', apply_heads)
-def fit_heads(
-    P:np.ndarray,            # (m, n, k) probabilities
-    y:np.ndarray,            # (n,) codes
-    metric:Metric|None=None, # not used
-    parts:Sequence=(),       # (k, heads) text: the answers that each class is made of
-    names:Sequence=(),       # (heads,) of the heads, not used
-) -> dict: # heads: codes (k,) and weights (m,) of each
-    "Shares for each head, by likelihood."
-    fit = lambda c: likelihood_weights(true_probs(head_sums(P, c), np.array(c)[y]))
-    return dict(heads=[dict(codes=c, weights=fit(c).tolist()) for c in _head_codes(parts, P.shape[2])])
-
-@method('heads_weighted', apply_heads, fitted=False)
-def given_heads(
-    P:Sequence,            # (m, n, k) probabilities
-    y:np.ndarray,          # (n,) codes, not used
-    metric:Metric,         # not used
-    weights:Sequence|dict, # (m,) numbers, or the name of each head → (m,) numbers
-    parts:Sequence=(),     # (k, heads) text: the answers that each class is made of
-    names:Sequence=(),     # (heads,) of the heads
-) -> dict: # heads: codes (k,) and weights (m,) of each
-    "The weights that someone chose, for all heads or a head."
-    codes = _head_codes(parts, P[0].shape[1])
-    names = list(names) or [str(i) for i in range(len(codes))]
-    if isinstance(weights, dict):
-        check_names(weights, names, 'head with weights')
-        lost = [n for n in names if n not in weights]
-        if lost: raise KitError(f"weights: none are given for {', '.join(lost)}; name every head, or give one list for all")
-    own = [weights[n] if isinstance(weights, dict) else weights for n in names]
-    return dict(heads=[dict(codes=c, weights=share(w, len(P)).tolist()) for c, w in zip(codes, own)])
-
-@method('heads_mean', apply_heads, fitted=False)
-def equal_heads(
-    P:Sequence,        # (m, n, k) probabilities
-    y:np.ndarray,      # (n,) codes, not used
-    metric:Metric,     # not used
-    parts:Sequence=(), # (k, heads) text: the answers that each class is made of
-    names:Sequence=(), # (heads,) of the heads, not used
-) -> dict: # heads: codes (k,) and weights (m,) of each
-    "Each member counts the same, in each head."
-    return given_heads(P, y, metric, np.ones(len(P)), parts, names)
 
 # %% ../nbs/10_blend.ipynb #0000002d
 def nested(

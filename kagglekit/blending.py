@@ -49,7 +49,8 @@ def blend_score(
     "In-sample and, beside it, nested."
     if made.oof is None:
         direction = 'greater' if find_metric(comp.metric).greater else 'less'
-        return dict(metric=comp.metric, direction=direction, folds=[], mean=None, sd=None, oof=None, nested=None, why=why_not_scored(t))
+        nothing = dict(folds=[], mean=None, sd=None, oof=None, nested=None)
+        return dict(metric=comp.metric, direction=direction) | nothing | dict(why=why_not_scored(t))
     inside = score_oof(_predictions(comp, made.oof, 'oof', t.fold), comp)
     honest = inside if made.honest is made.oof else score_oof(_predictions(comp, made.honest, 'oof', t.fold), comp)
     return inside | dict(nested={k: honest[k] for k in ('folds', 'mean', 'sd', 'oof')})
@@ -62,7 +63,8 @@ def blend_json(
     "What makes a blend again."
     members = [m.spec | dict(files=m.files) | (dict(no_oof=True) if m.oof is None else {}) for m in t.members]
     fitted = {k: v for k, v in made.blend.items() if k != 'method'}
-    return dict(method=r.method, members=members, options=r.options, rules_asked=r.rules, choose=r.choose, seed=r.options.get('seed', 0), **fitted)
+    asked = dict(options=r.options, rules_asked=r.rules, choose=r.choose, seed=r.options.get('seed', 0))
+    return dict(method=r.method, members=members) | asked | fitted
 
 # %% ../nbs/11b_blending.ipynb #00000015
 def check_blend(
@@ -72,14 +74,17 @@ def check_blend(
     "Raise `KitError` at a row that holds no probabilities."
     low, high = p.min(1), p.max(1)
     wrong = ~((low >= -1e-6) & (high <= 1 + 1e-6))
-    if wrong.any(): raise KitError(f'{what}: {wrong.sum()} rows hold no probabilities, the first is row {int(np.argmax(wrong))}: {p[wrong][0][:4]}')
+    if wrong.any():
+        raise KitError(f'{what}: {wrong.sum()} rows hold no probabilities, the first is row {int(np.argmax(wrong))}: '
+                       f'{p[wrong][0][:4]}')
 
 def _write_wide(path, df): # a parquet table, a few rows at a time where it is large
     rows = max(1, 4_000_000 // df.shape[1])
     if len(df) <= rows: return write_table(path, df)
     schema = pa.Schema.from_pandas(df.iloc[:1], preserve_index=False)
     with atomic(path) as part, pq.ParquetWriter(part, schema, use_dictionary=False) as writer:
-        for i in range(0, len(df), rows): writer.write_table(pa.Table.from_pandas(df.iloc[i:i + rows], schema=schema, preserve_index=False))
+        for i in range(0, len(df), rows):
+            writer.write_table(pa.Table.from_pandas(df.iloc[i:i + rows], schema=schema, preserve_index=False))
 
 def write_blend(
     folder:Path,      # of the run, or another to compare with
@@ -152,7 +157,8 @@ def plain_recipe(
     r:BlendRecipe, # a recipe
 ) -> dict: # as JSON gives it back
     "A recipe as plain data."
-    return json.loads(json.dumps({k: v for k, v in asdict(r).items() if k not in ('exp', 'reason') and (k, v) != ('prior', '')}))
+    said = {k: v for k, v in asdict(r).items() if k not in ('exp', 'reason') and (k, v) != ('prior', '')}
+    return json.loads(json.dumps(said))
 
 # %% ../nbs/11b_blending.ipynb #f2976689
 def recorded_blend(
@@ -172,7 +178,9 @@ def remade(
     t = read_table_of(r, comp)
     for m, was in zip(t.members, old.get('members', [])):
         other = [f for f, h in was['files'].items() if m.files.get(f) != h]
-        if other: raise KitError(f"{run}: its member {m.name} has changed since: {', '.join(other)}. The blend cannot be made again; take a new id")
+        if other:
+            raise KitError(f"{run}: its member {m.name} has changed since: {', '.join(other)}. The blend cannot be "
+                           f"made again; take a new id")
     made = make_blend(r, t, comp)
     if json.loads(json.dumps(blend_json(r, t, made), default=float)) != old:
         raise KitError(f'{run}: the same members give other weights now; compare the versions in params.json')
@@ -198,8 +206,12 @@ def replay(
         write_blend(Path(scratch), t, made, comp)
         for new in sorted(Path(scratch).iterdir()):
             old = run.folder/new.name
-            if not old.exists(): raise KitError(f'{run}: {new.name} is not there; predictions stay on the machine that made them')
+            if not old.exists():
+                raise KitError(f'{run}: {new.name} is not there; predictions stay on the machine that made them')
             if hash_file(new) == hash_file(old): same.append(new.name)
-            elif _same_in_single(old, new): same.append(f'{new.name} (within the single precision that it was stored in)')
-            else: raise KitError(f'{run}: {new.name} is not what its recipe gives; it was written by something else, or by other versions')
+            elif _same_in_single(old, new): same.append(f'{new.name} (within the single precision that it was stored '
+                                                        f'in)')
+            else:
+                raise KitError(f'{run}: {new.name} is not what its recipe gives; it was written by something else, '
+                               f'or by other versions')
     return same

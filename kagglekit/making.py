@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 import numpy as np
 import pandas as pd
-import kagglekit.climb                             # its methods are registered by being imported
+import kagglekit.blend_heads, kagglekit.climb      # their methods are registered by being imported
 from .blend import METHODS, apply_blend, check_space, fit_blend, mean_logits, nested
 from .competition import Competition, class_kinds
 from .core import KitError, check_exp, check_names, inside, root
@@ -49,7 +49,7 @@ class BlendRecipe:
     rules:str=''            # rules as YAML or JSON, or a file of them, below the workspace
     choose:bool=False       # keep only the rules that raise the out-of-fold score
     reason:str=''           # why, in a sentence
-    prior:str=''            # correct the test rows for the shares of classes there: 'normal', 'normal .43', 'classes', or a column, see 10c_prior
+    prior:str=''            # for the shares of classes in test: 'normal', 'normal .43', 'classes', or a column, see 10c_prior
     def __post_init__(self): check_recipe(self)
 
 def _plain_value(name, value, kind): # an option, as JSON holds it
@@ -77,11 +77,14 @@ def _check_whole(r): # what its parts say of each other
     recipe_rules(r)
     first = r.members[0]
     if len(r.members) == 1 and 'exp' in first and not (r.rules or r.prior or 'folds' in first):
-        raise KitError(f"members: {first['name']} alone is no blend; name another, choose folds of it, or give rules or a prior")
+        raise KitError(f"members: {first['name']} alone is no blend; name another, choose folds of it, or give rules "
+                       f"or a prior")
     if r.prior and r.choose:
-        raise KitError('choose keeps rules by what they bring to the out-of-fold rows, and prior changes the test rows alone; '
+        raise KitError('choose keeps rules by what they bring to the out-of-fold rows, and prior changes the test '
+                       'rows alone; '
                        'the rules would be chosen for other probabilities. Leave one of the two out')
-    if r.exp in [m.get('exp') for m in r.members]: raise KitError(f'{r.exp} is a member of itself; give the blend a new id')
+    if r.exp in [m.get('exp') for m in r.members]:
+        raise KitError(f'{r.exp} is a member of itself; give the blend a new id')
 
 def recipe_rules(
     r:BlendRecipe, # with rules, or without
@@ -101,7 +104,8 @@ def blend_recipe(
     "The recipe that a set of parameters asks for."
     check_names(given, ASKED + tuple(OPTIONS))
     said = {k: v for k, v in given.items() if v is not None}
-    return BlendRecipe(options={k: v for k, v in said.items() if k in OPTIONS}, **{k: v for k, v in said.items() if k in ASKED and k != 'comp'})
+    options = {k: v for k, v in said.items() if k in OPTIONS}
+    return BlendRecipe(options=options, **{k: v for k, v in said.items() if k in ASKED and k != 'comp'})
 
 # %% ../nbs/11aa_making.ipynb #0000000c
 @dataclass
@@ -120,11 +124,13 @@ def head_parts(
     comp:Competition, # with heads, or with kinds
 ) -> tuple: # (heads,) names; (k, heads) the answer of each class to each of them
     "What a class says of each head."
-    if comp.heads: return tuple(name for name, _ in comp.heads), list(itertools.product(*(names for _, names in comp.heads)))
+    if comp.heads:
+        return tuple(name for name, _ in comp.heads), list(itertools.product(*(names for _, names in comp.heads)))
     if comp.kinds: return tuple(comp.kinds), list(zip(*(class_kinds(comp, c).tolist() for c in comp.kinds)))
     parts = [c.split('-') for c in comp.classes]
     if len(parts[0]) < 2 or len({len(p) for p in parts}) > 1:
-        raise KitError(f'heads: {comp.name} has no heads, no kinds, and classes without equal parts; blend it as a whole')
+        raise KitError(f'heads: {comp.name} has no heads, no kinds, and classes without equal parts; blend it as a '
+                       f'whole')
     return tuple(str(i) for i in range(len(parts[0]))), parts
 
 def takes_space(
@@ -137,7 +143,8 @@ def _check_scores(t, method, space, comp, metric): # scores of any range are ord
     names = t.scores()
     order = takes_space(method) and (space == 'rank' or space == 'prob' and comp.binary and metric.values == 'scores')
     if names and not order:
-        raise KitError(f"{', '.join(names)}: scores beyond 0 … 1 are no probabilities; take the space rank, or give them as logits")
+        raise KitError(f"{', '.join(names)}: scores beyond 0 … 1 are no probabilities; take the space rank, or give "
+                       f"them as logits")
 
 def mix_inputs(
     method:str,       # a key of METHODS
@@ -194,14 +201,16 @@ def _asked_by(rule): # the sources that a rule takes from or asks
 
 def _words_of_lost(kept, lost, changed): # what can be said of the rules that only test rows have: a row each
     said = [(r.name or r.take, rule_words(r), n) for r, n in zip(kept, changed)]
-    return pd.DataFrame([dict(rule=name, words=words, verdict=f'not scored; changes {n} test rows') for name, words, n in said if name in lost])
+    verdict = 'not scored; changes {} test rows'.format
+    return pd.DataFrame([dict(rule=name, words=words, verdict=verdict(n)) for name, words, n in said if name in lost])
 
-def _score_rules(r, t, spec, made, comp): # kept rules, unscored ones, effects, and the out-of-fold rows with and without hindsight
+def _score_rules(r, t, spec, made, comp): # kept rules, unscored ones, effects, out-of-fold rows in sample and nested
     S = _sources(t, spec, 'oof', made.oof, made.logits[0], comp)
     scored = [k for k in spec['rules'] if _asked_by(k) <= set(S)] if spec['base'] in S else []
     lost = [k.name or k.take for k in spec['rules'] if k not in scored]
     if r.choose and (lost or spec['base'] not in S):
-        raise KitError(f"choose: {', '.join(lost) or spec['base']} takes from a member without out-of-fold predictions; nobody can say whether it helps")
+        raise KitError(f"choose: {', '.join(lost) or spec['base']} takes from a member without out-of-fold "
+                       f"predictions; nobody can say whether it helps")
     if spec['base'] not in S: return spec['rules'], lost, None, None, None
     metric, base, classes = find_metric(comp.metric), S[spec['base']].p, comp.classes
     kept = choose_rules(t.y, base, spec['rules'], S, classes, metric) if r.choose else spec['rules']
@@ -222,21 +231,24 @@ def with_rules(
     comp:Competition, # of all of them
 ) -> Made: # with the rules applied
     "Rules on top of a mix."
-    if comp.binary and spec['rules']: raise KitError('rules are for competitions with several classes; a yes or no has no label to take')
+    if comp.binary and spec['rules']:
+        raise KitError('rules are for competitions with several classes; a yes or no has no label to take')
     S = _sources(t, spec, 'test', made.test, made.logits[1], comp)
     check_names([spec['base']], S, 'base of the rules')
     if S[spec['base']].classes != comp.classes:
-        raise KitError(f"rules: the base {spec['base']} has classes of its own; start from blend, or from a member with the competition's")
+        raise KitError(f"rules: the base {spec['base']} has classes of its own; start from blend, or from a member "
+                       f"with the competition's")
     check_rules(spec['rules'], S, comp.classes)
     kept, lost, effects, oof, honest = _score_rules(r, t, spec, made, comp)
     p, hits = apply_rules(S[spec['base']].p, kept, S, comp.classes)
     changed = [int(h.sum()) for h in hits]
     tables = [d for d in (effects, _words_of_lost(kept, lost, changed)) if d is not None and (d is effects or len(d))]
     facts = dict(sources=spec['sources'], base=spec['base'], rules=[plain_rule(k) for k in kept], unscored=lost)
-    return replace(made, blend=made.blend | facts, oof=oof, honest=honest, test=p, changed=changed, effects=pd.concat(tables, ignore_index=True))
+    effects = pd.concat(tables, ignore_index=True)
+    return replace(made, blend=made.blend | facts, oof=oof, honest=honest, test=p, changed=changed, effects=effects)
 
 # %% ../nbs/11aa_making.ipynb #00000010
-def _evened(comp, specs): # the runs among members, and members of members, that learnt other shares of the classes than train has
+def _evened(comp, specs): # the runs among members, and members of members, that learnt other shares than train has
     for run in [Run(comp.name, m['exp']) for m in specs if 'exp' in m]:
         recipe = run.read('params.json').get('recipe') or {}
         if recipe.get('balance') or recipe.get('sampling'): yield run.exp
@@ -247,9 +259,11 @@ def _check_prior(r, space, comp): # whether shares can be corrected at all
         raise KitError(f'prior: what is mixed in the space {space} are no probabilities; take prob, log or logit')
     spec = recipe_rules(r)
     if spec and spec['base'] != 'blend':
-        raise KitError(f"prior sets the blend right, and the rules start from {spec['base']}; start them from blend, or leave prior out")
+        raise KitError(f"prior sets the blend right, and the rules start from {spec['base']}; start them from blend, "
+                       f"or leave prior out")
     if evened := next(_evened(comp, r.members), None):
-        raise KitError(f'prior: {evened} weighs or draws its classes more evenly than train has them (balance, sampling), '
+        raise KitError(f'prior: {evened} weighs or draws its classes more evenly than train has them (balance, '
+                       f'sampling), '
                        'so the shares it has learnt are not known; leave it or prior out')
 
 def with_prior(
@@ -259,12 +273,15 @@ def with_prior(
     comp:Competition, # of all of them
 ) -> Made: # with the test rows corrected, and what blend.json says of it
     "Test probabilities for the shares of the classes there."
-    if made.test is None: raise KitError('prior: nothing is mixed that it could correct; every member is for rules alone')
+    if made.test is None:
+        raise KitError('prior: nothing is mixed that it could correct; every member is for rules alone')
     _check_prior(r, made.blend['params'].get('space', 'prob'), comp)
     prior, effect = fit_prior(r.prior, made.test, comp), {}
     if made.honest is not None:
-        effect = dict(effect=prior_effect(t.y, made.honest, prior, find_metric(comp.metric)), home=prior_at_home(r.prior, made.honest, comp))
-    return replace(made, test=correct_prior(made.test, prior['old'], prior['new']), blend=made.blend | dict(prior=prior | effect), logits=(None, None))
+        gain = prior_effect(t.y, made.honest, prior, find_metric(comp.metric))
+        effect = dict(effect=gain, home=prior_at_home(r.prior, made.honest, comp))
+    test = correct_prior(made.test, prior['old'], prior['new'])
+    return replace(made, test=test, blend=made.blend | dict(prior=prior | effect), logits=(None, None))
 
 # %% ../nbs/11aa_making.ipynb #00000012
 def make_blend(
@@ -276,7 +293,8 @@ def make_blend(
     made, spec = make_mix(r, t, comp), recipe_rules(r)
     if r.prior: made = with_prior(r, made, t, comp)
     if spec: made = with_rules(r, t, spec, made, comp)
-    if made.test is None: raise KitError('every member is for rules alone, and nothing is mixed; give rules with a base')
+    if made.test is None:
+        raise KitError('every member is for rules alone, and nothing is mixed; give rules with a base')
     return _into_range(made)
 
 def _into_range(m): # all values into 0 … 1 by one straight line, where negative weights or scores have left it

@@ -32,9 +32,13 @@ KINDS = dict( # what a member is → what else may be said of it
     logits=('rows', 'classes', 'folds', 'space', 'oof', 'oof_rows', 'mix'),
     votes=('weights',))
 SPEC = tuple(dict.fromkeys((*KINDS, *(k for more in KINDS.values() for k in more), 'name'))) # all of it
-TYPES = dict(exp=str, file=str, oof=str, space=str, name=str, votes=str, oof_rows=str | tuple[str, ...], rows=str | tuple[str, ...],
-             classes=str | tuple[str, ...], logits=str | tuple[str, ...], folds=tuple[int, ...], mix=bool,
-             weights=tuple[float, ...] | dict[str, float])
+_TEXTS = str | tuple[str, ...]
+TYPES = dict(
+    **dict.fromkeys(('exp', 'file', 'oof', 'space', 'name', 'votes'), str),
+    **dict.fromkeys(('rows', 'oof_rows', 'classes', 'logits'), _TEXTS),
+    folds=tuple[int, ...],
+    mix=bool,
+    weights=tuple[float, ...] | dict[str, float])
 
 @dataclass(frozen=True)
 class Member:
@@ -56,10 +60,12 @@ class Member:
 
 def _written(m): # a member's own words, with their types
     m = dict(exp=m) if isinstance(m, str) else m
-    if not isinstance(m, dict): raise KitError(f'a member is an id, or a mapping such as {{"file": "theirs.csv"}}; got {m!r}')
+    if not isinstance(m, dict):
+        raise KitError(f'a member is an id, or a mapping such as {{"file": "theirs.csv"}}; got {m!r}')
     check_names(m, SPEC, 'entry of a member')
     kinds = [k for k in KINDS if k in m]
-    if len(kinds) != 1: raise KitError(f'a member is an exp, a file, logits or votes, one of them; got {json.dumps(m, default=str)}')
+    if len(kinds) != 1:
+        raise KitError(f'a member is an exp, a file, logits or votes, one of them; got {json.dumps(m, default=str)}')
     check_names([k for k in m if k not in (kinds[0], 'name')], KINDS[kinds[0]], f'entry of a member with {kinds[0]}')
     plain = lambda v: list(v) if isinstance(v, tuple) else v
     return kinds[0], {k: plain(check_value(f'member {m[kinds[0]]}: {k}', v, TYPES[k])) for k, v in m.items()}
@@ -95,7 +101,8 @@ def check_folds(
 ):
     "Raise `KitError` unless these are some of the folds, each once."
     check_names(folds, [int(f) for f in known], f'fold of {what}')
-    if len(set(folds)) != len(folds) or not len(folds): raise KitError(f'{what}: folds {list(folds)}; name each once, and at least one')
+    if len(set(folds)) != len(folds) or not len(folds):
+        raise KitError(f'{what}: folds {list(folds)}; name each once, and at least one')
 
 def read_predictions(
     path:Path,    # a parquet table of a run or a blend
@@ -107,7 +114,8 @@ def read_predictions(
         file = pq.ParquetFile(path)
         names = file.schema_arrow.names
         have = [n for n in names if n.startswith('p_')]
-        if have != columns: raise KitError(f'{what}: its class columns are {have[:4]} …, and {columns[:4]} … are wanted')
+        if have != columns:
+            raise KitError(f'{what}: its class columns are {have[:4]} …, and {columns[:4]} … are wanted')
         head = file.read(columns=[n for n in names if n not in have]).to_pandas()
         single = all(file.schema_arrow.field(n).type == pa.float32() for n in have)
         p = np.empty((len(head), len(columns)), np.float32 if single else np.float64)
@@ -116,7 +124,8 @@ def read_predictions(
             for j, column in enumerate(file.read(columns=columns[at:at + few]).columns, at): p[:, j] = column.to_numpy()
         pa.default_memory_pool().release_unused()
     except (OSError, ValueError, TypeError) as e:
-        raise KitError(f'{what} is damaged ({str(e).splitlines()[0][:80]}); make the run again, or copy the file again') from None
+        raise KitError(f'{what} is damaged ({str(e).splitlines()[0][:80]}); make the run again, or copy the file '
+                       f'again') from None
     lost = [c for c in ['id'] + ['fold'] * (path.stem != 'test') if c not in head]
     if lost: raise KitError(f'{what} has no column {lost[0]}; it was written by something else')
     return head, p
@@ -151,17 +160,20 @@ def check_run(
         raise KitError(f'{run} is {state}{error}; finish it first, with the same command, or leave it out')
     if params.get('trial'): raise KitError(f'{run} is a trial, on a part of the rows; blend the real run')
     if score.get('dead') and 'blend' not in params:
-        raise KitError(f"{run}: nothing was learnt in fold {', '.join(map(str, np.atleast_1d(score['dead'])))}; train it again, or leave it out")
+        raise KitError(f"{run}: nothing was learnt in fold {', '.join(map(str, np.atleast_1d(score['dead'])))}; "
+                       f"train it again, or leave it out")
     seen = one_object(comp, params.get('recipe', {}).get('one_object', ''))
     if params.get('data_hash') not in (None, seen.hash()):
-        raise KitError(f'{run} was made with another training table than there is now: ids, files or targets have changed since. '
+        raise KitError(f'{run} was made with another training table than there is now: ids, files or targets have '
+                       f'changed since. '
                        'Train it again, or restore the table')
 
 def _check_target(run, head, comp): # the answers that stand beside the out-of-fold rows are those of today
     if 'target' not in head: return
     other = head.target.to_numpy() != comp.train.target.to_numpy()
     if other.any():
-        raise KitError(f'{run}: oof.parquet has other answers than the training table, in {other.sum()} rows, such as id {head.id[other].iloc[0]}; '
+        raise KitError(f'{run}: oof.parquet has other answers than the training table, in {other.sum()} rows, such '
+                       f'as id {head.id[other].iloc[0]}; '
                        'the target was edited since. Train it again')
 
 def _test_of_run(run, spec, comp): # test rows, and the name of their file
@@ -211,10 +223,13 @@ def _read_logits(spec, comp):
         check_folds(spec['folds'], range(len(Z)), spec['name'])
         Z = Z[spec['folds']]
     z, p, oof = *mean_logits(Z), (None, None)
-    if spec.get('space', 'logit') != 'logit': z, p = None, mix([mean_logits([one])[1] for one in Z], None, spec['space'])
+    if spec.get('space', 'logit') != 'logit':
+        z, p = None, mix([mean_logits([one])[1] for one in Z], None, spec['space'])
     if 'oof' in spec:
         O, other = read_logits(spec['oof'], comp, spec.get('oof_rows', ''), spec.get('classes', ''), 'oof')
-        if len(O) != 1: raise KitError(f"{spec['oof']}: {len(O)} folds of out-of-fold logits; every train row has one, of shape (rows, classes)")
+        if len(O) != 1:
+            raise KitError(f"{spec['oof']}: {len(O)} folds of out-of-fold logits; every train row has one, of shape "
+                           f"(rows, classes)")
         oof = mean_logits(O)
     elif 'oof_rows' in spec: raise KitError(f"{spec['name']}: oof_rows is given without oof")
     kept = (None, None) if z is None else (oof[0], z)
@@ -283,7 +298,8 @@ def _check_folds_agree(members, comp): # the folds that all members share; None 
     for m in known[1:]:
         off = m.fold != known[0].fold
         if off.any():
-            raise KitError(f'{m.name} was validated on other folds than {known[0].name}: {off.sum()} of {len(off)} rows, '
+            raise KitError(f'{m.name} was validated on other folds than {known[0].name}: {off.sum()} of {len(off)} '
+                           f'rows, '
                            f'such as id {comp.train.id[off].iloc[0]}; blend runs of one split')
     return known[0].fold if known else None
 

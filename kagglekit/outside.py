@@ -31,7 +31,8 @@ def read_any(
     file = find_file(path)
     if file.suffix != '.parquet': return read_table(file, [])
     try: df = pd.read_parquet(file)
-    except (OSError, ValueError) as e: raise KitError(f'{path} is no parquet table ({str(e).splitlines()[0][:80]}); copy it again') from None
+    except (OSError, ValueError) as e:
+        raise KitError(f'{path} is no parquet table ({str(e).splitlines()[0][:80]}); copy it again') from None
     return df.reset_index(drop=True)
 
 def id_column(
@@ -46,7 +47,9 @@ def id_column(
         if name in df and column is None: column = name
     if column is None: raise KitError(f"{what} has no column {first}; it has {', '.join(map(str, df.columns[:6]))}")
     ids = df[column]
-    if ids.dtype.kind == 'f': raise KitError(f'{what}: the ids in {column} are numbers with a point, and may have lost digits; write them as text')
+    if ids.dtype.kind == 'f':
+        raise KitError(f'{what}: the ids in {column} are numbers with a point, and may have lost digits; write them '
+                       f'as text')
     ids = ids.astype(str)
     if side == 'oof': return column, ids, comp.train.id
     own = not ids.isin(comp.test.sample_id).any() and ids.isin(comp.test.id).any()
@@ -60,7 +63,8 @@ def _numbers(df, ids, what): # (n, k) float64; a cell that is no number is named
     bad = ~np.isfinite(p)
     if bad.any():
         row, column = np.argwhere(bad)[0]
-        raise KitError(f"{what}: {bad.any(1).sum()} rows hold no probabilities, such as id {ids.iloc[row]}: {df.columns[column]} is '{df.iloc[row, column]}'")
+        raise KitError(f"{what}: {bad.any(1).sum()} rows hold no probabilities, such as id {ids.iloc[row]}: "
+                       f"{df.columns[column]} is '{df.iloc[row, column]}'")
     return p
 
 # %% ../nbs/10d_outside.ipynb #dda7eb93
@@ -69,20 +73,25 @@ def _columns(df, comp, what): # the columns that hold the answers, as the compet
     have = [c for c in df if str(c).startswith('p_')]
     if have:
         if sorted(have) == sorted(cols): return cols
-        raise KitError(f'{what}: its class columns are {", ".join(have[:4])} …, and {", ".join(cols[:4])} … are wanted. '
+        raise KitError(f'{what}: its class columns are {", ".join(have[:4])} …, and {", ".join(cols[:4])} … are '
+                       f'wanted. '
                        'Are they classes of its own? Then say "classes": "own", and it can stand in rules')
     if sorted(answers) == sorted(comp.classes) and set(answers) <= set(df): return list(comp.classes)
     if answers[0] in df: return answers[:1]
-    raise KitError(f"{what}: neither a column {answers[0]} nor {cols[0]} …; it has {', '.join(map(str, df.columns[:8]))}")
+    raise KitError(f"{what}: neither a column {answers[0]} nor {cols[0]} …; it has "
+                   f"{', '.join(map(str, df.columns[:8]))}")
 
 def _own_classes(df, classes, comp, what): # p and class names of a table with classes of its own
     have, answer = [str(c)[2:] for c in df if str(c).startswith('p_')], comp.sample.columns[1]
     names = have or (sorted(df[answer].unique()) if answer in df else [])
-    if not names: raise KitError(f"{what}: no p_ columns and no column {answer}; it has {', '.join(map(str, df.columns[:8]))}")
+    if not names:
+        raise KitError(f"{what}: no p_ columns and no column {answer}; it has {', '.join(map(str, df.columns[:8]))}")
     if classes != 'own':
         if set(classes) < set(names) and have or not set(names) <= set(classes):
-            raise KitError(f"{what}: it has the classes {', '.join(names[:6])}, and {', '.join(list(classes)[:6])} were named")
-        if have and set(classes) != set(names): raise KitError(f"{what}: it has no column for {sorted(set(classes) - set(names))[0]}")
+            raise KitError(f"{what}: it has the classes {', '.join(names[:6])}, and {', '.join(list(classes)[:6])} "
+                           f"were named")
+        if have and set(classes) != set(names):
+            raise KitError(f"{what}: it has no column for {sorted(set(classes) - set(names))[0]}")
         names = list(classes)
     if len(names) < 2: raise KitError(f'{what}: a single class says nothing; it has {names[0]}')
     return names, [f'p_{n}' for n in names] if have else [answer]
@@ -107,7 +116,9 @@ def read_outside(
 def _folds(column, ids, what): # folds of out-of-fold rows
     fold = pd.to_numeric(column, errors='coerce')
     bad = ~(fold >= 0) | (fold != fold.round())
-    if bad.any(): raise KitError(f"{what}: id {ids[bad.to_numpy()].iloc[0]} has the fold '{column[bad].iloc[0]}'; folds are 0, 1, …")
+    if bad.any():
+        raise KitError(f"{what}: id {ids[bad.to_numpy()].iloc[0]} has the fold '{column[bad].iloc[0]}'; folds are 0, "
+                       f"1, …")
     return fold.to_numpy(int)
 
 # %% ../nbs/10d_outside.ipynb #b127bf1c
@@ -157,7 +168,8 @@ def _as_folds(x, k, what): # (folds, rows, k)
     if k == 1 and (x.ndim == 1 or x.ndim == 2 and x.shape[1] > 1): x = x[..., None]
     x = x[None] if x.ndim == 2 else x
     if x.ndim != 3 or x.shape[2] != k:
-        raise KitError(f'{what}: its shape is {x.shape}; (folds, rows, {k} classes) is wanted, or (rows, {k} classes) a file')
+        raise KitError(f'{what}: its shape is {x.shape}; (folds, rows, {k} classes) is wanted, or (rows, {k} '
+                       f'classes) a file')
     return x.astype(np.float64)
 
 def row_ids(
@@ -170,7 +182,9 @@ def row_ids(
     table, own = (comp.test, comp.test.sample_id) if side == 'test' else (comp.train, comp.train.id)
     words = dict(sample=comp.sample.iloc[:, 0], test=own) if side == 'test' else dict(train=own)
     words['files'] = own[table.file.argsort(kind='stable')]
-    if not rows: raise KitError(f"{what}: an array names no ids; give {'rows' if side == 'test' else 'oof_rows'}: {', '.join(words)}, a file with the ids in its order, or a list")
+    if not rows:
+        raise KitError(f"{what}: an array names no ids; give {'rows' if side == 'test' else 'oof_rows'}: "
+                       f"{', '.join(words)}, a file with the ids in its order, or a list")
     if not isinstance(rows, str): return pd.Series([str(r) for r in rows])
     if rows in words: return words[rows].reset_index(drop=True)
     if '.' not in rows: check_names([rows], words, f'order of rows of {what}')
@@ -192,7 +206,8 @@ def logit_classes(
     "The names of an array's columns."
     words = ('sorted', 'competition') + ('heads',) * bool(comp.heads)
     if comp.binary and not classes: return comp.classes
-    if not classes: raise KitError(f"{what}: an array names no classes; give classes: {', '.join(words)}, or a list of names")
+    if not classes:
+        raise KitError(f"{what}: an array names no classes; give classes: {', '.join(words)}, or a list of names")
     if isinstance(classes, str):
         check_names([classes], words, f'order of classes of {what}')
         if classes == 'heads': return tuple(f'{head}-{n}' for head, names in comp.heads for n in names)
@@ -213,13 +228,17 @@ def read_logits(
     what = str(paths[0])
     names = logit_classes(classes, comp, what)
     parts = [_as_folds(x, len(names), str(p)) for p in paths for x in _load(p)]
-    if len({x.shape[1] for x in parts}) != 1: raise KitError(f"{what}: {', '.join(str(x.shape[1]) for x in parts)} rows; all folds need the same")
+    if len({x.shape[1] for x in parts}) != 1:
+        raise KitError(f"{what}: {', '.join(str(x.shape[1]) for x in parts)} rows; all folds need the same")
     Z, ids = np.concatenate(parts), row_ids(rows, comp, side, what)
-    if len(ids) != Z.shape[1]: raise KitError(f'{what}: it has {Z.shape[1]:,} rows, and its order names {len(ids):,} ids')
+    if len(ids) != Z.shape[1]:
+        raise KitError(f'{what}: it has {Z.shape[1]:,} rows, and its order names {len(ids):,} ids')
     want = comp.test.sample_id if side == 'test' else comp.train.id
     Z = Z[:, match_ids(ids, want, f'{what}: the ids of its rows')]
     bad = ~np.isfinite(Z).all(2)
-    if bad.any(): raise KitError(f'{what}: fold {np.argwhere(bad)[0][0]} has a logit that is NaN or infinite, of id {want.iloc[np.argwhere(bad)[0][1]]}')
+    if bad.any():
+        raise KitError(f'{what}: fold {np.argwhere(bad)[0][0]} has a logit that is NaN or infinite, of id '
+                       f'{want.iloc[np.argwhere(bad)[0][1]]}')
     if classes == 'heads': return _heads(Z, comp), comp.classes
     if set(names) != set(comp.classes): return Z, names
     return Z[:, :, [names.index(c) for c in comp.classes]], comp.classes

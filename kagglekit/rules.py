@@ -67,13 +67,15 @@ def holds(
 
 # %% ../nbs/10b_rules.ipynb #00000012
 def _check_values(where, what): # the types of what conditions hold
-    if not isinstance(where, dict): raise KitError(f'{what}: where is a mapping of conditions, such as {{class_in: [cable]}}; got {where!r}')
+    if not isinstance(where, dict):
+        raise KitError(f'{what}: where is a mapping of conditions, such as {{class_in: [cable]}}; got {where!r}')
     check_names(where, CONDITIONS, f'condition in {what}')
     for word, value in where.items():
         if word in PARTS:
             if isinstance(value, str): raise KitError(f'{what}: {word} takes a list; write [{value}]')
             if not isinstance(value, list | tuple) or not value or not all(isinstance(v, str) for v in value):
-                raise KitError(f"{what}: {word} takes a list of names; got {value!r}. Put a name such as no or 1.0 in quotes: ['no']")
+                raise KitError(f"{what}: {word} takes a list of names; got {value!r}. Put a name such as no or 1.0 "
+                               f"in quotes: ['no']")
         elif word.startswith('confidence') and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
             raise KitError(f'{what}: {word} is a number, a probability or a share of votes; got {value!r}')
         elif word == 'any' and (not isinstance(value, list | tuple) or not value):
@@ -100,7 +102,8 @@ def _check_votes(rule, sources, what): # a rule's two words for votes
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
         raise KitError(f'{what}: current_votes is the weight of a vote, 0 or more; got {weight!r}')
     if weight and (rule.take not in sources or not sources[rule.take].voters):
-        raise KitError(f'{what}: current_votes is for votes, and {rule.take} is none; take a table of votes, or a source made by vote')
+        raise KitError(f'{what}: current_votes is for votes, and {rule.take} is none; take a table of votes, or a '
+                       f'source made by vote')
 
 def check_rules(
     rules:Sequence,   # list of Rule
@@ -123,10 +126,12 @@ def where_words(
     it, say = f"{where['source']}'s" if 'source' in where else it, []
     for word, value in where.items():
         if word == 'any': say.append('(' + ' or '.join(where_words(w, it) for w in value) + ')')
-        elif word.startswith('confidence'): say.append(f"{it} confidence is {'below' if 'below' in word else 'at least'} {value}")
+        elif word.startswith('confidence'): say.append(f"{it} confidence is "
+                                                       f"{'below' if 'below' in word else 'at least'} {value}")
         elif word != 'source':
             part, how = word.removeprefix('now_').split('_')
-            say.append(f"{'the current' if word.startswith('now_') else it} {part} is {'' if how == 'in' else 'not '}{' or '.join(value)}")
+            say.append(f"{'the current' if word.startswith('now_') else it} {part} is "
+                       f"{'' if how == 'in' else 'not '}{' or '.join(value)}")
     return ' and '.join(say)
 
 def rule_words(
@@ -189,7 +194,9 @@ def _load(text): # the text or the file of rules as plain data, and how messages
         raise KitError(f"{path or 'rules'}: this is neither YAML nor JSON: {lines[0]}, {lines[-1].strip()}") from None
 
 def _rule(r, what): # one entry of rules
-    if not isinstance(r, dict): raise KitError(f'{what}: a rule is a mapping such as {{take: exp0002, where: {{class_in: [cable]}}}}; got {r!r}')
+    if not isinstance(r, dict):
+        raise KitError(f'{what}: a rule is a mapping such as {{take: exp0002, where: {{class_in: [cable]}}}}; got '
+                       f'{r!r}')
     check_names(r, ('take', 'where', 'name', 'tie', 'current_votes'), f'entry in {what}')
     if not isinstance(r.get('take'), str): raise KitError(f'{what}: take names a source; got {r.get("take")!r}')
     whole = lambda v: str(v) if isinstance(v, int) and not isinstance(v, bool) else v
@@ -240,6 +247,11 @@ def gain_interval(
     return tuple(float(q) for q in np.nanquantile(np.array(gains) * (1 if metric.greater else -1), [.025, .975]))
 
 # %% ../nbs/10b_rules.ipynb #00000028
+def _verdict(changes, low, high): # what an interval of gains says
+    if not changes: return 'changes nothing'
+    if low > 0: return 'helps'
+    return 'harms' if high < 0 else 'not distinguishable from 0'
+
 def rule_effects(
     y:np.ndarray,     # (n,) codes
     base:np.ndarray,  # (n, k) out-of-fold probabilities to start from
@@ -254,9 +266,10 @@ def rule_effects(
         after, (hit,) = apply_rules(p, [rule], sources, classes)
         gain = (metric(y, after) - metric(y, p)) * (1 if metric.greater else -1)
         low, high = gain_interval(metric, y, p, after, how.get('groups'), how.get('times', 400)) if hit.any() else (0., 0.)
-        verdict = 'changes nothing' if not hit.any() else 'helps' if low > 0 else 'harms' if high < 0 else 'not distinguishable from 0'
+        verdict = _verdict(hit.any(), low, high)
         right = [int((labels_of(q)[hit] == y[hit]).sum()) for q in (p, after)]
-        out.append(dict(rule=rule.name, words=rule_words(rule), rows=int(hit.sum()), right_before=right[0], right_after=right[1], gain=gain, low=low, high=high, verdict=verdict))
+        counts = dict(rows=int(hit.sum()), right_before=right[0], right_after=right[1])
+        out.append(dict(rule=rule.name, words=rule_words(rule)) | counts | dict(gain=gain, low=low, high=high, verdict=verdict))
         p = after
     return pd.DataFrame(out, columns=['rule', 'words', 'rows', 'right_before', 'right_after', 'gain', 'low', 'high', 'verdict'])
 
