@@ -3,6 +3,7 @@
     python bench/blend.py            # the sizes of a real competition; about half an hour, nearly all of it the peers'
     python bench/blend.py --quick    # a tenth of the rows, two minutes
     python bench/blend.py --only W1c W2
+    python bench/blend.py --only memory        # a blend of two runs of 50,000 rows and 2,000 classes: the peak beyond its members
 
 The peers live in an environment of their own, .cache/bench-blend, which this script makes. Data are drawn with fixed seeds.
 Times on shared machines wander, so only ratios of one run mean something.
@@ -67,6 +68,7 @@ def peer(task, path):
 
 def peer_python():
     "The peers' interpreter; made on the first call."
+    CACHE.mkdir(parents=True, exist_ok=True)
     python = CACHE/'venv'/'bin'/'python'
     if not (CACHE/'ready').exists():
         print('making the peers\' environment …', flush=True)
@@ -77,6 +79,7 @@ def peer_python():
 
 def ask_peer(task, y, P):
     "(weights, seconds) of a peer."
+    peer_python()
     path = CACHE/f'{task}.npz'
     np.savez(path, y=y, P=P)
     out = subprocess.run([peer_python(), __file__, '--peer', task, path], check=True, capture_output=True, text=True).stdout
@@ -127,14 +130,62 @@ def large(m, n):
         b, took = seconds(lambda: fit_blend(name, P[:, :, None], y, find_metric('auc')))
         print(f'{m} members × {n:,} rows: {name:8s} ours {took:7.1f} s, {(np.array(b["params"]["weights"]) != 0).sum()} members kept, peak memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20:.2f} GB ({base:.2f} GB after drawing the data)', flush=True)
 
+def write_members(comp, seed=0):
+    "Two finished runs of drawn predictions, in single precision."
+    import pyarrow as pa, pyarrow.parquet as pq
+    from kagglekit.competition import prob_columns
+    from kagglekit.core import write_json
+    from kagglekit.run import Run
+    g, y, n = np.random.default_rng(seed), comp.train.target.to_numpy(), len(comp.train)
+    for exp in ('exp0001', 'exp0002'):
+        run = Run(comp.name, exp)
+        run.folder.mkdir(parents=True)
+        for side, ids in (('oof', comp.train.id), ('test', comp.test.id)):
+            p = g.random((len(ids), len(comp.classes)), np.float32)
+            if side == 'oof': p[np.arange(n), y] += .7
+            p /= p.sum(1, keepdims=True)
+            rows = dict(id=ids.tolist()) | (dict(fold=np.arange(n) % 5, target=y) if side == 'oof' else {})
+            pq.write_table(pa.table(rows | {c: p[:, j] for j, c in enumerate(prob_columns(comp.classes))}), run.folder/f'{side}.parquet')
+        write_json(run.folder/'params.json', dict(comp=comp.name, exp=exp, recipe={}))
+        write_json(run.folder/'score.json', dict(folds=[1.]))
+
+def memory(n, k, method):
+    "What a blend of two runs holds at its peak, beyond what its members hold; in a process that does nothing else."
+    import pandas as pd, psutil, pyarrow as pa, threading
+    from kagglekit.blending import BlendRecipe, run_blend
+    from kagglekit.competition import Competition
+    from kagglekit.core import workspace
+    from kagglekit.run import environment
+    g, t = np.random.default_rng(1), n // 10
+    train = pd.DataFrame(dict(id=[f'a{i}' for i in range(n)], file='x', target=g.permutation(np.arange(n) % k)))
+    test = pd.DataFrame(dict(id=[f't{i}' for i in range(t)], file='x')).assign(sample_id=lambda d: d.id)
+    classes = tuple(f'c{i:05d}' for i in range(k))
+    comp = Competition('big', train, test, pd.DataFrame(dict(id=test.id, label=classes[0])), classes, 'macro_f1')
+    with workspace():
+        write_members(comp)
+        environment()                                    # imports torch, which is no part of a blend
+        pa.default_memory_pool().release_unused()
+        held = psutil.Process().memory_info
+        before, peak, done = held().rss, [0], threading.Event()
+        def watch():
+            while not done.wait(.01): peak[0] = max(peak[0], held().rss - before)
+        thread = threading.Thread(target=watch)
+        thread.start()
+        _, took = seconds(lambda: run_blend(BlendRecipe('exp0101', ('exp0001', 'exp0002'), method), comp))
+        done.set()
+        thread.join()
+    one, members = n * k * 4, 2 * (n + t) * k * 4
+    print(f'{method:8s} of 2 members × {n:,} rows × {k:,} classes: peak {peak[0]/1e9:.2f} GB, members {members/1e9:.2f} GB, '
+          f'beyond them {(peak[0] - members)/one:.1f} × one OOF of {one/1e9:.2f} GB in single precision, {took:.0f} s', flush=True)
+
 def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     p.add_argument('--quick', action='store_true'); p.add_argument('--only', nargs='*'); p.add_argument('--peer', nargs=2); p.add_argument('--large', nargs=2, type=int)
+    p.add_argument('--memory', nargs=3)
     a = p.parse_args()
     if a.peer: return peer(*a.peer)
     if a.large: return large(*a.large)
-    CACHE.mkdir(parents=True, exist_ok=True)
-    peer_python()
+    if a.memory: return memory(int(a.memory[0]), int(a.memory[1]), a.memory[2])
     n = 6_000 if a.quick else 60_000
     (y, P), (codes, M) = binary_data(23, n), class_data(10, 427 if a.quick else 4277, 88)
     works = dict(
@@ -142,6 +193,7 @@ def main():
         W1c=lambda: row('W1c  Caruana, 25 rounds, 23 members, AUC', 'autogluon.core 1.6.3', ask_peer('W1c', y, P), ours(y, P, 'auc', 'caruana'), 'aim ≤ 0.6 s'),
         W2=lambda: row('W2   Caruana, 25 rounds, 10 members, 88 classes, macro-F1', 'autogluon.core 1.6.3', ask_peer('W2', codes, M), ours(codes, M, 'macro_f1', 'caruana'), 'aim ≤ 0.15 s'),
         large=lambda: subprocess.run([sys.executable, __file__, '--large', '200', str(n)], check=True),
+        memory=lambda: [subprocess.run([sys.executable, __file__, '--memory', *(('5000', '200') if a.quick else ('50000', '2000')), m], check=True) for m in ('mean', 'caruana')],
         W1=lambda: row(f'W1   climb, 23 members × {n:,} rows, AUC', 'hillclimbers 0.1.4', ask_peer('W1', y, P), ours(y, P, 'auc', 'climb'), 'aim ≤ 3 s'),
         W1n=lambda: row('W1n  the same with negative weights', 'hillclimbers 0.1.4', ask_peer('W1n', y, P), ours(y, P, 'auc', 'climb', negative=True)))
     for name in a.only or works: works[name]()

@@ -26,7 +26,7 @@ def main():
         card = Card(name)
         with scratch_space() as space: SECTIONS[name](card, space, given)
         cards.append(card)
-        print(card.text(), flush=True)
+        print(card.line(), flush=True)
     print('\n' + '\n'.join(card.line() for card in cards))
     sys.exit(any(card.wrong for card in cards))
 

@@ -29,7 +29,7 @@ EXPS = ('1', '0001', '1.5', '-x', '../x', 'a/b', 'exp 1', 'x.', 'a' * 300, 'subm
 COMPS = ('shapes', 'shapes-practise', '../data', 'nope', '', 'a' * 300, 'outputs/x')
 
 def _refused(card, *args, words=''):
-    card.add(' '.join(map(repr, args[2:])) if len(args) > 2 else repr(args), refusal(kit('run', *args), words))
+    card.add(' '.join(map(repr, args[2:])) if len(args) > 2 else repr(args), refusal(kit('run', *args, timeout=20), words))
 
 def params(card, space, given):
     "Every value that cannot be is refused, with exit status 2 and the field's name, before anything is written."
@@ -104,6 +104,7 @@ def _png(array, **kw):
 
 def images(card, space, given):
     "Files that are no images are a message with a remedy; no library's words reach the user."
+    import kagglekit.cadence  # noqa: F401  its formats register themselves
     from kagglekit.inputs import INPUTS, read_image
     g = np.random.default_rng(0)
     good = _png(g.integers(0, 255, (20, 30, 3), dtype=np.uint8))

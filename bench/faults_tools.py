@@ -1,6 +1,7 @@
 "What the sections of bench/faults.py share: a workspace, commands in forked processes, the score card."
-import contextlib, os, shutil, subprocess, sys, tempfile, time
+import contextlib, importlib, os, shutil, subprocess, sys, tempfile, time
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
@@ -29,12 +30,11 @@ class Card:
     def add(self, case, why=''):
         "Count a case; `why` says what was wrong, empty where all was right."
         self.total += 1
-        if why: self.wrong.append((case, why))
+        if why:
+            self.wrong.append((case, why))
+            print(f'    {case}\n        {why}', flush=True)
 
     def line(self): return f'{self.name:10} {self.total - len(self.wrong):4} of {self.total} right'
-    def text(self):
-        "The line, and each case that went wrong."
-        return '\n'.join([self.line(), *(f'    {case}\n        {why}' for case, why in self.wrong)])
 
 @contextlib.contextmanager
 def scratch_space():
@@ -83,10 +83,18 @@ def forked(call, timeout=120):
     for f in files: Path(f).unlink(missing_ok=True)
     return Outcome(os.waitstatus_to_exitcode(ended[1]), *texts)
 
+@lru_cache
+def warm():
+    "Import here, once, what the commands import: a forked process inherits it."
+    from kagglekit.competition import load_pages
+    for room in ('compare', 'experiment', 'journal', 'launch', 'preflight', 'reproduce', 'upload'):
+        importlib.import_module(f'kagglekit.{room}')
+    load_pages()
+
 def kit(*args, timeout=120):
     "A command of the console script, in a forked process that inherits what is imported here."
-    from kagglekit import compare, experiment, journal, reproduce, upload  # noqa: F401  imported once, not once a case
     from kagglekit.cli import main
+    warm()
     return forked(lambda: main([str(a) for a in args]), timeout)
 
 def raised(call):
@@ -99,6 +107,7 @@ def raised(call):
 
 def refusal(outcome, words=''):
     "Why an outcome is no clean refusal that holds `words`; '' where it is one."
+    if outcome.code == -9: return 'it was taken, or it hung'
     if 'Traceback' in outcome.text: return f'traceback: {outcome.text.strip().splitlines()[-1][:200]}'
     if outcome.code != 2: return f'exit {outcome.code}, not 2: {outcome.text.strip()[-200:]}'
     return '' if words.lower() in outcome.err.lower() else f'no {words!r} in: {outcome.err.strip()[-300:]}'

@@ -51,7 +51,7 @@ def ours(files):
     "The first call decodes into the cache; every call gathers."
     from kagglekit.batches import BatchLoader
     from kagglekit.inputs import open_cache
-    names = [str(f) for f in files]
+    names = [str(Path(f).relative_to('/')) for f in files]
     def epoch():
         cache = open_cache(Path('/'), names, 'rgb', (224, 224), say=lambda line: None)
         return sum(len(b[0]) for b in BatchLoader(cache, torch.zeros(len(files), 1), np.arange(len(files)), 64, shuffle=True))

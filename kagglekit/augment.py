@@ -11,12 +11,12 @@ import numpy as np
 from .competition import choose_classes
 from .core import KitError, check_clash, uniforms
 from .values import WIDE, Lazy, read_entry
+from .views import VIEWS, view
 
 # %% auto #0
-__all__ = ['AUGMENTS', 'CHANCES', 'VIEWS', 'Augmentation', 'check_augmentation', 'augmentation', 'hflip', 'vflip', 'flip',
-           'rot90', 'affine', 'turn45', 'perspective', 'light', 'tone', 'grey', 'cutout', 'holes', 'grid', 'normals',
-           'gauss', 'chi2', 'blur_noise', 'parse_augment', 'may_change', 'augment_batch', 'Mix', 'mixup', 'View',
-           'view']
+__all__ = ['AUGMENTS', 'CHANCES', 'Augmentation', 'check_augmentation', 'augmentation', 'hflip', 'vflip', 'flip', 'rot90',
+           'affine', 'turn45', 'perspective', 'light', 'tone', 'grey', 'cutout', 'holes', 'grid', 'normals', 'gauss',
+           'chi2', 'blur_noise', 'parse_augment', 'may_change', 'augment_batch', 'Mix', 'mixup']
 
 # %% ../nbs/05_augment.ipynb #a503e83b
 torch, F = Lazy('torch'), Lazy('torch.nn.functional') # names and ranges of augmentations are known without it
@@ -387,36 +387,3 @@ def mixup(
     other = torch.from_numpy(generator.permutation(len(x))).to(x.device)
     mixed = y + y[other] - y * y[other] if how.label == 'or' else lam * y + (1 - lam) * y[other]
     return lam * x + (1 - lam) * x[other], mixed
-
-# %% ../nbs/05_augment.ipynb #67da83ad
-@dataclass(frozen=True)
-class View:
-    "A fixed change to pictures, with which a prediction is made once more."
-    name:str           # as in a recipe
-    apply:Callable     # (b, C, H, W) and the panels of a cadence → (b, C, H, W)
-    mirrors:bool=False # whether left and right change places: in a cadence, time
-
-    def __call__(self,
-        x:torch.Tensor, # (b, C, H, W)
-        panels:tuple=(), # of a cadence
-    ) -> torch.Tensor: # (b, C, H, W)
-        "The pictures, changed."
-        return self.apply(x, panels)
-
-VIEWS:dict[str, View] = {} # name → view
-
-def view(
-    name:str,          # as in a recipe
-    apply:Callable,    # (b, C, H, W) and the panels of a cadence → (b, C, H, W)
-    mirrors:bool=False, # whether left and right change places
-):
-    "Register a view."
-    check_clash('view', name, getattr(VIEWS.get(name), 'apply', None), apply)
-    VIEWS[name] = View(name, apply, mirrors)
-
-view('hflip', lambda x, panels: x.flip(3), mirrors=True)
-view('vflip', lambda x, panels: x.flip(2))
-view('hvflip', lambda x, panels: x.flip((2, 3)), mirrors=True)
-view('turn90', lambda x, panels: x.rot90(1, (2, 3)), mirrors=True)
-view('turn180', lambda x, panels: x.rot90(2, (2, 3)), mirrors=True)
-view('turn270', lambda x, panels: x.rot90(3, (2, 3)), mirrors=True)

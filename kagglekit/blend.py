@@ -43,7 +43,7 @@ SPACES = {s.name: s for s in [ # name → Space
 LOGITS = Space('logits', lambda Z: Z, _from_logits) # of values that are logits already
 
 def find_space(
-    name:str, # 'prob', 'rank', 'logit', 'log', or 'power 2' with any exponent above 0; 'logits' in a record
+    name:str, # 'prob', 'rank', 'logit', 'log', or 'power 2' with an exponent from .01 to 100; 'logits' in a record
 ) -> Space: # the space
     "A space by its name."
     if name == LOGITS.name: return LOGITS
@@ -53,7 +53,7 @@ def find_space(
         return SPACES[name]
     try: a = float(a)
     except ValueError: a = 0
-    if not 0 < a < np.inf: raise KitError(f"space '{name}': write 'power 2', with an exponent above 0")
+    if not .01 <= a <= 100: raise KitError(f"space '{name}': write 'power 2', with an exponent from 0.01 to 100")
     return Space(name, lambda P: np.maximum(P, 0, dtype=np.float64)**a, lambda S: np.maximum(S, 0)**(1/a))
 
 def check_space(

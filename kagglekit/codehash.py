@@ -19,6 +19,12 @@ import pandas as pd
 # %% ../nbs/03e_codehash.ipynb #d40d945f
 _STOP = ('kagglekit.core', 'builtins') # paths, checks and messages: they do not change what is decoded
 
+class _Seen(dict): # id → (number, object), of all that was walked over; kept, or another object could get its id
+    kit = True # whether the code of kagglekit itself counts
+
+def _of_kit(module): # whether a module is kagglekit's, and no page of a competition
+    return module.split('.')[0] == 'kagglekit' and not module.startswith('kagglekit.competitions.')
+
 def _version(module): # of an installed package, '' where it has none
     if module in _STOP: return ''
     top = module.split('.')[0]
@@ -67,7 +73,7 @@ def _other(x, seen): # any other object: its class, and how it shows itself
 def _walk(x, seen): # nested lists that say what `x` is
     if isinstance(x, (type(None), bool, int, float, complex, str, bytes, Path)): return _plain(x)
     if id(x) in seen: return ['again', seen[id(x)][0]]
-    seen[id(x)] = len(seen), x                     # kept alive, or another object could get its id
+    seen[id(x)] = len(seen), x
     if isinstance(x, partial): return ['partial', *(_walk(v, seen) for v in (x.func, x.args, x.keywords))]
     if isinstance(x, (list, tuple)): return [type(x).__name__, [_walk(v, seen) for v in x]]
     if isinstance(x, dict): return ['dict', [[_walk(k, seen), _walk(v, seen)] for k, v in x.items()]]
@@ -77,7 +83,9 @@ def _walk(x, seen): # nested lists that say what `x` is
     if isinstance(x, (staticmethod, classmethod)): return _walk(x.__func__, seen)
     if isinstance(x, property): return [_walk(f, seen) for f in (x.fget, x.fset)]
     if inspect.ismethod(x): return [_walk(x.__func__, seen), _walk(x.__self__, seen)]
-    if (home := getattr(x, '__module__', None)) and _installed(home):
+    home = getattr(x, '__module__', None) or ''
+    if not seen.kit and _of_kit(home) and isinstance(x, (type, FunctionType)): return ['kagglekit', x.__qualname__]
+    if home and _installed(home):
         if isinstance(x, (type, FunctionType)) or callable(x) and hasattr(x, '__qualname__'):
             return ['installed', home, x.__qualname__, _version(home)]
     if isinstance(x, FunctionType): return _function(inspect.unwrap(x), seen)
@@ -92,7 +100,10 @@ def _module(x): # an installed one by its version, one of the workspace by its t
     return ['module', x.__name__, hashlib.blake2b(Path(file).read_bytes()).hexdigest()]
 
 def code_hash(
-    f:Callable, # a function, or a partial of one
+    f:Callable,    # a function, or a partial of one
+    kit:bool=True, # whether the code of kagglekit itself counts; without it, the pages of competitions do
 ) -> str: # 16 hex digits
     "What a function does, as far as it can be known without calling it."
-    return hashlib.blake2b(repr(_walk(f, {})).encode(), digest_size=8).hexdigest()
+    seen = _Seen()
+    seen.kit = kit
+    return hashlib.blake2b(repr(_walk(f, seen)).encode(), digest_size=8).hexdigest()

@@ -221,18 +221,28 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)     # no room, no quota, large
 _UMASK = os.umask(0)
 os.umask(_UMASK)
 
+def _of_system(e): # errno and words of an error of the system, which a library may hide in one of its own; None for others
+    cause = e
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.errno: return cause.errno, cause.strerror
+        cause = cause.__cause__ or cause.__context__
+    found = re.search(r'\(os error (\d+)\)', str(e))           # as Rust writes it, in safetensors
+    return (int(found[1]), os.strerror(int(found[1]))) if found else None
+
 @contextmanager
 def disk_errors(
     path:str|Path, # what is written, for the message
 ):
     "Turn a full disk, an exhausted quota and a missing permission into a `KitError` that names the file."
     try: yield
-    except OSError as e:
-        if e.errno in _FULL:
-            raise KitError(f'{path}: the disk is full ({e.strerror}). The file is as it was; '
+    except KitError: raise
+    except Exception as e:
+        number, words = _of_system(e) or (None, '')
+        if number in _FULL:
+            raise KitError(f'{path}: the disk is full ({words}). The file is as it was; '
                            'free some space and give the same command again') from e
-        if e.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise KitError(f'{path}: it cannot be written ({e.strerror}); check the permissions of {Path(path).parent}') from e
+        if number in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise KitError(f'{path}: it cannot be written ({words}); check the permissions of {Path(path).parent}') from e
         raise
 
 @contextmanager

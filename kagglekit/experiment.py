@@ -14,8 +14,8 @@ from typing import Literal, get_type_hints
 import pandas as pd
 from fastcore.docments import docments
 from .architectures import check_arch
-from .augment import VIEWS, parse_augment
-from .core import KitError, check_exp, check_name, check_names, in_diff, nearest, out_dir, read_json
+from .augment import parse_augment
+from .core import KitError, check_comp, check_exp, check_name, check_names, in_diff, nearest, out_dir, read_json
 from .heads import parse_head
 from .inputs import INPUTS
 from .loss import check_weighable, parse_loss
@@ -23,6 +23,7 @@ from .optimizers import OPTIMIZERS
 from .sampling import parse_sampling
 from .schedules import Stage, parse_schedule
 from .values import Count, Fraction, check_value, describe, read_entry, real, several, whole
+from .views import VIEWS
 
 # %% ../nbs/09_experiment.ipynb #00000004
 def aside(
@@ -145,13 +146,16 @@ def as_text(
     if isinstance(value, (int, float)) and not isinstance(value, bool): return str(value)
     raise KitError(f'{field} must be text; got the {type(value).__name__} {value!r}')
 
+def _empty(value): # whether nothing is named
+    return isinstance(value, str) and value == ''
+
 def check_about(
     r:Recipe, # its id, parent, reason and difference
 ):
     "Raise `KitError` where a recipe's names are none."
     object.__setattr__(r, 'reason', as_text('reason', r.reason))
-    if r.exp != '': check_exp(r.exp)
-    if r.parent != '': check_name(r.parent, 'parent', 'exp0012')
+    if not _empty(r.exp): check_exp(r.exp)
+    if not _empty(r.parent): check_name(r.parent, 'parent', 'exp0012')
     if not isinstance(r.diff, dict): raise KitError(f'diff must be names with values; got {r.diff!r}')
 
 def check_recipe(
@@ -368,9 +372,10 @@ def resolve(
     **changes,      # fields; None is "as the recipe says"
 ) -> Recipe: # complete and checked
     "The recipe that a set of parameters asks for."
+    check_comp(comp)
     check_exp(exp)
     check_names(changes, PARAMS)
-    if parent not in (None, ''): check_name(parent, 'parent', 'exp0012')
+    if parent is not None and not _empty(parent): check_name(parent, 'parent', 'exp0012')
     reason = '' if reason is None else as_text('reason', reason)
     changes = {k: v for k, v in changes.items() if v is not None}
     if parent and exp not in RECIPES.get(comp, {}):

@@ -7,13 +7,13 @@ __all__ = ['begin', 'Voice', 'all_ids', 'fit_fold', 'fit_share', 'fit_together',
 
 # %% ../nbs/14_fit.ipynb #00000004
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 import numpy as np
 import pandas as pd
 import torch
 from .batches import Joined
-from .claim import check_made_by, claim, held, made_by, open_run, traced
+from .claim import claim, held, made_by, open_run, recorded_maker, traced
 from .competition import Competition, find_comp, load_pages
 from .core import KitError, check_comp, check_names, in_diff, in_words
 from .data import where_found
@@ -21,18 +21,20 @@ from .experiment import PARAMS, RECIPES, Recipe, recorded, resolve
 from .gpus import Echo, place, predict_shared, share_training
 from .inputs import INPUTS
 from .job import (
-    Job, ask, check_columns, class_names, make_learner, make_network, open_job, run_folds, words_of_folds)
+    Job, ask, class_names, make_learner, make_network, open_job, run_folds, words_of_folds)
 from .learner import FoldLearner, find_device, find_optimizer
 from .metric import find_metric
 from .model import save_weights
 from .oneclass import Perfect, Snapshots, keep_snapshots, one_object
+from .page import Progress, in_front_end
 from .panels import words_of_mirrors
+from .preflight import check_columns, preflight
 from .practice import STAND_INS, local_score, write_practice
 from .processes import launch
-from .results import finish_run, finished_folds, fold_numbers, read_fold, save_fold, write_history
+from .results import finish_run, finished_folds, fold_numbers, read_fold, save_fold, wipe_state, write_history
 from .run import Run, is_trial, words_of_score
 from .sources import marks, source_hashes
-from .stages import STATE, FoldFit, fit_stages, read_state
+from .stages import FoldFit, fit_stages, read_state
 from .submit import write_submission
 
 # %% ../nbs/14_fit.ipynb #00000006
@@ -44,10 +46,11 @@ def begin(
     load_pages()
     name, recipe = check_comp(given['comp']), resolve(**given)
     claim(name, recipe)
-    with traced(held(name, recipe.exp)):
+    with traced(held(name, recipe.exp)) as run:
         if name in STAND_INS: write_practice(name)
         comp = one_object(find_comp(name), recipe.one_object)
-        check_columns(recipe, comp)
+        ask(recipe, comp)
+        for note in preflight(comp, recipe): (run.say if run else print)(f'  ! {note}')
     return comp, recipe
 
 # %% ../nbs/14_fit.ipynb #52beaf94
@@ -61,6 +64,7 @@ class Voice:
     metric:str           # its name
     done:float           # epochs of this run that were done before `since`
     since:float          # when this process began to train, s
+    bar:Progress=field(default_factory=Progress) # shown while it trains
 
     def left(self,
         epochs:float, # done in this fold
@@ -83,13 +87,15 @@ class Voice:
         self.run.say(f"fold {self.k + 1}/{self.n} · epoch {len(rows)}/{self.of} · train {r['train_loss']:.4f} · "
                      f"valid {r['valid_loss']:.4f} · {self.metric} {r['metric']:.4f} · {in_words(r['seconds'])} · "
                      f"about {self.left(len(rows))} left")
+        if in_front_end(): self.progress(len(rows), self.of)
     def progress(self,
         done:float, # epochs
         of:int,     # epochs of a fold
     ):
         "Now and then: status, and a line that is not kept."
         self.mark(epoch=int(done))
-        print(f'  fold {self.k + 1}/{self.n} · {done:.1f} of {of} epochs · about {self.left(done)} left', flush=True)
+        text = f'fold {self.k + 1}/{self.n} · {done:.1f} of {of} epochs · about {self.left(done)} left'
+        self.bar(self.k * of + done, self.n * of, text)
 
 # %% ../nbs/14_fit.ipynb #0000001d
 def all_ids(
@@ -103,9 +109,6 @@ def all_ids(
 def _options(r, run, first): # what fit_stages takes of a recipe
     options = {f: getattr(r, f) for f in ('ema', 'swa', 'accumulate', 'clip', 'patience', 'dead_after', 'keep')}
     return options | dict(tensorboard=run.folder/'tensorboard' if r.tensorboard and first else None)
-
-def _passing(folder): # files that an unfinished fold has, and a finished one has not
-    return [folder/'resume.pt', folder/'best.safetensors', *folder.glob('snapshot*.parquet')]
 
 def _fit(job, voice, learn, first): # the stages of a fold
     r, k, run = job.recipe, voice.k, voice.run
@@ -136,7 +139,7 @@ def fit_fold(
                  images=len(learn.dls.train.all_rows) * len(fit.history), made_by=fit.made_by)
     if fit.dead: facts['dead'] = fit.dead
     save_fold(run, k, job.comp, job.comp.train.id.iloc[rows], probs, **facts)
-    for path in _passing(fit.folder): path.unlink(missing_ok=True)
+    wipe_state(run, k)
 
 # %% ../nbs/14_fit.ipynb #0000001e
 def fit_share(
@@ -161,22 +164,12 @@ def fit_together(
     launch('kagglekit.fit:fit_share', args, job.recipe.gpus, hear, voice.run.say)
 
 # %% ../nbs/14_fit.ipynb #14f10001
-def _wipe(run, k): # what an unfinished fold has kept
-    for path in _passing(run.fold_folder(k)): path.unlink(missing_ok=True)
-
 def kept_epochs(
     run:Run, # whose
     k:int,   # fold
 ) -> int: # epochs that need no repeating
-    "How far an interrupted fold had come; what cannot be trusted is deleted, or refused."
-    state = read_state(run.fold_folder(k))
-    lost = [name for name in STATE if name not in state]
-    if not lost:
-        check_made_by(run, k, state, made_by(run.read('params.json')))
-        return len(state['history'])
-    if state: run.say(f'  fold {k} starts afresh: its state was kept by a version of kagglekit without fingerprints')
-    _wipe(run, k)
-    return 0
+    "How far an interrupted fold had come."
+    return len(read_state(run.fold_folder(k)).get('history', []))
 
 def _reopen_dead(run, recipe): # folds that were stopped by a check that is turned off now
     for k in [] if recipe.dead_after else finished_folds(run):
@@ -203,11 +196,12 @@ def train_folds(
     recipe, ks = job.recipe, fold_numbers(job.folds)
     _reopen_dead(run, recipe)
     todo = [k for k in ks if k not in finished_folds(run)]
-    kept = {k: kept_epochs(run, k) for k in todo}                          # before the first epoch: all that is refused
+    kept = {k: kept_epochs(run, k) for k in todo}
     of, since = sum(s.epochs for s in recipe.stages()), time.time()
     done = todo[0] * of + kept[todo[0]] if todo else 0
+    bar = Progress()
     for k in todo:
-        voice = Voice(run, k, len(ks), of, job.comp.metric, done, since)
+        voice = Voice(run, k, len(ks), of, job.comp.metric, done, since, bar)
         voice.mark(epoch=kept[k], doing='building the network')
         (fit_together if recipe.gpus > 1 else fit_fold)(job, voice)
         if dead := read_fold(run, k).get('dead'): run.say(f'  {dead}')
@@ -228,7 +222,7 @@ def _prepare(recipe, comp, folds): # the job, and what the record says beside th
     mine = held(comp.name, recipe.exp)
     with traced(mine):
         more = dict(sources=source_hashes(recipe, comp)) | marks(recipe, comp)
-        if not mine and not run.read('params.json').get('pictures'): return None, more
+        if not mine and 'pictures' not in recorded_maker(run): return None, more
         job = open_job(recipe, comp, folds, run.say if mine else print)
         return job, more | dict(pictures=job.pictures)
 

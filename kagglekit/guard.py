@@ -25,7 +25,7 @@ def is_dead(
     metric:Metric, # which
 ) -> bool: # True: nothing can be seen to be learnt
     "Whether no epoch was better than a constant answer (by .02 for AUC, by 2 % elsewhere); a steep rise counts, too."
-    if math.isnan(level): return False
+    if math.isnan(level) or all(math.isnan(v) for v in values): return False
     slack = metric.margin(level)
     sign = 1 if metric.greater else -1
     above = any(sign * (v - level) > slack for v in values)

@@ -39,9 +39,10 @@ def parse_head(
     name, *rest = text.split() or ['']
     if not name: raise KitError('heads: an entry is empty; write the name of a head, such as age smooth=.1')
     given = dict(pair.split('=', 1) if '=' in pair else (pair, '') for pair in rest)
-    check_names(given, ('loss', *RANGES), f'setting of the head {name}')
+    try: check_names(given, ('loss', *RANGES), f'setting of the head {name}')
+    except KitError as e: raise KitError(f'heads: {e}') from None
     numbers = {k: read_number(v, f"heads: '{text}': {k}", RANGES[k]) for k, v in given.items() if k != 'loss'}
-    parse_loss(given.get('loss', loss))
+    parse_loss(given.get('loss', loss), 'heads')
     return Head(name, given.get('loss', loss), numbers.get('smooth', smooth), numbers.get('weight', 1.))
 
 # %% ../nbs/07a_heads.ipynb #00000007
@@ -52,7 +53,8 @@ class Answer:
         sizes:Sequence=(),  # classes of each head, whose product they are; none for a single softmax
     ):
         made = int(np.prod(sizes))
-        if sizes and made != columns: raise KitError(f'heads of {list(sizes)} classes make {made}, and there are {columns}')
+        if sizes and made != columns:
+            raise KitError(f'heads of {list(sizes)} classes make {made}, and there are {columns}')
         self.columns, self.sizes = columns, tuple(sizes)
 
     @property

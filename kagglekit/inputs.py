@@ -19,8 +19,8 @@ from PIL import features
 from .cachefile import CacheFile, Decoder, check_room
 from .codehash import code_hash
 from .core import KitError, check_clash, check_names, hash_of, root, setting, usable_cores
-from .files import Contents, list_of
-from .pictures import bits_for, deepest, read_image
+from .files import Contents, file_stats, list_of
+from .pictures import bits_for, deepest, max_pixels, read_image
 
 # %% ../nbs/04_inputs.ipynb #0000000b
 @dataclass(frozen=True)
@@ -100,14 +100,21 @@ class Undecoded:
         decode:Decoder,    # how a row is made
     ):
         self.contents, self.names, self.decode = contents, list(map(str, names)), decode
-        self.pool, self.pixels = ThreadPoolExecutor(usable_cores()), decode.pixels
+        self.pool = ThreadPoolExecutor(usable_cores())
+        self.decoding, self.pixels = decode.decoding, decode.pixels
         self.shape, self.dtype = (len(self.names), *decode.shape), np.dtype(decode.dtype)
 
     def __len__(self): return len(self.names)
     def __getitem__(self, rows): # a position, a slice, or (b,) positions
         wanted = np.arange(len(self))[rows]
-        out = list(self.pool.map(lambda i: self.decode(self.contents.folder/self.names[i]), np.atleast_1d(wanted)))
+        out = list(self.pool.map(self._read, np.atleast_1d(wanted)))
         return np.stack(out) if np.ndim(wanted) else out[0]
+
+    def _read(self, i): # one row; a file that was replaced since is not mixed with the others
+        path = self.contents.folder/self.names[i]
+        if file_stats(path) != self.contents.stats[self.names[i]]:
+            raise KitError(f'{path} has changed since the data were opened; start again')
+        return self.decode(path)
 
     @property
     def content(self): # the hash of the files; each is read once for it, and again where it has been touched
@@ -123,7 +130,8 @@ def _made(how): # what decides the pixels, besides the files
     return dict(format=how.name, code=code_hash(how.read), libraries=libraries)
 
 def _decoder(how, size, pixels): # how the rows are made
-    return Decoder(how.name, how.read, (*size, how.channels), how.dtype, pixels, _made(how))
+    decoding = hash_of([code_hash(how.read, kit=False), pixels])
+    return Decoder(how.name, how.read, (*size, how.channels), how.dtype, pixels, _made(how), max_pixels(), decoding)
 
 def _stem(decode): # the first half of a cache's name
     facts = [decode.made, decode.shape, decode.dtype, decode.pixels]
@@ -137,7 +145,7 @@ def open_caches(
     say:Callable=print,   # called with a line of progress now and then, such as 'decoding 37 %: …'
     user:str='',          # who asks, such as 'seti/exp0012', for `kagglekit cache`
     pixels:tuple|None=None, # range of deep pixels, from the caches that a network was trained with; found when left out
-) -> list: # for each, (n, height, width, channels), read-only, with `content` and `pixels`
+) -> list: # for each, (n, height, width, channels), read-only, with `content`, `decoding` and `pixels`
     "The decoded files, decoded now if that has not been done, and if the disk has room for all of them."
     check_names([inputs], INPUTS, 'arrangement of inputs')
     how, wanted = INPUTS[inputs], [(list(map(str, files)), tuple(size)) for files, size in wanted]

@@ -186,7 +186,7 @@ def _with_ledger(comp, table): # scores that stand in the ledger alone, and wher
         table[side] = table[side].fillna(theirs)
     return table
 
-# %% ../nbs/15_journal.ipynb #198e91ae
+# %% ../nbs/15_journal.ipynb #c249f022
 def _folders(comp): # names of the run folders, exp9 before exp10
     folders = [p for p in out_dir(comp).glob('*') if p.is_dir() and not p.name.startswith('.')]
     names = [p.name for p in folders if not (p/'trial.json').is_file()]      # a trial is no experiment

@@ -163,10 +163,11 @@ def notes_html(
     caption = f"{len(rows)} note{'s' * (len(rows) != 1)}"
     return html_table(['when', 'exp', 'note'], [('', row) for row in rows.to_numpy().tolist()], caption, KINDS)
 
-# %% ../nbs/15b_journal_html.ipynb #26eea531
+# %% ../nbs/15b_journal_html.ipynb #0df7db83
 def _what(comp, table): # the competition in a line, by the record of its last run
     metrics = ', '.join(sorted(set(table.metric) - {''})) or 'no metric recorded'
-    classes = read_small(Run(comp, table.exp.iloc[-1]), 'params.json', []).get('classes') if len(table) else None
+    whole = table.exp[table.state != 'broken']
+    classes = read_small(Run(comp, whole.iloc[-1]), 'params.json', []).get('classes') if len(whole) else None
     return f'{comp}: {metrics}' + (f', {len(classes)} classes' if isinstance(classes, list) and len(classes) > 1 else '')
 
 def about(

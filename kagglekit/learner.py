@@ -18,11 +18,12 @@ from fastai.learner import Learner, Recorder
 from fastai.torch_core import trainable_params
 import fastai.callback.schedule                     # gives every Learner lr_find
 from torch import nn
-from .augment import Mix, VIEWS, augment_batch, mixup
+from .augment import Mix, augment_batch, mixup
 from .batches import gather
 from .core import KitError, check_names, rng
 from .heads import Answer
 from .optimizers import OPTIMIZERS, find_optimizer
+from .views import VIEWS
 
 # %% ../nbs/08_learner.ipynb #b088ff97
 def find_device() -> torch.device: # 'cuda' where there is one
@@ -71,7 +72,8 @@ def label_rows(
     free = y[:, 0].isnan()
     if not free.any(): return y, ~free
     with _as_it_is(net): p = answer.probabilities(net(x[free]))
-    hard = answer.targets((p[:, 0] > .5 if p.shape[1] == 1 else p.argmax(1)).cpu()).to(y)
+    best = (p[:, 0] > .5).long() if p.shape[1] == 1 else p.argmax(1)
+    hard = answer.targets(best.cpu()).to(y)
     y, keep = y.clone(), ~free
     y[free], keep[free] = hard, confident(p, sure)
     return (y, keep) if keep.sum() > 1 else (y, torch.ones_like(keep))

@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Callable
 import numpy as np
 import pandas as pd
-import matplotlib.pyplot as plt
 from .cadence import ON, read_cadence
 from .competition import Competition
-from .core import KitError, nearest, rng
+from .core import KitError, nearest, rng, usable_cores
 from .inputs import INPUTS, open_caches, read_one
 from .pictures import picture_header, picture_size
+from .plots import plt, short
 from .suspects import suspects
 
 # %% ../nbs/13_looking.ipynb #00000004
@@ -60,14 +60,20 @@ def take_sample(
     return Sample(comp, train, test, *open_caches(comp.folder, [(part.file, size) for part in (train, test)], how, say), bool(INPUTS[how].panels))
 
 # %% ../nbs/13_looking.ipynb #00000007
+def _packing(path, im): # its length over that of the same pixels, packed anew; nan where Pillow cannot write its kind
+    anew = io.BytesIO()
+    try: im.save(anew, im.format, **dict(quality='keep') if im.format == 'JPEG' else {})
+    except (OSError, ValueError, KeyError): return np.nan
+    return round(path.stat().st_size / anew.tell(), 1)
+
 def _picture_facts(path): # of a picture
     im = picture_header(path)
-    kind, mode, anew = im.format, im.mode, io.BytesIO()
-    im.save(anew, kind, **dict(quality='keep') if kind == 'JPEG' else {})
-    tables = np.mean(im.quantization[0]) if kind == 'JPEG' else 0.
-    grey = np.asarray(im, np.float32) if mode[0] in 'IF' else np.asarray(im.convert('L'), np.float32)
-    return dict(mode=mode, height=grey.shape[0], width=grey.shape[1], aspect=round(grey.shape[1] / grey.shape[0], 3),
-                mean=round(float(grey.mean()), 1), sd=round(float(grey.std()), 1), packing=round(path.stat().st_size / anew.tell(), 1), tables=float(tables))
+    tables = np.mean(im.quantization[0]) if im.format == 'JPEG' else 0.
+    mode, packing = im.mode, _packing(path, im)
+    grey = np.asarray(im if mode[0] in 'IF' else im.convert('L'), np.float32)
+    height, width = grey.shape
+    return dict(mode=mode, height=height, width=width, aspect=round(width / height, 3), mean=round(float(grey.mean()), 1),
+                sd=round(float(grey.std()), 1), packing=packing, tables=float(tables))
 
 def _cadence_facts(path): # of a cadence
     x = read_cadence(path)
@@ -86,10 +92,15 @@ def file_facts(
     rows = some_rows(table, most, 'facts')
     def _one(file):
         path = comp.folder/file
-        try: return dict(bytes=path.stat().st_size, modified=_dated(path.stat()), kind=path.suffix[1:].lower()) | (_cadence_facts if path.suffix == '.npy' else _picture_facts)(path)
+        facts_of = _cadence_facts if path.suffix == '.npy' else _picture_facts
+        kind = path.suffix[1:].lower()
+        try:
+            st = path.stat()
+            return dict(bytes=st.st_size, modified=_dated(st), kind=kind) | facts_of(path)
         except KitError: raise
-        except Exception as e: raise KitError(f'{path} cannot be read ({e}); download it again') from None
-    with ThreadPoolExecutor() as pool: facts = pd.DataFrame(list(pool.map(_one, rows.file)))
+        except Exception as e:          # Pillow's plugins and NumPy raise what they like
+            raise KitError(f'{path} cannot be read ({e}); download it again') from None
+    with ThreadPoolExecutor(usable_cores()) as pool: facts = pd.DataFrame(list(pool.map(_one, rows.file)))
     return pd.concat([rows.drop(columns=facts.columns.intersection(rows.columns)), facts], axis=1)
 
 # %% ../nbs/13_looking.ipynb #00000009
@@ -142,9 +153,11 @@ def plot_classes(
     "The classes as bars; the rarest by name."
     fig, ax = plt.subplots(figsize=(9, 2.2), dpi=65, layout='constrained')
     ax.bar(range(len(table)), table.rows, color=['C3' if n == table.rows.min() else 'C0' for n in table.rows])
-    if len(table) <= 30: ax.set_xticks(range(len(table)), table['class'], rotation=90 if len(table) > 8 else 0, fontsize=8)
+    if len(table) <= 30: ax.set_xticks(range(len(table)), [short(c) for c in table['class']], rotation=90 if len(table) > 8 else 0, fontsize=8)
     rare = table[table.rows == table.rows.min()]
-    ax.set(ylabel='rows', title=f"rarest: {', '.join(rare['class'][:3])}{' …' if len(rare) > 3 else ''}, {rare.rows.iloc[0]:,} rows; the most common has {table.rows.max() / max(1, rare.rows.iloc[0]):,.0f} times as many")
+    names = ', '.join(short(c) for c in rare['class'][:3]) + ' …' * (len(rare) > 3)
+    times = table.rows.max() / max(1, rare.rows.iloc[0])
+    ax.set(ylabel='rows', title=f'rarest: {names}, {rare.rows.iloc[0]:,} rows; the most common has {times:,.0f} times as many')
     ax.title.set_fontsize(9)
 
 # %% ../nbs/13_looking.ipynb #0000000f
@@ -201,4 +214,4 @@ def show_rows(
     for ax in axs.flat[len(table):]: ax.axis('off')
     for ax, file, title in zip(axs.flat, table.file, titles if len(titles) else table.id):
         (_draw_cadence if cadence else _draw_picture)(ax, comp.folder/file)
-        ax.set_title(str(title), fontsize=7)
+        ax.set_title('\n'.join(short(line) for line in str(title).split('\n')[:3]), fontsize=7)

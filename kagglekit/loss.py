@@ -189,9 +189,10 @@ def row_weights(
 # %% ../nbs/07_loss.ipynb #0000002a
 def parse_loss(
     text:str, # such as 'bce' or 'focal .5'
+    field:str='loss', # of the recipe, for the message
 ) -> tuple[str, dict]: # a key of LOSSES, and its settings
     "A recipe's loss."
-    name, number = read_entry(text, LOSSES, 'loss', 'loss')
+    name, number = read_entry(text, LOSSES, field, 'loss')
     return name, {} if number is None else {LOSSES[name].setting: number}
 
 def check_weighable(

@@ -110,10 +110,11 @@ def read_predictions(
         if have != columns: raise KitError(f'{what}: its class columns are {have[:4]} …, and {columns[:4]} … are wanted')
         head = file.read(columns=[n for n in names if n not in have]).to_pandas()
         single = all(file.schema_arrow.field(n).type == pa.float32() for n in have)
-        p, at = np.empty((len(head), len(columns)), np.float32 if single else np.float64), 0
-        for batch in file.iter_batches(max(1, 4_000_000 // len(columns)), columns=columns):
-            for j, column in enumerate(batch.columns): p[at:at + len(batch), j] = column.to_numpy(zero_copy_only=False)
-            at += len(batch)
+        p = np.empty((len(head), len(columns)), np.float32 if single else np.float64)
+        few = max(1, 4_000_000 // max(1, len(head)))                  # columns at a time
+        for at in range(0, len(columns), few):
+            for j, column in enumerate(file.read(columns=columns[at:at + few]).columns, at): p[:, j] = column.to_numpy()
+        pa.default_memory_pool().release_unused()
     except (OSError, ValueError, TypeError) as e:
         raise KitError(f'{what} is damaged ({str(e).splitlines()[0][:80]}); make the run again, or copy the file again') from None
     lost = [c for c in ['id'] + ['fold'] * (path.stem != 'test') if c not in head]
@@ -311,7 +312,7 @@ def join_members(
     made = fold is None and any(m.oof is not None for m in members)
     if made: fold = make_folds(comp).fold.to_numpy()
     for side, said in (('test', 'test'), ('oof', 'OOF')):
-        have = [members[i] for i in mixed if getattr(members[i], side) is not None]
-        check_members([getattr(m, side) for m in have], [f'{m.name} ({said})' for m in have])
+        at = [i for i in mixed if getattr(members[i], side) is not None]
+        check_members([getattr(members[i], side) for i in at], [f'{members[i].name} ({said})' for i in at])
         members = _stacked(members, mixed, side)
     return Table(members, comp.train.target.to_numpy(), fold, mixed, made)

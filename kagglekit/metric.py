@@ -60,7 +60,10 @@ def labels_of(
     P:np.ndarray, # (…, k) probabilities; k = 1 is binary
 ) -> np.ndarray: # (…) int64 codes
     "The most probable class of each row."
-    return P.argmax(-1) if P.shape[-1] > 1 else (P[..., 0] > .5).astype(np.int64)
+    if P.shape[-1] == 1: return (P[..., 0] > .5).astype(np.int64)
+    few = max(1, 4_000_000 // P.shape[-1])                        # rows at a time: argmax copies an array that is read-only
+    if P.ndim == 1 or P.shape[-2] <= few: return P.argmax(-1)
+    return np.concatenate([P[..., i:i + few, :].argmax(-1) for i in range(0, P.shape[-2], few)], -1)
 
 # %% ../nbs/02_metric.ipynb #0000000d
 def f1_counts(

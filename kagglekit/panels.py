@@ -6,10 +6,11 @@
 from __future__ import annotations
 from collections.abc import Sequence
 import numpy as np
-from .augment import AUGMENTS, VIEWS, augmentation, normals, view
+from .augment import AUGMENTS, augmentation, normals
 from .cadence import OFF, ON
 from .core import KitError
 from .values import Lazy
+from .views import VIEWS, view
 
 # %% auto #0
 __all__ = ['columns', 'move_panels', 'shuffle_cons', 'panel_reverse', 'time_reverse', 'shuffle_inv', 'mirrors',
@@ -145,7 +146,8 @@ def words_of_mirrors(
 # %% ../nbs/05a_panels.ipynb #00000015
 def _draw(x, u, path, panels): # needles of one pixel into (b, C, F, T), along path (b, C, T) in shares of the band
     shown = torch.as_tensor(columns(panels, x.shape[3])[0], device=x.device)
-    on = torch.stack([(1 + (u[:, 1] * 7).long()) >> i & 1 for i in range(3)], 1).bool() # (b, 3) a subset that is not empty
+    subset = 1 + (u[:, 1] * 7).long() # of the A panels, not empty
+    on = torch.stack([subset >> i & 1 for i in range(3)], 1).bool() # (b, 3)
     here = torch.stack([on[:, i, None, None] & (shown == p) for i, p in enumerate(ON)]).any(0)   # (b, C, T)
     rows = torch.arange(x.shape[2], device=x.device)[:, None]
     needle = torch.exp(-.5 * ((rows - path[:, :, None] * (x.shape[2] - 1)) / .6) ** 2) * here[:, :, None]

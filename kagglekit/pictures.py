@@ -6,13 +6,13 @@
 __all__ = ['FORMATS', 'MAX_PIXELS', 'BITS', 'BACKGROUND', 'max_pixels', 'picture_header', 'picture_size', 'open_picture',
            'deepest', 'bits_for', 'read_image']
 
-# %% ../nbs/03d_pictures.ipynb #2ccbb025
-import io, re, warnings
+# %% ../nbs/03d_pictures.ipynb #da823104
+import io, os, re, warnings
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from .core import KitError, setting
-from .files import file_bytes, hand_pixels, note, what_is
+from .files import file_bytes, hand_limit, hand_pixels, note, what_is
 
 # %% ../nbs/03d_pictures.ipynb #23690e94
 FORMATS = ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP', 'GIF', 'PPM', 'JPEG2000')
@@ -36,7 +36,7 @@ def picture_header(
     path:str|Path, # a picture file
 ) -> Image.Image: # not decoded yet
     "A picture as Pillow opens it, after our checks of format and size."
-    data, most = file_bytes(path), max_pixels()
+    data, most = file_bytes(path), hand_limit() or max_pixels()
     Image.MAX_IMAGE_PIXELS = most
     try: im = Image.open(io.BytesIO(data), formats=FORMATS)
     except UnidentifiedImageError: raise KitError(f'{path} is {what_is(data[:512])}') from None
@@ -54,19 +54,20 @@ def picture_size(
     "The size of a picture, from its header."
     return picture_header(path).size[::-1]
 
-def _raw_mode(tile): # how the file holds its pixels, such as 'RGB;16B'
-    return str(tile[3][0] if isinstance(tile[3], tuple) and tile[3] else tile[3])
+def _is_deep(tile): # of 16 bits, such as 'RGB;16B', or a PPM file with values above 255
+    codec, args = tile[0], tile[3] if isinstance(tile[3], tuple) and tile[3] else (tile[3],)
+    return '16' in str(args[0]) or codec.startswith('ppm') and isinstance(args[-1], int) and args[-1] > 255
 
 def open_picture(
     path:str|Path, # a picture file
 ) -> Image.Image: # decoded and upright; `info['deep']`: of 16-bit colours, Pillow has kept the upper 8 bits
     "A picture as it is; of several frames or pages the first, which is noted."
     im = picture_header(path)
-    deep = im.mode[0] != 'I' and any('16' in _raw_mode(tile) for tile in im.tile)
+    deep = im.mode[0] != 'I' and any(map(_is_deep, im.tile))
     try:
         im.load()
         if getattr(im, 'is_animated', False): note('have several frames or pages; the first is taken')
-        im = ImageOps.exif_transpose(im)
+        ImageOps.exif_transpose(im, in_place=True)
     except Exception as e: raise _damaged(path, e) from None
     im.info['deep'] = deep
     return im
@@ -82,6 +83,7 @@ def deepest(
     path:str|Path, # a file
 ) -> int: # 0 for a picture of 8 bits, and for what is no picture; −1 where there are negative values
     "The greatest value of a picture that is deeper than 8 bits."
+    if not os.path.isfile(path): return 0          # a pipe would never end
     try:
         with open(path, 'rb') as f: head = f.read(32)
         if not _may_be_deep(head): return 0
@@ -89,7 +91,7 @@ def deepest(
     except (OSError, KitError): return 0           # it is named when it is decoded
     if im.mode[0] == 'I':
         values = np.asarray(im)
-        return -1 if values.min() < 0 else int(values.max())
+        return -1 if values.min() < 0 else max(1, int(values.max()))   # a black one is deep, too
     if not im.info['deep']: return 0
     colours = np.asarray(im).reshape(im.height, im.width, -1)[..., :3]
     return int(colours.max()) * 256 + 255          # Pillow keeps the upper byte
@@ -143,8 +145,11 @@ def _from_deep_colour(im, path, pixels): # Pillow's upper bytes, or all bits whe
     if (low, high) == (0, 2**16 - 1): return im
     return Image.fromarray(_scaled(_all_bits(path), low, high))
 
+def _as(im, mode): # the picture in a mode; Pillow would copy one that has it
+    return im if im.mode == mode else im.convert(mode)
+
 def _opaque(im): # RGB, on the background
-    if not im.has_transparency_data: return im.convert('RGB')
+    if not im.has_transparency_data: return _as(im, 'RGB')
     im = im.convert('RGBA')
     if im.getchannel('A').getextrema() == (255, 255): return im.convert('RGB')
     return Image.alpha_composite(Image.new('RGBA', im.size, BACKGROUND), im).convert('RGB')
@@ -162,6 +167,6 @@ def read_image(
     try:
         if im.mode[0] in 'IF': im = _from_deep(im, path, pixels)
         elif im.info['deep']: im = _from_deep_colour(im, path, pixels)
-        im = _opaque(im).convert(mode).resize(size[::-1], Image.BILINEAR, reducing_gap=3)
+        im = _as(_opaque(im), mode).resize(size[::-1], Image.BILINEAR, reducing_gap=3)
     except (OSError, ValueError, RuntimeError, MemoryError) as e: raise _damaged(path, e) from None
     return np.asarray(im).reshape(*size, -1)

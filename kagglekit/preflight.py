@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from .augment import may_change
+from .architectures import check_arch
 from .competition import Competition, choose_classes, find_comp, prob_columns
 from .core import COMP_KEYS, KitError, check_names, comp_setting, root, rng, setting, write_table
 from .experiment import RECIPES, Recipe
@@ -37,7 +38,8 @@ def check_columns(
     recipe:Recipe,    # what is asked for
     comp:Competition, # of what
 ):
-    "Raise `KitError` where a recipe names labels, heads, classes or columns that the competition has not."
+    "Raise `KitError` where a recipe names a network, labels, heads, classes or columns that there are not."
+    check_arch(recipe.arch)
     may_change(recipe.augment, comp.names, np.empty(0, int))
     if recipe.margin_on: choose_classes(recipe.margin_on, comp.names)
     if recipe.labels: check_names([recipe.labels], comp.labels, f'labels of {comp.name}')

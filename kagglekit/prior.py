@@ -69,7 +69,8 @@ def prior_groups(
     comp:Competition, # whose classes are grouped
 ) -> tuple: # (k,) the group of each class, and the given share of the normal ones; None where it is to be estimated
     "What a blend's prior asks for."
-    how, *rest = text.split()
+    how, *rest = text.split() or ['']
+    if len(rest) > 1: raise KitError(f"prior: '{text}' is no way with a share, such as 'normal .43'")
     check_names([how], ('classes', 'normal', *comp.kinds), f'prior of {comp.name}')
     if how == 'classes': groups = np.arange(comp.n_classes)
     elif how != 'normal': groups = class_kinds(comp, how)

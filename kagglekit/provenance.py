@@ -143,8 +143,8 @@ def asked_files(
     "What a blend takes from the workspace that no run made: predictions, votes, rules."
     files = []
     for m in members_of(params):
-        files += [f for key in ('file', 'logits', 'oof', 'rows', 'oof_rows') for f in _listed(m.get(key))]
-        files += [f for f in _listed(m.get('votes')) if Path(f).suffix in ('.csv', '.parquet')]
+        files += [f for key in ('file', 'logits', 'oof') for f in _listed(m.get(key))]
+        files += [f for key in ('votes', 'rows', 'oof_rows') for f in _listed(m.get(key)) if Path(f).suffix in ('.csv', '.parquet')]
     rules = _as_text(as_dict(params.get('blend')).get('rules')).strip()
     if '\n' not in rules and rules.endswith(('.yaml', '.yml', '.json')): files.append(rules)
     return list(dict.fromkeys(f for f in files if f))

@@ -59,7 +59,8 @@ class Rehearsal:
         if self.jobs < 1: raise KitError(f'jobs: 1 or more runs at a time; got {self.jobs}')
         recipes = RECIPES.get(self.comp, {})
         if not recipes:
-            raise KitError(f"{self.comp} has no recipes; a page in nbs/competitions makes them: {', '.join(RECIPES)} have some")
+            raise KitError(f'{self.comp} has no recipes; a page in nbs/competitions makes them: '
+                           f"{', '.join(RECIPES)} have some")
         self.done = {exp for exp in recipes if Run(self.comp, exp).state() == 'done'}
         self.waiting, self.of = [r for exp, r in recipes.items() if exp not in self.done], len(recipes)
         self.todo, self.since, self.spoke = len(self.waiting), time.time(), time.time()
@@ -71,8 +72,9 @@ class Rehearsal:
         env = os.environ | dict(OMP_NUM_THREADS=str(threads))
         run.folder.mkdir(parents=True, exist_ok=True)
         with open(run.folder/'papermill.txt', 'ab') as log:
-            self.running[r.exp] = subprocess.Popen(run_command(self.comp, r.exp), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env,
-                                                   start_new_session=True, preexec_fn=_end_with_parent)
+            self.running[r.exp] = subprocess.Popen(
+                run_command(self.comp, r.exp), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env,
+                start_new_session=True, preexec_fn=_end_with_parent)
         self.waiting.remove(r)
         self.say(f'{r.exp} begins: {r.reason}')
 
@@ -98,10 +100,12 @@ class Rehearsal:
     def line(self, run:Run): # that has ended
         "How it ended, and how long the rest will take."
         if run.exp in self.failed:
-            return f"{run} {run.state()}: {run.read('status.json').get('error') or last_line(run.folder/'papermill.txt')}"
+            error = run.peek('status.json').get('error') or last_line(run.folder/'papermill.txt')
+            return f'{run} {run.state()}: {error}'
         score, ended = run.read('score.json'), self.todo - len(self.waiting) - len(self.running)
         left = (time.time() - self.since) / ended * (self.todo - ended)
-        return f"{len(self.done)} of {self.of} · {run.exp} · {words_of_score(score)} · {in_words(score['seconds'])} · about {in_words(left)} left"
+        return (f'{len(self.done)} of {self.of} · {run.exp} · {words_of_score(score)} · '
+                f"{in_words(score['seconds'])} · about {in_words(left)} left")
 
     def stop(self):
         "Interrupt what is under way; its last whole epoch is kept."

@@ -12,15 +12,11 @@ import datetime, importlib.metadata, math, os, platform, socket, subprocess
 from collections.abc import Sequence
 from pathlib import Path
 import numpy as np
-import pandas as pd
 import psutil
 from fastcore.basics import patch
-from .competition import Competition, match_ids, prob_columns
 from kagglekit.core import (
     KitError, atomic, check_exp, check_names, disk_errors, hide_secrets, locked, nearest, out_dir, read_json, root,
     write_json)
-from .metric import find_metric
-from .parts import part_scores
 
 # %% ../nbs/09a_run.ipynb #85fc9cd1
 def _boot() -> str:
@@ -211,8 +207,9 @@ def environment() -> dict: # commit, versions, device, threads
 # %% ../nbs/09a_run.ipynb #b73a12ef
 def read_predictions(
     path:Path, # a parquet file of a run
-) -> pd.DataFrame: # id, …, p_…
+) -> 'pd.DataFrame': # id, …, p_…
     "A table of predictions; one that is cut or is no table is a `KitError`."
+    import pandas as pd # here, since a run's state is told without it
     try: table = pd.read_parquet(path)
     except FileNotFoundError:
         raise KitError(f'{path} is not there; heavy files stay on the machine that made them') from None
@@ -222,12 +219,13 @@ def read_predictions(
     return table
 
 def check_predictions(
-    df:pd.DataFrame, # id, …, p_…
-    ids:pd.Series,   # the ids that it must hold, in their order
+    df:'pd.DataFrame', # id, …, p_…
+    ids:'pd.Series', # the ids that it must hold, in their order
     classes:Sequence, # class names
     what:str,        # for the message
 ):
     "Raise `KitError` unless these are probabilities of exactly these classes for exactly these ids, in this order."
+    from kagglekit.competition import match_ids, prob_columns
     columns, have = prob_columns(classes), [c for c in df if c.startswith('p_')]
     if have != columns: raise KitError(f'{what}: its class columns are {have[:4]} …, and {columns[:4]} … are wanted')
     if df.id.tolist() != ids.tolist():
@@ -241,10 +239,12 @@ def check_predictions(
 
 # %% ../nbs/09a_run.ipynb #0000001d
 def score_heads(
-    oof:pd.DataFrame, # target, p_…
-    comp:Competition, # with heads
+    oof:'pd.DataFrame', # target, p_…
+    comp:'Competition', # with heads
 ) -> dict: # head → the metric of its answers
     "How well each of the questions is answered, whatever kind of network did it."
+    from kagglekit.competition import prob_columns
+    from kagglekit.metric import find_metric
     sizes, metric = [len(names) for _, names in comp.heads], find_metric(comp.metric)
     cube = oof[prob_columns(comp.classes)].to_numpy().reshape(-1, *sizes)
     codes = np.unravel_index(oof.target.to_numpy(), sizes)
@@ -252,13 +252,17 @@ def score_heads(
     return {name: float(metric(codes[i], alone(i))) for i, (name, _) in enumerate(comp.heads)}
 
 def score_oof(
-    oof:pd.DataFrame, # id, fold, target, p_…
-    comp:Competition, # whose metric
+    oof:'pd.DataFrame', # id, fold, target, p_…
+    comp:'Competition', # whose metric
 ) -> dict: # metric, direction, folds, mean, sd, oof; heads and parts, where the competition has any
     "The metric of each fold, their mean and standard deviation (n − 1), and of all rows at once."
+    from kagglekit.competition import prob_columns
+    from kagglekit.metric import find_metric
+    from kagglekit.parts import part_scores
     metric, columns = find_metric(comp.metric), prob_columns(comp.classes)
-    value = lambda d: float(metric(d.target.to_numpy(), d[columns].to_numpy()))
-    by_fold = [value(d) for _, d in oof.groupby('fold')]
+    last = list(oof.columns[-len(columns):]) == columns           # a slice of the table is no copy of it
+    value = lambda d: float(metric(d.target.to_numpy(), (d.iloc[:, -len(columns):] if last else d[columns]).to_numpy()))
+    by_fold = [value(oof[oof.fold == k]) for k in sorted(oof.fold.unique())]
     score = dict(metric=metric.name, direction='greater' if metric.greater else 'less', folds=by_fold,
                  mean=float(np.mean(by_fold)), sd=float(np.std(by_fold, ddof=1)), oof=value(oof))
     if comp.heads: score['heads'] = score_heads(oof, comp)
@@ -270,6 +274,7 @@ def words_of_score(
     score:dict, # the content of score.json
 ) -> str: # such as 'CV 0.4919 ± 0.0304, OOF 0.4938'
     "A score in words; a fold that learnt nothing is named."
+    if 'why' in score and score.get('oof') is None: return f"not scored: {score['why']}"
     if not score['folds']: return 'no CV, since all rows were trained on'
     say = lambda v: 'undefined' if v is None else f'{v:.4f}'
     values = f"CV {say(score['mean'])} ± {say(score['sd'])}, OOF {say(score['oof'])}"
@@ -283,7 +288,7 @@ def list_runs(
 ) -> list: # of Run, by name; a folder that cannot be read is among them, in the state 'broken'
     "The runs that there are."
     comps = [comp] if comp else sorted(p.name for p in out_dir('').glob('*') if p.is_dir())
-    folders = [folder for c in comps for folder in sorted(out_dir(c).glob('*')) if folder.is_dir()]
+    folders = [folder for c in comps for folder in sorted(out_dir(c).glob('[!.]*')) if folder.is_dir()]
     begun = [f for f in folders if any((f/name).exists() for name in ('params.json', 'status.json'))]
     return [Run.found(folder) for folder in begun]
 

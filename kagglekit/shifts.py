@@ -9,13 +9,13 @@ __all__ = ['SURE', 'UNKNOWN', 'cheap_features', 'tell_apart', 'halves', 'check_s
 # %% ../nbs/13b_shifts.ipynb #00000001
 import numpy as np
 import pandas as pd
-import matplotlib.pyplot as plt
 from collections.abc import Sequence
 from .checks import Finding, stored
 from .competition import Competition, prob_columns
 from .core import KitError, rng
 from .looking import Sample, class_names, show_rows
 from .metric import auc_of
+from .plots import plt, short
 from .prior import estimate_prior
 from .suspects import by_group, suspects
 
@@ -100,7 +100,7 @@ def _draw_again(groups, n, g): # rows of groups drawn with replacement, about n
 def _draw_prior(names, prior, new): # shares of the classes
     fig, ax = plt.subplots(figsize=(8, 2.2), dpi=65, layout='constrained')
     for i, (v, name) in enumerate(((prior, 'train'), (new, 'test, estimated'))): ax.bar(np.arange(len(names)) + .4 * i - .2, v, .4, label=name)
-    ax.set_xticks(range(len(names)), names, rotation=90 if len(names) > 8 else 0, fontsize=8); ax.set_ylabel('share'); ax.legend(fontsize=8)
+    ax.set_xticks(range(len(names)), [short(n) for n in names], rotation=90 if len(names) > 8 else 0, fontsize=8); ax.set_ylabel('share'); ax.legend(fontsize=8)
 
 def check_prior(
     comp:Competition, # whose rows

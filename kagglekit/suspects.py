@@ -9,23 +9,27 @@ __all__ = ['suspects', 'by_group', 'show_suspects']
 from collections.abc import Sequence
 import numpy as np
 import pandas as pd
-import matplotlib.pyplot as plt
 from .competition import Competition, prob_columns
 from .core import KitError
 from .inputs import read_one
+from .plots import plt, short
 from .run import Run, check_predictions
+from .text import one_line
 
 # %% ../nbs/11c_suspects.ipynb #00000004
-def _read(comp, exps): # (runs, rows, classes) out-of-fold probabilities
-    tables = []
-    for exp in exps:
-        path = Run(comp.name, exp).folder/'oof.parquet'
-        if not path.exists(): raise KitError(f'{path} is not there; suspects are found by out-of-fold predictions, so finish {exp} first')
-        oof = pd.read_parquet(path)
-        check_predictions(oof, comp.train.id, comp.classes, f'{exp}: oof')
-        p = oof[prob_columns(comp.classes)].to_numpy(np.float64)
-        tables.append(np.hstack([1 - p, p]) if comp.binary else p)
-    return np.stack(tables)
+def _read_oof(comp, exp): # (rows, classes) out-of-fold probabilities of a run; of yes or no both columns
+    path = Run(comp.name, exp).folder/'oof.parquet'
+    if not path.exists():
+        raise KitError(f'{path} is not there; suspects are found by out-of-fold predictions, so finish {exp} first')
+    try: oof = pd.read_parquet(path)
+    except Exception as e:          # pyarrow's errors have no common base
+        raise KitError(f'{path} is damaged ({one_line(e, 80)}); copy it again, or run {exp} again') from None
+    if 'id' not in oof: raise KitError(f'{path} has no column id; copy it again, or run {exp} again')
+    check_predictions(oof, comp.train.id, comp.classes, f'{exp}: oof')
+    p = oof[prob_columns(comp.classes)].to_numpy(np.float64)
+    return np.hstack([1 - p, p]) if comp.binary else p
+
+def _read(comp, exps): return np.stack([_read_oof(comp, exp) for exp in exps]) # (runs, rows, classes)
 
 def _questions(comp, p): # name, class names, (runs, rows, classes of it), (rows,) codes
     codes = comp.train.target.to_numpy()
@@ -77,10 +81,11 @@ def show_suspects(
     "Pictures of suspects: what the label says, and what the runs say."
     files = comp.train.set_index('id').file
     rows = table.head(n)
-    fig, axs = plt.subplots(-(-max(1, len(rows)) // 8), min(8, max(1, len(rows))), figsize=(11, 2.1 * -(-max(1, len(rows)) // 8)), dpi=70, squeeze=False)
+    across, down = min(8, max(1, len(rows))), -(-max(1, len(rows)) // 8)
+    fig, axs = plt.subplots(down, across, figsize=(11, 2.1 * down), dpi=70, squeeze=False)
     for ax in axs.flat: ax.axis('off')
     for ax, row in zip(axs.flat, rows.itertuples()):
         pixels = read_one(inputs, comp.folder/files[row.id], size).astype(float)
         ax.imshow(pixels / 255 if pixels.shape[2] == 3 else pixels[..., 0], cmap='gray', aspect='auto')
-        ax.set_title(f'{row.id}\n{row.label}?  {row.said}, say {row.runs}', fontsize=7)
+        ax.set_title(f'{short(row.id)}\n{short(row.label)}?  {short(row.said)}, say {row.runs}', fontsize=7)
     plt.tight_layout()

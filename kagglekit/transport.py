@@ -90,5 +90,7 @@ def papermill_command(
 ) -> list: # for subprocess, or shlex.join
     "papermill's command line with exactly these parameters."
     import yaml
-    asked = yaml.safe_dump(params, default_flow_style=True, allow_unicode=True, sort_keys=False, width=float('inf')).strip()
-    return [python, '-m', 'papermill', str(page or notebook(name)), str(out), '--log-output', '--no-progress-bar', '-y', asked]
+    style = dict(default_flow_style=True, allow_unicode=True, sort_keys=False, width=float('inf'))
+    asked = yaml.safe_dump(params, **style).strip()
+    files = [str(page or notebook(name)), str(out)]
+    return [python, '-m', 'papermill', *files, '--log-output', '--no-progress-bar', '-y', asked]

@@ -191,7 +191,7 @@ def submit(
     refuse_trial(run, 'be submitted')
     site, path = find_site(run.comp, to), run.folder/'submission.csv'
     check_submission(path, comp)
-    hash, message = hash_file(path), hide_secrets(message or run.read('params.json').get('reason') or run.exp)
+    hash, message = hash_file(path), hide_secrets(str(message or run.read('params.json').get('reason') or run.exp))
     with ledger_lock(run.comp):
         if _prepare(run, site, hash, say): return read_ledger(run.comp).status[earlier(read_ledger(run.comp), hash)]
         answer = _try(run, site, hash, message, score)

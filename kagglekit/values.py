@@ -25,7 +25,8 @@ def nearest(
     known:Iterable, # the names there are
 ) -> str: # ' (did you mean …?)', or nothing
     "A hint at the known name that looks most like `name`."
-    best = difflib.get_close_matches(str(name), [str(k) for k in known], n=1, cutoff=.5)
+    typed, names = str(name).lower(), [str(k) for k in known]
+    best = [k for k in names if k.lower() == typed] or difflib.get_close_matches(str(name), names, n=1, cutoff=.5)
     return f' (did you mean {best[0]}?)' if best else ''
 
 def check_names(
@@ -86,10 +87,12 @@ def _range(kind): # ' from 2 to 100', out of pydantic's constraints
     limits = {}
     for c in kind.__metadata__[0].metadata:
         limits.update({k: getattr(c, k) for k in ('ge', 'gt', 'le', 'lt') if hasattr(c, k)})
-    words = dict(ge='from', gt='above', le='to' if 'ge' in limits else 'up to', lt='below')
     if limits.get('ge') == limits.get('le', ''): return f" {limits['ge']}"
+    join = dict(ge=' to', gt=' and').get(next((k for k in ('ge', 'gt') if k in limits), ''), '')
+    high = dict(le='' if 'ge' in limits else ' up to', lt=' below')
+    words = dict(ge=' from', gt=' above', le=join + high['le'], lt=join + high['lt'])
     short = lambda x: f'{x:g}' if abs(x) < 1e6 else str(x)
-    return ''.join(f' {words[k]} {short(limits[k])}' for k in words if k in limits)
+    return ''.join(f'{words[k]} {short(limits[k])}' for k in words if k in limits)
 
 def _many(args): # entries of a tuple
     if len(args) == 2 and args[1] is ...: return f'a list with each entry {describe(args[0])}'

@@ -373,7 +373,7 @@ def test_a_blend_of_before_in_single_precision_is_replayed(root):
     for name in ('oof', 'test'):
         df = pd.read_parquet(run.folder/f'{name}.parquet')
         write_table(run.folder/f'{name}.parquet', df.astype({c: np.float32 for c in prob_columns(CLASSES)}))
-    assert replay(run, comp) == [f'{n}.parquet (in the single precision that it was stored in)' for n in ('oof', 'test')]
+    assert replay(run, comp) == [f'{n}.parquet (within the single precision that it was stored in)' for n in ('oof', 'test')]
     df.iloc[3, -1] += .01
     write_table(run.folder/'test.parquet', df)
     with pytest.raises(KitError, match='test.parquet is not what its recipe gives'): replay(run, comp)

@@ -47,7 +47,8 @@ def png16(path, values):
     def part(name, body): return struct.pack('>I', len(body)) + name + body + struct.pack('>I', zlib.crc32(name + body))
     head = struct.pack('>IIBBBBB', values.shape[1], values.shape[0], 16, kind, 0, 0, 0)
     rows = b''.join(b'\0' + row.astype('>u2').tobytes() for row in values)
-    path.write_bytes(b'\x89PNG\r\n\x1a\n' + part(b'IHDR', head) + part(b'IDAT', zlib.compress(rows)) + part(b'IEND', b''))
+    parts = part(b'IHDR', head) + part(b'IDAT', zlib.compress(rows)) + part(b'IEND', b'')
+    path.write_bytes(b'\x89PNG\r\n\x1a\n' + parts)
     return path.name
 
 # how deep a picture is
@@ -86,6 +87,12 @@ def test_a_real_16_bit_set_stays_as_it_was(data):
     values = (NOISE[..., 0].astype(np.uint16) << 8) + NOISE[..., 1]
     x = open_cache(data, [save(data/'a.png', values)], 'grey', SIDE, quiet)[0, ..., 0]
     np.testing.assert_array_equal(x, (values.astype(np.float32) / 257).round().astype(np.uint8))
+
+def test_a_black_picture_of_16_bits_is_one_of_its_set(data):
+    "It is as deep as the others."
+    names = [save(data/'black.png', np.zeros(SIDE, np.uint16)), save(data/'a.png', deep(12))]
+    assert open_cache(data, names, 'grey', SIDE, quiet)[:, 0, -1, 0].tolist() == [0, 255]
+    assert open_cache(data, names[:1], 'grey', SIDE, quiet).max() == 0
 
 def test_the_page_names_the_range(data):
     "A window of values, clipped at both ends; floats and negative values too."
@@ -163,11 +170,12 @@ def test_all_strange_files_are_named_at_once_each_with_its_remedy(data):
     "Of train and test, and the good ones are kept."
     for name, (body, _) in STRANGE.items(): (data/name.replace('_', '.')).write_bytes(body)
     (data/'folder.png').mkdir()
-    names = [name.replace('_', '.') for name in STRANGE] + ['folder.png', save(data/'good.png', NOISE)]
+    os.mkfifo(data/'pipe.png')
+    names = [name.replace('_', '.') for name in STRANGE] + ['folder.png', 'pipe.png', save(data/'good.png', NOISE)]
     with pytest.raises(KitError) as e: open_caches(data, [(names[:9], SIDE), (names[9:], SIDE)], 'rgb', quiet)
     text = str(e.value) + (root()/'.cache'/'unreadable.txt').read_text()
     assert f'{len(names) - 1} of {len(names)} files cannot be read' in text
-    for name, words in [*((k, v[1]) for k, v in STRANGE.items()), ('folder_png', 'is a folder')]:
+    for name, words in [*((k, v[1]) for k, v in STRANGE.items()), ('folder_png', 'is a folder'), ('pipe_png', 'a pipe')]:
         assert any(name.replace('_', '.') in line and words in line for line in text.splitlines()), name
     assert 'Traceback' not in text and 'allow_pickle' not in text
 
@@ -194,19 +202,26 @@ def test_a_picture_of_too_many_pixels_is_refused_until_the_limit_is_raised(data,
 def test_of_several_frames_the_first_is_taken_and_that_is_said(data, kind):
     "Once for a data set."
     frames = [Image.fromarray(np.full(SIDE, level, np.uint8)) for level in (50, 90, 200)]
-    frames[0].save(data/'a', kind, save_all=True, append_images=frames[1:], **dict(lossless=True) if kind == 'WEBP' else {})
+    options = dict(lossless=True) if kind == 'WEBP' else {}
+    frames[0].save(data/'a', kind, save_all=True, append_images=frames[1:], **options)
     said = []
     x = open_cache(data, ['a'], 'grey', SIDE, said.append)
     assert abs(int(x.max()) - 50) <= 1 and any('first is taken' in line for line in said)
 
-ARRAYS = dict(
+def npy_header(text):
+    "A .npy file with this header and no values."
+    return b'\x93NUMPY\x01\0' + struct.pack('<H', 90) + text.encode().ljust(89) + b'\n'
+
+WIDE = npy_header("{'descr': '<f2', 'fortran_order': False, 'shape': (9**18, 9, 9)}")
+HUGE = npy_header("{'descr': '<f2', 'fortran_order': False, 'shape': (6000000, 273, 256)}")
+ARRAYS = dict( # how it is written, words of the message
     archive=(lambda path: np.savez(open(path, 'wb'), x=np.zeros(3)), 'npz'),
     pickled=(lambda path: path.write_bytes(pickle.dumps(np.zeros(3))), 'pickle'),
     objects=(lambda path: np.save(path, np.array([{}], object), allow_pickle=True), 'Python objects'),
     flat=(lambda path: np.save(path, np.zeros((273, 256), np.float16)), r'\(273, 256\)'),
     whole=(lambda path: np.save(path, np.zeros((6, 273, 256), np.int16)), 'int16'),
-    wide=(lambda path: path.write_bytes(b'\x93NUMPY\x01\0\x46\0' + b"{'descr':'<f2','fortran_order':False,'shape':(9**18,9,9)}".ljust(69) + b'\n'), 'damaged'),
-    huge=(lambda path: path.write_bytes(b'\x93NUMPY\x01\0\x56\0' + b"{'descr':'<f2','fortran_order':False,'shape':(6000000,273,256)}".ljust(85) + b'\n'), 'cut short'),
+    wide=(lambda path: path.write_bytes(WIDE), 'damaged'),
+    huge=(lambda path: path.write_bytes(HUGE), 'cut short'),
     picture=(lambda path: path.write_bytes(jpeg()), 'not an array but a JPEG picture'),
     page=(lambda path: path.write_text('<html>'), 'web page'),
     empty=(lambda path: path.touch(), 'empty'),
@@ -314,6 +329,37 @@ def test_a_damaged_cache_is_noticed_and_made_again(data, harm, ending):
     np.testing.assert_array_equal(open_cache(data, names, 'rgb', SIDE, quiet), want)
     np.testing.assert_array_equal(np.load(caches('.npy')[0]), want)
 
+def test_of_a_large_cache_some_rows_are_checked_and_all_when_it_was_touched(data, monkeypatch):
+    "The last one is among them; one in the middle is seen by the time of the file."
+    monkeypatch.setattr('kagglekit.cachefile.WHOLE', 0)
+    monkeypatch.setattr('kagglekit.cachefile.SOME', 2)
+    names = [save(data/f'{i}.png', NOISE + np.uint8(i)) for i in range(5)]
+    want = np.array(open_cache(data, names, 'rgb', SIDE, quiet))
+    for at, keep_time in ((128, True), (-9, True), (len(NOISE.tobytes()) * 2 + 500, False)):
+        path, = caches('.npy')
+        times = os.stat(path)
+        with open(path, 'r+b') as f:
+            f.seek(at, os.SEEK_END if at < 0 else os.SEEK_SET)
+            f.write(b'spoilt')
+        if keep_time: os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+        np.testing.assert_array_equal(open_cache(data, names, 'rgb', SIDE, quiet), want)
+
+def test_a_folder_can_be_a_sample(data):
+    "Its content is that of all its files."
+    @arrangement('volume', 2)
+    def volume(path, size):
+        slices = [kagglekit.inputs.read_image(path/name, size, 'L') for name in ('a.png', 'b.png')]
+        return np.concatenate(slices, -1)
+    for name in 'xy':
+        (data/name).mkdir()
+        for level, part in enumerate('ab'):
+            save(data/name/f'{part}.png', np.full(SIDE, 50 * level + (name == 'y'), np.uint8))
+    before = open_cache(data, ['x', 'y'], 'volume', (8, 8), quiet)
+    assert before[:, 0, 0].tolist() == [[0, 50], [1, 51]]
+    save(data/'y'/'b.png', np.full(SIDE, 99, np.uint8))
+    after = open_cache(data, ['x', 'y'], 'volume', (8, 8), quiet)
+    assert after[:, 0, 0].tolist() == [[0, 50], [1, 99]] and after.content != before.content
+
 class Stop:
     "When a reader is to be interrupted: after so many files."
     after = 0
@@ -375,13 +421,15 @@ def test_a_full_disk_is_an_error_before_the_first_picture(data, monkeypatch, err
     number = getattr(errno, error)
     def full(*args): raise OSError(number, os.strerror(number))
     monkeypatch.setattr(os, 'posix_fallocate', full)
-    with pytest.raises(KitError, match='the disk is full'): open_cache(data, [save(data/'a.png', NOISE)], 'rgb', SIDE, quiet)
+    name = save(data/'a.png', NOISE)
+    with pytest.raises(KitError, match='the disk is full.*cache = no'): open_cache(data, [name], 'rgb', SIDE, quiet)
     assert caches('.npy') == caches('.part') == []
 
 def test_the_whole_cache_is_reserved_before_it_is_written(data):
     "No holes that a full disk could not fill."
     stoppable(1)
-    with pytest.raises(KeyboardInterrupt): open_cache(data, [save(data/'a.png', NOISE)], 'stoppable', (1024, 1024), quiet)
+    name = save(data/'a.png', NOISE)
+    with pytest.raises(KeyboardInterrupt): open_cache(data, [name], 'stoppable', (1024, 1024), quiet)
     part, = caches('.part')
     assert part.stat().st_blocks * 512 >= part.stat().st_size >= 1024**2
 
@@ -404,7 +452,8 @@ def test_killed_at_any_moment_no_row_is_wrong(data):
     names = [save(data/f'{i:03d}.png', np.full((8, 8), i % 256, np.uint8)) for i in range(400)]
     moments, kills = np.random.default_rng().uniform(.02, .25, 3), 0
     for moment in [*moments, None]:
-        process = subprocess.Popen([sys.executable, '-c', SLOW, str(data)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        command = [sys.executable, '-c', SLOW, str(data)]
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         assert process.stdout.readline() == 'ready\n', process.stderr.read()
         if moment is not None:
             time.sleep(moment)

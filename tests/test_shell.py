@@ -1,5 +1,5 @@
 "What the shell checked is what the kernel gets; how a command ends, and what it says last."
-import io, json, os, shlex, signal, subprocess, sys, time
+import json, os, re, shlex, signal, subprocess, time
 import psutil
 import pytest
 import yaml
@@ -9,13 +9,15 @@ from kagglekit.cli import main
 from kagglekit.core import KitError, write_json
 from kagglekit.experiment import PARAMS
 from kagglekit.run import Run
-from running import KIT, ROOT, start, status, until
+from running import KIT, LONG, ROOT, start, status, until
 
 # Values on their way
 
 NUMBERS = [1e-5, 1e-320, .1, 1 / 3, 1e300, -0., 0, 1, 2**70, float('inf'), True, False, None]
-TEXTS = ['1e5', 'yes', 'no', 'on', '2024', '2024-01-01', '12:30', 'null', '~', '0x10', '007', '1_000', 'True', 'None', '.inf', '', ' ', '-x', '--help',
-         '"a"', "it's", '{"a": 1}', '[1]', 'a=b', 'a: b # c', 'two\nlines\ttab', '$HOME `ls` \\', '{comp}', '%s', '한국어 ±', '🙂', '\x00\x1b']
+TEXTS = [
+    '1e5', 'yes', 'no', 'on', '2024', '2024-01-01', '12:30', 'null', '~', '0x10', '007', '1_000', 'True', 'None',
+    '.inf', '', ' ', '-x', '--help', '"a"', "it's", '{"a": 1}', '[1]', 'a=b', 'a: b # c', 'two\nlines\ttab', '$HOME `ls` \\',
+    '{comp}', '%s', '한국어 ±', '🙂', '\x00\x1b']
 NESTED = [[], [[]], [1e-5, '1e-5'], ['hflip', 'light .1'], [[1, 2], ['yes', None]], {'a': [1e-320, '007']}]
 
 def same(a, b): # with types: 1, 1.0 and True are three values
@@ -35,7 +37,7 @@ def test_a_value_comes_through_a_shell_and_through_papermill(value):
     asked = papermill_command('train', 'out.ipynb', dict(lr=value))[-1]
     assert same(yaml.load(asked, Loader=NoDatesSafeLoader)['lr'], value)
     names = {}
-    exec(PythonTranslator.codify(dict(lr=value)), names)        # what papermill's Python interface writes into the notebook
+    exec(PythonTranslator.codify(dict(lr=value)), names) # what papermill's Python interface writes into the notebook
     assert same(names['lr'], value)
 
 @pytest.mark.parametrize('name', ['reason', 'parent', 'arch', 'start', 'margin_on'])
@@ -57,14 +59,16 @@ def test_text_that_is_not_utf8_is_refused():
 def last_lines(text, n=12): return '\n'.join(text.splitlines()[-n:])
 
 def test_a_page_that_somebody_changed_changes_no_run(space, capsys):
-    "Values saved in the parameters cell, a kernel of another machine; then a refusal and a repetition, which leave the executed page alone."
+    "Values saved in the parameters cell, another machine's kernel; a refusal and a repetition leave the executed page."
     page = json.loads((ROOT/'nbs'/'train.ipynb').read_text())
     first = next(c for c in page['cells'] if 'parameters' in c['metadata'].get('tags', []))
     first['source'] = ["comp = 'seti'\n", 'lr = 1e9\n', 'epochs = 77\n', 'nonsense = 3\n']
     page['metadata']['kernelspec'] = dict(name='conda-env-of-last-year', display_name='gone', language='python')
     (space.parent.parent/'nbs').mkdir()
     write_json(space.parent.parent/'nbs'/'train.ipynb', page)
-    line = ['run', 'shapes-practice', 'exp0009', '-p', 'parent', 'exp0001', '-p', 'epochs', '1', '-p', 'folds', '2', '-p', 'reason', '2024', '-p', 'lr']
+    fields = dict(parent='exp0001', epochs='1', folds='2', reason='2024')
+    pairs = [word for pair in fields.items() for word in ('-p', *pair)]
+    line = ['run', 'shapes-practice', 'exp0009', *pairs, '-p', 'lr']
     ended = []
     for args in (line + ['1e-5'], line + ['1e-4'], line + ['1e-5']):
         with pytest.raises(SystemExit) as end: main(args)
@@ -86,16 +90,18 @@ def ends(pid, seconds=5): # whether a process ends within that time
     return True
 
 def test_a_closed_terminal_and_a_kill_leave_a_true_status_and_no_process(space):
-    folder, line = space/'exp0009', ['run', 'shapes-practice', 'exp0009', '-p', 'parent', 'exp0001', '-p', 'epochs', '500']
+    folder = space/'exp0009'
+    kernel = None
     for sign, code in [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGHUP, 130)]:
-        run = start(*line)
-        until(lambda: status(folder).get('state') == 'running' and status(folder).get('epoch', -1) >= 0 and psutil.pid_exists(status(folder)['pid']), run)
+        run = start('run', *LONG)
+        until(lambda: status(folder).get('pid', kernel) != kernel and status(folder).get('epoch', -1) >= 0, run)
         kernel = status(folder)['pid']
         os.kill(run.pid, sign)
         assert run.wait(10) == code
         assert ends(kernel) and Run('shapes-practice', 'exp0009').state() == 'interrupted'
         said = run.stdout.read()
-    assert said.splitlines()[-1].startswith('shapes-practice/exp0009: interrupted') and 'Traceback' not in said and 'ZMQ' not in said
+    assert said.splitlines()[-1].startswith('shapes-practice/exp0009: interrupted')
+    assert 'Traceback' not in said and 'ZMQ' not in said
     assert status(folder)['state'] == 'interrupted' and 'epoch' in status(folder)
 
 # The page in JupyterLab
@@ -123,6 +129,25 @@ def test_run_all_can_be_repeated_in_one_kernel(space, capsys):
     assert json.loads((space/'exp0010'/'params.json').read_text())['diff'] == dict(epochs=1, folds=2, lr=.001)
     assert not (space/'exp0011').exists()
 
+def test_a_front_end_gets_a_bar_that_is_updated_in_place(monkeypatch):
+    from kagglekit.page import Progress
+    shown = []
+    class Handle:
+        def update(self, bar): shown.append(bar.data)
+    def display(bar, display_id):
+        shown.append(bar.data)
+        return Handle()
+    monkeypatch.setattr('IPython.display.display', display)
+    monkeypatch.setenv('JPY_SESSION_NAME', 'train.ipynb')
+    said = []
+    progress = Progress(said.append)
+    for done in (1, 2): progress(done, 4, f'<b>{done}')
+    assert said == [] and [re.search('value="(.)" max="4"', bar)[1] for bar in shown] == ['1', '2']
+    assert all('&lt;b&gt;' in bar for bar in shown)
+    monkeypatch.delenv('JPY_SESSION_NAME')
+    progress(3, 4, 'fold 1/1')
+    assert said == ['  fold 1/1'] and len(shown) == 2
+
 # Manners
 
 def quick(*args, **env):
@@ -139,14 +164,16 @@ def failed(space):
 def test_an_ascii_terminal_and_a_pipe_that_closes_end_nothing(failed):
     shown = quick('show', 'exp0009', PYTHONIOENCODING='ascii')
     assert shown.returncode == 0 and b'\\uae38' in shown.stdout and shown.stderr == b''
-    closed = subprocess.run(f'{shlex.quote(KIT)} status | true; {shlex.quote(KIT)} --help | head -1', shell=True, cwd=ROOT, capture_output=True)
+    pipes = f'{shlex.quote(KIT)} status | true; {shlex.quote(KIT)} --help | head -1'
+    closed = subprocess.run(pipes, shell=True, cwd=ROOT, capture_output=True)
     assert closed.stderr == b'' and closed.stdout.count(b'\n') == 1
 
 @pytest.mark.parametrize('args', [['status'], ['status', 'shapes-practice'], ['show', 'exp0009']])
 def test_an_error_is_shown_whole(failed, capsys, args):
     with pytest.raises(SystemExit) as end: main(args)
     said = capsys.readouterr().out
-    assert end.value.code == 0 and 'free some space' in ' '.join(said.split()) and max(map(len, said.splitlines())) <= 120
+    assert end.value.code == 0 and 'free some space' in ' '.join(said.split())
+    assert max(map(len, said.splitlines())) <= 120
 
 @pytest.mark.parametrize('args, words', [
     (['status', 'nope'], "unknown competition 'nope'"),
@@ -168,15 +195,9 @@ def test_an_empty_workspace_says_how_to_begin(space, capsys):
     with pytest.raises(SystemExit) as end: main(['status'])
     assert end.value.code == 0 and 'kagglekit run' in capsys.readouterr().out
 
-def test_an_interruption_is_one_line(monkeypatch, capsys):
-    def interrupted(a): raise KeyboardInterrupt
-    monkeypatch.setitem(__import__('kagglekit.cli').cli.ACTS, 'status', interrupted)
-    with pytest.raises(SystemExit) as end: main(['status'])
-    assert end.value.code == 130 and capsys.readouterr().err == 'kagglekit: interrupted\n'
-
 def commands(text): # the lines that begin with kagglekit in the code blocks of a page of Markdown
-    blocks = text.split('```')[1::2]
-    return [shlex.split(line, comments=True) for block in blocks for line in block.splitlines() if line.startswith('kagglekit ')]
+    lines = [line for block in text.split('```')[1::2] for line in block.splitlines()]
+    return [shlex.split(line, comments=True) for line in lines if line.startswith('kagglekit ')]
 
 @pytest.mark.parametrize('words', commands((ROOT/'README.md').read_text()), ids=' '.join)
 def test_a_command_of_the_readme_is_understood_as_printed(space, words):
@@ -186,10 +207,17 @@ def test_a_command_of_the_readme_is_understood_as_printed(space, words):
     if a.command == 'run': assert check_run(a.comp, a.exp, a.p)[0].exp == a.exp
 
 def test_the_readme_names_no_run_that_its_reader_has_not():
-    had = {'exp0001'}                                             # by make demo
+    made = {'exp0001'} # by make demo
     for line in (ROOT/'README.md').read_text().split('## Real data')[0].splitlines():
-        if not line.startswith(('kagglekit ', 'python -m papermill nbs/train', 'python -m papermill nbs/blend')): continue
-        words = shlex.split(line, comments=True)
-        named = [n for w in words for n in w.replace('"', ' ').replace('/', ' ').replace('[', ' ').replace(']', ' ').replace(',', ' ').replace('.ipynb', ' ').split() if n.startswith('exp0')]
-        if words[1] == 'run' or words[0] == 'python': had.add(named[0])
-        assert set(named) - {'exp0025:'} <= had, (line, had)
+        named = re.findall(r'exp\d{4}\b(?!:)', line)
+        if re.match('kagglekit run|python -m papermill nbs/(train|blend)', line): made.add(named[0])
+        if line.startswith(('kagglekit', 'python')): assert set(named) <= made, line
+
+@pytest.mark.parametrize('sign', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name)
+def test_a_signal_ends_any_command_with_one_line(monkeypatch, capsys, sign):
+    before = signal.getsignal(sign)
+    def signalled(a): os.kill(os.getpid(), sign)
+    monkeypatch.setitem(__import__('kagglekit.cli').cli.ACTS, 'status', signalled)
+    with pytest.raises(SystemExit) as end: main(['status'])
+    assert end.value.code == 130 and capsys.readouterr().err == 'kagglekit: interrupted\n'
+    assert signal.getsignal(sign) == before
