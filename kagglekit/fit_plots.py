@@ -75,7 +75,8 @@ def _caption(t, code, names): # a target in words: its class, or how it is mixed
     if len(t) == 1: return f'{float(t[0]):.2f}'
     if len(t) != len(names): return names[code]
     top = t.argsort(descending=True)[:2]
-    return ' + '.join(f'{names[i]} {float(t[i]):.2f}' if t[top[0]] < .999 else names[i] for i in top.tolist() if t[i] > .001)
+    if t[top[0]] >= .999: return names[top[0]]
+    return ' + '.join(f'{names[i]} {float(t[i]):.2f}' for i in top.tolist() if t[i] > .001)
 
 def plot_batch(
     learner:FoldLearner, # from make_learner
@@ -106,7 +107,8 @@ def outcome(
     "What came out."
     board = run.read('leaderboard.json')
     row = dict(exp=run.exp, score=words_of_score(score), public=board.get('public'), private=board.get('private'))
-    return pd.DataFrame([row | dict(time=in_words(score['seconds']), images_a_second=score['images_per_second'])]).round(4)
+    row |= dict(time=in_words(score['seconds']), images_a_second=score['images_per_second'])
+    return pd.DataFrame([row]).round(4)
 
 def plot_history(
     run:Run,     # that has ended
@@ -187,10 +189,12 @@ def prove_record(
     score:dict,       # that was shown
 ):
     "Raise `KitError` unless the run's folder holds the whole of it."
-    files = _FILES + ('snapshots.parquet' if recipe.one_object else 'submission.csv',) + ('oof.parquet',) * (not recipe.full)
+    last = 'snapshots.parquet' if recipe.one_object else 'submission.csv'
+    files = _FILES + (last,) + ('oof.parquet',) * (not recipe.full)
     missing = [name for name in files if not (run.folder/name).exists()]
     if missing: raise KitError(f'{run}: {", ".join(missing)} is missing; move the folder away and run again')
     if run.state() != 'done' or hash_of(run.read('score.json')) != hash_of(score):
         raise KitError(f'{run} is {run.state()}, or its score.json differs from what was shown')
     want = comp.test if recipe.full else comp.train
-    if read_predicted(run, comp).id.tolist() != want.id.tolist(): raise KitError(f'{run}: its predictions have other rows than {comp.name}')
+    if read_predicted(run, comp).id.tolist() != want.id.tolist():
+        raise KitError(f'{run}: its predictions have other rows than {comp.name}')
