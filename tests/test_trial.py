@@ -147,7 +147,7 @@ def test_some_rows_are_of_every_class_and_split_no_person(rows, tested):
 
 def test_rows_without_a_validation_stay_so():
     comp = people()
-    _, few = cut_rows(comp, run_folds(Recipe(full=True), comp), 50, 9)
+    _, few = cut_rows(comp, run_folds(Recipe('exp0001', full=True), comp), 50, 9)
     assert (few.fold == -1).all()
 
 
