@@ -20,9 +20,9 @@ def check_known(
     "Raise `KitError` for a competition that has neither runs nor a page."
     if comp is None or out_dir(check_comp(comp)).is_dir(): return
     from kagglekit.competition import READERS, load_pages
-    load_pages()
+    broken = load_pages()
     folders = [p.name for p in out_dir('').glob('*') if p.is_dir()]
-    check_names([comp], [*READERS, *folders], 'competition')
+    check_names([comp], [*READERS, *broken, *folders], 'competition')
 
 # %% ../nbs/cli.ipynb #f9895d90
 def wrapped(
@@ -155,9 +155,18 @@ def _run(a):
     if code == 0: print('\n' + show_run(f'{a.comp}/{a.exp}'))
     return code
 
+def _say_pages(broken): # on stderr, the pages that cannot be read
+    for why in sorted(set(broken.values())): print(f'kagglekit: a page cannot be read: {why}', file=sys.stderr)
+
+def _status(a):
+    from kagglekit.competition import damaged_pages
+    print(status_text(a.comp))
+    _say_pages(damaged_pages())
+
 def _check(a):
-    check_known(a.comp)
+    from kagglekit.competition import check_page, load_pages
     from kagglekit.preflight import inspect_comp, words_of_check
+    if a.comp not in load_pages(): check_page(a.comp)
     lines = inspect_comp(a.comp)
     print(words_of_check(lines))
     return int(any(line.mark == '✗' for line in lines))
@@ -178,10 +187,12 @@ def _trial(a):
     trial(a.comp, a.exp, **changes)
 
 def _journal(a):
+    from kagglekit.competition import damaged_pages
     from kagglekit.journal import journal, journal_text
     from kagglekit.journal_html import write_page
     check_known(a.comp)
     print(write_page(a.comp) if a.html else journal_text(journal(a.comp)))
+    _say_pages(damaged_pages())
 
 def _compare(a):
     from kagglekit.compare import compare_text
@@ -238,7 +249,7 @@ ACTS = dict( # command → function of the parsed line → exit status, or nothi
     trial=_trial,
     check=_check,
     practice=_practice,
-    status=lambda a: print(status_text(a.comp)),
+    status=_status,
     journal=_journal,
     show=lambda a: print(show_run(a.exp)),
     replay=_replay,
@@ -259,6 +270,7 @@ REFUSED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141 # exit statuses, as shells have 
 def _act(args): # exit status of a command line
     try:
         a = parse_line(args)
+        if getattr(a, 'comp', None) is not None: check_comp(a.comp)
         with stoppable(): return ACTS[a.command](a) or 0
     except KitError as e:
         print(f'kagglekit: {e}', file=sys.stderr)

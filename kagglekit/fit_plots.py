@@ -159,7 +159,8 @@ def plot_errors(
     table = pd.crosstab(true, calls, dropna=False)
     fig, ax = plt.subplots(figsize=(2 + .3 * len(names), 1.2 + .25 * len(names)))
     plot_confusion(table, ax)
-    ax.set(xticklabels=[short(n) for n in names], yticklabels=[short(n) for n in names], xlabel='predicted', ylabel='true')
+    labels = [short(name) for name in names]
+    ax.set(xticklabels=labels, yticklabels=labels, xlabel='predicted', ylabel='true')
     return ax
 
 def plot_kinds(

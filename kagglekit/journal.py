@@ -4,17 +4,17 @@
 
 # %% auto #0
 __all__ = ['BOARDS', 'NUMBERS', 'COLUMNS', 'read_notes', 'read_small', 'blend_words', 'run_row', 'honest', 'check_known',
-           'journal', 'comparable', 'less_is_better', 'ranked', 'best_run', 'say_number', 'shown', 'problems_text',
-           'journal_text']
+           'journal', 'comparable', 'less_is_better', 'ranked', 'best_run', 'choose_pair', 'say_number', 'shown',
+           'problems_text', 'journal_text']
 
-# %% ../nbs/15_journal.ipynb #93c109a8
+# %% ../nbs/15_journal.ipynb #a90f9fb3
 import math, re, shutil, textwrap
 import pandas as pd
 from .competition import READERS, load_pages
 from .core import KitError, check_comp, in_diff, in_words, nearest, out_dir, own_data, root
 from .ledger import read_ledger
 from .metric import METRICS
-from .run import Run
+from .run import Run, find_run
 from .text import cut, one_line
 
 # %% ../nbs/15_journal.ipynb #b0d6226b
@@ -238,7 +238,7 @@ def journal(
     table = table.astype({c: float if c in NUMBERS else object for c in COLUMNS})
     return _add_gain(_with_ledger(comp, table))
 
-# %% ../nbs/15_journal.ipynb #ad6f0afa
+# %% ../nbs/15_journal.ipynb #7ab13dac
 def comparable(
     table:pd.DataFrame, # the journal
 ) -> pd.Series: # (n,) bool
@@ -267,6 +267,18 @@ def best_run(
 ) -> str|None: # an exp; None where no run has a score
     "The run with the best honest score."
     return next(iter(ranked(table).exp), None)
+
+def choose_pair(
+    comp:str,           # competition
+    table:pd.DataFrame, # its journal
+    first:str='',       # exp to compare with; the parent of the second, or the next best, when empty
+    second:str='',      # exp that may be better; the best by CV when empty
+) -> tuple: # two runs; empty where there are not two
+    "Two runs to compare."
+    second = second or best_run(table)
+    parent = dict(zip(table.exp, table.parent)).get(second)
+    first = first or (parent if parent in set(table.exp) else best_run(table[table.exp != second]))
+    return (find_run(f'{comp}/{first}'), find_run(f'{comp}/{second}')) if first and second else ()
 
 # %% ../nbs/15_journal.ipynb #2352b0d1
 def say_number(

@@ -73,7 +73,7 @@ def risen(
     history:list,    # rows of one fold
     both:bool=False, # whether the training loss must fall, too
 ) -> list: # numbers of epochs, from 1
-    "The epochs that vote: those whose training score was higher, and with `both` whose loss was lower, than at the last of them."
+    "The epochs that vote: a higher training score, and with `both` a lower loss, than at the vote before."
     best, least, out = -np.inf, np.inf, []
     for n, row in enumerate(history, 1):
         if not row['metric'] > best: continue

@@ -135,7 +135,8 @@ def fitted_weights(
 ) -> pd.DataFrame: # a row a member, a column a head; empty where the method has no weights
     "The weights that a blend ended with."
     params = run.read('blend.json').get('params', {})
-    if 'heads' in params: return pd.DataFrame([h['weights'] for h in params['heads']], columns=t.names()).T.add_prefix('head ')
+    if 'heads' in params:
+        return pd.DataFrame([h['weights'] for h in params['heads']], columns=t.names()).T.add_prefix('head ')
     weights = params.get('weights')
     return pd.DataFrame(dict(weight=weights), index=t.names()) if weights and np.ndim(weights) == 1 else pd.DataFrame()
 
@@ -153,7 +154,8 @@ def prior_words(
         lines.append(f"{comp.metric} on out-of-fold rows with these shares: {effect['learnt']:.4f} as learnt, "
                      f"{effect['corrected']:.4f} corrected (the gain ± {effect['sd']:.4f})")
     if shift.get('home', 0) > .02:
-        lines.append(f"beware: asked of the out-of-fold rows, whose shares are known, the same estimate is off by {shift['home']:.1%} of the rows. "
+        lines.append(f"beware: asked of the out-of-fold rows, whose shares are known, the same estimate is off by "
+                     f"{shift['home']:.1%} of the rows. "
                      'These probabilities are too soft, or too hard, to be taken at their word; give the share, or leave prior out')
     return '\n'.join(lines)
 

@@ -1,4 +1,5 @@
 "What the teams' READMEs tell, as recipes with a name; what a child leaves; where a fold file comes from."
+import subprocess
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +17,7 @@ from kagglekit.metric import find_metric
 from kagglekit.oneclass import Perfect, Snapshots, is_over, keep_snapshots, risen, watch_training
 from kagglekit.run import Run
 from kagglekit.stages import FoldFit, Stage, fit_stages
+from running import ROOT
 
 load_pages()
 OBJECTS = ('cable', 'grid', 'metal_nut', 'pill', 'wood')
@@ -70,7 +72,8 @@ def test_a_child_without_heads_leaves_the_networks_of_each_head():
 
 
 def test_a_child_without_an_object_leaves_the_rule_of_its_snapshots():
-    child = resolve('anomaly', 'exp9001', parent='features_87_pill_published', one_object='', full=False, scheduler='flat')
+    parent = 'features_87_pill_published'
+    child = resolve('anomaly', 'exp9001', parent=parent, one_object='', full=False, scheduler='flat')
     assert (child.snapshots, child.diff['snapshots']) == ('score', 'score')
 
 
@@ -85,13 +88,18 @@ def rows():
 def test_a_missing_fold_file_is_told_with_its_origin_and_with_what_does_without(rows, file):
     with workspace():
         with pytest.raises(KitError) as e: find_fold_file(rows, file, 'features_66')
-        for words in ('Karel911/MVtec_AD-anomaly-detection', str(own_data('anomaly')), "-p fold_file ''", '-p parent features_66'):
+        origin, home = 'Karel911/MVtec_AD-anomaly-detection', str(own_data('anomaly'))
+        for words in (origin, home, "-p fold_file ''", '-p parent features_66'):
             assert words in str(e.value)
     assert resolve('anomaly', 'exp9001', parent='features_66', fold_file='').fold_file == ''
 
 
-@pytest.mark.parametrize('file, words', [('foldz.csv', 'did you mean folds.csv'), ('../../etc/passwd', 'leads out'),
-                                         ('/etc/passwd', 'leads out'), ('none/at-all.npy', 'Ask for it where the recipe comes from')])
+@pytest.mark.parametrize('file, words', [
+    ('foldz.csv', 'did you mean folds.csv'),
+    ('../../etc/passwd', 'leads out'),
+    ('/etc/passwd', 'leads out'),
+    ('none/at-all.npy', 'Ask for it where the recipe comes from'),
+])
 def test_any_other_missing_fold_file_names_what_is_near(rows, file, words):
     with workspace():
         write_table(own_data('anomaly')/'folds.csv', rows.train[['id']])
@@ -107,7 +115,9 @@ def published(rows, patience):
     least, best, bad, saved = 1000, 0, 0, []
     for n, row in enumerate(rows, 1):
         if row['metric'] == 1: return saved + [n], n
-        if row['train_loss'] < least and best < row['metric']: least, best, saved = row['train_loss'], row['metric'], saved + [n]
+        if row['train_loss'] < least and best < row['metric']:
+            least, best = row['train_loss'], row['metric']
+            saved.append(n)
         else: bad += 1
         if bad == patience: return saved, n
     return saved, None
@@ -145,10 +155,12 @@ def toy_fit(folder, stop=0, patience=3):
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 3))
     learn = fold_learner(dls, net, find_loss('ce'), PrepareBatch(stats, ('gauss 2',), Mix()), Answer(3))
     test = pd.DataFrame(dict(id=['t0', 't1'], file='x.png', sample_id=['0', '1']))
-    train = pd.DataFrame(dict(id=[f'r{i}' for i in range(24)], file='x.png', label=np.array(['a', 'b', 'c'])[codes], target=codes))
+    ids, labels = [f'r{i}' for i in range(24)], np.array(['a', 'b', 'c'])[codes]
+    train = pd.DataFrame(dict(id=ids, file='x.png', label=labels, target=codes))
     comp = Competition('toy', train, test, test[['sample_id']].assign(label='a'), ('a', 'b', 'c'), 'macro_f1')
     run = Run('toy', folder)
-    fit = FoldFit(run.fold_folder(0), [Stage(40, .003, 'plateau(on=train, patience=1)', 'SGD')], find_metric('macro_f1'), on_epoch=unplug)
+    stages = [Stage(40, .003, 'plateau(on=train, patience=1)', 'SGD')]
+    fit = FoldFit(run.fold_folder(0), stages, find_metric('macro_f1'), on_epoch=unplug)
     learn.add_cbs([Snapshots(fit, comp, x[:2], both=True), Perfect(fit, True, patience)])
     try: fit_stages(learn, fit, train.id)
     except KeyboardInterrupt: return None
@@ -170,6 +182,15 @@ def test_a_training_by_the_published_rule_ends_by_it_and_resumes_to_the_same_sna
         assert [r['lr'] for r in whole] == [stage.rate(n, losses[:n]) for n in range(len(whole))]
 
 
-@pytest.mark.parametrize('changes', [dict(snapshots='both'), dict(snapshots='both', full=True, one_object='pill'), dict(snapshots='both', patience=5)])
+@pytest.mark.parametrize('changes', [{}, dict(full=True, one_object='pill'), dict(patience=5)])
 def test_the_published_rule_needs_an_object_and_a_patience(changes):
-    with pytest.raises(KitError, match='snapshots=both'): Recipe('exp0001', **changes)
+    with pytest.raises(KitError, match='snapshots=both'): Recipe('exp0001', snapshots='both', **changes)
+
+
+def test_data_stands_in_a_fresh_clone_with_its_layouts_and_nothing_else():
+    git = lambda *args: subprocess.run(['git', *args], cwd=ROOT, capture_output=True, text=True)
+    if git('rev-parse', '--git-dir').returncode: pytest.skip('this is no git clone')
+    assert git('ls-files', 'data').stdout.split() == ['data/README.md']
+    assert git('check-ignore', '-q', 'data/mine/train.csv').returncode == 0
+    page = (ROOT/'data/README.md').read_text(encoding='utf8')
+    assert all(f'data/{comp}/' in page for comp in ('anomaly', 'seti', 'mask', '<comp>'))

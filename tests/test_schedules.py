@@ -76,7 +76,7 @@ def test_a_plateau_equals_torchs_on_the_loss_that_it_names(numbers, on):
 def test_one_cycle_equals_torchs_between_its_first_and_its_last_step(rise, div, final):
     steps = 120
     make = lambda o: L.OneCycleLR(o, PEAK, total_steps=steps, pct_start=rise, div_factor=div, final_div_factor=final)
-    share = (rise * steps - 1) / (steps - 1)          # torch ends at the last step, and a stage at the end of its last batch
+    share = (rise * steps - 1) / (steps - 1)          # torch ends at the last step, a stage after it
     schedule = parse_schedule(f'onecycle(pct_start={share!r}, div_factor={div}, final_div_factor={final})')
     ours = [schedule.rate(i / (steps - 1), 1, [], PEAK) for i in range(steps)]
     np.testing.assert_allclose(ours, rates_of_torch(make, steps), rtol=1e-9)
@@ -173,13 +173,14 @@ def test_two_spellings_of_a_schedule_are_one_recipe():
     first, second = (Recipe('exp0001', scheduler=s) for s in ('step( 2,gamma=0.90 )', 'step(gamma=.9, step_size=2)'))
     assert first.params() == second.params()
     assert Recipe(scheduler='restarts(T_0=5, by=batch)').scheduler == 'restarts'
-    assert Recipe(**{k: v for k, v in first.params().items()}).scheduler == first.scheduler == 'step(step_size=2, gamma=0.9)'
+    assert Recipe(**first.params()).scheduler == first.scheduler == 'step(step_size=2, gamma=0.9)'
 
 
 def test_each_stage_has_its_own_schedule_and_numbers():
     r = Recipe(epochs=(2, 6), lr=(1e-3, 1e-4), scheduler=('step(1, .5)', 'cosine(eta_min=1e-5)'))
     assert [s.rate(1) for s in r.stages()] == pytest.approx([5e-4, 1e-5 + 9e-5 * (1 + math.cos(math.pi / 6)) / 2])
-    with pytest.raises(KitError, match='is above lr'): Recipe(epochs=(2, 6), lr=(1e-3, 1e-4), scheduler='cosine(eta_min=5e-4)')
+    with pytest.raises(KitError, match='is above lr'):
+        Recipe(epochs=(2, 6), lr=(1e-3, 1e-4), scheduler='cosine(eta_min=5e-4)')
 
 
 def test_all_rows_take_a_plateau_on_the_training_loss_alone():
