@@ -54,8 +54,7 @@ class Recipe:
     grouped:bool=True              # keep together what belongs together, such as a person; False shows what that hides
     full:bool=False                # train on all rows, without a validation and so without a CV
     one_object:str=''              # learn the states of this class alone, by snapshots that vote; with full
-    snapshots:Literal['score', 'both']='score' # epochs of one_object that vote: score, where the training score rises;
-                                   # both, where the training loss falls, too, and patience counts all others
+    snapshots:Literal['score', 'both']='score' # epochs of one_object that vote: its score rises; both: and the loss falls
 
     augment:tuple[str, ...]=()     # in their order, such as 'hflip', 'affine 45' or 'vflip not metal_nut-flip'
     mixup:real(0, 10)=0.           # α of mixup's Beta(α, α); 0 for none
