@@ -8,7 +8,6 @@ __all__ = ['SAMPLE', 'Found', 'check_columns', 'open_some', 'look_for_files', 'u
 
 # %% ../nbs/13c_preflight.ipynb #32e46b15
 import shutil, tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
