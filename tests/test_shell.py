@@ -1,5 +1,5 @@
 "What the shell checked is what the kernel gets; how a command ends, and what it says last."
-import json, os, re, shlex, signal, subprocess, time
+import json, os, re, shlex, signal, subprocess, sys, time
 import psutil
 import pytest
 import yaml
@@ -221,3 +221,11 @@ def test_a_signal_ends_any_command_with_one_line(monkeypatch, capsys, sign):
     with pytest.raises(SystemExit) as end: main(['status'])
     assert end.value.code == 130 and capsys.readouterr().err == 'kagglekit: interrupted\n'
     assert signal.getsignal(sign) == before
+
+@pytest.mark.parametrize('room, heavy', [
+    ('cli', 'torch timm fastai matplotlib scipy sklearn pandas'),
+    ('launch', 'torch timm fastai matplotlib'),
+])
+def test_a_command_that_trains_nothing_waits_for_no_library(room, heavy):
+    code = f'import sys, kagglekit.{room}; print([m for m in {heavy.split()} if m in sys.modules])'
+    assert subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True).stdout == '[]\n'
