@@ -186,32 +186,6 @@ def _with_ledger(comp, table): # scores that stand in the ledger alone, and wher
         table[side] = table[side].fillna(theirs)
     return table
 
-# %% ../nbs/15_journal.ipynb #c249f022
-def _folders(comp): # names of the run folders, exp9 before exp10
-    folders = [p for p in out_dir(comp).glob('*') if p.is_dir() and not p.name.startswith('.')]
-    names = [p.name for p in folders if not (p/'trial.json').is_file()]      # a trial is no experiment
-    return sorted(names, key=lambda name: re.sub(r'\d+', lambda digits: digits[0].zfill(9), name))
-
-def check_known(
-    comp:str, # as it was typed
-):
-    "Raise `KitError` where no competition has that name: no runs, no data and no page."
-    check_comp(comp)
-    if out_dir(comp).is_dir() or own_data(comp).is_dir(): return
-    load_pages()
-    if comp in READERS: return
-    others = sorted({p.name for p in out_dir('').glob('*') if p.is_dir()} | set(READERS))
-    raise KitError(f"there is no competition '{comp}'{nearest(comp, others)}; there are {', '.join(others) or 'none'}")
-
-def journal(
-    comp:str, # competition
-) -> pd.DataFrame: # a row a run, the columns of COLUMNS; attrs['flaws'] holds what is wrong beside the runs
-    "All runs of a competition."
-    check_known(comp)
-    table = pd.DataFrame([run_row(comp, name) for name in _folders(comp)], columns=COLUMNS)
-    table = table.astype({c: float if c in NUMBERS else object for c in COLUMNS})
-    return _add_gain(_with_ledger(comp, table))
-
 # %% ../nbs/15_journal.ipynb #198e91ae
 def _folders(comp): # names of the run folders, exp9 before exp10
     folders = [p for p in out_dir(comp).glob('*') if p.is_dir() and not p.name.startswith('.')]

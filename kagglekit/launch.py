@@ -11,20 +11,10 @@ import json, socket, sys
 from functools import partial
 from pathlib import Path
 from .claim import difference, trained
-from .competition import READERS, load_pages
-from .core import KitError, atomic, check_comp, check_names, in_diff
-from .experiment import Recipe, recipe_table, resolve
-from .run import Run, alive, now
-from .transport import notebook, read_given
-
-# %% ../nbs/16b_launch.ipynb #fce5917a
-import json, socket, sys
-from functools import partial
-from pathlib import Path
 from .competition import check_page
 from .core import KitError, atomic, in_diff
 from .experiment import Recipe, recipe_table, resolve
-from .run import Run, now
+from .run import Run, alive, now
 from .transport import notebook, read_given
 
 # %% ../nbs/16b_launch.ipynb #ea24897f
@@ -48,22 +38,10 @@ def check_run(
 ) -> tuple: # the Recipe, the Run, and the parameters as values
     "What a command line asks for; a slip is a `KitError`."
     changes = read_given(given)
-    load_pages()
-    check_names([check_comp(comp)], READERS, 'competition')
+    check_page(comp)
     recipe, run = resolve(comp, exp, **changes), Run(comp, exp)
     check_free(run, recipe)
     return recipe, run, changes
-
-# %% ../nbs/16b_launch.ipynb #7c6cebde
-def check_run(
-    comp:str,    # competition
-    exp:str,     # experiment
-    given:list,  # pairs of name and value, as typed
-) -> tuple: # the Recipe, the Run, and the parameters as values
-    "What a command line asks for; a slip is a `KitError`."
-    changes = read_given(given)
-    check_page(comp)
-    return resolve(comp, exp, **changes), Run(comp, exp), changes
 
 # %% ../nbs/16b_launch.ipynb #0033fd29
 _FIRST = """comp = 'shapes-practice'  # competition: the folder under data/ and outputs/
