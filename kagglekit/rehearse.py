@@ -11,20 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
-from .competition import load_pages
-from .core import KitError, in_words, usable_cores
-from .experiment import RECIPES, Recipe, parse_pseudo
-from .run import Run, words_of_score
-from .transport import run_command
-
-# %% ../nbs/16c_rehearse.ipynb #d694f74e
-import ctypes, os, signal, subprocess, time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Callable
 from .competition import check_page
-from .core import KitError, in_words
+from .core import KitError, in_words, usable_cores
 from .experiment import RECIPES, Recipe, parse_pseudo
 from .run import Run, words_of_score
 from .transport import run_command
