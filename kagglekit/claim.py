@@ -18,7 +18,6 @@ from .sampling import parse_sampling
 from .folds import fold_hash
 from .results import broken_seal, finished_folds, read_fold, wipe_state
 from .run import Run, environment, now
-from .stages import STATE, read_state
 
 # %% ../nbs/09ab_claim.ipynb #0ab10004
 FINGERPRINTS = dict( # what is recorded of the data → how it is called in a message
@@ -209,6 +208,7 @@ def check_state(
     wanted:dict, # what is asked for, from made_by
 ) -> str: # why the fold starts afresh; '' where its state counts, or where it has none
     "Keep the state from which a fold resumes, if it counts."
+    from kagglekit.stages import STATE, read_state      # late: it brings torch, and most commands need none
     state = read_state(run.fold_folder(k))
     if set(STATE) <= set(state): return check_made_by(run, k, state, wanted) or ''
     wipe_state(run, k)
