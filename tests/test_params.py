@@ -353,9 +353,10 @@ import sys
 from kagglekit.competition import load_pages
 from kagglekit.core import KitError
 from kagglekit.experiment import resolve
+from kagglekit.launch import check_run
 load_pages()
 resolve('mask', 'cv-of-today', parent='exp0001', arch='resnet34', augment='hflip', seed=1)
-try: resolve('anomaly-practice', 'exp9999')
+try: check_run('anomaly-practice', 'exp9999', [])
 except KitError: print([m for m in ('torch', 'timm', 'fastai', 'matplotlib', 'sklearn', 'scipy') if m in sys.modules])
 '''
     done = subprocess.run([sys.executable, '-c', program], capture_output=True, text=True)
