@@ -20,6 +20,7 @@ from .experiment import RECIPES, Recipe
 from .folds import thin_classes
 from .heads import check_heads
 from .inputs import INPUTS, read_one
+from .labels import doubtful_classes
 from .metric import find_metric
 from .positions import run_folds
 from .sampling import parse_sampling
@@ -155,7 +156,7 @@ def preflight(
     check_sources(recipe, comp, folds)
     found = [look_for_files(comp), open_some(comp, recipe, 4), score_guess(comp)]
     if not recipe.one_object: found.append(hand_in_guess(comp))
-    notes = [note for f in found for note in f.notes]
+    notes = doubtful_classes(comp.classes) + [note for f in found for note in f.notes]
     return notes if recipe.full else notes + undefined_folds(comp, thin_classes(folds, comp))
 
 # %% ../nbs/13c_preflight.ipynb #651159d3
@@ -173,7 +174,7 @@ def _lines(what, check, *args): # the lines of one check
 
 def _about(comp): # what was read
     notes = [] if len(comp.test) > 1 else ['there is a single test row']
-    return Found(f'{comp!r}', tuple(notes))
+    return Found(f'{comp!r}', (*doubtful_classes(comp.classes), *notes))
 
 def _site(name): # what settings.ini knows of the site
     if name.endswith('-practice'): return Found('a stand-in, with a leaderboard of its own')
