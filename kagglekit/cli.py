@@ -46,12 +46,14 @@ def score_rows(
 ) -> list: # pairs of name and text
     "What a run and the leaderboard scored."
     score, board = run.peek('score.json'), run.peek('leaderboard.json')
-    number = lambda v: '–' if v is None else f'{v:.4f}'
+    is_number = lambda v: isinstance(v, (int, float))       # a record may have been edited by hand
+    number = lambda v: f'{v:.4f}' if is_number(v) else '–'
     cv = f"{number(score.get('mean'))} ± {number(score.get('sd'))}"
     rows = [(f"CV {score.get('metric', '')}", cv), ('OOF', number(score.get('oof')))]
     rows += [(side, number(board.get(side))) for side in ('public', 'private')]
     if score.get('why'): rows.append(('not scored', score['why']))
-    return rows + [('training', in_words(score['seconds']) if score.get('seconds') else '–')]
+    seconds = score.get('seconds')
+    return rows + [('training', in_words(seconds) if is_number(seconds) and seconds else '–')]
 
 def what_went_wrong(
     run:'Run', # whose
@@ -65,8 +67,9 @@ def show_run(
     "One run in a few lines: what it was, its scores, what went wrong, where its files are."
     run = find_run(name)
     params, error = run.peek('params.json'), what_went_wrong(run)
-    what = params.get('reason') or in_diff(params.get('diff', {}))
-    difference = f"{params['parent']} with {in_diff(params['diff'])}" if params.get('parent') else '–'
+    diff = params['diff'] if isinstance(params.get('diff'), dict) else {}
+    what = params.get('reason') or in_diff(diff)
+    difference = f"{params['parent']} with {in_diff(diff)}" if params.get('parent') else '–'
     rows = [('run', f'{run} ({run.state()})'), ('what', what), ('difference', difference), *score_rows(run)]
     rows += [('error', error)] * bool(error) + [('look at', str(run.folder))]
     return '\n'.join(f'{name:14s} {wrapped(str(text), 15)}' for name, text in rows)

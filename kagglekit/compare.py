@@ -428,7 +428,7 @@ def compare_text(
     second:Run, # with it
 ) -> str: # lines
     "Two runs side by side, for a terminal."
-    if first == second: raise KitError(f'{first} is named twice; compare it with another run')
+    if str(first) == str(second): raise KitError(f'{first} is named twice; compare it with another run')
     curves = curve_table([first, second])
     parts = [f'{first} and {second}', *filter(None, (unfinished(first), unfinished(second))),
              f'\nparameters that differ\n{_table_text(params_diff(first, second))}',

@@ -217,6 +217,19 @@ def test_an_empty_workspace_says_how_to_begin(space, capsys):
     with pytest.raises(SystemExit) as end: main(['status'])
     assert end.value.code == 0 and 'kagglekit run' in capsys.readouterr().out
 
+@pytest.mark.parametrize('name, record', [
+    ('params.json', dict(parent=3, diff=[1], reason=None)),
+    ('score.json', dict(oof='x', mean={'a': 1}, seconds='long', why=['a'])),
+])
+def test_a_record_that_was_edited_by_hand_is_shown(failed, capsys, name, record):
+    write_json(failed.folder/name, record)
+    with pytest.raises(SystemExit) as end: main(['show', 'exp0009'])
+    assert end.value.code == 0 and 'shapes-practice/exp0009' in capsys.readouterr().out
+
+def test_a_run_is_not_compared_with_itself(failed, capsys):
+    with pytest.raises(SystemExit) as end: main(['compare', 'exp0009', 'shapes-practice/exp0009'])
+    assert end.value.code == 2 and 'is named twice' in capsys.readouterr().err
+
 def commands(text): # the lines that begin with kagglekit in the code blocks of a page of Markdown
     lines = [line for block in text.split('```')[1::2] for line in block.splitlines()]
     return [shlex.split(line, comments=True) for line in lines if line.startswith('kagglekit ')]
