@@ -70,6 +70,7 @@ def difference(
         if old.get(name, new[name]) == new[name]: continue
         return f'its record is that of {old[name]}, and a copied folder is no run of its own'
     if 'recipe' not in old: return 'it is a blend'
+    if not isinstance(old['recipe'], dict): return 'its record holds no recipe'
     other = _other_fields(old['recipe'], new['recipe'])
     if other:
         then, now = ({field: pair[i] for field, pair in other.items()} for i in (0, 1))
@@ -216,9 +217,16 @@ def check_state(
     "Keep the state from which a fold resumes, if it counts."
     from kagglekit.stages import STATE, read_state # torch, which a refusal in the shell does without
     state = read_state(run.fold_folder(k))
-    if set(STATE) <= set(state): return check_made_by(run, k, state, wanted) or ''
+    if not state:
+        wipe_state(run, k)
+        return ''
+    flaw = 'its state was kept by a version of kagglekit without fingerprints'
+    if set(STATE) <= set(state):
+        check_made_by(run, k, state, wanted)
+        flaw = broken_seal(run.fold_folder(k), state['files'])
+    if not flaw: return ''
     wipe_state(run, k)
-    return f'fold {k} starts afresh: its state was kept by a version of kagglekit without fingerprints' if state else ''
+    return f'fold {k} starts afresh: {flaw}'
 
 def check_folds(
     run:Run,     # claimed
