@@ -10,6 +10,7 @@ __all__ = ['EPS', 'BLOCK', 'SPACES', 'LOGITS', 'METHODS', 'Space', 'find_space',
 
 # %% ../nbs/10_blend.ipynb #00000001
 from collections.abc import Callable, Sequence
+import re
 from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
@@ -239,8 +240,10 @@ def fit_blend(
     check_names([name], METHODS, 'blending method')
     try: params = METHODS[name].fit(P, y, metric, **options)
     except TypeError as e:
-        if 'argument' not in str(e): raise
-        raise KitError(f"{name}: {str(e).split('() ')[-1]}; given: {', '.join(options) or 'no options'}") from None
+        found = re.search(r"(unexpected keyword|missing \d+ required positional) arguments?:? ('.*)", str(e))
+        if not found: raise
+        how = 'takes no' if found[1].startswith('unexpected') else 'needs'
+        raise KitError(f'the method {name} {how} {found[2]}; given: {", ".join(options) or "no options"}') from None
     return dict(method=name, params=params)
 
 def apply_blend(

@@ -39,7 +39,7 @@ def why_not_scored(
 ) -> str: # a sentence
     "Why a blend has no score."
     lost = t.without_oof() or [m.name for m in t.members if m.oof is None]
-    return f"{', '.join(lost)} has no out-of-fold predictions"
+    return f"there are no out-of-fold predictions of {', '.join(lost)}"
 
 def blend_score(
     made:Made,        # a blend

@@ -50,6 +50,7 @@ def score_rows(
     cv = f"{number(score.get('mean'))} ± {number(score.get('sd'))}"
     rows = [(f"CV {score.get('metric', '')}", cv), ('OOF', number(score.get('oof')))]
     rows += [(side, number(board.get(side))) for side in ('public', 'private')]
+    if score.get('why'): rows.append(('not scored', score['why']))
     return rows + [('training', in_words(score['seconds']) if score.get('seconds') else '–')]
 
 def what_went_wrong(
@@ -165,8 +166,10 @@ def _status(a):
 
 def _check(a):
     from kagglekit.competition import check_page, load_pages
+    from kagglekit.practice import STAND_INS, write_practice
     from kagglekit.preflight import inspect_comp, words_of_check
     if a.comp not in load_pages(): check_page(a.comp)
+    if a.comp in STAND_INS: write_practice(a.comp)
     lines = inspect_comp(a.comp)
     print(words_of_check(lines))
     return int(any(line.mark == '✗' for line in lines))

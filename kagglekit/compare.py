@@ -382,7 +382,7 @@ def fold_words(
     "What the scores of the folds say."
     one, two = _fold_scores(first), _fold_scores(second)
     bare = [run.exp for run, scores in ((first, one), (second, two)) if not len(scores)]
-    if bare: return f"{' and '.join(bare)}: no score of folds yet ({', '.join(state_of(Run(first.comp, e)) for e in bare)})"
+    if bare: return f"{' and '.join(bare)}: no scores of folds ({', '.join(state_of(Run(first.comp, e)) for e in bare)})"
     hashes = [read_record(run, 'params.json').get('fold_hash') for run in (first, second)]
     if len(one) != len(two) or hashes[0] != hashes[1]:
         return 'their folds are not the same, so their scores cannot be set side by side fold by fold'
@@ -428,6 +428,7 @@ def compare_text(
     second:Run, # with it
 ) -> str: # lines
     "Two runs side by side, for a terminal."
+    if first == second: raise KitError(f'{first} is named twice; compare it with another run')
     curves = curve_table([first, second])
     parts = [f'{first} and {second}', *filter(None, (unfinished(first), unfinished(second))),
              f'\nparameters that differ\n{_table_text(params_diff(first, second))}',

@@ -146,7 +146,9 @@ def find_fold_file(
     places = [inside(folder, file, 'fold_file') for folder in (comp.folder, home)]
     for path in places:
         if path.is_file(): return path
+    own = ('train.csv', 'test.csv', 'sample_submission.csv')
     beside = [p.name for folder in (comp.folder, home) for p in folder.glob('*') if p.suffix in ('.csv', '.npy')]
+    beside = [name for name in beside if name not in own]
     origin = FOLD_ORIGINS.get((comp.name, file))
     where = f'It is {origin}; put it into {home}' if origin else f'Ask for it where the recipe comes from, and put it into {home}'
     raise KitError(f"fold_file: {places[0]} is not there{nearest(file, beside)}. {where}. Or split here, "

@@ -14,7 +14,7 @@ from .loss import find_loss, parse_loss, probabilities
 from .values import Lazy, read_number
 
 # %% auto #0
-__all__ = ['RANGES', 'Head', 'parse_head', 'Answer', 'heads_loss']
+__all__ = ['RANGES', 'Head', 'parse_head', 'check_heads', 'Answer', 'heads_loss']
 
 # %% ../nbs/07a_heads.ipynb #66dc64df
 torch = Lazy('torch') # names and ranges are known without it
@@ -44,6 +44,17 @@ def parse_head(
     numbers = {k: read_number(v, f"heads: '{text}': {k}", RANGES[k]) for k, v in given.items() if k != 'loss'}
     parse_loss(given.get('loss', loss), 'heads')
     return Head(name, given.get('loss', loss), numbers.get('smooth', smooth), numbers.get('weight', 1.))
+
+# %% ../nbs/07a_heads.ipynb #f73431d4
+def check_heads(
+    asked:Sequence, # entries of a recipe's heads
+    comp,           # the Competition, with its heads
+):
+    "Raise `KitError` unless a recipe asks a competition's own questions, in their order."
+    asked, names = [parse_head(text).name for text in asked], [name for name, _ in comp.heads]
+    if asked == names: return
+    if not names: raise KitError(f"heads: {comp.name} has no heads; leave them out, with -p heads '[]'")
+    raise KitError(f"heads: {comp.name} has {', '.join(names)}, in this order; got {', '.join(asked)}")
 
 # %% ../nbs/07a_heads.ipynb #00000007
 class Answer:

@@ -21,7 +21,7 @@ from .competition import Competition, choose_classes
 from .core import KitError, seed_of
 from .experiment import Recipe
 from .folds import prove_folds, thin_classes
-from .heads import Answer, heads_loss, parse_head
+from .heads import Answer, check_heads, heads_loss, parse_head
 from .inputs import INPUTS, open_caches
 from .learner import PrepareBatch, find_device, fold_learner, pixel_stats, use_bf16
 from .loss import SCALE, class_weights, find_loss
@@ -58,10 +58,8 @@ def ask(
     if not r.heads:
         weights = class_weights(y, r.balance) if r.balance and y is not None else None
         return Answer(len(comp.classes)), find_loss(r.loss, r.smoothing, weights, **margins(r, comp))
-    heads, names = [parse_head(text, r.loss, r.smoothing) for text in r.heads], [name for name, _ in comp.heads]
-    given = [h.name for h in heads]
-    if given != names:
-        raise KitError(f"heads: {comp.name} has {', '.join(names) or 'none'}, in this order; got {', '.join(given)}")
+    check_heads(r.heads, comp)
+    heads = [parse_head(text, r.loss, r.smoothing) for text in r.heads]
     sizes = [len(classes) for _, classes in comp.heads]
     return Answer(len(comp.classes), sizes), heads_loss(heads, sizes)
 

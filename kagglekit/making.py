@@ -67,6 +67,9 @@ def check_recipe(
     check_names(r.options, OPTIONS, 'option')
     put('options', {k: _plain_value(k, v, OPTIONS[k]) for k, v in r.options.items()})
     if 'space' in r.options: check_space(r.options['space'])
+    if r.method == 'weighted' and isinstance(r.options.get('weights'), dict):
+        raise KitError("weights: the method weighted takes a number a member, such as -p weights '[2, 1]'; "
+                       'numbers a head are for heads_weighted')
     if isinstance(r.rules, dict): put('rules', json.dumps(r.rules, ensure_ascii=False))
     put('reason', as_text('reason', r.reason))
     for name, kind in (('choose', bool), ('prior', str), ('rules', str)): check_value(name, getattr(r, name), kind)
@@ -175,7 +178,7 @@ def make_mix(
     T, options = mix_inputs(r.method, r.options, t, comp, 'test')
     lost, metric = t.without_oof(), find_metric(comp.metric)
     if lost and METHODS[r.method].fitted:
-        raise KitError(f"{', '.join(lost)} has no out-of-fold predictions; {r.method} cannot be fitted. "
+        raise KitError(f"there are no out-of-fold predictions of {', '.join(lost)}; {r.method} cannot be fitted. "
                        f"Use {'heads_mean or heads_weighted' if r.method == 'heads' else 'mean or weighted'}, or leave it out")
     P = None if lost else mix_inputs(r.method, r.options, t, comp, 'oof')[0]
     b = fit_blend(r.method, T if lost else P, t.y, metric, **options)
@@ -244,7 +247,7 @@ def with_rules(
     changed = [int(h.sum()) for h in hits]
     tables = [d for d in (effects, _words_of_lost(kept, lost, changed)) if d is not None and (d is effects or len(d))]
     facts = dict(sources=spec['sources'], base=spec['base'], rules=[plain_rule(k) for k in kept], unscored=lost)
-    effects = pd.concat(tables, ignore_index=True)
+    effects = pd.concat(tables, ignore_index=True) if tables else None
     return replace(made, blend=made.blend | facts, oof=oof, honest=honest, test=p, changed=changed, effects=effects)
 
 # %% ../nbs/11aa_making.ipynb #00000010

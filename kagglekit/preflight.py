@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SAMPLE', 'Found', 'check_columns', 'open_some', 'look_for_files', 'undefined_folds', 'split_once', 'score_guess',
-           'hand_in_guess', 'preflight', 'Line', 'inspect_comp', 'words_of_check']
+           'hand_in_guess', 'as_seen', 'preflight', 'Line', 'inspect_comp', 'words_of_check']
 
 # %% ../nbs/13c_preflight.ipynb #32e46b15
 import shutil, tempfile
@@ -18,11 +18,13 @@ from .competition import Competition, choose_classes, find_comp, load_pages, pro
 from .core import COMP_KEYS, KitError, check_names, comp_setting, root, rng, setting, write_table
 from .experiment import RECIPES, Recipe
 from .folds import thin_classes
-from .heads import parse_head
+from .heads import check_heads
 from .inputs import INPUTS, read_one
+from .labels import doubtful_classes
 from .metric import find_metric
 from .positions import run_folds
 from .sampling import parse_sampling
+from .sources import check_sources
 from .submit import check_submission, make_submission
 from .tables import check_files
 
@@ -42,13 +44,10 @@ def check_columns(
     if recipe.margin_on and not choose_classes(recipe.margin_on, comp.names)[-len(comp.classes):].any():
         raise KitError(f'margin_on: the margin of a yes or no lies at {comp.classes[0]}; leave margin_on out')
     check_arch(recipe.arch)
-    if recipe.labels: check_names([recipe.labels], comp.labels, f'labels of {comp.name}')
+    if recipe.labels: check_names([recipe.labels], comp.labels, f'labels in {comp.name}')
     if recipe.sampling:
         check_names([parse_sampling(recipe.sampling)[0]], comp.train.columns, f'column of {comp.name} in sampling')
-    if not recipe.heads: return
-    asked, names = [parse_head(text).name for text in recipe.heads], [name for name, _ in comp.heads]
-    if asked != names:
-        raise KitError(f"heads: {comp.name} has {', '.join(names) or 'none'}, in this order; got {', '.join(asked)}")
+    if recipe.heads: check_heads(recipe.heads, comp)
 
 # %% ../nbs/13c_preflight.ipynb #08eec730
 SAMPLE = 12 # pictures of each table that are opened
@@ -136,17 +135,29 @@ def hand_in_guess(
         example = path.read_text(encoding='utf8').splitlines()[1]
     return Found(f'{len(comp.test):,} answers in the form of the sample, such as {example[:60]}', tuple(notes))
 
+# %% ../nbs/13c_preflight.ipynb #6d600f22
+def as_seen(
+    comp:Competition, # whole
+    recipe:Recipe,    # perhaps of one object
+) -> Competition:
+    "The competition as a recipe sees it."
+    if not recipe.one_object: return comp
+    from kagglekit.oneclass import one_object       # late: it brings fastai, and few recipes ask for it
+    return one_object(comp, recipe.one_object)
+
 # %% ../nbs/13c_preflight.ipynb #60d19f62
 def preflight(
     comp:Competition, # what is trained on
     recipe:Recipe,    # what is to be done
 ) -> list: # of sentences for the log
-    "Raise `KitError` where a training would fail late; files, names, metric, folds and hand-in are tried."
+    "Raise `KitError` where a training would fail late; files, names, folds, sources, metric and hand-in are tried."
     check_columns(recipe, comp)
+    folds = run_folds(recipe, comp)
+    check_sources(recipe, comp, folds)
     found = [look_for_files(comp), open_some(comp, recipe, 4), score_guess(comp)]
     if not recipe.one_object: found.append(hand_in_guess(comp))
-    notes = [note for f in found for note in f.notes]
-    return notes if recipe.full else notes + undefined_folds(comp, thin_classes(run_folds(recipe, comp), comp))
+    notes = doubtful_classes(comp.classes) + [note for f in found for note in f.notes]
+    return notes if recipe.full else notes + undefined_folds(comp, thin_classes(folds, comp))
 
 # %% ../nbs/13c_preflight.ipynb #651159d3
 @dataclass(frozen=True)
@@ -163,7 +174,7 @@ def _lines(what, check, *args): # the lines of one check
 
 def _about(comp): # what was read
     notes = [] if len(comp.test) > 1 else ['there is a single test row']
-    return Found(f'{comp!r}', tuple(notes))
+    return Found(f'{comp!r}', (*doubtful_classes(comp.classes), *notes))
 
 def _site(name): # what settings.ini knows of the site
     if name.endswith('-practice'): return Found('a stand-in, with a leaderboard of its own')
@@ -189,16 +200,11 @@ def _room(comp, recipes): # disk for the largest decoded data
                                           'or write cache = no into settings.ini',)
     return Found(f'decoded data take up to {need / 1e9:.2g} GB, and {free / 1e9:.3g} GB are free', notes)
 
-def _seen(comp, recipe): # the competition as a recipe sees it
-    if not recipe.one_object: return comp
-    from kagglekit.oneclass import one_object       # late: it brings fastai, and few recipes ask for it
-    return one_object(comp, recipe.one_object)
-
 def _recipe_lines(comp, recipes): # what the page's recipes ask for
     def _names():
         wrong = []
         for r in recipes:
-            try: check_columns(r, _seen(comp, r))
+            try: check_columns(r, as_seen(comp, r))
             except KitError as e: wrong.append(f'{r.exp}: {e}')
         if wrong: raise KitError('; '.join(wrong[:5]))
         return Found(f'{len(recipes)} of the page name what is there')

@@ -212,7 +212,8 @@ def read_rules(
     "Rules from text."
     spec, what = _load(text)
     if not isinstance(spec, dict) or not {'base', 'rules'} <= set(spec):
-        raise KitError(f'{what}: base, rules and, if there are any, sources are wanted')
+        raise KitError(f'{what}: give base, the source to start from, such as base: blend, and rules, a list; '
+                       f'sources where there are any')
     check_names(spec, ('sources', 'base', 'rules'), 'entry in the rules')
     sources, rules = spec.get('sources') or {}, spec['rules'] or []
     if not isinstance(sources, dict) or not all(isinstance(n, str) for n in sources):

@@ -76,7 +76,7 @@ def test_the_mean_of_five_files_is_exact_in_the_file(root):
     exact, got = P.mean(0), answers(run).astype(float)
     assert np.abs(got - exact).max() < 1e-15 and len(set(got)) >= len(set(exact))
     assert (probs(run, comp)[:, 0] == got).all()
-    assert told_score(run) == 'not scored: 0, 1, 2, 3, 4 has no out-of-fold predictions'
+    assert told_score(run) == 'not scored: there are no out-of-fold predictions of 0, 1, 2, 3, 4'
     assert replay(run, comp) == ['test.parquet']
 
 def test_scores_of_any_range_are_mixed_by_rank_and_by_a_metric_that_only_orders(root):
@@ -183,7 +183,7 @@ def test_the_cascade_of_the_first_place_equals_a_plain_script_row_by_row(root):
     name = lambda z: np.array(CLASSES)[z.argmax(1)]
     want = cascade_by_hand(name(base), name(.6 * base + .2 * M['r39'] + .15 * M['r92']), name(M['r146']), votes, CLASSES)
     assert (answers(run) != want).sum() == 0 and (want != name(base)).sum() > 300
-    assert told_score(run).startswith('not scored: r66') and run.read('score.json')['oof'] is None
+    assert told_score(run).startswith('not scored: there are no out-of-fold predictions of r66') and run.read('score.json')['oof'] is None
     table = pd.read_csv(run.folder/'rules.csv')
     assert table.rule.tolist() == ['H1', 'H2', 'H3 cable', 'H3 wood'] and table.verdict.str.startswith('not scored; changes').all()
     assert replay(run, comp) == ['test.parquet']
@@ -252,7 +252,7 @@ def test_a_base_without_out_of_fold_rows_is_not_scored_but_made(root):
     trained(comp, 'exp0001')
     write_table(root/'p.csv', pd.DataFrame(softmax(rng('p').normal(size=(120, 10))), columns=prob_columns(CLASSES)).assign(index=range(120)))
     run = page(comp, members=['exp0001', dict(file='p.csv', mix=False)], method='mean', rules=dict(base='p', rules=[dict(take='exp0001', where=dict(class_in=['tile']))]))
-    assert told_score(run) == 'not scored: p has no out-of-fold predictions' and read_member('exp0101', comp).oof is None
+    assert told_score(run) == 'not scored: there are no out-of-fold predictions of p' and read_member('exp0101', comp).oof is None
 
 # ---- heads ---------------------------------------------------------------------------------------------------------
 
@@ -281,7 +281,7 @@ def test_two_networks_on_all_rows_are_joined_a_head_at_a_time(masks, method, wei
     P = np.stack([probs(Run('ends', e), masks).astype(float) for e in ('b4', 'resnet')])
     assert (answers(run).astype(int) != by_head(P, plain)).sum() == 0
     assert (answers(run).astype(int) != P.mean(0).argmax(1)).any()               # the mean of classes is something else
-    assert run.read('score.json')['why'] == 'b4, resnet has no out-of-fold predictions'
+    assert run.read('score.json')['why'] == 'there are no out-of-fold predictions of b4, resnet'
 
 def test_fitted_weights_a_head_know_the_heads_of_the_competition(root):
     comp = several(n=180, classes=tuple(str(c) for c in range(18)), heads=HEADS)
@@ -327,6 +327,9 @@ def test_a_member_that_is_not_what_it_was_is_refused(root, change, words):
     (dict(members=['exp0001', 'exp0002'], weights=[1], method='weighted'), '1 for 2 members'),
     (dict(members=['exp0001', 'exp0002'], space='logits'), 'write logit'),
     (dict(members=['exp0001', 'exp0002'], rules='{base: blend, rules: [3]}'), 'rule 1: a rule is a mapping'),
+    (dict(members=['exp0001', 'exp0002'], method='mean', weights=[1, 2]), "the method mean takes no 'weights'"),
+    (dict(members=['exp0001', 'exp0002'], method='weighted'), "the method weighted needs 'weights'"),
+    (dict(members=['exp0001', 'exp0002'], method='weighted', weights={'a': [1, 2]}), 'are for heads_weighted'),
     (dict(members=['exp0001', 'exp0002'], rules='{base: nobody, rules: []}'), "unknown base of the rules 'nobody'"),
     (dict(members=['exp0001', 'exp0002'], rules='{base: blend, rules: [{take: exp0001, where: {state_in: [no]}}]}'), 'in quotes'),
     (dict(members=['exp0001', 'exp0002'], rules='{base: blend, rules: [{take: exp0001, where: {confidence: high}}]}'), 'confidence is a number'),

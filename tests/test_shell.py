@@ -8,6 +8,7 @@ from papermill.translators import PythonTranslator
 from kagglekit.cli import main
 from kagglekit.core import KitError, write_json
 from kagglekit.experiment import PARAMS
+from kagglekit.practice import write_practice
 from kagglekit.run import Run
 from running import KIT, LONG, ROOT, start, status, until
 
@@ -186,6 +187,27 @@ def test_an_error_is_shown_whole(failed, capsys, args):
     (['show', 'exp0001'], 'there is no run exp0001'),
 ])
 def test_what_nobody_knows_is_refused_with_the_nearest_name(space, capsys, args, words):
+    with pytest.raises(SystemExit) as end: main(args)
+    said = capsys.readouterr()
+    assert end.value.code == 2 and words in said.err and said.out == '' and len(said.err.splitlines()) == 1
+    assert not space.exists()
+
+@pytest.mark.parametrize('field, value, words', [
+    ('pseudo', 'exp9999', 'there is no run exp9999'),
+    ('pseudo', 'exp0002', 'kagglekit run shapes-practice exp0002'),
+    ('pseudo', 'unsafe lost.csv', 'lost.csv'),
+    ('start', 'exp9999', 'there is no run exp9999'),
+    ('labels', 'theirs', "unknown labels in shapes-practice 'theirs'"),
+    ('fold_file', 'lost.npy', 'lost.npy is not there'),
+    ('heads', '["colour"]', 'has no heads'),
+    ('sampling', 'lable', 'did you mean label'),
+    ('augment', '["hflip not nut"]', "no class fits 'nut'"),
+    ('folds', '99', 'Take 6'),
+])
+def test_what_the_tables_contradict_is_refused_before_a_kernel_starts(space, capsys, monkeypatch, field, value, words):
+    write_practice('shapes-practice', say=lambda line: None)
+    monkeypatch.setattr('kagglekit.kernel.execute_page', lambda *a, **kw: pytest.fail('a kernel was started'))
+    args = ['run', 'shapes-practice', 'exp0009', '-p', 'parent', 'exp0001', '-p', field, value]
     with pytest.raises(SystemExit) as end: main(args)
     said = capsys.readouterr()
     assert end.value.code == 2 and words in said.err and said.out == '' and len(said.err.splitlines()) == 1

@@ -96,7 +96,7 @@ def test_an_unfinished_run_is_said_to_be_unfinished(runs):
     runs[2].mark('running', fold=0, epoch=1)
     for name in ('score.json', 'oof.parquet'): (runs[2].folder/name).unlink()
     said = compare_text(runs[0], runs[2])
-    assert 'toy/exp0003 is unfinished (running)' in said and 'exp0003: no score of folds yet' in said
+    assert 'toy/exp0003 is unfinished (running)' in said and 'exp0003: no scores of folds' in said
     assert 'folds are not the same' not in said
     assert 'unfinished: exp0003 (running)' in write_page('toy').read_text()
 

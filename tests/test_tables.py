@@ -135,3 +135,15 @@ def test_missing_files_are_found_by_folder(tmp_path):
     check_files(tmp_path, pd.Series(['a/1.png']))
     with pytest.raises(KitError, match='2 of 3 files are not there, such as a/2.png, b/1.png'):
         check_files(tmp_path, pd.Series(['a/1.png', 'a/2.png', 'b/1.png']))
+
+@pytest.mark.parametrize('label, words', [('CROSS', 'in case alone'), ('NaN', 'missing value'), ('#N/A', 'missing value')])
+def test_a_class_that_may_be_a_slip_is_a_warning_where_a_page_lists_its_classes_itself(label, words):
+    from kagglekit.competition import Competition
+    from kagglekit.labels import encode
+    from kagglekit.preflight import _about
+    train = pd.DataFrame(dict(id=list('abcd'), file='x.png', label=['cross', label, 'circle', 'cross']))
+    classes = tuple(sorted(train.label.unique()))
+    test = pd.DataFrame(dict(id=['t'], file='x.png', sample_id=['t']))
+    sample = pd.DataFrame(dict(id=['t'], label=['cross']))
+    made = Competition('own', train.assign(target=encode(train.label, classes, 'train')), test, sample, classes, 'macro_f1')
+    assert any(words in note for note in _about(made).notes)
