@@ -615,6 +615,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                  'kagglekit.files.read_npy': ('files.html#read_npy', 'kagglekit/files.py'),
                                  'kagglekit.files.what_is': ('files.html#what_is', 'kagglekit/files.py')},
             'kagglekit.fit': { 'kagglekit.fit.Voice': ('fit.html#voice', 'kagglekit/fit.py'),
+                               'kagglekit.fit.Voice.before': ('fit.html#voice.before', 'kagglekit/fit.py'),
                                'kagglekit.fit.Voice.epoch': ('fit.html#voice.epoch', 'kagglekit/fit.py'),
                                'kagglekit.fit.Voice.left': ('fit.html#voice.left', 'kagglekit/fit.py'),
                                'kagglekit.fit.Voice.mark': ('fit.html#voice.mark', 'kagglekit/fit.py'),

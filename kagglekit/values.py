@@ -29,14 +29,20 @@ def nearest(
     best = [k for k in names if k.lower() == typed] or difflib.get_close_matches(str(name), names, n=1, cutoff=.5)
     return f' (did you mean {best[0]}?)' if best else ''
 
+_SHORT = 12 # names that a message shows although it has a hint
+
 def check_names(
     given:Iterable,     # names as typed
     known:Iterable,     # names there are
     what:str='parameter', # what they name, for the message
 ):
-    "Raise `KitError` when a name is not known."
-    wrong = [f"'{n}'{nearest(n, known)}" for n in given if n not in set(known)]
-    if wrong: raise KitError(f"unknown {what} {', '.join(wrong)}; known: {', '.join(sorted(map(str, known)))}")
+    "Raise `KitError` when a name is not known; a long list of names is shown only where none of them looks alike."
+    known = sorted(map(str, known))
+    wrong = [n for n in given if n not in set(known)]
+    if not wrong: return
+    hints = {n: nearest(n, known) for n in wrong}
+    names = f"; known: {', '.join(known)}" if len(known) <= _SHORT or not all(hints.values()) else ''
+    raise KitError(f"unknown {what} {', '.join(repr(str(n)) + hints[n] for n in wrong)}{names}")
 
 # %% ../nbs/0_values.ipynb #a474211e
 def check_clash(
