@@ -1602,6 +1602,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                 'kagglekit.text.cut': ('text.html#cut', 'kagglekit/text.py'),
                                 'kagglekit.text.html_page': ('text.html#html_page', 'kagglekit/text.py'),
                                 'kagglekit.text.html_table': ('text.html#html_table', 'kagglekit/text.py'),
+                                'kagglekit.text.in_lines': ('text.html#in_lines', 'kagglekit/text.py'),
                                 'kagglekit.text.one_line': ('text.html#one_line', 'kagglekit/text.py'),
                                 'kagglekit.text.show_table': ('text.html#show_table', 'kagglekit/text.py')},
             'kagglekit.transport': { 'kagglekit.transport.from_shell': ('transport.html#from_shell', 'kagglekit/transport.py'),
