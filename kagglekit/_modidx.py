@@ -772,6 +772,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                    'kagglekit.journal.shown': ('journal.html#shown', 'kagglekit/journal.py')},
             'kagglekit.journal_html': { 'kagglekit.journal_html._cell': ('journal_html.html#_cell', 'kagglekit/journal_html.py'),
                                         'kagglekit.journal_html._no_root': ('journal_html.html#_no_root', 'kagglekit/journal_html.py'),
+                                        'kagglekit.journal_html._noted': ('journal_html.html#_noted', 'kagglekit/journal_html.py'),
                                         'kagglekit.journal_html._scored_elsewhere': ( 'journal_html.html#_scored_elsewhere',
                                                                                       'kagglekit/journal_html.py'),
                                         'kagglekit.journal_html._section_parts': ( 'journal_html.html#_section_parts',

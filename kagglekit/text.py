@@ -43,14 +43,14 @@ STYLE = Markup('''<style>
 .kk{border-collapse:collapse;margin:.4em 0;color:#222;background:#fff;
  font:13px/1.45 system-ui,"Noto Sans CJK KR","Apple SD Gothic Neo","Malgun Gothic","Yu Gothic",sans-serif}
 .kk caption{caption-side:top;text-align:left;padding:.2em .6em;color:#555}
-.kk th,.kk td{text-align:left!important;vertical-align:top!important;padding:.35em .5em!important;border:0;
+.kk th,.kk td{text-align:left!important;vertical-align:top!important;padding:.35em .3em!important;border:0;
  border-bottom:1px solid #e4e4e4!important;background:none!important;overflow-wrap:anywhere;white-space:normal}
 .kk th{border-bottom:2px solid #888!important;font-weight:600;vertical-align:bottom!important;overflow-wrap:normal}
 .kk td.n,.kk th.n{text-align:right!important;font-variant-numeric:tabular-nums}
 .kk td.n,.kk td.i,.kk td.s{white-space:nowrap}
 .kk td.i{font-weight:600} .kk td.w{min-width:11em;max-width:24em}
 .kk tr.best td{background:#eaf5ea!important} .kk tr.other td.n{color:#999}
-.kk small{color:#777;font-size:12px;display:block} .kk .bad{color:#b3261e}
+.kk small{color:#777;font-size:12px;display:block} .kk .note{font-size:12px} .kk .bad{color:#b3261e}
 .kk .running{color:#1a66b3} .kk .failed,.kk .interrupted,.kk .unknown,.kk .broken{color:#b3261e}
 </style>''')
 _TABLE = Markup('{}<table class="kk tex2jax_ignore mathjax_ignore"><caption>{}</caption>'
