@@ -124,7 +124,7 @@ def relabel(run): edit_table('train.csv', lambda t: t.assign(label=t.label.where
     (reorder_test, {}, 'test table has changed'),
     (shorten_test, {}, 'test table has changed'),
     (relabel, {}, '(training table|folds) ha(s|ve) changed'),
-], ids=str)
+], ids=['deleted, other lr', 'deleted, other seed', 'other bs', 'train picture', 'test picture', 'test order', 'test rows', 'label'])
 @pytest.mark.parametrize('state', ['interrupted', 'done'])
 def test_a_run_of_something_else_is_refused_before_the_first_epoch(copy_of, monkeypatch, state, spoil, changes, words):
     spoil(copy_of(state))
