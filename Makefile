@@ -11,10 +11,12 @@ export PYTHONWARNINGS := ignore
 .PHONY: demo test lab install pages clean-check
 
 # the stamp is written last, so an installation that was interrupted is done again
-.venv/ok: setup.py settings.ini constraints.txt
+.venv/ok: setup.py settings.ini constraints.txt jupyterlab.json
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; got " + sys.version if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,demo,tensorboard]'
+	@# JupyterLab saves a page when a person does, so running one leaves the tracked file as it is
+	@install -D -m 644 jupyterlab.json .venv/share/jupyter/lab/settings/overrides.json
 	@touch $@
 
 install: .venv/ok

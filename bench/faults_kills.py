@@ -40,7 +40,7 @@ def differing(folder, wanted):
 
 def litter(space, folder):
     "Files that no run should leave."
-    named = [p for pattern in ('*.part', 'resume.pt', '.train*', 'best.safetensors') for p in folder.rglob(pattern)]
+    named = [p for pattern in ('*.part', 'resume.pt', '.train*', 'best*.safetensors') for p in folder.rglob(pattern)]
     return [p.name for p in named + list((space/'.cache').glob('*.part'))]
 
 def kill_once(space, exp, target, number, moment):

@@ -243,6 +243,8 @@ def disk_errors(
                            'free some space and give the same command again') from e
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise KitError(f'{path}: it cannot be written ({words}); check the permissions of {Path(path).parent}') from e
+        if number in (errno.EISDIR, errno.ENOTDIR):
+            raise KitError(f'{path}: a folder lies where a file belongs, or a file where a folder does; move it away') from e
         raise
 
 @contextmanager

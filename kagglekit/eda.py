@@ -20,7 +20,7 @@ from .folds import make_folds
 from .looking import Sample, by_oof, class_names, file_facts, pick_by, show_rows, take_sample
 from .plots import plt
 from .shifts import check_labels, check_prior, check_shift
-from .text import html_table, show_table
+from .text import html_table, in_lines, show_table
 
 # %% ../nbs/13d_eda.ipynb #955ce463
 @dataclass
@@ -110,7 +110,7 @@ def show_evidence(
     "The pictures and the first rows of each finding, alarms first."
     for f in sorted(findings, key=lambda f: not f.alarm):
         if not f.draw and not f.alarm: continue
-        print(f"{'! ' * f.alarm}{f.check}: {say_value(f.number)} {f.what}. {f.advice}")
+        print(in_lines(f"{'! ' * f.alarm}{f.check}: {say_value(f.number)} {f.what}. {f.advice}"))
         if f.draw:
             f.draw()
             plt.show()

@@ -77,6 +77,13 @@ class Voice:
     ):
         "Write down where the fold is."
         self.run.mark('running', fold=self.k, **more)
+    def before(self,
+        epochs:int, # done in this fold
+        doing:str,  # what comes before the next one, such as 'building the network'
+    ):
+        "Before an epoch: status, and the bar; shown first, it stands above the lines of the epochs."
+        self.mark(epoch=epochs, doing=doing)
+        if in_front_end(): self.bar(self.k * self.of + epochs, self.n * self.of, f'fold {self.k + 1}/{self.n} · {doing}')
     def epoch(self,
         rows:list, # the fold's history so far
     ):
@@ -94,7 +101,7 @@ class Voice:
     ):
         "Now and then: status, and a line that is not kept."
         self.mark(epoch=int(done))
-        text = f'fold {self.k + 1}/{self.n} · {done:.1f} of {of} epochs · about {self.left(done)} left'
+        text = f'fold {self.k + 1}/{self.n} · {round(done, 1):g} of {of} epochs · about {self.left(done)} left'
         self.bar(self.k * of + done, self.n * of, text)
 
 # %% ../nbs/14_fit.ipynb #0000001d
@@ -179,7 +186,8 @@ def _reopen_dead(run, recipe): # folds that were stopped by a check that is turn
 
 # %% ../nbs/14_fit.ipynb #00000020
 def _introduce(run, recipe, comp, folds): # the first lines of the log
-    run.say(f'{run}: {recipe.reason or in_diff(recipe.diff)} · {torch.get_num_threads()} threads, {find_device()}')
+    threads = torch.get_num_threads()
+    run.say(f"{run}: {recipe.reason or in_diff(recipe.diff)} · {threads} thread{'s' * (threads > 1)}, {find_device()}")
     mirrors = words_of_mirrors(recipe.augment + recipe.tta, INPUTS[recipe.inputs].panels)
     lines = [f'data: {where_found(comp.name)}', *words_of_folds(recipe, comp, folds), *mirrors]
     for line in lines: run.say(f'  {line}')
@@ -202,7 +210,7 @@ def train_folds(
     bar = Progress()
     for k in todo:
         voice = Voice(run, k, len(ks), of, job.comp.metric, done, since, bar)
-        voice.mark(epoch=kept[k], doing='building the network')
+        voice.before(kept[k], 'building the network')
         (fit_together if recipe.gpus > 1 else fit_fold)(job, voice)
         if dead := read_fold(run, k).get('dead'): run.say(f'  {dead}')
     dead = [read_fold(run, k).get('dead') for k in ks]

@@ -84,7 +84,8 @@ def prove_folds(
     sizes = folds.fold.value_counts().sort_index()
     if sizes.index.tolist() != list(range(len(sizes))) or len(sizes) < 2:
         raise KitError(f'{comp.name}: folds must be 0, 1, … without a gap; got {sizes.index.tolist()}')
-    said = f'{len(sizes)} folds of {sizes.min():,}–{sizes.max():,} rows'
+    rows = '–'.join(f'{n:,}' for n in sorted({sizes.min(), sizes.max()}))
+    said = f'{len(sizes)} folds of {rows} rows'
     if comp.group is None or not grouped: return said
     spread = folds.fold.groupby(comp.train[comp.group].to_numpy()).nunique()
     if (spread > 1).any():

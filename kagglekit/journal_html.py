@@ -24,6 +24,7 @@ from .text import Markup, html_page, html_table
 KINDS = dict(exp='i', parent='s', state='s', when='s', difference='w', note='w') | dict.fromkeys(
     ('CV ± sd', 'over parent', 'CV', 'OOF', 'nested', *BOARDS, 'time', 'gain'), 'n')   # column → class of its cells
 _HEADS = dict(CV='CV ± sd', gain='over parent')
+_NOTED = Markup('{}<div class="note">{}</div>')
 _SMALL, _BAD, _BEST = Markup('{}<small>{}</small>'), Markup('{}<div class="bad">{}</div>'), Markup('<b>{}</b>')
 
 def _cell(name, text, row, best): # a cell of the journal
@@ -32,6 +33,11 @@ def _cell(name, text, row, best): # a cell of the journal
     if name == 'state': return Markup('<span class="{}">{}</span>').format(text, text)
     score = 'nested' if row.nested == row.nested else 'CV'
     return _BEST.format(text) if name == score and row.exp == best else text
+
+def _noted(cells): # of a row, by column; its note stands below the difference, so that the table fits a page
+    note = cells.pop('note', '')
+    if note.strip(): cells['difference'] = _NOTED.format(cells['difference'], note)
+    return list(cells.values())
 
 def journal_caption(
     table:pd.DataFrame, # the journal
@@ -56,8 +62,9 @@ def journal_html(
     best, grey, rows = best_run(table), honest(table).notna() & ~comparable(table), []
     for row, other, cells in zip(table.itertuples(), grey, text.itertuples(index=False, name=None)):
         kind = 'best' if row.exp == best else 'other' if other else ''
-        rows.append((kind, [_cell(c, t, row, best) for c, t in zip(text, cells)]))
-    return html_table([_HEADS.get(c, c) for c in text], rows, journal_caption(table), KINDS)
+        rows.append((kind, _noted({c: _cell(c, t, row, best) for c, t in zip(text, cells)})))
+    heads = [_HEADS.get(c, c) for c in text if c != 'note']
+    return html_table(heads, rows, journal_caption(table), KINDS)
 
 # %% ../nbs/15b_journal_html.ipynb #a7d6643f
 _NO_SEEDS = ('no idea has a second seed yet, so nobody knows what chance does: '

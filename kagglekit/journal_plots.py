@@ -244,7 +244,7 @@ def board_facts(
 def _fact_line(name, f): # a leaderboard in words
     ends = f"95 % interval {f['low']:.2f} to {f['high']:.2f}, " if f['low'] == f['low'] else ''
     away = ', '.join(f"{e} {abs(v):.1f} sd {'above' if v > 0 else 'below'}" for e, v in f['off'].items()) or 'none'
-    line = f'off the line: {away}' if f['n'] >= 5 else 'fewer than 5 runs are no line'
+    line = f'off the line: {away}' if f['n'] >= 5 else 'fewer than 5 runs show no trend'
     return f"{name} {f['rho']:.2f} ({ends}n {f['n']}); {line}"
 
 def board_words(

@@ -157,7 +157,7 @@ def plot_classes(
     rare = table[table.rows == table.rows.min()]
     names = ', '.join(short(c) for c in rare['class'][:3]) + ' …' * (len(rare) > 3)
     times = table.rows.max() / max(1, rare.rows.iloc[0])
-    ax.set(ylabel='rows', title=f'rarest: {names}, {rare.rows.iloc[0]:,} rows; the most common has {times:,.0f} times as many')
+    ax.set(ylabel='rows', title=f'rarest: {names}, {rare.rows.iloc[0]:,} rows; the most common has {times:,.3g} times as many')
     ax.title.set_fontsize(9)
 
 # %% ../nbs/13_looking.ipynb #0000000f
@@ -214,4 +214,4 @@ def show_rows(
     for ax in axs.flat[len(table):]: ax.axis('off')
     for ax, file, title in zip(axs.flat, table.file, titles if len(titles) else table.id):
         (_draw_cadence if cadence else _draw_picture)(ax, comp.folder/file)
-        ax.set_title('\n'.join(short(line) for line in str(title).split('\n')[:3]), fontsize=7)
+        ax.set_title('\n'.join(short(line) for line in str(title).split('\n')[:3]), fontsize=9)

@@ -14,9 +14,10 @@ import numpy as np
 import pandas as pd
 import kagglekit
 from .blending import remade, write_blend
+from .claim import other_data
 from .compare import read_pair, read_record
 from .competition import Competition, find_comp, match_ids, prob_columns, read_table
-from .core import KitError, atomic, hash_file, inside, out_dir, root, setting, workspace, write_json, write_table
+from .core import KitError, atomic, hash_file, inside, out_dir, read_json, root, setting, workspace, write_json, write_table
 from .ledger import is_sent, read_ledger
 from .members import choose_folds
 from .oneclass import one_object
@@ -200,6 +201,15 @@ def _make_in(folder, run, say): # a run or a blend, by the code of its commit, i
     ended = _run_page(folder, run, page, home, params)
     with workspace(folder): status = Run(run.comp, run.exp).read('status.json')
     if ended: raise KitError(f"{run} cannot be made again: {status.get('error') or 'papermill failed'}; see {folder/f'{run.exp}.txt'}")
+    words = other_data(params, read_json(out/'params.json'))
+    if words: raise KitError(f'{run} was trained again, and is no repetition: {words} changed since; see {out}')
+
+def _check_table(run, comp): # before hours of training
+    params = read_record(run, 'params.json')
+    seen, was = one_object(comp, as_dict(params.get('recipe')).get('one_object', '')), params.get('data_hash')
+    if was in (None, seen.hash()): return
+    raise KitError(f'{run} cannot be made again: the training table is another one, {seen.hash()}; '
+                   f'it was {one_line(was)}. Restore the table')
 
 def retrain(
     run:Run,            # to be trained again, or a blend
@@ -207,7 +217,8 @@ def retrain(
     say:Callable=print, # called with a line of progress
 ) -> Run: # the new run, finished
     "Train a run again from its record, after all that it is made of."
-    folder = folder.absolute()
+    folder, comp = folder.absolute(), find_comp(run.comp)
+    for r in needed(run): _check_table(r, comp)
     open_space(run, folder)
     for r in needed(run): _make_in(folder, r, say)
     with workspace(folder): return Run(run.comp, run.exp)

@@ -60,10 +60,12 @@ def broken_seal(
     missing:bool=True, # whether a file that is not there counts, too
 ) -> str: # such as 'model.safetensors has 10 bytes instead of 2,345'; '' where all are as they were written
     "Which file is not as it was written."
-    for name, (size, hash) in seals.items():
-        path = folder/name
+    for name, seal in seals.items():
+        if not isinstance(seal, (list, tuple)) or len(seal) != 2: return f'{name} has no record of its length and hash'
+        path, (size, hash) = folder/name, seal
         if not path.exists():
             if missing: return f'{name} is not there'
+        elif not path.is_file(): return f'{name} is no file; move it away'
         elif path.stat().st_size != size: return f'{name} has {path.stat().st_size:,} bytes instead of {size:,}'
         elif hash_file(path) != hash: return f'{name} has other content than was written'
     return ''
@@ -99,7 +101,7 @@ def wipe_state(
 ):
     "Delete what an unfinished fold has, and a finished one has not."
     folder = run.fold_folder(k)
-    for path in (folder/'resume.pt', folder/'best.safetensors', *folder.glob('snapshot*.parquet')):
+    for path in (folder/'resume.pt', *folder.glob('best*.safetensors'), *folder.glob('snapshot*.parquet')):
         path.unlink(missing_ok=True)
 
 def read_fold(

@@ -7,7 +7,7 @@ __all__ = ['STATE', 'OPTIONS', 'best_row', 'is_stale', 'Clock', 'Record', 'Avera
            'Progress', 'EarlyStop', 'Board', 'FoldFit', 'read_state', 'load_state', 'fit_stages', 'SCHEDULERS', 'Stage']
 
 # %% ../nbs/08a_stages.ipynb #00000001
-import math, time
+import math, time, zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ from fastai.callback.core import Callback, CancelBatchException, CancelFitExcept
 from fastai.callback.training import GradientAccumulation, GradientClip
 from timm.utils import ModelEmaV3
 from torch.optim.swa_utils import AveragedModel
-from .core import KitError, atomic, seed_of
+from .core import KitError, atomic, hash_file, seed_of
 from .guard import Guard
 from .learner import FoldLearner, find_optimizer
 from .metric import Metric, find_metric
@@ -198,14 +198,25 @@ class Keep(Callback):
     def after_epoch(self):
         "Write the state; also the best weights, if these are."
         fit, average = self.fit, self.fit.average
-        if self.best and best_row(fit.history, *fit.by) == len(fit.history) - 1:
-            net = average.average.module if average and average.steps else self.learn.model
-            save_weights(net, fit.folder/'best.safetensors')
-        state = dict(model=self.learn.model.state_dict(), opt=self.opt.state_dict(), history=fit.history,
-                     noise=fit.noise, stage=fit.stage_no, epoch=self.epoch + 1, made_by=fit.made_by)
+        if self.best and best_row(fit.history, *fit.by) == len(fit.history) - 1: self._keep_best()
+        self._seal(fit.folder/f'snapshot{len(fit.history)}.parquet')
+        state = dict(model=self.learn.model.state_dict(), opt=self.opt.state_dict(), history=fit.history, noise=fit.noise,
+                     stage=fit.stage_no, epoch=self.epoch + 1, made_by=fit.made_by, files=fit.files)
         if average: state.update(average=average.state())
         with atomic(fit.folder/'resume.pt') as part, open(part, 'wb') as f: torch.save(state, f)
+        for path in fit.folder.glob('best*.safetensors'):
+            if path.name not in fit.files: path.unlink()
         fit.on_epoch(fit.history)
+
+    def _seal(self, path): # the length and the hash of a file, kept with the state that needs it
+        if path.exists(): self.fit.files[path.name] = [path.stat().st_size, hash_file(path)]
+
+    def _keep_best(self): # under the epoch's own name: the state of the epoch before still has its own after a kill
+        fit, average = self.fit, self.fit.average
+        net = average.average.module if average and average.steps else self.learn.model
+        fit.files = {name: seal for name, seal in fit.files.items() if not name.startswith('best')}
+        save_weights(net, fit.best_weights())
+        self._seal(fit.best_weights())
 
 # %% ../nbs/08a_stages.ipynb #00000022
 class Accumulate(Callback):
@@ -290,6 +301,7 @@ class FoldFit:
     def __post_init__(self):
         self.history = []                          # a row an epoch
         self.noise = []                            # for each, its steps, and the standard error of its training loss
+        self.files = {}                            # name → [bytes, hash], of the files that the state needs
         self.stage_no, self.dead = 0, ''           # why the fold counts as dead
     @property
     def stage(self):
@@ -302,12 +314,19 @@ class FoldFit:
     def rows(self):
         "The history of the stage under way."
         return [r for r in self.history if r['stage'] == self.stage_no]
+    def best_weights(self):
+        "Where the weights of the best epoch so far lie, where they are kept."
+        row = best_row(self.history, *self.by)
+        return self.folder/f'best{0 if row is None else row + 1}.safetensors'
     def done_epochs(self):
         "Epochs done, over all stages."
         return sum(s.epochs for s in self.stages[:self.stage_no]) + len(self.rows())
 
 # %% ../nbs/08a_stages.ipynb #0a42fcba
-STATE = ('model', 'opt', 'history', 'noise', 'stage', 'epoch', 'made_by') # what a kept state holds
+STATE = ('model', 'opt', 'history', 'noise', 'stage', 'epoch', 'made_by', 'files') # what a kept state holds
+
+def _sound(path): # whether each part of the archive has its checksum, which torch.load does not look at
+    with zipfile.ZipFile(path) as parts: return parts.testzip() is None
 
 def read_state(
     folder:Path, # of a fold
@@ -316,7 +335,9 @@ def read_state(
     "The state from which a fold resumes; that of an earlier version lacks some of `STATE`."
     path = folder/'resume.pt'
     if not path.exists(): return {}
-    try: state = torch.load(path, weights_only=True, map_location=device)
+    try:
+        if not _sound(path): raise ValueError('checksum')
+        state = torch.load(path, weights_only=True, map_location=device)
     except Exception as e:
         raise KitError(f'{path} cannot be read ({type(e).__name__}); delete it, and the fold starts afresh') from e
     if not isinstance(state, dict): raise KitError(f'{path} holds no state; delete it, and the fold starts afresh')
@@ -334,6 +355,7 @@ def load_state(
         raise KitError(f"{fit.folder/'resume.pt'} holds the state of another network ({type(e).__name__}); "
                        'delete it, and the fold starts afresh') from e
     fit.history, fit.noise, fit.stage_no = state['history'], state['noise'], state['stage']
+    fit.files = dict(state['files'])
     return state
 
 # %% ../nbs/08a_stages.ipynb #00000033
@@ -374,6 +396,6 @@ def fit_stages(
             _run_stage(learn, fit, state.get('epoch', 0), state.get('opt'), o['patience'])
             state = {}
             if fit.dead: break
-    best = fit.folder/'best.safetensors'
+    best = fit.best_weights()
     if o['keep'] == 'best' and best.exists(): load_weights(learn.model, best)
     elif fit.average and fit.average.steps: learn.model.load_state_dict(fit.average.average.module.state_dict())

@@ -49,3 +49,12 @@ def test_no_file_speaks_of_a_machine():
 def test_no_heavy_file_is_committed():
     big = [f'{p.relative_to(ROOT)}: {p.stat().st_size/1e6:.1f} MB' for p in tracked() if p.exists() and p.stat().st_size > 2e6]
     assert not big and not [p for p in tracked() if p.suffix in ('.parquet', '.safetensors', '.pt', '.npy')]
+
+def test_jupyterlab_saves_a_tracked_page_only_when_a_person_does():
+    jupyterlab = pytest.importorskip('jupyterlab')
+    wanted = json.loads((ROOT/'jupyterlab.json').read_text(encoding='utf8'))
+    assert wanted == {'@jupyterlab/docmanager-extension:plugin': {'autosave': False}}
+    schema = Path(jupyterlab.__file__).parent/'schemas/@jupyterlab/docmanager-extension/plugin.json'
+    assert json.loads(schema.read_text(encoding='utf8'))['properties']['autosave']['type'] == 'boolean'
+    recipe = re.search(r'^\.venv/ok:.*\n(?:\t.*\n)+', (ROOT/'Makefile').read_text(encoding='utf8'), re.M)[0]
+    assert 'jupyterlab.json .venv/share/jupyter/lab/settings/overrides.json' in recipe

@@ -123,6 +123,16 @@ def test_a_training_that_fails_takes_nothing_with_it(space):
     assert done.returncode == 2 and 'cannot be made again' in done.stderr, done.stdout[-2000:] + done.stderr[-2000:]
     for text in (done.stdout, report): assert 'From stored predictions: the same submission to the byte' in text and 'Trained again: shapes-practice/exp0009 cannot be made again' in text
 
+def test_a_run_of_another_training_table_is_not_trained_again(space):
+    "It would be no repetition: refused before anything is trained, by a sentence that names the table."
+    path = folder(space)/'params.json'
+    keep = path.read_text()
+    path.write_text(json.dumps(json.loads(keep) | dict(data_hash='0' * 16)))
+    try: done = kit(space, 'reproduce', 'exp0009', '--retrain')
+    finally: path.write_text(keep)
+    assert done.returncode == 2 and 'cannot be made again: the training table is another one' in done.stderr
+    assert 'training shapes-practice/exp0009 again' not in done.stdout
+
 def test_the_commands_go_back_and_forth_between_commits_over_fresh_outputs(run, space, tmp_path):
     "The code of each commit comes over a clone in which outputs are committed and new at once; checkout would stop there."
     clone, made = tmp_path/'clone', git(space, 'rev-list', '--max-parents=0', 'HEAD')

@@ -167,8 +167,9 @@ def without_fingerprints(run): # as an earlier version left it
     (lambda run: (run.folder/'fold0'/'test.parquet').unlink(), 'fold 0 is trained again: test.parquet is not there'),
     (lambda run: write_json(run.folder/'fold0'/'fold.json', {}), 'fold 0 is trained again'),
     (lambda run: (run.folder/'fold0'/'fold.json').write_text('[1'), 'fold 0 is trained again'),
+    (lambda run: write_json(run.folder/'fold0'/'fold.json', run.read('fold0/fold.json') | dict(files={'oof.parquet': 7})), 'oof.parquet has no record'),
     (without_fingerprints, 'fold 1 starts afresh'),
-], ids=['model cut', 'model changed', 'oof cut', 'test lost', 'fold.json empty', 'fold.json cut', 'earlier version'])
+], ids=['model cut', 'model changed', 'oof cut', 'test lost', 'fold.json empty', 'fold.json cut', 'no record of a file', 'earlier version'])
 def test_a_fold_that_cannot_be_trusted_is_trained_again(copy_of, made, capsys, spoil, said):
     run = copy_of('interrupted')
     spoil(run)
@@ -203,6 +204,7 @@ def test_a_done_run_of_an_earlier_version_stays_done(copy_of, capsys):
 
 @pytest.mark.parametrize('name, content, words', [
     ('fold1/resume.pt', b'PK half a file', 'resume.pt cannot be read'),
+    ('fold0/fold.json', b'{"seconds": 1, "images": 1, "peak_memory_mb": 1, "made_by": {"recipe": null}}', 'its record holds no recipe'),
     ('history.csv', b'', 'history.csv cannot be read'),
     ('history.csv', b'fold\n0\n', 'history.csv has no column stage, epoch'),
     ('params.json', b'[]', 'holds a list where an object belongs'),
@@ -212,6 +214,31 @@ def test_an_own_file_that_is_damaged_is_named(copy_of, name, content, words):
     run = copy_of('interrupted')
     (run.folder/name).write_bytes(content)
     with pytest.raises(KitError, match=words): go()
+
+def test_a_bit_of_a_state_that_flipped_is_seen(copy_of):
+    run = copy_of('interrupted')
+    flip('fold1/resume.pt', run)
+    with pytest.raises(KitError, match='resume.pt cannot be read.*delete it, and the fold starts afresh'): go()
+
+def interrupt_with_best(patch):
+    "A fold that keeps its best epoch, interrupted after all of its epochs; the file with those weights."
+    def finish(*args): raise Stop
+    with patch.context() as p:
+        p.setattr(fit, 'predict_shared', finish)
+        with pytest.raises(Stop): go(recipe(keep='best'))
+    kept, = (Run(NAME, EXP).folder/'fold0').glob('best*.safetensors')
+    return kept
+
+def test_weights_of_the_best_epoch_that_were_changed_or_lost_are_not_predicted_with(made, tmp_path, monkeypatch, capsys):
+    found = {}
+    for name, spoil in [('changed', lambda kept: flip(kept, Run(NAME, EXP))), ('lost', Path.unlink), ('whole', lambda kept: None)]:
+        shutil.copytree(made['done']/'data', tmp_path/name/'data')
+        with workspace(tmp_path/name):
+            spoil(interrupt_with_best(monkeypatch))
+            go(recipe(keep='best'))
+            found[name] = (Run(NAME, EXP).folder/'oof.parquet').read_bytes()
+    assert found['changed'] == found['lost'] == found['whole']
+    assert capsys.readouterr().out.count('fold 0 starts afresh: best') == 2
 
 def test_a_broken_folder_stops_no_other(copy_of):
     run = copy_of('done')
