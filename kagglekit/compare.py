@@ -103,9 +103,11 @@ def params_diff(
     first:Run,  # to compare
     second:Run, # with it
 ) -> pd.DataFrame: # field, and its value in each of the two
-    "What differs in two records."
+    "What differs in two records; beside a blend, which trains nothing, a run's training is left out."
     a, b = (_flat(read_record(r, 'params.json')) for r in (first, second))
-    rows = [(k, _value_text(a.get(k)), _value_text(b.get(k))) for k in {**a, **b} if a.get(k) != b.get(k)]
+    fields = {**a, **b}
+    if ('members' in a) != ('members' in b): fields = a if 'members' in a else b
+    rows = [(k, _value_text(a.get(k)), _value_text(b.get(k))) for k in fields if a.get(k) != b.get(k)]
     return pd.DataFrame(rows, columns=['field', first.exp, second.exp])
 
 # %% ../nbs/11f_compare.ipynb #0000000f
