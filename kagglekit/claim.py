@@ -207,6 +207,7 @@ def _flaw_of_fold(run, k, wanted): # why a finished fold has to be trained again
     except KitError as e: return str(e)
     if 'made_by' not in facts: return 'it was finished by a version of kagglekit that kept no fingerprints'
     check_made_by(run, k, facts, wanted)
+    if facts.get('fold', k) != k: return f"its files are those of fold {facts['fold']}"
     return broken_seal(run.fold_folder(k), facts.get('files', {}))
 
 def check_state(

@@ -86,7 +86,7 @@ def save_fold(
         table.insert(0, 'id', np.asarray(ids))
         write_table(folder/f'{name}.parquet', table)
     measured = dict(peak_memory_mb=round(peak_memory(), 1), finished=now())
-    write_json(folder/'fold.json', facts | measured | dict(files=seal_files(folder, FOLD_FILES)))
+    write_json(folder/'fold.json', facts | measured | dict(fold=k, files=seal_files(folder, FOLD_FILES)))
 
 def finished_folds(
     run:Run, # whose

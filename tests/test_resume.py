@@ -168,8 +168,9 @@ def without_fingerprints(run): # as an earlier version left it
     (lambda run: write_json(run.folder/'fold0'/'fold.json', {}), 'fold 0 is trained again'),
     (lambda run: (run.folder/'fold0'/'fold.json').write_text('[1'), 'fold 0 is trained again'),
     (lambda run: write_json(run.folder/'fold0'/'fold.json', run.read('fold0/fold.json') | dict(files={'oof.parquet': 7})), 'oof.parquet has no record'),
+    (lambda run: shutil.copytree(run.folder/'fold0', run.folder/'fold2'), 'fold 2 is trained again: its files are those of fold 0'),
     (without_fingerprints, 'fold 1 starts afresh'),
-], ids=['model cut', 'model changed', 'oof cut', 'test lost', 'fold.json empty', 'fold.json cut', 'no record of a file', 'earlier version'])
+], ids=['model cut', 'model changed', 'oof cut', 'test lost', 'fold.json empty', 'fold.json cut', 'no record of a file', 'copied fold', 'earlier version'])
 def test_a_fold_that_cannot_be_trusted_is_trained_again(copy_of, made, capsys, spoil, said):
     run = copy_of('interrupted')
     spoil(run)
