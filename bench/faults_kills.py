@@ -16,11 +16,16 @@ def start(exp):
 def family(process):
     "The processes of a run: the command and all that it started."
     try: return [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-    except psutil.NoSuchProcess: return []
+    except psutil.Error: return []
+
+def command_of(process):
+    "The command line of a process; empty where it has ended."
+    try: return ' '.join(process.cmdline())
+    except psutil.Error: return ''
 
 def victims(people, target):
     "The processes of `people` that `target` names."
-    kernels = [p for p in people if 'ipykernel_launcher' in ' '.join(p.cmdline())]
+    kernels = [p for p in people if 'ipykernel_launcher' in command_of(p)]
     return dict(tree=people, command=people[:1], child=people[1:2] or people[:1], kernel=kernels or people[:1])[target]
 
 def gone(people, seconds):
@@ -56,7 +61,7 @@ def kill_once(space, exp, target, number, moment):
     process.poll()
     state, wrong = true_state(exp), []
     wanted = ('interrupted', 'failed', 'done') if moment > 1.5 else ('interrupted', 'failed', 'done', '')
-    if left: wrong.append(f"{len(left)} processes live on: {' '.join(left[0].cmdline())[:80]}")
+    if left: wrong.append(f"{len(left)} processes live on: {command_of(left[0])[:80]}")
     if state not in wanted: wrong.append(f'after {time.time() - began:.1f} s its state is {state!r}')
     for p in left: p.kill()
     gone(left, 10)
