@@ -53,7 +53,7 @@ setup(
     author=cfg['author'], license=cfg['license'], python_requires='>=' + cfg['min_python'],
     long_description=Path(__file__).with_name('README.md').read_text(encoding='utf8'), long_description_content_type='text/markdown',
     packages=find_packages(include=['kagglekit', 'kagglekit.*']),
-    package_data={'kagglekit': ['architectures.txt']},  # timm's names, so that a typing error needs no import of it
+    package_data={'kagglekit.models': ['architectures.txt']},  # timm's names, so that a typing error needs no import of it
     install_requires=requirements, extras_require=extras,
     entry_points=dict(console_scripts=['kagglekit = kagglekit.cli:main']),
 )

@@ -91,9 +91,9 @@ def ask_peer(task, y, P):
 
 def ours(y, P, metric, name, **options):
     "(weights, seconds) of a method of kagglekit."
-    import kagglekit.climb
-    from kagglekit.blend import fit_blend
-    from kagglekit.metric import find_metric
+    import kagglekit.blend.greedy
+    from kagglekit.blend.methods import fit_blend
+    from kagglekit.data.metrics import find_metric
     P = P if P.ndim == 3 else P[:, :, None]
     b, took = seconds(lambda: fit_blend(name, P, y, find_metric(metric), **options), 3)
     return np.array(b['params']['weights']), took
@@ -107,7 +107,7 @@ def against_sklearn(y, P, codes, M):
     "Metrics against scikit-learn, weights of least log loss against SciPy's SLSQP with the gradient that it finds itself."
     from scipy.optimize import minimize
     from sklearn.metrics import f1_score, log_loss, roc_auc_score
-    from kagglekit.metric import find_metric
+    from kagglekit.data.metrics import find_metric
     auc, f1 = find_metric('auc'), find_metric('macro_f1')
     row(f'AUC of {len(P)} members × {len(y):,} rows', 'scikit-learn', seconds(lambda: np.array([roc_auc_score(y, p) for p in P]), 3), seconds(lambda: auc.many(y, P), 3))
     row(f'macro-F1 of {len(M)} members × {len(codes):,} rows × {M.shape[2]} classes', 'scikit-learn', seconds(lambda: np.array([f1_score(codes, p.argmax(1), average='macro') for p in M]), 3), seconds(lambda: f1.many(codes, M), 3))
@@ -124,18 +124,18 @@ def large(m, n):
     P = P.astype(np.float32).astype(np.float64)
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     for name in ('climb', 'caruana'):
-        import kagglekit.climb
-        from kagglekit.blend import fit_blend
-        from kagglekit.metric import find_metric
+        import kagglekit.blend.greedy
+        from kagglekit.blend.methods import fit_blend
+        from kagglekit.data.metrics import find_metric
         b, took = seconds(lambda: fit_blend(name, P[:, :, None], y, find_metric('auc')))
         print(f'{m} members × {n:,} rows: {name:8s} ours {took:7.1f} s, {(np.array(b["params"]["weights"]) != 0).sum()} members kept, peak memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss/2**20:.2f} GB ({base:.2f} GB after drawing the data)', flush=True)
 
 def write_members(comp, seed=0):
     "Two finished runs of drawn predictions, in single precision."
     import pyarrow as pa, pyarrow.parquet as pq
-    from kagglekit.competition import prob_columns
-    from kagglekit.core import write_json
-    from kagglekit.run import Run
+    from kagglekit.data.competition import prob_columns
+    from kagglekit.core.storage import write_json
+    from kagglekit.runs.run import Run
     g, y, n = np.random.default_rng(seed), comp.train.target.to_numpy(), len(comp.train)
     for exp in ('exp0001', 'exp0002'):
         run = Run(comp.name, exp)
@@ -152,10 +152,11 @@ def write_members(comp, seed=0):
 def memory(n, k, method):
     "What a blend of two runs holds at its peak, beyond what its members hold; in a process that does nothing else."
     import pandas as pd, psutil, pyarrow as pa, threading
-    from kagglekit.blending import BlendRecipe, run_blend
-    from kagglekit.competition import Competition
-    from kagglekit.core import workspace
-    from kagglekit.run import environment
+    from kagglekit.blend.blend_run import run_blend
+    from kagglekit.blend.build import BlendRecipe
+    from kagglekit.data.competition import Competition
+    from kagglekit.core.paths import workspace
+    from kagglekit.runs.run import environment
     g, t = np.random.default_rng(1), n // 10
     train = pd.DataFrame(dict(id=[f'a{i}' for i in range(n)], file='x', target=g.permutation(np.arange(n) % k)))
     test = pd.DataFrame(dict(id=[f't{i}' for i in range(t)], file='x')).assign(sample_id=lambda d: d.id)

@@ -7,12 +7,12 @@ Written by all cores at once, as `kagglekit practice seti-practice` does. Read o
 """
 import statistics, time
 import numpy as np
-import kagglekit.cadence
-from kagglekit.batches import gather
-from kagglekit.competition import find_comp, load_pages
-from kagglekit.core import workspace
-from kagglekit.inputs import INPUTS, open_cache
-from kagglekit.practice import write_practice
+import kagglekit.data.cadence
+from kagglekit.data.loaders import gather
+from kagglekit.data.competition import find_comp, load_pages
+from kagglekit.core.paths import workspace
+from kagglekit.data.images import INPUTS, open_cache
+from kagglekit.practice.standins import write_practice
 
 def rate(f, n, times=5):
     "n a second, the median of some times."

@@ -10,11 +10,11 @@ needs a run. Then the same for as many pictures of 64 × 64, of which `check_ali
 import sys, tempfile, time
 import numpy as np
 import pandas as pd
-from kagglekit.checks import check_alike, check_copies, check_groups, check_windows
-from kagglekit.competition import Competition
-from kagglekit.folds import make_folds
-from kagglekit.looking import Sample
-from kagglekit.shifts import check_shift
+from kagglekit.eda.leaks import check_alike, check_copies, check_groups, check_windows
+from kagglekit.data.competition import Competition
+from kagglekit.data.folds import make_folds
+from kagglekit.eda.samples import Sample
+from kagglekit.eda.shift import check_shift
 
 def draw(path, n, shape, dtype):
     "A cache of noise; cadences overlap in pairs."

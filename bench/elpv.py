@@ -9,8 +9,8 @@ and crack3 are added up and held against one half. The split has the same shares
 import argparse
 import numpy as np
 import pandas as pd
-from kagglekit.competition import find_comp, load_pages, prob_columns
-from kagglekit.run import Run
+from kagglekit.data.competition import find_comp, load_pages, prob_columns
+from kagglekit.runs.run import Run
 
 def accuracy(p, labels, classes):
     "Share of rows that are called right, with its 95 % interval (Wilson), and which they are."

@@ -76,7 +76,7 @@ HOSTILE = ('<img src=x onerror=alert(1)>', '"><evil>', "' onmouseover='alert(1)"
 
 def hostile(card, space, given):
     "Text of people stays text in the journal's page, and ends nothing."
-    from kagglekit.core import read_json, write_json
+    from kagglekit.core.storage import read_json, write_json
     home = _two_runs(card, space)
     for text in HOSTILE:
         params = read_json(home/'exp0002'/'params.json')

@@ -51,7 +51,9 @@ def params(card, space, given):
     card.add('nothing was written', f'{written}' if written else '')
 
 def _competition(train, test, sample, **more):
-    from kagglekit.competition import Competition, encode, read_table
+    from kagglekit.data.competition import Competition
+    from kagglekit.data.labels import encode
+    from kagglekit.data.tables import read_table
     def read(name, table, columns):
         path = more['folder']/name
         path.write_bytes(table if isinstance(table, bytes) else table.encode())
@@ -84,7 +86,7 @@ def tables(card, space, given):
     card.add('a good table', raised(lambda: _competition(ROWS, TEST, SAMPLE, folder=folder)))
     for name, table in BAD_TRAIN.items(): _is_refused(card, f'train: {name}', lambda: _competition(table, TEST, SAMPLE, folder=folder))
     for name, table in BAD_TEST.items(): _is_refused(card, f'test: {name}', lambda: _competition(ROWS, table, SAMPLE, folder=folder))
-    from kagglekit.metric import METRICS, find_metric
+    from kagglekit.data.metrics import METRICS, find_metric
     codes = np.array([0, 1, 1])
     for name in METRICS:
         for y in ([.38, .9, 1.], [np.nan, 0, 1], [-1, 0, 1], ['a', 'b', 'a'], [[0, 1], [1, 0], [1, 1]]):
@@ -94,8 +96,8 @@ def tables(card, space, given):
             card.add(f'{name} of {p}', '' if np.isnan(value) else f'it is {value}')
 
 def _warned(made): # whether a competition's classes are named as doubtful, in the check and in the log of a training
-    from kagglekit.competition import Competition
-    from kagglekit.labels import doubtful_classes
+    from kagglekit.data.competition import Competition
+    from kagglekit.data.labels import doubtful_classes
     return isinstance(made, Competition) and bool(doubtful_classes(made.classes))
 
 def _is_refused(card, case, call):
@@ -111,8 +113,9 @@ def _png(array, **kw):
 
 def images(card, space, given):
     "Files that are no images are a message with a remedy; no library's words reach the user."
-    import kagglekit.cadence  # noqa: F401  its formats register themselves
-    from kagglekit.inputs import INPUTS, read_image
+    import kagglekit.data.cadence  # noqa: F401  its formats register themselves
+    from kagglekit.data.decoding import read_image
+    from kagglekit.data.images import INPUTS
     g = np.random.default_rng(0)
     good = _png(g.integers(0, 255, (20, 30, 3), dtype=np.uint8))
     jpeg = _png(g.integers(0, 255, (20, 30, 3), dtype=np.uint8), format='jpeg')

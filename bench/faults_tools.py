@@ -86,7 +86,7 @@ def forked(call, timeout=120):
 @lru_cache
 def warm():
     "Import here, once, what the commands import: a forked process inherits it."
-    from kagglekit.competition import load_pages
+    from kagglekit.data.competition import load_pages
     for room in ('compare', 'experiment', 'journal', 'launch', 'preflight', 'reproduce', 'upload'):
         importlib.import_module(f'kagglekit.{room}')
     load_pages()
@@ -99,7 +99,7 @@ def kit(*args, timeout=120):
 
 def raised(call):
     "What a call says: the KitError's text, or '' when it went well; another error is `crash: …`."
-    from kagglekit.core import KitError
+    from kagglekit.core.validation import KitError
     try: call()
     except KitError as e: return str(e)
     except Exception as e: return f'crash: {type(e).__name__}: {e}'

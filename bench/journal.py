@@ -1,10 +1,10 @@
 "How long the journal of many runs takes, and how much memory its page takes. By hand: python bench/journal.py [runs]"
 import json, statistics, subprocess, sys, time
 import numpy as np
-from kagglekit.core import out_dir, workspace
-from kagglekit.journal import best_run, journal, journal_text
-from kagglekit.journal_html import journal_html, write_page
-from kagglekit.journal_plots import plot_board, tree_svg
+from kagglekit.core.paths import out_dir, workspace
+from kagglekit.report.journal import best_run, journal, journal_text
+from kagglekit.report.journal_html import journal_html, write_page
+from kagglekit.report.journal_plots import plot_board, tree_svg
 
 def write_record(folder, name, record):
     "A JSON file of a run."

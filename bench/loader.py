@@ -49,8 +49,8 @@ def fastai_epoch(files):
 
 def ours(files):
     "The first call decodes into the cache; every call gathers."
-    from kagglekit.batches import BatchLoader
-    from kagglekit.inputs import open_cache
+    from kagglekit.data.loaders import BatchLoader
+    from kagglekit.data.images import open_cache
     names = [str(Path(f).relative_to('/')) for f in files]
     def epoch():
         cache = open_cache(Path('/'), names, 'rgb', (224, 224), say=lambda line: None)
@@ -59,7 +59,7 @@ def ours(files):
 
 def main(times=3):
     warnings.simplefilter('ignore')
-    from kagglekit.core import workspace
+    from kagglekit.core.paths import workspace
     with tempfile.TemporaryDirectory() as folder, workspace():
         files = write_pictures(Path(folder))
         mine, start = ours(files), time.perf_counter()

@@ -12,12 +12,13 @@ import timm, torch
 from torch import nn
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
-from kagglekit.batches import fold_loaders, gather, one_hot
-from kagglekit.heads import Answer
-from kagglekit.learner import PrepareBatch, fold_learner, pixel_stats
-from kagglekit.loss import find_loss
-from kagglekit.metric import find_metric
-from kagglekit.stages import FoldFit, Stage, fit_stages
+from kagglekit.data.loaders import fold_loaders, gather, one_hot
+from kagglekit.models.heads import Answer
+from kagglekit.training.learner import PrepareBatch, fold_learner, pixel_stats
+from kagglekit.models.losses import find_loss
+from kagglekit.data.metrics import find_metric
+from kagglekit.training.callbacks import FoldFit, fit_stages
+from kagglekit.training.schedules import Stage
 
 def tiny(): return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
 def resnet(): return timm.create_model('resnet18', num_classes=4)

@@ -7,17 +7,21 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from kagglekit.augment import AUGMENTS
-from kagglekit.claim import difference
-from kagglekit.competition import find_comp, load_pages, prob_columns
-from kagglekit.core import KitError, data_dir, rng, workspace, write_json, write_table
-from kagglekit.experiment import RECIPES
-from kagglekit.folds import make_folds
-from kagglekit.members import read_member
-from kagglekit.preflight import look_for_files
-from kagglekit.positions import export_positions, import_positions
-from kagglekit.run import Run
-from kagglekit.fit import ask, make_learner, open_job, run_folds, train
+from kagglekit.training.augment import AUGMENTS
+from kagglekit.runs.claim import difference
+from kagglekit.data.competition import find_comp, load_pages, prob_columns
+from kagglekit.core.paths import data_dir, workspace
+from kagglekit.core.randomness import rng
+from kagglekit.core.storage import write_json, write_table
+from kagglekit.core.validation import KitError
+from kagglekit.runs.recipe import RECIPES
+from kagglekit.data.folds import make_folds
+from kagglekit.blend.members import read_member
+from kagglekit.fit.preflight import look_for_files
+from kagglekit.data.fold_npy import export_positions, import_positions
+from kagglekit.runs.run import Run
+from kagglekit.runs.setup import ask, make_learner, open_job, run_folds
+from kagglekit.fit.train import train
 
 ROOT = Path(__file__).parent.parent
 REAL = ROOT.parent/'shared'/'real'/'anomaly'
@@ -49,7 +53,7 @@ def tiny(exp, **changes):
 
 @pytest.mark.parametrize('exp', ['small_66', 'small_39', 'small_92', 'exp0014'])
 def test_a_recipe_runs_to_its_end_and_is_scored_in_parts(comp, exp, monkeypatch):
-    monkeypatch.setattr('kagglekit.fit.STAND_INS', {})                         # these drawn rows have no hidden answers
+    monkeypatch.setattr('kagglekit.fit.train.STAND_INS', {})                         # these drawn rows have no hidden answers
     r = tiny(exp)
     score, run = train(r, comp, run_folds(r, comp)), Run(comp.name, exp)
     assert sorted(score['parts']) == ['class', 'state'] and set(score['parts']['state']) == {'crack1', 'crack2', 'crack3', 'good'}
@@ -124,7 +128,7 @@ def test_a_fold_file_of_another_competition_is_refused(comp, tmp_path):
     with pytest.raises(KitError, match='another competition'): import_positions(path, smaller)
 
 def test_a_class_with_fewer_rows_than_folds_is_named(comp):
-    from kagglekit.fit import words_of_folds
+    from kagglekit.runs.setup import words_of_folds
     r = tiny('exp0001', folds=5)
     said = words_of_folds(r, comp, run_folds(r, comp))
     assert [line for line in said if line.startswith('mono-crack1 is not validated in fold')]

@@ -4,15 +4,20 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from kagglekit.checks import GRAIN, Finding, check_alike, check_copies, check_facts, check_groups, check_windows, fingerprints, grain, near_pairs, run_split, sorted_by_class
-from kagglekit.competition import find_comp, load_pages, prob_columns
-from kagglekit import eda
-from kagglekit.core import rng, workspace, write_table
-from kagglekit.folds import make_folds
-from kagglekit.looking import file_facts, take_sample
-from kagglekit.practice import write_practice
-from kagglekit.run import Run
-from kagglekit.shifts import check_labels, check_prior, check_shift
+from kagglekit.eda.leaks import (
+    GRAIN, Finding, check_alike, check_copies, check_facts, check_groups, check_windows, fingerprints, grain,
+    near_pairs, run_split, sorted_by_class,
+)
+from kagglekit.data.competition import find_comp, load_pages, prob_columns
+from kagglekit.eda import overview as eda
+from kagglekit.core.paths import workspace
+from kagglekit.core.randomness import rng
+from kagglekit.core.storage import write_table
+from kagglekit.data.folds import make_folds
+from kagglekit.eda.samples import file_facts, take_sample
+from kagglekit.practice.standins import write_practice
+from kagglekit.runs.run import Run
+from kagglekit.eda.shift import check_labels, check_prior, check_shift
 
 @pytest.fixture(scope='module', autouse=True)
 def pages(): load_pages()
@@ -174,7 +179,7 @@ def test_solar_cells_come_twice_and_plain_ones_are_told_apart(tmp_path, monkeypa
         assert alarms(check_copies(s), check_groups(comp, make_folds(comp)), check_shift(s), check_facts(file_facts(comp, comp.train, 200), comp)) == []
         exps = write_runs(comp)
         assert alarms(check_prior(comp, exps[0]), check_labels(comp, exps)) == []
-        monkeypatch.setattr('kagglekit.checks.LOOKS', 40)
+        monkeypatch.setattr('kagglekit.eda.leaks.LOOKS', 40)
         few = check_alike(s)
         assert few.alarm and len(few.rows) <= 40 and 'Of 479 pairs that look alike when small, the 40 most alike were looked at again' in few.advice
 

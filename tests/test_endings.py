@@ -6,14 +6,17 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from kagglekit.blending import replay, run_blend
-from kagglekit.competition import Competition, prob_columns
-from kagglekit.core import KitError, rng, workspace, write_json, write_table
-from kagglekit.making import BlendRecipe, blend_recipe
-from kagglekit.members import join_members, read_member
-from kagglekit.metric import find_metric
-from kagglekit.run import Run
-from kagglekit.worth import compare_methods, gain_table, left_out, plot_members, told_score
+from kagglekit.blend.blend_run import replay, run_blend
+from kagglekit.data.competition import Competition, prob_columns
+from kagglekit.core.paths import workspace
+from kagglekit.core.randomness import rng
+from kagglekit.core.storage import write_json, write_table
+from kagglekit.core.validation import KitError
+from kagglekit.blend.build import BlendRecipe, blend_recipe
+from kagglekit.blend.members import join_members, read_member
+from kagglekit.data.metrics import find_metric
+from kagglekit.runs.run import Run
+from kagglekit.blend.diagnostics import compare_methods, gain_table, left_out, plot_members, told_score
 
 REAL = Path(__file__).parent.parent.parent/'shared'/'real'
 CLASSES = ('cable-combined', 'cable-cut', 'cable-good', 'carpet-good', 'carpet-hole', 'tile-good', 'tile-oil', 'wood-good', 'wood-scratch', 'zipper-good')

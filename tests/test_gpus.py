@@ -5,12 +5,14 @@ import numpy as np
 import pandas as pd
 import psutil
 import pytest
-from kagglekit.competition import find_comp, load_pages
-from kagglekit.core import KitError, workspace
-from kagglekit.experiment import find_recipe
-from kagglekit.practice import write_practice
-from kagglekit.run import Run
-from kagglekit.fit import run_folds, train
+from kagglekit.data.competition import find_comp, load_pages
+from kagglekit.core.paths import workspace
+from kagglekit.core.validation import KitError
+from kagglekit.runs.recipe import find_recipe
+from kagglekit.practice.standins import write_practice
+from kagglekit.runs.run import Run
+from kagglekit.runs.setup import run_folds
+from kagglekit.fit.train import train
 
 NAME = 'shapes-practice'
 
@@ -74,7 +76,7 @@ def test_another_number_of_processes_is_another_experiment(runs):
     with pytest.raises(KitError, match='it ran with gpus 2, and now gpus 4'): runs['train'](gpus=4)
 
 def test_processes_end_with_the_one_that_started_them():
-    wait = "from kagglekit.processes import launch; launch('multiprocessing.connection:wait', dict(object_list=[], timeout=100), 2, {})"
+    wait = "from kagglekit.runs.workers import launch; launch('multiprocessing.connection:wait', dict(object_list=[], timeout=100), 2, {})"
     parent = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', wait], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         end = time.time() + 180

@@ -4,16 +4,19 @@ from types import SimpleNamespace as Some
 import numpy as np
 import pytest
 import torch
-from kagglekit import fit
-from kagglekit.competition import find_comp, load_pages
-from kagglekit.core import KitError, workspace
-from kagglekit.experiment import find_recipe
-from kagglekit.fit import run_folds, train
-from kagglekit.guard import Guard
-from kagglekit.metric import find_metric
-from kagglekit.practice import write_practice
-from kagglekit.run import Run
-from kagglekit.stages import FoldFit, Stage
+from kagglekit.fit.train import train as fit
+from kagglekit.data.competition import find_comp, load_pages
+from kagglekit.core.paths import workspace
+from kagglekit.core.validation import KitError
+from kagglekit.runs.recipe import find_recipe
+from kagglekit.runs.setup import run_folds
+from kagglekit.fit.train import train
+from kagglekit.training.guard import Guard
+from kagglekit.data.metrics import find_metric
+from kagglekit.practice.standins import write_practice
+from kagglekit.runs.run import Run
+from kagglekit.training.callbacks import FoldFit
+from kagglekit.training.schedules import Stage
 
 def verdict(losses, values, metric='auc', steps=30, error=.01, dead_after=2, stages=None, classes=2):
     "What the guard says of a fold with this history, an epoch each."

@@ -14,9 +14,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, features
-from kagglekit.core import KitError, root, workspace
-from kagglekit.inputs import INPUTS, arrangement, open_cache, open_caches
-import kagglekit.cadence
+from kagglekit.core.paths import root, workspace
+from kagglekit.core.validation import KitError
+from kagglekit.data.images import INPUTS, arrangement, open_cache, open_caches
+import kagglekit.data.cadence
 
 RAMP = np.linspace(0, 1, 64)[None].repeat(48, 0)
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
@@ -97,7 +98,7 @@ def test_a_black_picture_of_16_bits_is_one_of_its_set(data):
 def test_the_page_names_the_range(data):
     "A window of values, clipped at both ends; floats and negative values too."
     @arrangement('windowed', 1, range=(-100, 300))
-    def windowed(path, size): return kagglekit.inputs.read_image(path, size, 'L')
+    def windowed(path, size): return kagglekit.data.images.read_image(path, size, 'L')
     values = (RAMP * 800 - 200).astype(np.float32)
     names = [save(data/'f.tif', values), save(data/'i.tif', values.round().astype(np.int32))]
     want = ((values + 100) / 400 * 255).clip(0, 255)
@@ -331,8 +332,8 @@ def test_a_damaged_cache_is_noticed_and_made_again(data, harm, ending):
 
 def test_of_a_large_cache_some_rows_are_checked_and_all_when_it_was_touched(data, monkeypatch):
     "The last one is among them; one in the middle is seen by the time of the file."
-    monkeypatch.setattr('kagglekit.cachefile.WHOLE', 0)
-    monkeypatch.setattr('kagglekit.cachefile.SOME', 2)
+    monkeypatch.setattr('kagglekit.data.cache_file.WHOLE', 0)
+    monkeypatch.setattr('kagglekit.data.cache_file.SOME', 2)
     names = [save(data/f'{i}.png', NOISE + np.uint8(i)) for i in range(5)]
     want = np.array(open_cache(data, names, 'rgb', SIDE, quiet))
     for at, keep_time in ((128, True), (-9, True), (len(NOISE.tobytes()) * 2 + 500, False)):
@@ -348,7 +349,7 @@ def test_a_folder_can_be_a_sample(data):
     "Its content is that of all its files."
     @arrangement('volume', 2)
     def volume(path, size):
-        slices = [kagglekit.inputs.read_image(path/name, size, 'L') for name in ('a.png', 'b.png')]
+        slices = [kagglekit.data.images.read_image(path/name, size, 'L') for name in ('a.png', 'b.png')]
         return np.concatenate(slices, -1)
     for name in 'xy':
         (data/name).mkdir()
@@ -381,7 +382,7 @@ def stoppable(read):
     def stoppable(path, size):
         stop.after -= 1
         if stop.after == 0: raise KeyboardInterrupt
-        return kagglekit.inputs.read_image(path, size, 'L')
+        return kagglekit.data.images.read_image(path, size, 'L')
 
 def interrupted(folder):
     "An interruption after 256 rows are done; the names."
@@ -436,8 +437,8 @@ def test_the_whole_cache_is_reserved_before_it_is_written(data):
 SLOW = '''
 import sys, time
 from pathlib import Path
-import kagglekit.cachefile, kagglekit.inputs as inputs
-kagglekit.cachefile.CHUNK = 16
+import kagglekit.data.cache_file, kagglekit.data.images as inputs
+kagglekit.data.cache_file.CHUNK = 16
 folder = Path(sys.argv[1])
 @inputs.arrangement('slow', 1)
 def slow(path, size):
@@ -477,7 +478,7 @@ def test_without_a_cache_pictures_and_hashes_are_the_same(data):
 
 def test_cores_are_counted_as_the_process_may_use_them():
     "Not as the machine has them."
-    from kagglekit.core import usable_cores
+    from kagglekit.core.threads import usable_cores
     mine = os.sched_getaffinity(0)
     try:
         os.sched_setaffinity(0, {max(mine)})

@@ -4,22 +4,25 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.metrics import roc_auc_score
-import kagglekit.panels
-from kagglekit.augment import AUGMENTS, CHANCES
-from kagglekit.batches import fold_loaders, one_hot
-from kagglekit.cadence import arrange
-from kagglekit.competition import Competition
-from kagglekit.core import KitError, uniforms, workspace, write_json, write_table
-from kagglekit.experiment import Recipe
-from kagglekit.folds import fold_hash, make_folds
-from kagglekit.heads import Answer, Head, heads_loss
-from kagglekit.learner import PrepareBatch, fold_learner, label_rows
-from kagglekit.loss import find_loss
-from kagglekit.model import build_model
-from kagglekit.run import Run, score_oof
-from kagglekit.sources import pseudo_rows
-from kagglekit.submit import make_submission
-from kagglekit.surgery import l2_head
+import kagglekit.training.augment_cadence
+from kagglekit.training.augment import AUGMENTS, CHANCES
+from kagglekit.data.loaders import fold_loaders, one_hot
+from kagglekit.data.cadence import arrange
+from kagglekit.data.competition import Competition
+from kagglekit.core.paths import workspace
+from kagglekit.core.randomness import uniforms
+from kagglekit.core.storage import write_json, write_table
+from kagglekit.core.validation import KitError
+from kagglekit.runs.recipe import Recipe
+from kagglekit.data.folds import fold_hash, make_folds
+from kagglekit.models.heads import Answer, Head, heads_loss
+from kagglekit.training.learner import PrepareBatch, fold_learner, label_rows
+from kagglekit.models.losses import find_loss
+from kagglekit.models.build import build_model
+from kagglekit.runs.run import Run, score_oof
+from kagglekit.runs.lineage import pseudo_rows
+from kagglekit.runs.form import make_submission
+from kagglekit.models.surgery import l2_head
 
 # SETI
 
@@ -118,7 +121,7 @@ THREE = (3, 2, 3) # answers to mask, gender, age
 def people():
     "Thirty drawn people, 21 of them to train on, in the real layout; read twice."
     from kagglekit.competitions.mask import read_mask
-    from kagglekit.practice import write_practice
+    from kagglekit.practice.standins import write_practice
     with workspace():
         write_practice('mask-practice', rows=210, say=lambda line: None)
         yield read_mask('mask-practice'), read_mask('mask-practice')

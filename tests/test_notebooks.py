@@ -26,7 +26,7 @@ def test_papermill_sees_every_parameter(path):
     assert known == assigned and 'comp' in known
 
 def test_train_offers_every_field_of_a_recipe_in_the_recipes_own_words():
-    from kagglekit.experiment import PARAMS, recipe_table
+    from kagglekit.runs.recipe import PARAMS, recipe_table
     first = source(next(c for c in cells(ROOT/'nbs/train.ipynb') if c['cell_type'] == 'code'))
     offered = dict(re.findall(r'^(\w+) = None +# (.*)$', first, re.M))
     words = recipe_table().set_index('field').meaning.to_dict()

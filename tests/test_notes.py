@@ -1,12 +1,14 @@
 "Notes and leaderboard scores: kept when many write at once, one entry each, without tokens."
 import subprocess, sys
 import pytest
-from kagglekit.core import KitError, read_json, workspace, write_json
-from kagglekit.run import Run
+from kagglekit.core.paths import workspace
+from kagglekit.core.storage import read_json, write_json
+from kagglekit.core.validation import KitError
+from kagglekit.runs.run import Run
 
 WRITERS = '''
 import os, sys
-from kagglekit.run import Run
+from kagglekit.runs.run import Run
 run, n, each = Run('toy', 'exp0001'), int(sys.argv[1]), int(sys.argv[2])
 for i in range(n):
     if os.fork(): continue
@@ -46,8 +48,8 @@ def test_an_empty_note_is_refused(run, text):
     with pytest.raises(KitError, match='the note is empty'): run.note(text)
 
 def test_a_token_is_taken_out_of_notes_errors_and_reasons(run, monkeypatch):
-    from kagglekit.claim import claim, release, traced
-    from kagglekit.experiment import Recipe
+    from kagglekit.runs.claim import claim, release, traced
+    from kagglekit.runs.recipe import Recipe
     token = 'f1d2d2f924e986ac86fdf7b36c94bcdf'
     monkeypatch.setenv('DACON_TOKEN', token)
     run.note(f'sent with {token}')

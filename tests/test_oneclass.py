@@ -4,15 +4,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from kagglekit.blending import BlendRecipe, run_blend
+from kagglekit.blend.blend_run import run_blend
+from kagglekit.blend.build import BlendRecipe
 from kagglekit.cli import show_run
-from kagglekit.competition import find_comp, load_pages
-from kagglekit.core import KitError, data_dir, rng, workspace, write_table
-from kagglekit.experiment import RECIPES, Recipe
-from kagglekit.journal import journal
-from kagglekit.oneclass import one_object
-from kagglekit.run import Run
-from kagglekit.fit import begin, run_folds, train
+from kagglekit.data.competition import find_comp, load_pages
+from kagglekit.core.paths import data_dir, workspace
+from kagglekit.core.randomness import rng
+from kagglekit.core.storage import write_table
+from kagglekit.core.validation import KitError
+from kagglekit.runs.recipe import RECIPES, Recipe
+from kagglekit.report.journal import journal
+from kagglekit.runs.single_object import one_object
+from kagglekit.runs.run import Run
+from kagglekit.runs.setup import run_folds
+from kagglekit.fit.train import begin, train
 
 LABELS = [('bottle', 'good'), ('tile', 'crack'), ('tile', 'good'), ('tile', 'oil')]
 TINY = dict(arch='test_convnext', pretrained=False, size=32, bs=16, dead_after=0)

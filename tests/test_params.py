@@ -5,16 +5,19 @@ import sys
 import numpy as np
 import pytest
 import torch
-from kagglekit import architectures
-from kagglekit.augment import AUGMENTS, VIEWS, augmentation, may_change, view
-from kagglekit.competition import choose_classes
-from kagglekit.core import KitError, out_dir, workspace, write_json
-from kagglekit.experiment import NOT_IDENTITY, PARAMS, RECIPES, Recipe, Recipes, recipe_table, recorded, resolve
-from kagglekit.loss import LOSSES, find_loss, loss
-from kagglekit.making import BlendRecipe
-from kagglekit.model import find_weights
-from kagglekit.panels import mirrors, words_of_mirrors
-from kagglekit.values import check_value, describe
+from kagglekit.models import architectures
+from kagglekit.training.augment import AUGMENTS, augmentation, may_change
+from kagglekit.training.tta import VIEWS, view
+from kagglekit.data.competition import choose_classes
+from kagglekit.core.paths import out_dir, workspace
+from kagglekit.core.storage import write_json
+from kagglekit.core.validation import KitError
+from kagglekit.runs.recipe import NOT_IDENTITY, PARAMS, RECIPES, Recipe, Recipes, recipe_table, recorded, resolve
+from kagglekit.models.losses import LOSSES, find_loss, loss
+from kagglekit.blend.build import BlendRecipe
+from kagglekit.models.build import find_weights
+from kagglekit.training.augment_cadence import mirrors, words_of_mirrors
+from kagglekit.core.validation import check_value, describe
 
 FLAGS = {f for f in PARAMS if isinstance(getattr(Recipe(), f), bool)}
 NUMBERS = {f for f in PARAMS if isinstance(getattr(Recipe(), f), (int, float))} - FLAGS
@@ -338,7 +341,7 @@ def test_an_architecture_that_a_page_registers_is_known():
 
 
 def test_weights_that_cannot_be_had_are_seen_at_once(monkeypatch):
-    from kagglekit import model
+    from kagglekit.models import build as model
     monkeypatch.setattr(model.constants, 'ENDPOINT', 'http://127.0.0.1:9')
     calls = []
     monkeypatch.setattr(model.timm, 'create_model', lambda *a, **k: calls.append(a))
@@ -350,9 +353,9 @@ def test_weights_that_cannot_be_had_are_seen_at_once(monkeypatch):
 def test_nothing_slow_is_imported_to_refuse_a_wrong_id():
     program = '''
 import sys
-from kagglekit.competition import load_pages
-from kagglekit.core import KitError
-from kagglekit.experiment import resolve
+from kagglekit.data.competition import load_pages
+from kagglekit.core.validation import KitError
+from kagglekit.runs.recipe import resolve
 from kagglekit.launch import check_run
 load_pages()
 resolve('mask', 'cv-of-today', parent='exp0001', arch='resnet34', augment='hflip', seed=1)

@@ -4,19 +4,24 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from kagglekit.augment import Mix
-from kagglekit.batches import fold_loaders, one_hot
-from kagglekit.competition import Competition, load_pages
-from kagglekit.core import KitError, in_diff, own_data, rng, workspace, write_table
-from kagglekit.experiment import RECIPES, Recipe, resolve
-from kagglekit.folds import find_fold_file
-from kagglekit.heads import Answer
-from kagglekit.learner import PrepareBatch, fold_learner
-from kagglekit.loss import find_loss
-from kagglekit.metric import find_metric
-from kagglekit.oneclass import Perfect, Snapshots, is_over, keep_snapshots, risen, watch_training
-from kagglekit.run import Run
-from kagglekit.stages import FoldFit, Stage, fit_stages
+from kagglekit.training.augment import Mix
+from kagglekit.data.loaders import fold_loaders, one_hot
+from kagglekit.data.competition import Competition, load_pages
+from kagglekit.core.paths import own_data, workspace
+from kagglekit.core.randomness import rng
+from kagglekit.core.storage import write_table
+from kagglekit.core.text import in_diff
+from kagglekit.core.validation import KitError
+from kagglekit.runs.recipe import RECIPES, Recipe, resolve
+from kagglekit.data.folds import find_fold_file
+from kagglekit.models.heads import Answer
+from kagglekit.training.learner import PrepareBatch, fold_learner
+from kagglekit.models.losses import find_loss
+from kagglekit.data.metrics import find_metric
+from kagglekit.runs.single_object import Perfect, Snapshots, is_over, keep_snapshots, risen, watch_training
+from kagglekit.runs.run import Run
+from kagglekit.training.callbacks import FoldFit, fit_stages
+from kagglekit.training.schedules import Stage
 from running import ROOT
 
 load_pages()

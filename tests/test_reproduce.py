@@ -3,11 +3,13 @@ import json, os, re, shutil, subprocess, sys
 from pathlib import Path
 import pandas as pd
 import pytest
-from kagglekit.core import KitError, workspace, write_json
-from kagglekit.journal_html import write_page
-from kagglekit.provenance import commit_of, how_made
-from kagglekit.reproduce import reproduce, unpack_commit
-from kagglekit.run import Run
+from kagglekit.core.paths import workspace
+from kagglekit.core.storage import write_json
+from kagglekit.core.validation import KitError
+from kagglekit.report.journal_html import write_page
+from kagglekit.report.provenance import commit_of, how_made
+from kagglekit.report.reproduce import reproduce, unpack_commit
+from kagglekit.runs.run import Run
 
 ROOT = Path(__file__).parent.parent
 KIT = str(Path(sys.executable).with_name('kagglekit'))
@@ -183,7 +185,7 @@ def test_a_path_of_a_record_leads_nowhere_else(name, tmp_path):
         write_json(run.folder/'params.json', dict(exp='exp0101', blend=dict(members=[dict(file=name)])))
         listed, = [line for line in how_made(run).splitlines() if line.startswith('- `')]
         assert 'outside the workspace, so it is not read' in listed
-        from kagglekit.reproduce import open_space
+        from kagglekit.report.reproduce import open_space
         with pytest.raises(KitError, match='leads out of'): open_space(run, run.folder/'reproduced-x')
 
 def test_markdown_of_a_record_is_text():

@@ -7,13 +7,17 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
-from kagglekit import fit, run as runs
-from kagglekit.competition import find_comp, load_pages
-from kagglekit.core import KitError, data_dir, read_json, workspace, write_json
-from kagglekit.experiment import RECIPES, find_recipe
-from kagglekit.fit import begin, open_job, run_folds, train
-from kagglekit.practice import write_practice
-from kagglekit.run import Run, list_runs
+from kagglekit.runs import run as runs
+from kagglekit.fit.train import train as fit
+from kagglekit.data.competition import find_comp, load_pages
+from kagglekit.core.paths import data_dir, workspace
+from kagglekit.core.storage import read_json, write_json
+from kagglekit.core.validation import KitError
+from kagglekit.runs.recipe import RECIPES, find_recipe
+from kagglekit.runs.setup import open_job, run_folds
+from kagglekit.fit.train import begin, train
+from kagglekit.practice.standins import write_practice
+from kagglekit.runs.run import Run, list_runs
 
 NAME, EXP = 'shapes-practice', 'tiny'
 RESULTS = ('oof.parquet', 'test.parquet', 'fold0/model.safetensors', 'fold1/model.safetensors')
@@ -301,14 +305,14 @@ def test_decoding_is_told_in_percent(copy_of, monkeypatch):
     shutil.rmtree(run.folder)
     monkeypatch.setitem(RECIPES[NAME], EXP, recipe())
     comp, r = begin(dict(comp=NAME, exp=EXP))
-    monkeypatch.setattr('kagglekit.job.open_caches', lambda folder, wanted, inputs, say, **more: [say('decoding 37 %: 3 of 8 files'), seen.append(run.read('status.json')['doing'])])
+    monkeypatch.setattr('kagglekit.runs.setup.open_caches', lambda folder, wanted, inputs, say, **more: [say('decoding 37 %: 3 of 8 files'), seen.append(run.read('status.json')['doing'])])
     open_job(r, comp, run_folds(r, comp))
     assert seen == ['decoding 37 %']
 
 HOLDERS = '''
 import os, sys, time
-from kagglekit.claim import claim
-from kagglekit.experiment import Recipe
+from kagglekit.runs.claim import claim
+from kagglekit.runs.recipe import Recipe
 for exp in sys.argv[1:]:
     if os.fork(): continue
     run = claim('shapes-practice', Recipe(exp))

@@ -3,8 +3,8 @@ import json, shutil
 import pandas as pd
 import pytest
 from kagglekit.cli import main
-from kagglekit.competition import find_comp, load_pages
-from kagglekit.practice import write_practice
+from kagglekit.data.competition import find_comp, load_pages
+from kagglekit.practice.standins import write_practice
 from running import kit, papermill, status
 
 def test_plain_papermill_leaves_every_file_of_the_contract(undisturbed):

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 from torch.optim import lr_scheduler as L
-from kagglekit.core import KitError
-from kagglekit.experiment import Recipe
-from kagglekit.schedules import SCHEDULERS, Stage, parse_schedule
+from kagglekit.core.validation import KitError
+from kagglekit.runs.recipe import Recipe
+from kagglekit.training.schedules import SCHEDULERS, Stage, parse_schedule
 
 PEAK, EPOCHS, BATCHES = 1e-3, 12, 10
 LOSSES = [1, .9] + [.95] * 8 + [.8] + [.85] * 7 + [.9] * 7
@@ -191,7 +191,7 @@ def test_all_rows_take_a_plateau_on_the_training_loss_alone():
 def test_a_schedule_of_a_page_is_checked_by_its_own_annotations():
     from typing import Annotated
     from pydantic import Field
-    from kagglekit.schedules import schedule
+    from kagglekit.training.schedules import schedule
 
     def linear(at, epochs, losses, end: Annotated[float, Field(ge=0, lt=1)] = 0.):
         return 1 - (1 - end) * at / epochs
@@ -203,5 +203,5 @@ def test_a_schedule_of_a_page_is_checked_by_its_own_annotations():
 
 
 def test_schedules_are_checked_without_torch():
-    code = "import sys, kagglekit.schedules as s; s.parse_schedule('step(2)'); print('torch' in sys.modules)"
+    code = "import sys, kagglekit.training.schedules as s; s.parse_schedule('step(2)'); print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, '-c', code], capture_output=True, text=True).stdout == 'False\n'

@@ -6,10 +6,11 @@ import yaml
 from papermill.cli import NoDatesSafeLoader
 from papermill.translators import PythonTranslator
 from kagglekit.cli import main
-from kagglekit.core import KitError, write_json
-from kagglekit.experiment import PARAMS
-from kagglekit.practice import write_practice
-from kagglekit.run import Run
+from kagglekit.core.storage import write_json
+from kagglekit.core.validation import KitError
+from kagglekit.runs.recipe import PARAMS
+from kagglekit.practice.standins import write_practice
+from kagglekit.runs.run import Run
 from running import KIT, LONG, ROOT, start, status, until
 
 # Values on their way
@@ -30,7 +31,7 @@ def given(line): # pairs of name and value in a command line
 
 @pytest.mark.parametrize('value', NUMBERS + TEXTS + NESTED, ids=repr)
 def test_a_value_comes_through_a_shell_and_through_papermill(value):
-    from kagglekit.transport import TEXT_FIELDS, papermill_command, read_given, run_line
+    from kagglekit.launch.arguments import TEXT_FIELDS, papermill_command, read_given, run_line
     for name in ('parent', 'reason') + PARAMS:
         if name in TEXT_FIELDS and not isinstance(value, str): continue
         back = read_given(given(run_line('toy', 'exp0009', {name: value})))
@@ -44,15 +45,15 @@ def test_a_value_comes_through_a_shell_and_through_papermill(value):
 @pytest.mark.parametrize('name', ['reason', 'parent', 'arch', 'start', 'margin_on'])
 @pytest.mark.parametrize('typed', ['2024', '1e-5', 'null', 'True', '[1, 2]', '"so"'])
 def test_a_field_that_is_text_takes_what_was_typed(name, typed):
-    from kagglekit.transport import read_given
+    from kagglekit.launch.arguments import read_given
     assert read_given([(name, typed)]) == {name: typed}
 
 def test_a_parameter_that_is_given_twice_is_refused():
-    from kagglekit.transport import read_given
+    from kagglekit.launch.arguments import read_given
     with pytest.raises(KitError, match='lr is given twice'): read_given([('lr', '1'), ('lr', '1')])
 
 def test_text_that_is_not_utf8_is_refused():
-    from kagglekit.transport import read_given
+    from kagglekit.launch.arguments import read_given
     with pytest.raises(KitError, match='not UTF-8'): read_given([('reason', os.fsdecode(b'\xb0\xfa'))])
 
 # A run, from one command line to the next
@@ -131,7 +132,7 @@ def test_run_all_can_be_repeated_in_one_kernel(space, capsys):
     assert not (space/'exp0011').exists()
 
 def test_a_front_end_gets_a_bar_that_is_updated_in_place(monkeypatch):
-    from kagglekit.page import Progress
+    from kagglekit.core.page import Progress
     shown = []
     class Handle:
         def update(self, bar): shown.append(bar.data)
@@ -206,7 +207,7 @@ def test_what_nobody_knows_is_refused_with_the_nearest_name(space, capsys, args,
 ])
 def test_what_the_tables_contradict_is_refused_before_a_kernel_starts(space, capsys, monkeypatch, field, value, words):
     write_practice('shapes-practice', say=lambda line: None)
-    monkeypatch.setattr('kagglekit.kernel.execute_page', lambda *a, **kw: pytest.fail('a kernel was started'))
+    monkeypatch.setattr('kagglekit.launch.kernel.execute_page', lambda *a, **kw: pytest.fail('a kernel was started'))
     args = ['run', 'shapes-practice', 'exp0009', '-p', 'parent', 'exp0001', '-p', field, value]
     with pytest.raises(SystemExit) as end: main(args)
     said = capsys.readouterr()
@@ -237,7 +238,7 @@ def commands(text): # the lines that begin with kagglekit in the code blocks of 
 @pytest.mark.parametrize('words', commands((ROOT/'README.md').read_text()), ids=' '.join)
 def test_a_command_of_the_readme_is_understood_as_printed(space, words):
     from kagglekit.cli import parse_line
-    from kagglekit.launch import check_run
+    from kagglekit.launch.runner import check_run
     a = parse_line(words[1:])
     if a.command == 'run': assert check_run(a.comp, a.exp, a.p)[0].exp == a.exp
 

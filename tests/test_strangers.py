@@ -3,16 +3,18 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from kagglekit import compare
-from kagglekit.compare import compare_text, read_history, read_oof
-from kagglekit.core import KitError, out_dir, workspace, write_json, write_table
-from kagglekit.journal import journal, journal_text
-from kagglekit.journal_html import blend_today, write_page
-from kagglekit.ledger import add_line, amend, ledger_path, read_ledger, record_score
-from kagglekit.provenance import how_made
-from kagglekit.reproduce import find_submission
-from kagglekit.run import Run
-from kagglekit.seeds import outcomes, over_seeds
+from kagglekit.report import compare
+from kagglekit.report.compare import compare_text, read_history, read_oof
+from kagglekit.core.paths import out_dir, workspace
+from kagglekit.core.storage import write_json, write_table
+from kagglekit.core.validation import KitError
+from kagglekit.report.journal import journal, journal_text
+from kagglekit.report.journal_html import blend_today, write_page
+from kagglekit.handin.ledger import add_line, amend, ledger_path, read_ledger, record_score
+from kagglekit.report.provenance import how_made
+from kagglekit.report.reproduce import find_submission
+from kagglekit.runs.run import Run
+from kagglekit.report.seed_noise import outcomes, over_seeds
 
 def write_run(exp, mean=.8, **more):
     "A run as training leaves it, with predictions of thirty rows."

@@ -3,14 +3,16 @@ import http.server, io, json, threading, zipfile
 from pathlib import Path
 import pandas as pd
 import pytest
-import kagglekit.upload
+import kagglekit.handin.upload
 from kagglekit.cli import main
-from kagglekit.competition import Competition
-from kagglekit.core import KitError, own_data, write_json
-from kagglekit.data import Refused, download
-from kagglekit.ledger import read_ledger
-from kagglekit.run import Run
-from kagglekit.upload import submit
+from kagglekit.data.competition import Competition
+from kagglekit.core.paths import own_data
+from kagglekit.core.storage import write_json
+from kagglekit.core.validation import KitError
+from kagglekit.data.download import Refused, download
+from kagglekit.handin.ledger import read_ledger
+from kagglekit.runs.run import Run
+from kagglekit.handin.upload import submit
 
 pytest.importorskip('kaggle', reason="Kaggle's tool is not installed: pip install 'kagglekit[kaggle]'")
 TOKEN, SLUG = 'planted0token1planted2token3', 'toys-and-tools'
@@ -59,7 +61,7 @@ def site(tmp_path, monkeypatch):
                      HOME=str(tmp_path/'home'), KAGGLEKIT_ROOT=str(tmp_path/'space'), KAGGLEKIT_DATA='').items(): monkeypatch.setenv(k, v)
     (tmp_path/'space').mkdir()
     (tmp_path/'space'/'settings.ini').write_text(f'[toy]\nsite = kaggle\nslug = {SLUG}\nquota = 2\n')
-    monkeypatch.setattr(kagglekit.upload, 'PAUSES', (0, .1))
+    monkeypatch.setattr(kagglekit.handin.upload, 'PAUSES', (0, .1))
     yield server
     server.over.set(); server.shutdown(); server.server_close()
 
@@ -145,7 +147,7 @@ def test_a_list_that_is_refused_after_the_upload_says_nothing_of_the_file(site, 
 
 def test_a_list_that_opens_again_in_time_is_enough(site, monkeypatch):
     site.afterwards = dict(ListSubmissions=(429, ''))
-    monkeypatch.setattr(kagglekit.upload.time, 'sleep', lambda pause: pause and site.wrong.clear())
+    monkeypatch.setattr(kagglekit.handin.upload.time, 'sleep', lambda pause: pause and site.wrong.clear())
     assert submit(begin(), COMP, say=print) == 'scored' and read_ledger('toy').status.tolist() == ['scored']
 
 def test_a_file_that_arrived_and_could_not_be_scored_is_not_sent_again(site):
@@ -186,9 +188,9 @@ def test_no_token_goes_out_with_the_message(site, tmp_path):
 
 def test_silence_ends(site, monkeypatch):
     "A call that is not answered is given up; what it did is asked afterwards."
-    run, tool = begin(), kagglekit.upload.kaggle_tool
+    run, tool = begin(), kagglekit.handin.upload.kaggle_tool
     site.wrong['CreateSubmission'] = ('silence', '')
-    monkeypatch.setattr(kagglekit.upload, 'kaggle_tool', lambda *args, seconds=120: tool(*args, seconds=8 if args[1] == 'submit' else 120))
+    monkeypatch.setattr(kagglekit.handin.upload, 'kaggle_tool', lambda *args, seconds=120: tool(*args, seconds=8 if args[1] == 'submit' else 120))
     error = fails(run, [])
     assert 'no answer within 8 s' in str(error) and read_ledger('toy').status.tolist() == ['unsure']
 

@@ -5,8 +5,8 @@ import subprocess
 import numpy as np
 import pandas as pd
 import pytest
-from kagglekit.competition import check_files, match_ids, read_table
-from kagglekit.core import KitError
+from kagglekit.data.tables import check_files, match_ids, read_table
+from kagglekit.core.validation import KitError
 
 def write(folder, text, encoding='utf8'):
     "A table in a folder, as bytes or in an encoding; its path."
@@ -138,9 +138,9 @@ def test_missing_files_are_found_by_folder(tmp_path):
 
 @pytest.mark.parametrize('label, words', [('CROSS', 'in case alone'), ('NaN', 'missing value'), ('#N/A', 'missing value')])
 def test_a_class_that_may_be_a_slip_is_a_warning_where_a_page_lists_its_classes_itself(label, words):
-    from kagglekit.competition import Competition
-    from kagglekit.labels import encode
-    from kagglekit.preflight import _about
+    from kagglekit.data.competition import Competition
+    from kagglekit.data.labels import encode
+    from kagglekit.fit.preflight import _about
     train = pd.DataFrame(dict(id=list('abcd'), file='x.png', label=['cross', label, 'circle', 'cross']))
     classes = tuple(sorted(train.label.unique()))
     test = pd.DataFrame(dict(id=['t'], file='x.png', sample_id=['t']))

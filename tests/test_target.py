@@ -5,12 +5,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import kagglekit.competitions as pages
-from kagglekit.competition import READERS, Competition, encode, find_comp, load_pages
-from kagglekit.core import KitError, write_table
-from kagglekit.metric import METRICS, Metric, constant_score, find_metric, metric
-from kagglekit.practice import write_practice
-from kagglekit.run import Run, score_oof
-from kagglekit.submit import check_submission, make_submission, write_submission
+from kagglekit.data.competition import READERS, Competition, find_comp, load_pages
+from kagglekit.data.labels import encode
+from kagglekit.core.storage import write_table
+from kagglekit.core.validation import KitError
+from kagglekit.data.metrics import METRICS, Metric, constant_score, find_metric, metric
+from kagglekit.practice.standins import write_practice
+from kagglekit.runs.run import Run, score_oof
+from kagglekit.runs.form import check_submission, make_submission, write_submission
 
 SHAPES = 'shapes-practice'
 
@@ -54,7 +56,7 @@ def test_a_metric_takes_class_codes_alone(target, words):
 @pytest.mark.parametrize('target, words', NO_CODES)
 def test_the_targets_of_a_loss_are_class_codes_alone(target, words):
     "one_hot of [.38, .9, 1.] was [0, 0, 1]."
-    from kagglekit.batches import one_hot
+    from kagglekit.data.loaders import one_hot
     with pytest.raises(KitError, match='class code'): one_hot(target, 1)
     with pytest.raises(KitError, match='class code'): one_hot(target, 3)
 
@@ -112,7 +114,7 @@ def test_tables_that_cannot_be_are_refused(space, table, edit, words):
 
 def test_composed_and_decomposed_letters_are_one_label():
     "NFC and NFD look the same."
-    from kagglekit.labels import find_classes
+    from kagglekit.data.labels import find_classes
     with pytest.raises(KitError, match='row 4 .*Unicode form'): find_classes(pd.Series(['défaut', 'défaut', 'de\u0301faut', 'x']), 'train.csv')
 
 def test_a_list_of_ones_own_may_tell_case_apart():
@@ -195,7 +197,7 @@ def brier():
 
 def test_less_is_better_works_everywhere(brier):
     "Rooms asked for the name log_loss."
-    from kagglekit.guard import is_dead
+    from kagglekit.training.guard import is_dead
     assert brier.best([.3, np.nan, .1, .2]) == 2 and brier.better(.1, .2)
     y, right = np.array([0, 1, 0, 1]), np.array([[.1], [.9], [.2], [.8]])
     assert constant_score(brier, y, 2) == .25 and not is_dead([.1], .25, brier) and is_dead([.249], .25, brier)
@@ -257,7 +259,7 @@ BROKEN = {
     'a merge conflict': ('<<<<<<< HEAD\nx = 1\n=======\nx = 2\n>>>>>>> other\n', 'a merge conflict'),
     'an exception': ('1/0\n', 'line 3: ZeroDivisionError'),
     'an import': ('import nobody_has_this\n', "No module named 'nobody_has_this'"),
-    'a slip in a recipe': ("from kagglekit.core import KitError\nraise KitError('unknown parameter sise')\n", 'line 4: unknown parameter sise'),
+    'a slip in a recipe': ("from kagglekit.core.validation import KitError\nraise KitError('unknown parameter sise')\n", 'line 4: unknown parameter sise'),
     'an exit': ('raise SystemExit(3)\n', 'line 3: SystemExit'),
 }
 
@@ -265,7 +267,7 @@ BROKEN = {
 def stray(tmp_path):
     "Write a page that registers a competition and then goes on as it is told."
     def _write(body):
-        (tmp_path/'stray.py').write_text("from kagglekit.competition import competition\ncompetition('stray', "
+        (tmp_path/'stray.py').write_text("from kagglekit.data.competition import competition\ncompetition('stray', "
                                          "'stray-practice')(lambda name: None)\n" + body)
     pages.__path__.append(str(tmp_path))
     yield _write
@@ -303,7 +305,7 @@ def test_a_page_with_a_conflict_is_an_entry_of_status(space, stray, capsys):
 ])
 def test_a_reader_that_fails_names_its_competition(space, read, words):
     "No traceback of a library reaches the user."
-    from kagglekit.core import data_dir
+    from kagglekit.core.paths import data_dir
     READERS['strange'] = read
     data_dir('strange').mkdir(parents=True)
     with pytest.raises(KitError, match=words) as e: find_comp('strange')
@@ -313,7 +315,7 @@ def test_a_reader_that_fails_names_its_competition(space, read, words):
 @pytest.mark.parametrize('name', ['../x', '/tmp', 'a b', 'journal.html', 'x' * 65, '한국', ''])
 def test_names_of_competitions_are_checked_like_ids(name):
     "They become folders."
-    from kagglekit.competition import competition
+    from kagglekit.data.competition import competition
     with pytest.raises(KitError): find_comp(name)
     with pytest.raises(KitError): competition(name)(lambda name: None)
     with pytest.raises(KitError): replace(toy(), name=name)
@@ -333,7 +335,7 @@ FAULTS = [
 def test_the_check_finds_what_would_fail_late(space, kind, spoil, words):
     "And says ✓ of everything else."
     import re
-    from kagglekit.preflight import inspect_comp, words_of_check
+    from kagglekit.fit.preflight import inspect_comp, words_of_check
     write_practice(SHAPES, say=lambda line: None)
     spoil(find_comp(SHAPES))
     lines = inspect_comp(SHAPES)
@@ -342,8 +344,8 @@ def test_the_check_finds_what_would_fail_late(space, kind, spoil, words):
 
 def test_a_rare_class_and_auc_are_told_before_training(space):
     "With the name of the metric that has a value."
-    from kagglekit.experiment import RECIPES
-    from kagglekit.preflight import split_once
+    from kagglekit.runs.recipe import RECIPES
+    from kagglekit.fit.preflight import split_once
     write_practice(SHAPES, say=lambda line: None)
     comp = find_comp(SHAPES)
     train = comp.train[(comp.train.target != 0) | ~comp.train.target.duplicated()].reset_index(drop=True)

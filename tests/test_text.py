@@ -5,18 +5,20 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from kagglekit.checks import Finding
-from kagglekit.compare import Pair, by_class, curve_table, params_diff, plot_by_class, plot_pair
-from kagglekit.core import hide_secrets, workspace, write_json, write_table
-from kagglekit.eda import show_findings
-from kagglekit.journal import journal
-from kagglekit.journal_html import seeds_html, write_page
-from kagglekit.journal_plots import plot_board, plot_curves, tree_svg
-from kagglekit.looking import plot_classes
-from kagglekit.metric import find_metric
-from kagglekit.plots import plt
-from kagglekit.run import Run
-from kagglekit.text import html_page, html_table, one_line, show_table
+from kagglekit.eda.leaks import Finding
+from kagglekit.report.compare import Pair, by_class, curve_table, params_diff, plot_by_class, plot_pair
+from kagglekit.core.paths import workspace
+from kagglekit.core.secrets import hide_secrets
+from kagglekit.core.storage import write_json, write_table
+from kagglekit.eda.overview import show_findings
+from kagglekit.report.journal import journal
+from kagglekit.report.journal_html import seeds_html, write_page
+from kagglekit.report.journal_plots import plot_board, plot_curves, tree_svg
+from kagglekit.eda.samples import plot_classes
+from kagglekit.data.metrics import find_metric
+from kagglekit.data.group_metrics import plt
+from kagglekit.runs.run import Run
+from kagglekit.core.text import html_page, html_table, one_line, show_table
 
 HOSTILE = [
     '<img src=x onerror=alert(1)>',

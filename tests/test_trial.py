@@ -5,17 +5,20 @@ import numpy as np
 import pandas as pd
 import pytest
 from kagglekit.cli import show_run
-from kagglekit.competition import Competition, find_comp, load_pages
-from kagglekit.core import KitError, out_dir, workspace, write_json
-from kagglekit.experiment import RECIPES, Recipe
-from kagglekit.fit import begin, run_folds, train
-from kagglekit.folds import make_folds
-from kagglekit.journal import journal
-from kagglekit.members import check_run
-from kagglekit.run import Run, is_trial
-from kagglekit.sources import fold_source
-from kagglekit.trial import cut_recipe, cut_rows, cut_size, take_rows, trial
-from kagglekit.upload import submit
+from kagglekit.data.competition import Competition, find_comp, load_pages
+from kagglekit.core.paths import out_dir, workspace
+from kagglekit.core.storage import write_json
+from kagglekit.core.validation import KitError
+from kagglekit.runs.recipe import RECIPES, Recipe
+from kagglekit.runs.setup import run_folds
+from kagglekit.fit.train import begin, train
+from kagglekit.data.folds import make_folds
+from kagglekit.report.journal import journal
+from kagglekit.blend.members import check_run
+from kagglekit.runs.run import Run, is_trial
+from kagglekit.runs.lineage import fold_source
+from kagglekit.fit.trial import cut_recipe, cut_rows, cut_size, take_rows, trial
+from kagglekit.handin.upload import submit
 from running import KIT, ROOT
 
 load_pages()

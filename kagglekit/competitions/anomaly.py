@@ -9,10 +9,13 @@ __all__ = ['NUTS', 'HARD', 'V2', 'dacon', 'one_gpu', 'run66', 'run85', 'run146',
            'PUBLISHED', 'read_anomaly']
 
 # %% ../../nbs/competitions/anomaly.ipynb #00000002
-from ..competition import Competition, competition, encode, find_classes, read_table
-from ..core import KitError, data_dir
-from ..experiment import Recipe, Recipes
-from ..folds import published_folds
+from ..data.competition import Competition, competition
+from ..data.labels import encode, find_classes
+from ..data.tables import read_table
+from ..core.paths import data_dir
+from ..core.validation import KitError
+from ..runs.recipe import Recipe, Recipes
+from ..data.folds import published_folds
 
 def _rows(path, columns, part): # a table of files, with ids
     df = read_table(path, ['index', 'file_name'] + columns, id='file_name')

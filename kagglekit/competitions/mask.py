@@ -12,9 +12,11 @@ __all__ = ['MASK', 'GENDER', 'AGE', 'PICTURES', 'OLD', 'boostcamp', 'base', 'thr
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from ..competition import Competition, check_ids, competition, read_table
-from ..core import KitError, check_names, data_dir, nearest
-from ..experiment import Recipe, Recipes
+from ..data.competition import Competition, competition
+from ..data.tables import check_ids, read_table
+from ..core.paths import data_dir
+from ..core.validation import KitError, check_names, nearest
+from ..runs.recipe import Recipe, Recipes
 
 # %% ../../nbs/competitions/mask.ipynb #00000005
 MASK, GENDER, AGE = ('wear', 'incorrect', 'not worn'), ('male', 'female'), ('below 30', '30 to 59', '60 and above') # answers in the order of their codes

@@ -8,11 +8,13 @@ __all__ = ['kaggle', 'base', 'flip', 'mix', 'drop', 'square', 'split', 'order', 
            'practice', 'read_seti', 'read_old', 'small', 'rehearsed']
 
 # %% ../../nbs/competitions/seti.ipynb #00000002
-import kagglekit.cadence                            # its arrangements: abacad, aaa_bcd, …
-import kagglekit.panels                             # its augmentations: shuffle_cons, lines, …
-from ..competition import Competition, competition, encode, read_table
-from ..core import data_dir
-from ..experiment import Recipe, Recipes
+import kagglekit.data.cadence                            # its arrangements: abacad, aaa_bcd, …
+import kagglekit.training.augment_cadence                             # its augmentations: shuffle_cons, lines, …
+from ..data.competition import Competition, competition
+from ..data.labels import encode
+from ..data.tables import read_table
+from ..core.paths import data_dir
+from ..runs.recipe import Recipe, Recipes
 
 def _files(part, ids): return part + '/' + ids.str[0] + '/' + ids + '.npy'
 

@@ -6,9 +6,11 @@
 __all__ = ['recipes', 'exp0001', 'exp0002', 'read_shapes']
 
 # %% ../../nbs/competitions/shapes.ipynb #8e1f24cd
-from ..competition import Competition, competition, encode, find_classes, read_table
-from ..core import data_dir
-from ..experiment import Recipe, Recipes
+from ..data.competition import Competition, competition
+from ..data.labels import encode, find_classes
+from ..data.tables import read_table
+from ..core.paths import data_dir
+from ..runs.recipe import Recipe, Recipes
 
 @competition('shapes-practice')
 def read_shapes(name:str): # the folder under data/
