@@ -7,10 +7,10 @@ from faults_tools import COMP, kit, raised, refusal
 NOT_NUMBERS = ('nan', 'inf', '-inf', 'NaN', '1e400', 'fast', '""', '[]', '{}', '[[1]]', '[null]', 'true', '"1"')
 TOO_FAR = ('-1', '1e9', '99999999999999999999', '-0.001')
 NUMBERS = dict( # a recipe's fields that hold numbers → values beyond their range, besides those of TOO_FAR
-    lr=('0', '1e5'), mixup=('11',), mixup_off=('1.5',), drop=('1', '1.5'), drop_path=('1', '2'), gem=('1e6',), l2=('1e9',),
-    ema=('1', '1.5'), clip=('1e30',), weight_decay=('11',), smoothing=('1', '2'), balance=('1.5',), arc_scale=('0',),
-    clamp=('1e30',), epochs=('0', '2.5', '[1, 0]'), bs=('0', '2.5'), accumulate=('0',), folds=('0', '1', '2.5'),
-    size=('0', '7', '8193', '2.5', '[64]', '[64, 64, 64]', '[64, 0]'), infer_size=('7',), warmup=('1.5',), patience=('.5',),
+    lr=('0', '1e5'), mixup=('11',), mixup_off=('1.5',), drop_rate=('1', '1.5'), drop_path_rate=('1', '2'), gem=('1e6',), feature_norm=('1e9',),
+    ema=('1', '1.5'), grad_clip=('1e30',), weight_decay=('11',), label_smoothing=('1', '2'), class_weight_power=('1.5',), arc_scale=('0',),
+    clip_input=('1e30',), epochs=('0', '2.5', '[1, 0]'), bs=('0', '2.5'), accumulate=('0',), folds=('0', '1', '2.5'),
+    size=('0', '7', '8193', '2.5', '[64]', '[64, 64, 64]', '[64, 0]'), infer_size=('7',), freeze_epochs=('1.5',), patience=('.5',),
     seed=('1.5', '4294967296000000000000'), fold_seed=('1.5', '4294967296'), gpus=('0', '1.5'),
 )
 AUGMENT = ('hflip 7', 'hflip -1', 'hflip nan', 'vflip inf', 'affine nan', 'affine -1', 'affine 1e9', 'cutout 1e9', 'cutout -1',
@@ -20,9 +20,9 @@ TEXTS = dict( # fields that hold a name, perhaps with a number
     loss=('focal -1', 'focal nan', 'focal 1e9', 'focall', 'ce 3', 'arcface -1', '', 'focal .5 .5', 'bce_auc inf'),
     sampling=('label -5', 'label nan', 'label 1e9', 'flavour', 'label .5 .5'),
     scheduler=('cosin', '', '5', '[]', '["cosine", "cosin"]'), optimizer=('AdamV', '', '5'), arch=('resnet81', '', '5', '../net'),
-    inputs=('rbg', ''), keep=('bset', ''), watch=('los', ''), precision=('fp64', ''), mixup_label=('and',), tta=('["hfilp"]',),
-    pseudo=('exp9999', 'nobody.csv', '../../secret.csv', '/etc/passwd'), start=('exp9999', '../exp0001'), labels=('theirs',),
-    fold_file=('none.csv', '../../folds.csv', '/etc/passwd', 'none.npy'), heads=('["colour"]', '[""]'), one_object=('nut',),
+    inputs=('rbg', ''), checkpoint=('bset', ''), monitor=('los', ''), precision=('fp64', ''), mixup_label=('and',), tta=('["hfilp"]',),
+    pseudo_labels=('exp9999', 'nobody.csv', '../../secret.csv', '/etc/passwd'), init_from=('exp9999', '../exp0001'), train_labels=('theirs',),
+    fold_file=('none.csv', '../../folds.csv', '/etc/passwd', 'none.npy'), heads=('["colour"]', '[""]'), single_object=('nut',),
 )
 EXPS = ('1', '0001', '1.5', '-x', '../x', 'a/b', 'exp 1', 'x.', 'a' * 300, 'submissions.csv', 'submissions.lock', 'journal.html',
         'Exp\n1', '실험', '.hidden', '~', 'exp$HOME', 'con/..', 'journal')

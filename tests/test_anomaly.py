@@ -87,7 +87,7 @@ def test_named_classes_are_never_flipped_and_validation_is_never_changed(comp):
 
 def test_classes_are_weighed_by_the_training_rows_of_the_fold(comp):
     from sklearn.utils.class_weight import compute_class_weight
-    r = tiny('exp0012', balance=1.)
+    r = tiny('exp0012', class_weight_power=1.)
     folds = run_folds(r, comp)
     learn = make_learner(open_job(r, comp, folds), 1)
     codes = comp.train.target[folds.fold != 1].to_numpy()
@@ -157,7 +157,7 @@ def test_the_first_places_augmentation_says_that_it_keeps_the_label(name): asser
 def test_the_first_places_folds(k, sizes, comp, tmp_path):
     "Disjoint, complete, the same after an export, and refused by another competition."
     rows = pd.DataFrame(dict(id=[str(10000 + i) for i in range(4277)], file=[f'train/{10000 + i}.png' for i in range(4277)], target=np.arange(4277) % 8))
-    dacon = replace(comp, name='anomaly', train=rows, kinds=(), normal=())
+    dacon = replace(comp, name='anomaly', train=rows, class_groups=(), normal_class=())
     folds = import_positions(REAL/f'{k}-Fold_idx.npy', dacon)
     assert folds.fold.nunique() == k and set(folds.fold.value_counts()) == sizes
     export_positions(folds, dacon, tmp_path/'again.npy')

@@ -104,8 +104,8 @@ def test_a_fold_never_learns_labels_from_a_network_that_knew_its_rows():
         write_table(run.folder/'test_folds.parquet', pd.concat([pd.DataFrame(dict(fold=k, id=comp.test.id, p_needle=np.float32(p))) for k, p in said.items()]))
         write_table(run.folder/'oof.parquet', folds)
         run.mark('done')
-        for k in range(3): assert (pseudo_rows(Recipe(pseudo='exp0001'), comp, folds, k)[1][:, 0].numpy() == np.array(said[k])).all()
-        with pytest.raises(KitError, match='has other folds'): pseudo_rows(Recipe(pseudo='exp0001'), comp, folds.assign(fold=folds.fold.to_numpy()[::-1]), 0)
+        for k in range(3): assert (pseudo_rows(Recipe(pseudo_labels='exp0001'), comp, folds, k)[1][:, 0].numpy() == np.array(said[k])).all()
+        with pytest.raises(KitError, match='has other folds'): pseudo_rows(Recipe(pseudo_labels='exp0001'), comp, folds.assign(fold=folds.fold.to_numpy()[::-1]), 0)
 
 def test_labelled_rows_keep_their_labels_beside_test_rows():
     "exp025 read both batches into the same y: the labels of the train rows were those of the test rows, and consistency was very hard to train."

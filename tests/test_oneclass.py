@@ -41,7 +41,7 @@ def space():
     "A workspace with a run of one object, one of all, and the recipe of the first."
     with workspace():
         load_pages(); write_tiny(data_dir('anomaly'))
-        tiles, every = Recipe('tiles', reason='tiles alone', full=True, one_object='tile', keep='best', epochs=30, lr=5e-5, scheduler='flat', **TINY), Recipe('every', folds=2, epochs=2, **TINY)
+        tiles, every = Recipe('tiles', reason='tiles alone', train_all=True, single_object='tile', checkpoint='best', epochs=30, lr=5e-5, scheduler='flat', **TINY), Recipe('every', folds=2, epochs=2, **TINY)
         for r in (tiles, every): RECIPES['anomaly'][r.exp] = r
         try:
             for exp in ('tiles', 'every'):
@@ -84,5 +84,5 @@ def test_its_snapshots_vote_in_a_blend(space):
     with pytest.raises(KitError, match='class columns'): run_blend(BlendRecipe('mean', ['every', 'tiles']), comp)
 
 def test_other_objects_are_named(space):
-    with pytest.raises(KitError, match='did you mean tile'): begin(dict(comp='anomaly', exp='x', parent='tiles', one_object='tyle'))
+    with pytest.raises(KitError, match='did you mean tile'): begin(dict(comp='anomaly', exp='x', parent='tiles', single_object='tyle'))
     with pytest.raises(KitError, match='exists'): train(replace(space, seed=1), *(lambda c: (c, run_folds(space, c)))(begin(dict(comp='anomaly', exp='tiles'))[0]))

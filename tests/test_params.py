@@ -116,10 +116,10 @@ REFUSED = [ # field, value, words of the message
     ('size', [64], 'a list of 2'),
     ('size', 8192, 'take bs 4 or less'),
     ('infer_size', False, 'a whole number'),
-    ('smoothing', 1, 'below 0.5'),
-    ('smoothing', .5, 'below 0.5'),
-    ('drop', 1, 'below 1'),
-    ('drop_path', 1, 'below 1'),
+    ('label_smoothing', 1, 'below 0.5'),
+    ('label_smoothing', .5, 'below 0.5'),
+    ('drop_rate', 1, 'below 1'),
+    ('drop_path_rate', 1, 'below 1'),
     ('ema', 1, 'below 1'),
     ('folds', 1, 'from 2 to 1000'),
     ('folds', 0, 'from 2 to 1000'),
@@ -128,14 +128,14 @@ REFUSED = [ # field, value, words of the message
     ('bs', 0, 'from 1 to 65536'),
     ('gpus', 0, 'from 1 to 64'),
     ('mixup', 11, 'from 0 to 10'),
-    ('sure', [.1], 'a list of 2'),
-    ('sure', [.1, 2], 'from 0 to 1'),
+    ('pseudo_threshold', [.1], 'a list of 2'),
+    ('pseudo_threshold', [.1, 2], 'from 0 to 1'),
     ('optimizer', 'adamw', 'did you mean AdamW'),
     ('scheduler', 'cosin', 'did you mean cosine'),
     ('scheduler', [], 'one at least'),
     ('inputs', 'rbg', 'did you mean rgb'),
-    ('keep', 'bset', "'last' or 'best'"),
-    ('start', '../exp0001', 'start'),
+    ('checkpoint', 'bset', "'last' or 'best'"),
+    ('init_from', '../exp0001', 'init_from'),
     ('parent', 5, 'parent'),
     ('parent', True, 'parent'),
     ('parent', 'a/../b', 'parent'),
@@ -172,7 +172,7 @@ TAKEN = [ # field, value, what the recipe holds then
     ('loss', 'auc_margin .5', 'auc_margin .5'),
     ('sampling', '"pixel spacing" .5', '"pixel spacing" .5'),
     ('margin_on', '', ''),
-    ('smoothing', .49, .49),
+    ('label_smoothing', .49, .49),
     ('seed', 2**32 - 1, 2**32 - 1),
     ('reason', 2024, '2024'),
     ('reason', 1.5, '1.5'),
@@ -226,11 +226,11 @@ def test_a_loss_of_a_page_takes_its_number_and_can_be_weighted():
     @loss(rows=False, number=False)
     def whole_batch(z, t, tau=1.): return z.mean().expand(len(z))
     try:
-        assert Recipe(loss='tempered 2', balance=1.).loss == 'tempered 2'
+        assert Recipe(loss='tempered 2', class_weight_power=1.).loss == 'tempered 2'
         z, t = torch.randn(4, 3), torch.eye(4)[:, :3]
         torch.testing.assert_close(find_loss('tempered 2')(z, t), find_loss('tempered')(z / 2, t))
         for kw, words in [(dict(loss='tempered nan'), 'not a number'), (dict(loss='tempered 1e7'), 'from -1e'),
-                          (dict(loss='whole_batch 2'), 'takes no number'), (dict(loss='whole_batch', balance=1.), 'no value for each row')]:
+                          (dict(loss='whole_batch 2'), 'takes no number'), (dict(loss='whole_batch', class_weight_power=1.), 'no value for each row')]:
             with pytest.raises(KitError, match=words): Recipe(**kw)
     finally:
         for name in ('tempered', 'whole_batch'): LOSSES.pop(name)
@@ -311,7 +311,7 @@ def test_a_number_for_a_reason_is_text_in_the_record():
 
 
 def test_a_value_that_passed_through_json_is_the_same_recipe():
-    r = Recipe(size=(64, 48), lr=(1e-320, .1), epochs=(1, 2), augment=['hflip on "K5 3"'], sure=(.05, .9))
+    r = Recipe(size=(64, 48), lr=(1e-320, .1), epochs=(1, 2), augment=['hflip on "K5 3"'], pseudo_threshold=(.05, .9))
     assert Recipe(**json.loads(json.dumps(r.params()))) == r
 
 

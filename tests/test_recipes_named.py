@@ -32,11 +32,11 @@ def test_the_last_day_of_mask_is_two_networks_on_all_rows_and_their_cv():
     page = RECIPES['mask']
     cv, b4, resnet = (page[exp] for exp in ('last-day', 'last-day-b4', 'last-day-resnet152'))
     for r in (cv, b4, resnet):
-        assert (r.labels, r.heads, r.epochs, r.lr, r.bs) == ('old58', ('mask', 'gender', 'age smooth=.1'), 5, 1e-4, 16)
+        assert (r.train_labels, r.heads, r.epochs, r.lr, r.bs) == ('old58', ('mask', 'gender', 'age smooth=.1'), 5, 1e-4, 16)
         rates = [r.stages()[0].rate(e + part) for e in range(5) for part in (0, .5)]
         theirs = [1e-7 + (1e-4 - 1e-7) * (1 + np.cos(np.pi * e / 5)) / 2 for e in range(5)]
         np.testing.assert_allclose(rates, np.repeat(theirs, 2))
-    assert (cv.full, b4.full, resnet.full) == (False, True, True)
+    assert (cv.train_all, b4.train_all, resnet.train_all) == (False, True, True)
     assert (b4.arch, resnet.arch) == ('tf_efficientnet_b4.ns_jft_in1k', 'resnet152.tv_in1k')
 
 
@@ -46,7 +46,7 @@ def test_each_object_has_a_recipe_of_the_published_rule_and_one_without_arcface(
     ours, published, plain = (page[f'features_87_{thing}{end}'] for end in ('', '_published', '_ce'))
     assert (published.snapshots, published.patience, published.loss) == ('both', 5, 'arcface')
     assert published.scheduler == "plateau(on='train')" and ours.snapshots == 'score'
-    assert plain.loss == 'ce' and plain.one_object == thing and plain.augment == ours.augment
+    assert plain.loss == 'ce' and plain.single_object == thing and plain.augment == ours.augment
 
 
 @pytest.mark.parametrize('given, diff', [
@@ -73,12 +73,12 @@ def test_a_margin_that_is_asked_for_beside_another_loss_is_refused(changes, word
 
 
 def test_a_child_without_heads_leaves_the_networks_of_each_head():
-    assert resolve('mask', 'exp9001', parent='exp0017', heads='[]').diff == dict(heads=[], apart=False)
+    assert resolve('mask', 'exp9001', parent='exp0017', heads='[]').diff == dict(heads=[], separate_nets=False)
 
 
 def test_a_child_without_an_object_leaves_the_rule_of_its_snapshots():
     parent = 'features_87_pill_published'
-    child = resolve('anomaly', 'exp9001', parent=parent, one_object='', full=False, scheduler='flat')
+    child = resolve('anomaly', 'exp9001', parent=parent, single_object='', train_all=False, scheduler='flat')
     assert (child.snapshots, child.diff['snapshots']) == ('score', 'score')
 
 
@@ -187,7 +187,7 @@ def test_a_training_by_the_published_rule_ends_by_it_and_resumes_to_the_same_sna
         assert [r['lr'] for r in whole] == [stage.rate(n, losses[:n]) for n in range(len(whole))]
 
 
-@pytest.mark.parametrize('changes', [{}, dict(full=True, one_object='pill'), dict(patience=5)])
+@pytest.mark.parametrize('changes', [{}, dict(train_all=True, single_object='pill'), dict(patience=5)])
 def test_the_published_rule_needs_an_object_and_a_patience(changes):
     with pytest.raises(KitError, match='snapshots=both'): Recipe('exp0001', snapshots='both', **changes)
 

@@ -101,7 +101,7 @@ def test_a_blend_is_trained_again_with_its_members(space):
 
 def test_answers_that_came_out_otherwise_are_learnt_from_again(space):
     "A run learns from another's answers, of which the record says that they were others: both are trained again, the other one first."
-    done = kit(space, 'run', 'shapes-practice', 'exp0010', '-p', 'parent', 'exp0009', '-p', 'pseudo', 'exp0009')
+    done = kit(space, 'run', 'shapes-practice', 'exp0010', '-p', 'parent', 'exp0009', '-p', 'pseudo_labels', 'exp0009')
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
     path = space/'outputs'/'shapes-practice'/'exp0010'/'params.json'
     params = json.loads(path.read_text())

@@ -230,7 +230,7 @@ def interrupt_with_best(patch):
     def finish(*args): raise Stop
     with patch.context() as p:
         p.setattr(fit, 'predict_shared', finish)
-        with pytest.raises(Stop): go(recipe(keep='best'))
+        with pytest.raises(Stop): go(recipe(checkpoint='best'))
     kept, = (Run(NAME, EXP).folder/'fold0').glob('best*.safetensors')
     return kept
 
@@ -240,7 +240,7 @@ def test_weights_of_the_best_epoch_that_were_changed_or_lost_are_not_predicted_w
         shutil.copytree(made['done']/'data', tmp_path/name/'data')
         with workspace(tmp_path/name):
             spoil(interrupt_with_best(monkeypatch))
-            go(recipe(keep='best'))
+            go(recipe(checkpoint='best'))
             found[name] = (Run(NAME, EXP).folder/'oof.parquet').read_bytes()
     assert found['changed'] == found['lost'] == found['whole']
     assert capsys.readouterr().out.count('fold 0 starts afresh: best') == 2

@@ -41,9 +41,9 @@ def test_a_run_that_learns_from_another_one(space, undisturbed):
     "Weights and soft labels of exp0001, fold by fold; and the mark on one that takes the labels of all folds together."
     shutil.copytree(undisturbed, space/'exp0001')
     shutil.copytree(undisturbed.parent.parent.parent/'data', space.parent.parent/'data')
-    taught = ['-p', 'parent', 'exp0001', '-p', 'start', 'exp0001', '-p', 'epochs', '1']
+    taught = ['-p', 'parent', 'exp0001', '-p', 'init_from', 'exp0001', '-p', 'epochs', '1']
     for exp, source in [('exp0009', 'exp0001'), ('exp0010', 'unsafe exp0001')]:
-        done = papermill(space/exp/'train.ipynb', '-p', 'exp', exp, *taught, '-p', 'pseudo', source)
+        done = papermill(space/exp/'train.ipynb', '-p', 'exp', exp, *taught, '-p', 'pseudo_labels', source)
         assert done.returncode == 0, done.stderr[-2000:]
     params = [json.loads((space/exp/'params.json').read_text()) for exp in ('exp0009', 'exp0010')]
     assert list(params[0]['sources']) == [*(f'exp0001/fold{k}/model.safetensors' for k in range(3)), 'exp0001/test_folds.parquet'] and 'not_comparable' not in params[0]
@@ -52,7 +52,7 @@ def test_a_run_that_learns_from_another_one(space, undisturbed):
     assert len(told) == 1 and 'exp0010' in told[0]
     assert json.loads((space/'exp0009'/'score.json').read_text())['mean'] > json.loads((space/'exp0001'/'score.json').read_text())['mean'] - .1
     (space/'exp0001'/'test_folds.parquet').write_bytes((space/'exp0010'/'test_folds.parquet').read_bytes())
-    changed = papermill(space/'exp0009'/'train.ipynb', '-p', 'exp', 'exp0009', *taught, '-p', 'pseudo', 'exp0001')
+    changed = papermill(space/'exp0009'/'train.ipynb', '-p', 'exp', 'exp0009', *taught, '-p', 'pseudo_labels', 'exp0001')
     assert changed.returncode != 0 and 'exp0001/test_folds.parquet, which it learns from, has changed since' in changed.stderr
 
 def test_three_heads_learn_other_labels_than_they_are_scored_by(space):
@@ -60,7 +60,7 @@ def test_three_heads_learn_other_labels_than_they_are_scored_by(space):
     load_pages(); write_practice('mask-practice', rows=210, say=lambda line: None)
     tiny = ['-p', 'comp', 'mask-practice', '-p', 'parent', 'exp0004', '-p', 'arch', 'test_convnext', '-p', 'pretrained', 'False', '-p', 'epochs', '1', '-p', 'dead_after', '0', '-y', 'size: 32']
     folder = space.parent/'mask-practice'
-    for exp, more in [('heads', ['-p', 'folds', '2']), ('all', ['-p', 'full', 'True'])]:
+    for exp, more in [('heads', ['-p', 'folds', '2']), ('all', ['-p', 'train_all', 'True'])]:
         done = papermill(folder/exp/'train.ipynb', '-p', 'exp', exp, *tiny, *more)
         assert done.returncode == 0, done.stderr[-2000:]
     oof, comp, score = pd.read_parquet(folder/'heads'/'oof.parquet'), find_comp('mask-practice'), json.loads((folder/'heads'/'score.json').read_text())

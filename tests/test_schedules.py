@@ -184,8 +184,8 @@ def test_each_stage_has_its_own_schedule_and_numbers():
 
 
 def test_all_rows_take_a_plateau_on_the_training_loss_alone():
-    assert Recipe(full=True, scheduler='plateau(on=train)').scheduler == "plateau(on='train')"
-    with pytest.raises(KitError, match='no rows for validation'): Recipe(full=True, scheduler='plateau(factor=.5)')
+    assert Recipe(train_all=True, scheduler='plateau(on=train)').scheduler == "plateau(on='train')"
+    with pytest.raises(KitError, match='no rows for validation'): Recipe(train_all=True, scheduler='plateau(factor=.5)')
 
 
 def test_a_schedule_of_a_page_is_checked_by_its_own_annotations():

@@ -42,7 +42,7 @@ def test_a_value_comes_through_a_shell_and_through_papermill(value):
     exec(PythonTranslator.codify(dict(lr=value)), names) # what papermill's Python interface writes into the notebook
     assert same(names['lr'], value)
 
-@pytest.mark.parametrize('name', ['reason', 'parent', 'arch', 'start', 'margin_on'])
+@pytest.mark.parametrize('name', ['reason', 'parent', 'arch', 'init_from', 'margin_on'])
 @pytest.mark.parametrize('typed', ['2024', '1e-5', 'null', 'True', '[1, 2]', '"so"'])
 def test_a_field_that_is_text_takes_what_was_typed(name, typed):
     from kagglekit.launch.arguments import read_given
@@ -194,11 +194,11 @@ def test_what_nobody_knows_is_refused_with_the_nearest_name(space, capsys, args,
     assert not space.exists()
 
 @pytest.mark.parametrize('field, value, words', [
-    ('pseudo', 'exp9999', 'there is no run exp9999'),
-    ('pseudo', 'exp0002', 'kagglekit run shapes-practice exp0002'),
-    ('pseudo', 'unsafe lost.csv', 'lost.csv'),
-    ('start', 'exp9999', 'there is no run exp9999'),
-    ('labels', 'theirs', "unknown labels in shapes-practice 'theirs'"),
+    ('pseudo_labels', 'exp9999', 'there is no run exp9999'),
+    ('pseudo_labels', 'exp0002', 'kagglekit run shapes-practice exp0002'),
+    ('pseudo_labels', 'unsafe lost.csv', 'lost.csv'),
+    ('init_from', 'exp9999', 'there is no run exp9999'),
+    ('train_labels', 'theirs', "unknown labels in shapes-practice 'theirs'"),
     ('fold_file', 'lost.npy', 'lost.npy is not there'),
     ('heads', '["colour"]', 'has no heads'),
     ('sampling', 'lable', 'did you mean label'),

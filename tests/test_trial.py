@@ -65,7 +65,7 @@ def test_it_is_no_experiment(space):
         fold_source(comp, 'trial-exp0009', folds)
     with pytest.raises(KitError, match='a trial'): check_run(space.run, comp)
     with pytest.raises(KitError, match='cannot be submitted'): submit(space.run, comp, 'local')
-    asked = dict(comp='shapes-practice', exp='exp0010', parent='exp0001', start='trial-exp0009')
+    asked = dict(comp='shapes-practice', exp='exp0010', parent='exp0001', init_from='trial-exp0009')
     with pytest.raises(KitError, match='a trial'):
         found, recipe = begin(asked)
         train(recipe, found, folds)
@@ -78,7 +78,7 @@ def test_the_next_trial_takes_its_place_and_keeps_the_notes(space):
     trial('shapes-practice', 'exp0009', said.append, parent='exp0002', lr=1e-3)
     assert (space.run.folder/'notes.md').read_text().count('looks fine') == 1
     assert space.run.read('score.json')['oof'] == before[1]['oof']           # the same rows, the same seed
-    trial('shapes-practice', 'exp0009', said.append, parent='exp0002', full=True)
+    trial('shapes-practice', 'exp0009', said.append, parent='exp0002', train_all=True)
     assert space.run.read('score.json')['folds'] == [] and not (space.run.folder/'oof.parquet').exists()
 
 
@@ -113,10 +113,10 @@ def test_what_a_run_refuses_a_trial_refuses_before_it_trains(space, exp, changes
 def test_a_recipe_for_a_gpu_is_cut_and_keeps_what_it_is_about(comp, exp, arch, size):
     whole = RECIPES[comp][exp]
     small = cut_recipe(whole)
-    assert (small.arch, small.size, small.folds, small.pretrained, small.start) == (arch, size, 2, False, '')
+    assert (small.arch, small.size, small.folds, small.pretrained, small.init_from) == (arch, size, 2, False, '')
     assert max(small.stages(), key=lambda s: s.epochs).epochs == (2 if whole.swa else 1)
-    for field in ('inputs', 'augment', 'mixup', 'loss', 'heads', 'labels', 'sampling', 'scheduler', 'lr', 'full',
-                  'one_object', 'snapshots', 'fine_stem', 'tta', 'ema', 'swa', 'keep'):
+    for field in ('inputs', 'augment', 'mixup', 'loss', 'heads', 'train_labels', 'sampling', 'scheduler', 'lr', 'train_all',
+                  'single_object', 'snapshots', 'stem_stride1', 'tta', 'ema', 'swa', 'checkpoint'):
         assert getattr(small, field) == getattr(whole, field)
 
 
@@ -150,7 +150,7 @@ def test_some_rows_are_of_every_class_and_split_no_person(rows, tested):
 
 def test_rows_without_a_validation_stay_so():
     comp = people()
-    _, few = cut_rows(comp, run_folds(Recipe('exp0001', full=True), comp), 50, 9)
+    _, few = cut_rows(comp, run_folds(Recipe('exp0001', train_all=True), comp), 50, 9)
     assert (few.fold == -1).all()
 
 

@@ -132,7 +132,7 @@ def head_parts(
     "What a class says of each head."
     if comp.heads:
         return tuple(name for name, _ in comp.heads), list(itertools.product(*(names for _, names in comp.heads)))
-    if comp.kinds: return tuple(comp.kinds), list(zip(*(class_kinds(comp, c).tolist() for c in comp.kinds)))
+    if comp.class_groups: return tuple(comp.class_groups), list(zip(*(class_kinds(comp, c).tolist() for c in comp.class_groups)))
     parts = [c.split('-') for c in comp.classes]
     if len(parts[0]) < 2 or len({len(p) for p in parts}) > 1:
         raise KitError(f'heads: {comp.name} has no heads, no kinds, and classes without equal parts; blend it as a '
@@ -257,7 +257,7 @@ def with_rules(
 def _evened(comp, specs): # the runs among members, and members of members, that learnt other shares than train has
     for run in [Run(comp.name, m['exp']) for m in specs if 'exp' in m]:
         recipe = run.read('params.json').get('recipe') or {}
-        if recipe.get('balance') or recipe.get('sampling'): yield run.exp
+        if recipe.get('class_weight_power') or recipe.get('sampling'): yield run.exp
         yield from _evened(comp, run.read('blend.json').get('members', []))
 
 def _check_prior(r, space, comp): # whether shares can be corrected at all

@@ -72,11 +72,11 @@ def prior_groups(
     "What a blend's prior asks for."
     how, *rest = text.split() or ['']
     if len(rest) > 1: raise KitError(f"prior: '{text}' is no way with a share, such as 'normal .43'")
-    check_names([how], ('classes', 'normal', *comp.kinds), f'prior of {comp.name}')
+    check_names([how], ('classes', 'normal', *comp.class_groups), f'prior of {comp.name}')
     if how == 'classes': groups = np.arange(comp.n_classes)
     elif how != 'normal': groups = class_kinds(comp, how)
-    elif not comp.normal: raise KitError(f'prior: {comp.name} does not say which classes are normal; take classes')
-    else: groups = class_kinds(comp, comp.normal[0]) == comp.normal[1]
+    elif not comp.normal_class: raise KitError(f'prior: {comp.name} does not say which classes are normal; take classes')
+    else: groups = class_kinds(comp, comp.normal_class[0]) == comp.normal_class[1]
     try: share = float(rest[0]) if rest else None
     except ValueError: raise KitError(f"prior: '{rest[0]}' in '{text}' is not a number") from None
     if share is not None and (how != 'normal' or not 0 < share < 1): raise KitError(f"prior: '{text}'; a share, above 0 and below 1, is given of normal alone")

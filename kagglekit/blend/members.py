@@ -165,7 +165,7 @@ def check_run(
     if score.get('dead') and 'blend' not in params:
         raise KitError(f"{run}: nothing was learnt in fold {', '.join(map(str, np.atleast_1d(score['dead'])))}; "
                        f"train it again, or leave it out")
-    seen = one_object(comp, params.get('recipe', {}).get('one_object', ''))
+    seen = one_object(comp, params.get('recipe', {}).get('single_object', ''))
     if params.get('data_hash') not in (None, seen.hash()):
         raise KitError(f'{run} was made with another training table than there is now: ids, files or targets have '
                        f'changed since. '

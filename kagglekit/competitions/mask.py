@@ -124,8 +124,8 @@ base = boostcamp.add(Recipe('exp0001', reason='one softmax over the 18 classes, 
                             lr=1e-4, scheduler='restarts', optimizer='Adam', weight_decay=1e-6, bs=16, seed=3033))
 three = boostcamp.add(base.but('exp0002', 'three questions, one network', heads=('mask', 'gender', 'age')))
 boostcamp.add(three.but('exp0003', 'nobody is sure of an age', heads=('mask', 'gender', 'age smooth=.1')))
-boostcamp.add(three.but('exp0004', 'the oldest class begins at 58, for training', labels='old58'), 'many teams report a gain, none a number')
-boostcamp.add(three.but('exp0005', 'the oldest class begins at 59, for training', labels='old59'))
+boostcamp.add(three.but('exp0004', 'the oldest class begins at 58, for training', train_labels='old58'), 'many teams report a gain, none a number')
+boostcamp.add(three.but('exp0005', 'the oldest class begins at 59, for training', train_labels='old59'))
 boostcamp.add(three.but('exp0006', 'the other network of the final answer', arch='resnet152.tv_in1k'))
 for _exp, _arch, _size in [('exp0007', 'resnet18.a1_in1k', (512, 384)), ('exp0008', 'resnet50.a1_in1k', (512, 384)), ('exp0009', 'densenet121.ra_in1k', (512, 384)),
                            ('exp0010', 'vit_base_patch16_224.augreg2_in21k_ft_in1k', 224), ('exp0011', 'tf_efficientnet_b3.ns_jft_in1k', (512, 384))]:
@@ -135,10 +135,10 @@ boostcamp.add(three.but('exp0013', 'other light, other sides', augment=('hflip .
 boostcamp.add(three.but('exp0014', 'classes are drawn equally often', sampling='target'))
 boostcamp.add(base.but('exp0015', 'what the metric asks for, beside the cross entropy', loss='ce_f1'))
 boostcamp.add(base.but('exp0016', 'a margin between the classes', loss='arcface', arch='resnet18.a1_in1k'))
-boostcamp.add(three.but('exp0017', 'three networks, one a question', arch='tf_efficientnet_b0.ns_jft_in1k', apart=True, lr=6e-5, epochs=10, bs=64, scheduler='cosine'))
+boostcamp.add(three.but('exp0017', 'three networks, one a question', arch='tf_efficientnet_b0.ns_jft_in1k', separate_nets=True, lr=6e-5, epochs=10, bs=64, scheduler='cosine'))
 boostcamp.add(three.but('exp0018', 'a tenth of the rate after each third', scheduler='step'))
 boostcamp.add(three.but('exp0019', 'one cosine', scheduler='cosine'))
-four = boostcamp.add(boostcamp['exp0004'].but('exp0020', 'all rows, no validation: for the last day', full=True))
+four = boostcamp.add(boostcamp['exp0004'].but('exp0020', 'all rows, no validation: for the last day', train_all=True))
 boostcamp.add(four.but('exp0021', 'all rows, the other network', arch='resnet152.tv_in1k'))
 
 # %% ../../nbs/competitions/mask.ipynb #dd2f905c
@@ -146,7 +146,7 @@ last = boostcamp.add(boostcamp['exp0004'].but(
     'last-day', 'the last day, with folds: 58 in training, the age smoothed, the rate by epoch',
     heads=('mask', 'gender', 'age smooth=.1'),
     scheduler="restarts(T_0=5, eta_min=1e-7, by='epoch')"))
-last_b4 = boostcamp.add(last.but('last-day-b4', 'the last day, all rows: EfficientNet-B4', full=True))
+last_b4 = boostcamp.add(last.but('last-day-b4', 'the last day, all rows: EfficientNet-B4', train_all=True))
 boostcamp.add(last_b4.but('last-day-resnet152', 'the last day, all rows: ResNet-152', arch='resnet152.tv_in1k'))
 
 # %% ../../nbs/competitions/mask.ipynb #00000021
@@ -155,12 +155,12 @@ exp0001 = practice.add(Recipe('exp0001', reason='18 classes, one softmax, people
                               size=(64, 48), folds=3, epochs=4, lr=1e-3, scheduler='onecycle', bs=32))
 exp0002 = practice.add(exp0001.but('exp0002', 'the lie: pictures of one person on both sides', grouped=False))
 exp0003 = practice.add(exp0001.but('exp0003', 'three questions, one network', heads=('mask', 'gender', 'age')))
-exp0004 = practice.add(exp0003.but('exp0004', 'the oldest class begins at 58, for training', labels='old58'))
+exp0004 = practice.add(exp0003.but('exp0004', 'the oldest class begins at 58, for training', train_labels='old58'))
 exp0005 = practice.add(exp0003.but('exp0005', 'nobody is sure of an age', heads=('mask', 'gender', 'age smooth=.1')))
-exp0006 = practice.add(exp0003.but('exp0006', 'three networks, one a question', apart=True))
+exp0006 = practice.add(exp0003.but('exp0006', 'three networks, one a question', separate_nets=True))
 exp0007 = practice.add(exp0003.but('exp0007', 'classes are drawn equally often', sampling='target .5'))
 exp0008 = practice.add(exp0004.but('exp0008', 'another network, for an ensemble', arch='tf_efficientnet_lite1'))
-exp0009 = practice.add(exp0004.but('exp0009', 'all rows, no validation', full=True))
+exp0009 = practice.add(exp0004.but('exp0009', 'all rows, no validation', train_all=True))
 for _r in (exp0001, exp0002, exp0003, exp0004):
     for _seed in (1, 2): practice.add(_r.but(f'{_r.exp}-seed{_seed}', 'how much chance alone moves it', seed=_seed))
 
@@ -169,5 +169,5 @@ small_last = practice.add(exp0004.but(
     'last-day', 'the last day with folds, small',
     heads=('mask', 'gender', 'age smooth=.1'),
     scheduler="restarts(T_0=4, eta_min=1e-7, by='epoch')"))
-small_first = practice.add(small_last.but('last-day-lite0', 'the last day, small: all rows', full=True))
+small_first = practice.add(small_last.but('last-day-lite0', 'the last day, small: all rows', train_all=True))
 practice.add(small_first.but('last-day-lite1', 'the last day, small: all rows, the other network', arch='tf_efficientnet_lite1'))

@@ -82,8 +82,8 @@ class Competition:
     stratify:str='target' # train column of which each fold gets its share
     heads:tuple=()       # questions of which the classes are all answers, the last fastest: (name, class names) each
     labels:tuple=()      # train columns with other targets to learn, never to be scored by
-    kinds:tuple=()       # train columns that sort the classes, such as 'class' and 'state'; each has its score
-    normal:tuple=()      # one of these columns, and its value that means nothing is wrong, such as ('state', 'good')
+    class_groups:tuple=() # train columns that sort the classes, such as 'class' and 'state'; each has its score
+    normal_class:tuple=() # one of these columns, and its value that means nothing is wrong, such as ('state', 'good')
 
     def __post_init__(self): check_competition(self)
     @property
@@ -184,7 +184,7 @@ def answer_probs(
 CHECKS:list[Callable] = [] # checks that higher rooms add: functions of a Competition that raise KitError
 
 def _check_tables(c): # columns, ids and files of train and test
-    own = ['id', 'file', 'target', c.stratify, *c.labels, *c.kinds, *[c.group] * (c.group is not None)]
+    own = ['id', 'file', 'target', c.stratify, *c.labels, *c.class_groups, *[c.group] * (c.group is not None)]
     for name, df, columns in [('train', c.train, own), ('test', c.test, ['id', 'file', 'sample_id'])]:
         what = f'{c.name}: {name}'
         for column in columns:
@@ -223,8 +223,8 @@ def _check_heads(c): # heads and kinds against classes and rows
     if c.heads and made != len(c.classes):
         sizes = ' × '.join(str(len(names)) for _, names in c.heads)
         raise KitError(f'{c.name}: heads of {sizes} make {made} classes, and there are {len(c.classes)}')
-    if c.normal and (c.normal[0] not in c.kinds or not (c.train[c.normal[0]] == c.normal[1]).any()):
-        raise KitError(f"{c.name}: no row is {' '.join(c.normal)}; normal is a column of kinds and one of its values")
+    if c.normal_class and (c.normal_class[0] not in c.class_groups or not (c.train[c.normal_class[0]] == c.normal_class[1]).any()):
+        raise KitError(f"{c.name}: no row is {' '.join(c.normal_class)}; normal_class is a column of class_groups and one of its values")
 
 def check_competition(
     c:Competition, # as a reader gave it
@@ -247,7 +247,7 @@ def class_kinds(
     twice = pairs.target[pairs.target.duplicated()]
     if len(twice):
         raise KitError(f'{comp.name}: rows of class {twice.iloc[0]} differ in {column}, '
-                       f'so it does not sort the classes; leave it out of kinds')
+                       f'so it does not sort the classes; leave it out of class_groups')
     return pairs.set_index('target')[column].astype(str).reindex(range(comp.n_classes), fill_value='').to_numpy()
 
 # %% ../../nbs/data/02_competition.ipynb #5b43b8c0

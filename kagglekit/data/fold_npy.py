@@ -143,7 +143,7 @@ def run_folds(
     comp:Competition, # whose train rows are split
 ) -> pd.DataFrame: # id, fold
     "The folds of a recipe; −1 throughout where nothing is kept for validation."
-    if recipe.full: return pd.DataFrame(dict(id=comp.train.id, fold=-1))
+    if recipe.train_all: return pd.DataFrame(dict(id=comp.train.id, fold=-1))
     if not recipe.fold_file: return make_folds(comp, recipe.folds, recipe.fold_seed, recipe.grouped)
     path = find_fold_file(comp, recipe.fold_file, recipe.exp)
     return (import_positions if path.suffix == '.npy' else import_folds)(path, comp)

@@ -19,8 +19,8 @@ plt = Lazy('matplotlib.pyplot') # a command that draws nothing does without it
 
 # %% ../../nbs/data/05_group_metrics.ipynb #00000004
 def _missed(comp, y, calls): # (n,) 1 where a fault was taken for nothing, 0 where it was not, NaN for rows without a fault
-    if not comp.normal: return np.full(len(y), np.nan)
-    normal = class_kinds(comp, comp.normal[0]) == comp.normal[1]
+    if not comp.normal_class: return np.full(len(y), np.nan)
+    normal = class_kinds(comp, comp.normal_class[0]) == comp.normal_class[1]
     return np.where(normal[y], np.nan, normal[calls])
 
 def part_scores(
@@ -31,7 +31,7 @@ def part_scores(
     y, calls = oof.target.to_numpy(), labels_of(oof[prob_columns(comp.classes)].to_numpy())
     (hits,), (called,), true = f1_counts(y, calls[None], comp.n_classes)
     f1, missed, out = 2 * hits / np.where(called + true > 0, called + true, np.nan), pd.Series(_missed(comp, y, calls)), {}
-    for column in comp.kinds:
+    for column in comp.class_groups:
         kinds = class_kinds(comp, column)
         for value in sorted({k for k, n in zip(kinds, true) if n}):
             at = kinds == value
@@ -47,7 +47,7 @@ def confusion(
     value:str,        # such as 'cable'
 ) -> pd.DataFrame: # (classes of that kind, the same and 'another') rows
     "Who is taken for whom among the classes of one kind."
-    check_names([column], comp.kinds, f'column of {comp.name}')
+    check_names([column], comp.class_groups, f'column of {comp.name}')
     kinds, names = class_kinds(comp, column), np.array(comp.names)
     check_names([value], kinds, column)
     y, calls = oof.target.to_numpy(), labels_of(oof[prob_columns(comp.classes)].to_numpy())

@@ -150,7 +150,7 @@ def columns_of(
     if column: return [column]
     usual = {'id', 'file', 'target', 'label', comp.group, *comp.labels}
     fits = [c for c in comp.train if c not in usual and 2 <= comp.train[c].nunique() <= 200]
-    return list(comp.kinds) or fits[:1]
+    return list(comp.class_groups) or fits[:1]
 
 def show_columns(
     look:Look,            # of take_look

@@ -171,9 +171,9 @@ def plot_kinds(
     score:dict,             # the content of score.json
 ):
     "Where a competition sorts its classes: scores by kind, and the confusion within the worst four."
-    if not comp.kinds or 'parts' not in score: return
-    for column in comp.kinds: plot_parts(score['parts'], column)
-    kind = comp.kinds[0]
+    if not comp.class_groups or 'parts' not in score: return
+    for column in comp.class_groups: plot_parts(score['parts'], column)
+    kind = comp.class_groups[0]
     worst = pd.DataFrame(score['parts'][kind]).T.astype(float).f1.sort_values().index[:4]
     fig, axes = plt.subplots(1, 4, figsize=(11, 3), layout='constrained')
     for ax in axes[len(worst):]: ax.remove()
@@ -191,12 +191,12 @@ def prove_record(
     score:dict,       # that was shown
 ):
     "Raise `KitError` unless the run's folder holds the whole of it."
-    last = 'snapshots.parquet' if recipe.one_object else 'submission.csv'
-    files = _FILES + (last,) + ('oof.parquet',) * (not recipe.full)
+    last = 'snapshots.parquet' if recipe.single_object else 'submission.csv'
+    files = _FILES + (last,) + ('oof.parquet',) * (not recipe.train_all)
     missing = [name for name in files if not (run.folder/name).exists()]
     if missing: raise KitError(f'{run}: {", ".join(missing)} is missing; move the folder away and run again')
     if run.state() != 'done' or hash_of(run.read('score.json')) != hash_of(score):
         raise KitError(f'{run} is {run.state()}, or its score.json differs from what was shown')
-    want = comp.test if recipe.full else comp.train
+    want = comp.test if recipe.train_all else comp.train
     if read_predicted(run, comp).id.tolist() != want.id.tolist():
         raise KitError(f'{run}: its predictions have other rows than {comp.name}')

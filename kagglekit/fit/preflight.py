@@ -47,7 +47,7 @@ def check_columns(
     if recipe.margin_on and not choose_classes(recipe.margin_on, comp.names)[-len(comp.classes):].any():
         raise KitError(f'margin_on: the margin of a yes or no lies at {comp.classes[0]}; leave margin_on out')
     check_arch(recipe.arch)
-    if recipe.labels: check_names([recipe.labels], comp.labels, f'labels in {comp.name}')
+    if recipe.train_labels: check_names([recipe.train_labels], comp.labels, f'train_labels in {comp.name}')
     if recipe.sampling:
         check_names([parse_sampling(recipe.sampling)[0]], comp.train.columns, f'column of {comp.name} in sampling')
     if recipe.heads: check_heads(recipe.heads, comp)
@@ -101,7 +101,7 @@ def split_once(
 ) -> Found: # what the folds are like
     "Make the folds of a recipe; what they do not validate is a warning."
     folds = run_folds(recipe, comp)
-    if recipe.full: return Found('all rows are trained on')
+    if recipe.train_all: return Found('all rows are trained on')
     thin = thin_classes(folds, comp)
     where = [f"{name} in {', '.join(map(str, ks))}" for name, ks in list(thin.items())[:5]]
     more = ' …' * (len(thin) > 5)
@@ -144,9 +144,9 @@ def as_seen(
     recipe:Recipe,    # perhaps of one object
 ) -> Competition:
     "The competition as a recipe sees it."
-    if not recipe.one_object: return comp
+    if not recipe.single_object: return comp
     from kagglekit.runs.single_object import one_object       # late: it brings fastai, and few recipes ask for it
-    return one_object(comp, recipe.one_object)
+    return one_object(comp, recipe.single_object)
 
 # %% ../../nbs/fit/00_preflight.ipynb #60d19f62
 def preflight(
@@ -158,9 +158,9 @@ def preflight(
     folds = run_folds(recipe, comp)
     check_sources(recipe, comp, folds)
     found = [look_for_files(comp), open_some(comp, recipe, 4), score_guess(comp)]
-    if not recipe.one_object: found.append(hand_in_guess(comp))
+    if not recipe.single_object: found.append(hand_in_guess(comp))
     notes = doubtful_classes(comp.classes) + [note for f in found for note in f.notes]
-    return notes if recipe.full else notes + undefined_folds(comp, thin_classes(folds, comp))
+    return notes if recipe.train_all else notes + undefined_folds(comp, thin_classes(folds, comp))
 
 # %% ../../nbs/fit/00_preflight.ipynb #651159d3
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def _recipe_lines(comp, recipes): # what the page's recipes ask for
         return Found(f'{len(recipes)} of the page name what is there')
     lines = _lines('recipes', _names)
     for r in _distinct(recipes, 'inputs'): lines += _lines('pictures', open_some, comp, r)
-    for r in _distinct([r for r in recipes if not r.full], 'folds', 'fold_seed', 'fold_file', 'grouped'):
+    for r in _distinct([r for r in recipes if not r.train_all], 'folds', 'fold_seed', 'fold_file', 'grouped'):
         lines += _lines(f'folds of {r.exp}', split_once, comp, r)
     return lines + _lines('disk', _room, comp, recipes)
 

@@ -51,7 +51,7 @@ def begin(
     claim(name, recipe)
     with traced(held(name, recipe.exp)) as run:
         if name in STAND_INS: write_practice(name)
-        comp = one_object(find_comp(name), recipe.one_object)
+        comp = one_object(find_comp(name), recipe.single_object)
         ask(recipe, comp)
         for note in preflight(comp, recipe) if run else (): run.say(f'  ! {note}')
     return comp, recipe
@@ -117,16 +117,16 @@ def all_ids(
     return np.r_[ids, job.comp.test.id.to_numpy()[cache.rows]] if isinstance(cache, Joined) else ids
 
 def _options(r, run, first): # what fit_stages takes of a recipe
-    options = {f: getattr(r, f) for f in ('ema', 'swa', 'accumulate', 'clip', 'patience', 'dead_after', 'keep')}
+    options = {f: getattr(r, f) for f in ('ema', 'swa', 'accumulate', 'grad_clip', 'patience', 'dead_after', 'checkpoint')}
     return options | dict(tensorboard=run.folder/'tensorboard' if r.tensorboard and first else None)
 
 def _fit(job, voice, learn, first): # the stages of a fold
     r, k, run = job.recipe, voice.k, voice.run
     fit = FoldFit(run.fold_folder(k), r.stages(), find_metric(job.comp.metric), r.seed, k, voice.epoch, voice.progress,
-                  watch=r.watch, made_by=made_by(run.read('params.json')))
+                  watch=r.monitor, made_by=made_by(run.read('params.json')))
     both = r.snapshots == 'both'
     snapshots = Snapshots(fit, job.comp, job.shown[1], r.tta, both)
-    if r.one_object: learn.add_cbs([snapshots, Perfect(fit, both, r.patience)])
+    if r.single_object: learn.add_cbs([snapshots, Perfect(fit, both, r.patience)])
     optimizer = partial(find_optimizer, weight_decay=r.weight_decay)
     fit_stages(learn, fit, all_ids(job, learn), optimizer, _options(r, run, first))
     return fit
@@ -144,7 +144,7 @@ def fit_fold(
     probs = [predict_shared(learn, cache, at, r.tta) for cache, at in zip(job.shown, (rows, np.arange(len(job.test))))]
     if not first: return                           # its share is done
     save_weights(learn.model, fit.folder/'model.safetensors')
-    if r.one_object: keep_snapshots(run, fit, r.snapshots == 'both')
+    if r.single_object: keep_snapshots(run, fit, r.snapshots == 'both')
     facts = dict(seconds=sum(h['seconds'] for h in fit.history) + time.time() - t0,
                  images=len(learn.dls.train.all_rows) * len(fit.history), made_by=fit.made_by)
     if fit.dead: facts['dead'] = fit.dead
@@ -160,7 +160,7 @@ def fit_share(
     "What each of several processes does for a fold."
     load_pages()
     recipe = recorded(comp, exp)
-    seen = one_object(find_comp(comp), recipe.one_object)
+    seen = one_object(find_comp(comp), recipe.single_object)
     fit_fold(open_job(recipe, seen, run_folds(recipe, seen)), Echo(Run(comp, exp), k))
 
 def fit_together(
@@ -222,7 +222,7 @@ def train_folds(
 def _finish(run, recipe, comp, folds): # the whole, and what is made of it
     run.mark('running', doing='scoring')
     score = finish_run(run, comp, folds)
-    if not (recipe.one_object or is_trial(run)):
+    if not (recipe.single_object or is_trial(run)):
         write_submission(run, comp)
         if comp.name in STAND_INS: run.board(**local_score(comp, run.folder/'submission.csv'))
     run.say(f"{run}: {words_of_score(score)}, {in_words(score['seconds'])}")

@@ -109,10 +109,10 @@ def small_network(
 def _fields(r, arch, size): # field → value of what a trial cuts
     epochs = tuple(1 for _ in r.epochs) if isinstance(r.epochs, tuple) else 1
     if r.swa: epochs = (*epochs[:-1], 2) if isinstance(epochs, tuple) else 2       # the mean begins with the second
-    cut = dict(arch=arch, pretrained=False, size=size, folds=2, fold_file='', start='', epochs=epochs,
-               warmup=min(r.warmup, 1), bs=min(r.bs, 16), accumulate=min(r.accumulate, 2),
+    cut = dict(arch=arch, pretrained=False, size=size, folds=2, fold_file='', init_from='', epochs=epochs,
+               freeze_epochs=min(r.freeze_epochs, 1), bs=min(r.bs, 16), accumulate=min(r.accumulate, 2),
                gpus=1, tensorboard=False, dead_after=0)
-    if r.pseudo != 'itself': cut['pseudo'] = ''
+    if r.pseudo_labels != 'itself': cut['pseudo_labels'] = ''
     if r.infer_size and size != r.size:
         cut['infer_size'] = tuple(s + 32 for s in size) if isinstance(size, tuple) else size + 32
     return cut
@@ -171,7 +171,7 @@ def picture_seconds(
     "What a training step of the recipe takes on this machine, for each picture."
     device, how, bare = find_device(), INPUTS[r.inputs], replace(r, pretrained=False)
     answer = ask(r, comp)[0]
-    net = Apart([make_network(bare, n) for n in answer.sizes]) if r.apart else make_network(bare, answer.logits)
+    net = Apart([make_network(bare, n) for n in answer.sizes]) if r.separate_nets else make_network(bare, answer.logits)
     h, w = r.size if isinstance(r.size, tuple) else (r.size, r.size)
     on_gpu = device.type == 'cuda'
     rows = r.bs if on_gpu else max(2, min(r.bs, PIXELS // (h * w)))
@@ -215,7 +215,7 @@ def trial(
     load_pages()
     recipe = resolve(check_comp(comp), exp, **changes)
     if comp in STAND_INS: write_practice(comp)
-    whole = one_object(find_comp(comp), recipe.one_object)
+    whole = one_object(find_comp(comp), recipe.single_object)
     check_columns(recipe, whole)
     all_folds = run_folds(recipe, whole)
     small, folds = cut_rows(whole, all_folds)

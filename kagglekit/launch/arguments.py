@@ -13,6 +13,7 @@ from typing import Any, get_type_hints
 import kagglekit
 from ..core.paths import root
 from ..core.validation import KitError, check_names
+from ..runs.field_names import current_names
 from ..runs.recipe import PARAMS, Recipe
 
 # %% ../../nbs/launch/00_arguments.ipynb #c60b4397
@@ -49,9 +50,10 @@ def read_given(
     "The parameters of a command line; a name that is unknown or comes twice is a `KitError`."
     given = list(given)
     names = [name for name, _ in given]
-    check_names(names, ('parent', 'reason') + PARAMS)
     twice = [name for name in names if names.count(name) > 1]
     if twice: raise KitError(f'{twice[0]} is given twice; give it once')
+    given = current_names(dict(given), note=True).items()
+    check_names([name for name, _ in given], ('parent', 'reason') + PARAMS)
     return {name: from_shell(text, name) for name, text in given}
 
 def run_line(

@@ -16,7 +16,7 @@ from ..core.paths import data_dir
 from ..core.storage import atomic
 from ..core.text import in_diff
 from ..core.validation import KitError
-from ..runs.recipe import Recipe, recipe_table, resolve
+from ..runs.recipe import GROUPS, Recipe, recipe_table, resolve
 from ..fit.preflight import as_seen, preflight
 from ..runs.run import Run, alive, now
 from .arguments import notebook, read_given
@@ -69,17 +69,22 @@ def check_data(
     preflight(as_seen(find_comp(run.comp), recipe), recipe)
 
 # %% ../../nbs/launch/02_runner.ipynb #0033fd29
-_FIRST = """comp = 'shapes-practice'  # competition: the folder under data/ and outputs/
-exp = 'exp0001'           # experiment: a recipe of the competition's page, or a new id with a parent
-parent = None             # for a new id: the experiment that it differs from
-reason = None             # for a new id: why
-# Everything below is "as the recipe says" while it is None.
+_FIRST = """comp = 'shapes-practice'  # competition: the folder below data/ and outputs/
+exp = 'exp0001'           # experiment: a recipe of the competition's page, or a new ID with a parent
+parent = None             # for a new ID: the experiment that it differs from
+reason = None             # for a new ID: why
+# None below means "as the recipe says".
 """
 
 def parameters_cell() -> str: # the source
-    "The parameters cell of train.ipynb."
-    rows = recipe_table()
-    return _FIRST + '\n'.join(f'{f} = None'.ljust(26) + f'# {meaning}' for f, meaning in zip(rows.field, rows.meaning))
+    "The parameters cell of train.ipynb, generated from `Recipe`: a heading for each group, a line for each field."
+    headings = {first: heading for heading, first in GROUPS.items()}
+    lines = []
+    for name, meaning in recipe_table()[['field', 'meaning']].itertuples(index=False):
+        if name in headings: lines.append(f'# {headings[name]}')
+        lines.append(f'{name} = None'.ljust(26) + f'# {meaning}')
+    return _FIRST + '\n'.join(lines)
+
 
 # %% ../../nbs/launch/02_runner.ipynb #06aab769
 def is_of(

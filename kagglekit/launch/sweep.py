@@ -24,7 +24,7 @@ def needs(
     recipe:Recipe, # of a page
 ) -> set: # of exp
     "The runs that must be done before it."
-    return {exp for exp in (recipe.start, parse_pseudo(recipe.pseudo)[0]) if exp and not exp.endswith('.csv')}
+    return {exp for exp in (recipe.init_from, parse_pseudo(recipe.pseudo_labels)[0]) if exp and not exp.endswith('.csv')}
 
 def next_ready(
     waiting:Sequence, # of Recipe

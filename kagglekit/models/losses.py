@@ -213,7 +213,7 @@ def find_loss(
     "The mean of a loss over a batch, with smoothed targets."
     name, own = parse_loss(text)
     if weights is not None: check_weighable(text)
-    if name == 'arcface': settings, smoothing = settings | dict(smoothing=smoothing), 0
+    if name == 'arcface': settings, smoothing = settings | dict(label_smoothing=smoothing), 0
     return partial(_mean_loss, partial(LOSSES[name], **settings, **own), smoothing, weights)
 
 def _mean_loss(f, smoothing, weights, z, t):

@@ -40,7 +40,7 @@ def made_of(
     if 'recipe' not in params: named = [_as_text(m.get('exp')) or _as_text(m.get('votes')) for m in members_of(params)]
     else:
         recipe = as_dict(params['recipe'])
-        named = [_as_text(recipe.get('start')), _as_text(recipe.get('pseudo')).removeprefix('unsafe ').strip()]
+        named = [_as_text(recipe.get('init_from')), _as_text(recipe.get('pseudo_labels')).removeprefix('unsafe ').strip()]
     return [exp for exp in named if exp not in ('', 'itself') and Path(exp).suffix not in ('.csv', '.parquet')]
 
 def _taken(run, exp): # the run that a record names
@@ -165,7 +165,7 @@ def _fingerprint(name, home, known): # of a file: as it was recorded, or as it i
 
 def _outside(run, params): # lines: files that no run made, with their fingerprints
     recipe, known = as_dict(params.get('recipe')), _known_hashes(run, params)
-    beside = [_as_text(recipe.get('fold_file')), _as_text(recipe.get('pseudo')).removeprefix('unsafe ').strip()]
+    beside = [_as_text(recipe.get('fold_file')), _as_text(recipe.get('pseudo_labels')).removeprefix('unsafe ').strip()]
     files = [(f, f'data/{run.comp}/{f}', data_dir(run.comp)) for f in beside if f.endswith(('.csv', '.npy'))]
     files += [(f, f, root()) for f in asked_files(params)]
     return [f'- {md_code(shown)}, {_fingerprint(f, home, known)}, for {run.exp}' for f, shown, home in files]

@@ -49,7 +49,7 @@ def changes_since(
 ) -> list: # of sentences; empty where all is as it was
     "What differs now from what the run recorded."
     old, new, changes = read_record(run, 'params.json'), environment(), []
-    comp = one_object(comp, as_dict(old.get('recipe')).get('one_object', ''))
+    comp = one_object(comp, as_dict(old.get('recipe')).get('single_object', ''))
     was = '{}{}'.format(commit_of(old).name, '+' * commit_of(old).dirty)
     if was != (new['commit'] or ''):
         changes.append(f"the code is at commit {new['commit'] or 'unknown'}; it was {was or 'not recorded'}")
@@ -71,7 +71,7 @@ def _test_folds(run): # the folds' test predictions of a run
         raise KitError(f'{path} is damaged ({one_line(e, 80)}); copy it again, or train again: {_again(run)}') from None
 
 def _test_of_run(run, params, comp): # the mean over folds, as finish_run takes it
-    alone, path = params['recipe'].get('one_object'), run.folder/'test_folds.parquet'
+    alone, path = params['recipe'].get('single_object'), run.folder/'test_folds.parquet'
     if alone:
         raise KitError(f'{run} knows the states of {alone} alone; it votes in a blend and has no submission. '
                        'Make again the blend that it is a member of')
@@ -209,7 +209,7 @@ def _make_in(folder, run, say): # a run or a blend, by the code of its commit, i
 
 def _check_table(run, comp): # before hours of training
     params = read_record(run, 'params.json')
-    seen, was = one_object(comp, as_dict(params.get('recipe')).get('one_object', '')), params.get('data_hash')
+    seen, was = one_object(comp, as_dict(params.get('recipe')).get('single_object', '')), params.get('data_hash')
     if was in (None, seen.hash()): return
     raise KitError(f'{run} cannot be made again: the training table is another one, {seen.hash()}; '
                    f'it was {one_line(was)}. Restore the table')

@@ -298,7 +298,7 @@ class FoldFit:
     on_epoch:Callable=lambda history: None         # called after each epoch, when its state is kept
     on_progress:Callable=lambda done, of: None     # called now and then with epochs done and epochs in all
     average:Averaged|None=None                     # of the weights, if the recipe keeps one
-    watch:str='metric'   # what patience and keep=best go by: 'metric' or 'loss'
+    watch:str='metric'   # what early stopping and the best checkpoint monitor: 'metric' or 'loss'
     made_by:dict=field(default_factory=dict)       # what decides the result: plain values, kept with the state
 
     def __post_init__(self):
@@ -371,13 +371,13 @@ def _run_stage(learn, fit, first, opt_state, patience): # one stage, from an epo
     if first < stage.epochs and not (first and is_stale(fit.rows(), fit.by[0], patience, fit.by[1])):
         with learn.no_logging(): learn.fit(stage.epochs)
 
-OPTIONS = dict(ema=0., swa=False, accumulate=1, clip=0., patience=0, dead_after=0, keep='last', tensorboard=None)
+OPTIONS = dict(ema=0., swa=False, accumulate=1, grad_clip=0., patience=0, dead_after=0, checkpoint='last', tensorboard=None)
 
 def _callbacks(fit, ids, o): # those that a recipe's options ask for
-    cbs = [Clock(fit), Record(fit), Guard(fit, ids, o['dead_after']), Keep(fit, o['keep'] == 'best'), Progress(fit),
+    cbs = [Clock(fit), Record(fit), Guard(fit, ids, o['dead_after']), Keep(fit, o['checkpoint'] == 'best'), Progress(fit),
            EarlyStop(fit, o['patience'])]
     if o['accumulate'] > 1: cbs.append(Accumulate(o['accumulate']))
-    if o['clip']: cbs.append(GradientClip(o['clip']))
+    if o['grad_clip']: cbs.append(GradientClip(o['grad_clip']))
     if o['tensorboard']: cbs.append(Board(fit, o['tensorboard']))
     return cbs + [fit.average] * bool(fit.average)
 
@@ -400,5 +400,5 @@ def fit_stages(
             state = {}
             if fit.dead: break
     best = fit.best_weights()
-    if o['keep'] == 'best' and best.exists(): load_weights(learn.model, best)
+    if o['checkpoint'] == 'best' and best.exists(): load_weights(learn.model, best)
     elif fit.average and fit.average.steps: learn.model.load_state_dict(fit.average.average.module.state_dict())

@@ -66,7 +66,7 @@ class Guard(Callback):
         if not self.training or torch.isfinite(self.loss): return
         rows, cache = self.dls.train.rows, self.dls.train.cache
         bad = [self.ids[r] for r in rows if not np.isfinite(cache[r]).all()]         # the raw ones: mixup spreads a NaN
-        why = 'the inputs are finite, so the weights ran away: a lower lr, clip=1 or warmup=1 helps'
+        why = 'the inputs are finite, so the weights ran away: a lower lr, grad_clip=1 or freeze_epochs=1 helps'
         if bad: why = f"the inputs of {', '.join(bad[:5])} hold NaN or infinity"
         named = ', '.join(map(str, self.ids[rows][:16])) + ' …' * (len(rows) > 16)
         where = f'fold {self.fit.fold}, stage {self.fit.stage_no}, epoch {self.epoch}'
@@ -101,4 +101,4 @@ class Guard(Callback):
         return (f'fold {fit.fold} has learnt nothing in {len(rows)} epochs: {fit.metric.name} {said}, '
                 f'and {level:.4f} is what a constant answer gets; over the last {steps} steps the training loss '
                 f'went from {losses[0]:.4f} to {losses[-1]:.4f}. '
-                'Train the head alone first (warmup=1), or take another lr; dead_after=0 turns this check off')
+                'Train the head alone first (freeze_epochs=1), or take another lr; dead_after=0 turns this check off')
