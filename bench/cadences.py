@@ -2,7 +2,7 @@
 
     python bench/cadences.py           # a minute; writes 400 cadences, 336 MB, into a temporary folder
 
-Written by all cores at once, as `kagglekit practice seti-practice` does. Read one by one on one core, for each arrangement at
+Written by all cores at once, as `kagglekit practice seti-practice` does. Read one by one on one core, for each input format at
 512 × 512 and at 96 × 128. From the cache in batches of 64 in random order, as training does.
 """
 import statistics, time

@@ -13,7 +13,7 @@ from torch import nn
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
 from kagglekit.data.loaders import fold_loaders, gather, one_hot
-from kagglekit.models.heads import Answer
+from kagglekit.models.heads import OutputSpec
 from kagglekit.training.learner import PrepareBatch, fold_learner, pixel_stats
 from kagglekit.models.losses import find_loss
 from kagglekit.data.metrics import find_metric
@@ -47,7 +47,7 @@ def plain(net, d):
 def ours(net, d):
     "An epoch of a stage, with all that a run adds: history, state on the disk, guards."
     def epoch():
-        learn = fold_learner(d.loaders(), net, find_loss('ce'), PrepareBatch(pixel_stats(net, 3, 'uint8')), Answer(d.y.shape[1]))
+        learn = fold_learner(d.loaders(), net, find_loss('ce'), PrepareBatch(pixel_stats(net, 3, 'uint8')), OutputSpec(d.y.shape[1]))
         with tempfile.TemporaryDirectory() as folder:
             fit_stages(learn, FoldFit(Path(folder), [Stage(epochs=1, lr=1e-3, scheduler='flat', optimizer='AdamW')], find_metric('macro_f1')), [str(i) for i in range(d.n)])
     return epoch

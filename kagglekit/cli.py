@@ -9,7 +9,7 @@ __all__ = ['ACTS', 'REFUSED', 'INTERRUPTED', 'PIPE_CLOSED', 'check_known', 'wrap
 # %% ../nbs/cli/00_cli.ipynb #3d5f6587
 import argparse, os, shutil, sys, textwrap
 from .core.paths import check_comp, out_dir
-from .core.text import in_diff, in_words
+from .core.text import diff_text, seconds_text
 from .core.validation import KitError, check_names
 from .core.page import quiet
 from .core.signals import stoppable
@@ -55,7 +55,7 @@ def score_rows(
     rows += [(side, number(board.get(side))) for side in ('public', 'private')]
     if score.get('why'): rows.append(('not scored', score['why']))
     seconds = score.get('seconds')
-    return rows + [('training', in_words(seconds) if is_number(seconds) and seconds else '–')]
+    return rows + [('training', seconds_text(seconds) if is_number(seconds) and seconds else '–')]
 
 def what_went_wrong(
     run:'Run', # whose
@@ -70,8 +70,8 @@ def show_run(
     run = find_run(name)
     params, error = run.peek('params.json'), what_went_wrong(run)
     diff = params['diff'] if isinstance(params.get('diff'), dict) else {}
-    what = params.get('reason') or in_diff(diff)
-    difference = f"{params['parent']} with {in_diff(diff)}" if params.get('parent') else '–'
+    what = params.get('reason') or diff_text(diff)
+    difference = f"{params['parent']} with {diff_text(diff)}" if params.get('parent') else '–'
     rows = [('run', f'{run} ({run.state()})'), ('what', what), ('difference', difference), *score_rows(run)]
     rows += [('error', error)] * bool(error) + [('look at', str(run.folder))]
     return '\n'.join(f'{name:14s} {wrapped(str(text), 15)}' for name, text in rows)
@@ -172,11 +172,11 @@ def _status(a):
 def _check(a):
     from kagglekit.data.competition import check_page, load_pages
     from kagglekit.practice.standins import STAND_INS, write_practice
-    from kagglekit.fit.preflight import inspect_comp, words_of_check
+    from kagglekit.fit.preflight import inspect_comp, check_text
     if a.comp not in load_pages(): check_page(a.comp)
     if a.comp in STAND_INS: write_practice(a.comp)
     lines = inspect_comp(a.comp)
-    print(words_of_check(lines))
+    print(check_text(lines))
     return int(any(line.mark == '✗' for line in lines))
 
 def _practice(a):
@@ -243,14 +243,14 @@ def _download(a):
     download(a.comp, a.zip)
 
 def _cache(a):
-    from kagglekit.data.cache_file import size_in_words
+    from kagglekit.data.cache_file import size_text
     from kagglekit.data.caches import caches_text, parse_age, parse_size, trim_caches
     if not (a.trim or a.older or a.all):
         rows = caches_text()
         print('\n'.join(as_table(rows)) if len(rows) > 1 else 'There is no decoded data in .cache.')
         return
     gone, kept = trim_caches(parse_size(a.trim) if a.trim else None, parse_age(a.older) if a.older else None)
-    print(f'deleted: {len(gone)} caches, {size_in_words(sum(info.bytes for info in gone))}')
+    print(f'deleted: {len(gone)} caches, {size_text(sum(info.bytes for info in gone))}')
     for info in kept: print(f'kept, since it is {info.state}: {info.path.name}')
 
 ACTS = dict( # command → function of the parsed line → exit status, or nothing where all went well

@@ -20,7 +20,7 @@ from kagglekit.blend.members import read_member
 from kagglekit.fit.preflight import look_for_files
 from kagglekit.data.fold_npy import export_positions, import_positions
 from kagglekit.runs.run import Run
-from kagglekit.runs.setup import ask, make_learner, open_job, run_folds
+from kagglekit.runs.setup import output_and_loss, make_learner, open_setup, run_folds
 from kagglekit.fit.train import train
 
 ROOT = Path(__file__).parent.parent
@@ -65,14 +65,14 @@ def test_a_recipe_runs_to_its_end_and_is_scored_in_parts(comp, exp, monkeypatch)
 
 def test_prediction_is_at_the_size_of_prediction(comp):
     r = tiny('small_66')
-    job = open_job(r, comp, run_folds(r, comp))
+    job = open_setup(r, comp, run_folds(r, comp))
     assert (job.train.shape[1:3], job.shown[0].shape[1:3], job.shown[1].shape[1:3]) == ((32, 32), (40, 40), (40, 40))
-    plain = open_job(replace(r, infer_size=0), comp, run_folds(r, comp))
+    plain = open_setup(replace(r, infer_size=0), comp, run_folds(r, comp))
     assert plain.shown[0] is plain.train and plain.shown[1] is plain.test
 
 def test_named_classes_are_never_flipped_and_validation_is_never_changed(comp):
     r = tiny('exp0001', augment=('vflip 1 not *-crack3',))
-    learn = make_learner(open_job(r, comp, run_folds(r, comp)), 0)
+    learn = make_learner(open_setup(r, comp, run_folds(r, comp)), 0)
     learn.dls.train.when = (0, 0, 0, 0)
     prepare = learn.prepare_batch
     for x, y in learn.dls.train:
@@ -89,7 +89,7 @@ def test_classes_are_weighed_by_the_training_rows_of_the_fold(comp):
     from sklearn.utils.class_weight import compute_class_weight
     r = tiny('exp0012', class_weight_power=1.)
     folds = run_folds(r, comp)
-    learn = make_learner(open_job(r, comp, folds), 1)
+    learn = make_learner(open_setup(r, comp, folds), 1)
     codes = comp.train.target[folds.fold != 1].to_numpy()
     z, y = torch.zeros(8, 8), torch.eye(8)
     weights = torch.tensor(compute_class_weight('balanced', classes=np.arange(8), y=codes)).float()
@@ -97,12 +97,12 @@ def test_classes_are_weighed_by_the_training_rows_of_the_fold(comp):
 
 def test_rows_are_drawn_by_state(comp):
     r = tiny('exp0001', sampling='state')
-    chances = (learn := make_learner(open_job(r, comp, run_folds(r, comp)), 0)).dls.train.chances
+    chances = (learn := make_learner(open_setup(r, comp, run_folds(r, comp)), 0)).dls.train.chances
     by_state = pd.Series(chances).groupby(comp.train.state.iloc[learn.dls.train.all_rows].to_numpy()).sum()
     assert np.allclose(by_state, .25)
 
 def test_smoothing_knows_how_many_classes_a_head_has(comp):
-    one, heads = ask(tiny('exp0003'), comp)[1], ask(tiny('exp0003', heads=('class', 'state')), comp)[1]
+    one, heads = output_and_loss(tiny('exp0003'), comp)[1], output_and_loss(tiny('exp0003', heads=('class', 'state')), comp)[1]
     z, y = torch.zeros(1, 8), torch.eye(8)[:1]
     assert abs(float(one(z, y)) - np.log(8)) < 1e-5
     z[0, 1] = 5.                                                                 # the second kind of cell: its target is ε of two classes, not of 8
@@ -128,9 +128,9 @@ def test_a_fold_file_of_another_competition_is_refused(comp, tmp_path):
     with pytest.raises(KitError, match='another competition'): import_positions(path, smaller)
 
 def test_a_class_with_fewer_rows_than_folds_is_named(comp):
-    from kagglekit.runs.setup import words_of_folds
+    from kagglekit.runs.setup import folds_text
     r = tiny('exp0001', folds=5)
-    said = words_of_folds(r, comp, run_folds(r, comp))
+    said = folds_text(r, comp, run_folds(r, comp))
     assert [line for line in said if line.startswith('mono-crack1 is not validated in fold')]
 
 def test_a_class_that_train_never_had_is_refused(comp, tmp_path):

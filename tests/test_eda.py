@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from kagglekit.eda.leaks import (
-    GRAIN, Finding, check_alike, check_copies, check_facts, check_groups, check_windows, fingerprints, grain,
+    GRAIN, Finding, check_alike, check_copies, check_facts, check_groups, check_windows, fingerprints, detail_correlation,
     near_pairs, run_split, sorted_by_class,
 )
 from kagglekit.data.competition import find_comp, load_pages, prob_columns
@@ -169,7 +169,7 @@ def test_solar_cells_come_twice_and_plain_ones_are_told_apart(tmp_path, monkeypa
         comp, s = seen('anomaly-practice', tmp_path)
         files, kind = np.r_[s.train.file, s.test.file], pd.Series([*s.train['class'], *['?'] * len(s.test)])
         a, b, _ = near_pairs(fingerprints(np.concatenate([s.x, s.y])))
-        of = lambda what: [grain(comp.folder/files[i], comp.folder/files[j]) for i, j in zip(a[::4], b[::4]) if kind[i] == kind[j] == what]
+        of = lambda what: [detail_correlation(comp.folder/files[i], comp.folder/files[j]) for i, j in zip(a[::4], b[::4]) if kind[i] == kind[j] == what]
         plain, twice = of('mono'), of('poly')
         print(f'{len(a)} pairs look alike when they are small: grain of mono cells {np.median(plain):.2f}, of poly cells {np.median(twice):.2f} in the median')
         assert np.median(plain) < .3 and np.median(twice) > .8

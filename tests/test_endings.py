@@ -16,7 +16,7 @@ from kagglekit.blend.build import BlendRecipe, blend_recipe
 from kagglekit.blend.members import join_members, read_member
 from kagglekit.data.metrics import find_metric
 from kagglekit.runs.run import Run
-from kagglekit.blend.diagnostics import compare_methods, gain_table, left_out, plot_members, told_score
+from kagglekit.blend.diagnostics import compare_methods, gain_table, left_out, plot_members, reported_score
 
 REAL = Path(__file__).parent.parent.parent/'shared'/'real'
 CLASSES = ('cable-combined', 'cable-cut', 'cable-good', 'carpet-good', 'carpet-hole', 'tile-good', 'tile-oil', 'wood-good', 'wood-scratch', 'zipper-good')
@@ -79,7 +79,7 @@ def test_the_mean_of_five_files_is_exact_in_the_file(root):
     exact, got = P.mean(0), answers(run).astype(float)
     assert np.abs(got - exact).max() < 1e-15 and len(set(got)) >= len(set(exact))
     assert (probs(run, comp)[:, 0] == got).all()
-    assert told_score(run) == 'not scored: there are no out-of-fold predictions of 0, 1, 2, 3, 4'
+    assert reported_score(run) == 'not scored: there are no out-of-fold predictions of 0, 1, 2, 3, 4'
     assert replay(run, comp) == ['test.parquet']
 
 def test_scores_of_any_range_are_mixed_by_rank_and_by_a_metric_that_only_orders(root):
@@ -186,7 +186,7 @@ def test_the_cascade_of_the_first_place_equals_a_plain_script_row_by_row(root):
     name = lambda z: np.array(CLASSES)[z.argmax(1)]
     want = cascade_by_hand(name(base), name(.6 * base + .2 * M['r39'] + .15 * M['r92']), name(M['r146']), votes, CLASSES)
     assert (answers(run) != want).sum() == 0 and (want != name(base)).sum() > 300
-    assert told_score(run).startswith('not scored: there are no out-of-fold predictions of r66') and run.read('score.json')['oof'] is None
+    assert reported_score(run).startswith('not scored: there are no out-of-fold predictions of r66') and run.read('score.json')['oof'] is None
     table = pd.read_csv(run.folder/'rules.csv')
     assert table.rule.tolist() == ['H1', 'H2', 'H3 cable', 'H3 wood'] and table.verdict.str.startswith('not scored; changes').all()
     assert replay(run, comp) == ['test.parquet']
@@ -255,7 +255,7 @@ def test_a_base_without_out_of_fold_rows_is_not_scored_but_made(root):
     trained(comp, 'exp0001')
     write_table(root/'p.csv', pd.DataFrame(softmax(rng('p').normal(size=(120, 10))), columns=prob_columns(CLASSES)).assign(index=range(120)))
     run = page(comp, members=['exp0001', dict(file='p.csv', mix=False)], method='mean', rules=dict(base='p', rules=[dict(take='exp0001', where=dict(class_in=['tile']))]))
-    assert told_score(run) == 'not scored: there are no out-of-fold predictions of p' and read_member('exp0101', comp).oof is None
+    assert reported_score(run) == 'not scored: there are no out-of-fold predictions of p' and read_member('exp0101', comp).oof is None
 
 # ---- heads ---------------------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ def workers(pid=None):
     def _trains(p):
         try: line = p.cmdline()
         except psutil.Error: return False
-        return '--no-python' not in line and any(word.endswith('work()') for word in line)
+        return '--no-python' not in line and any(word.endswith('worker_main()') for word in line)
     return [p for p in psutil.Process(pid).children(recursive=True) if _trains(p)]
 
 def kill_one_when(run, ready):
@@ -76,7 +76,7 @@ def test_another_number_of_processes_is_another_experiment(runs):
     with pytest.raises(KitError, match='it ran with gpus 2, and now gpus 4'): runs['train'](gpus=4)
 
 def test_processes_end_with_the_one_that_started_them():
-    wait = "from kagglekit.runs.workers import launch; launch('multiprocessing.connection:wait', dict(object_list=[], timeout=100), 2, {})"
+    wait = "from kagglekit.runs.workers import launch_workers; launch_workers('multiprocessing.connection:wait', dict(object_list=[], timeout=100), 2, {})"
     parent = subprocess.Popen([sys.executable, '-W', 'ignore', '-c', wait], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         end = time.time() + 180

@@ -11,7 +11,7 @@ from kagglekit.core.validation import KitError
 from kagglekit.runs.recipe import find_recipe
 from kagglekit.runs.setup import run_folds
 from kagglekit.fit.train import train
-from kagglekit.training.guard import Guard
+from kagglekit.training.guard import TrainingGuard
 from kagglekit.data.metrics import find_metric
 from kagglekit.practice.standins import write_practice
 from kagglekit.runs.run import Run
@@ -25,7 +25,7 @@ def verdict(losses, values, metric='auc', steps=30, error=.01, dead_after=2, sta
     where = [(i, e) for i, s in enumerate(stages) for e in range(s.epochs)]
     fold.history = [dict(stage=i, epoch=e, train_loss=l, metric=v) for (i, e), l, v in zip(where, losses, values)]
     fold.noise = [[steps, error]] * len(losses)
-    guard = Guard(fold, np.array([]), dead_after)
+    guard = TrainingGuard(fold, np.array([]), dead_after)
     codes = np.arange(40) % classes
     valid = Some(y=torch.zeros(40, 1), all_rows=np.arange(40))
     guard.learn = Some(answer=Some(codes=lambda y: codes, columns=classes), dls=Some(valid=valid))

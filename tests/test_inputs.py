@@ -16,7 +16,7 @@ import pytest
 from PIL import Image, features
 from kagglekit.core.paths import root, workspace
 from kagglekit.core.validation import KitError
-from kagglekit.data.images import INPUTS, arrangement, open_cache, open_caches
+from kagglekit.data.images import INPUTS, input_format, open_cache, open_caches
 import kagglekit.data.cadence
 
 RAMP = np.linspace(0, 1, 64)[None].repeat(48, 0)
@@ -97,7 +97,7 @@ def test_a_black_picture_of_16_bits_is_one_of_its_set(data):
 
 def test_the_page_names_the_range(data):
     "A window of values, clipped at both ends; floats and negative values too."
-    @arrangement('windowed', 1, range=(-100, 300))
+    @input_format('windowed', 1, range=(-100, 300))
     def windowed(path, size): return kagglekit.data.images.read_image(path, size, 'L')
     values = (RAMP * 800 - 200).astype(np.float32)
     names = [save(data/'f.tif', values), save(data/'i.tif', values.round().astype(np.int32))]
@@ -248,20 +248,20 @@ WRONG = dict( # what a reader of a page returns, words of the message
 def test_what_a_page_reads_must_be_what_it_promised(data, case):
     "NumPy would stretch (1, 1, 3) over the picture, and cut floats to integers."
     read, words = WRONG[case]
-    arrangement('promised', 3)(read)
+    input_format('promised', 3)(read)
     with pytest.raises(KitError, match=words): open_cache(data, [save(data/'a.png', NOISE)], 'promised', SIDE, quiet)
 
 # caches that know what they hold
 
 def page(text):
     "Register the input format `mine` as a page with this source does."
-    exec(text, dict(arrangement=arrangement, np=np, Image=Image, __name__='__main__'))
+    exec(text, dict(input_format=input_format, np=np, Image=Image, __name__='__main__'))
 
 SOURCE = '''
 GAIN = 1
 TABLE = np.arange(4)
 def helper(x, add=0): return x * GAIN + add + TABLE[0]
-@arrangement('mine', 1)
+@input_format('mine', 1)
 def mine(path, size):
     return helper(np.asarray(Image.open(path)).astype(np.uint8)[..., :1] // 4)
 '''
@@ -347,7 +347,7 @@ def test_of_a_large_cache_some_rows_are_checked_and_all_when_it_was_touched(data
 
 def test_a_folder_can_be_a_sample(data):
     "Its content is that of all its files."
-    @arrangement('volume', 2)
+    @input_format('volume', 2)
     def volume(path, size):
         slices = [kagglekit.data.images.read_image(path/name, size, 'L') for name in ('a.png', 'b.png')]
         return np.concatenate(slices, -1)
@@ -378,7 +378,7 @@ def stoppable(read):
     "Register `stoppable`, which is interrupted as `Stop` says."
     stop = Stop()
     stop.after = read
-    @arrangement('stoppable', 1)
+    @input_format('stoppable', 1)
     def stoppable(path, size):
         stop.after -= 1
         if stop.after == 0: raise KeyboardInterrupt
@@ -440,7 +440,7 @@ from pathlib import Path
 import kagglekit.data.cache_file, kagglekit.data.images as inputs
 kagglekit.data.cache_file.CHUNK = 16
 folder = Path(sys.argv[1])
-@inputs.arrangement('slow', 1)
+@inputs.input_format('slow', 1)
 def slow(path, size):
     time.sleep(.002)
     return inputs.read_image(path, size, 'L')

@@ -15,7 +15,7 @@ from kagglekit.core.storage import write_json, write_table
 from kagglekit.core.validation import KitError
 from kagglekit.runs.recipe import Recipe
 from kagglekit.data.folds import fold_hash, make_folds
-from kagglekit.models.heads import Answer, Head, heads_loss
+from kagglekit.models.heads import OutputSpec, Head, heads_loss
 from kagglekit.training.learner import PrepareBatch, fold_learner, label_rows
 from kagglekit.models.losses import find_loss
 from kagglekit.models.build import build_model
@@ -110,7 +110,7 @@ def test_a_fold_never_learns_labels_from_a_network_that_knew_its_rows():
 def test_labelled_rows_keep_their_labels_beside_test_rows():
     "exp025 read both batches into the same y: the labels of the train rows were those of the test rows, and consistency was very hard to train."
     y, net = torch.tensor([[1.], [0.], [float('nan')], [float('nan')]]), torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 1))
-    new, keep = label_rows(net, torch.randn(4, 1, 2, 2), y, (1., 0.), Answer(1))
+    new, keep = label_rows(net, torch.randn(4, 1, 2, 2), y, (1., 0.), OutputSpec(1))
     assert new[:2].tolist() == [[1.], [0.]] and keep.all() and not new.isnan().any()
 
 # Mask
@@ -147,7 +147,7 @@ def test_the_boundary_of_an_age_moves_in_training_only(people):
 @pytest.mark.parametrize('eps', [.1, .2])
 def test_smoothing_counts_the_classes_of_its_head(eps):
     "LabelSmoothingLoss had 18 classes for a head of three, and ε = 0 by default."
-    z, answer = torch.randn(5, 8), Answer(18, THREE)
+    z, answer = torch.randn(5, 8), OutputSpec(18, THREE)
     t = answer.targets([0, 4, 8, 13, 17])
     mine = heads_loss([Head('mask', 'ce'), Head('gender', 'ce'), Head('age', 'ce', eps)], THREE)(z, t)
     spread = t[:, 5:] * (1 - eps) + (1 - t[:, 5:]) * eps / 2
@@ -165,14 +165,14 @@ def test_the_layer_that_is_replaced_is_the_one_that_answers(arch):
 
 def test_no_answer_is_beyond_the_classes():
     "Ages were read from [:, 5:], thirteen numbers long, and classes above 17 came out."
-    p = Answer(18, THREE).probabilities(100 * torch.eye(8))
+    p = OutputSpec(18, THREE).probabilities(100 * torch.eye(8))
     assert p.shape == (8, 18) and p.argmax(1).max() < 18
     torch.testing.assert_close(p.sum(1), torch.ones(8))
-    assert Answer(18, THREE).probabilities(torch.tensor([[0, 0, 9., 0, 9., 0, 0, 9.]])).argmax(1).item() == 17
+    assert OutputSpec(18, THREE).probabilities(torch.tensor([[0, 0, 9., 0, 9., 0, 0, 9.]])).argmax(1).item() == 17
 
 def test_validation_sees_no_augmentation():
     "Both sides of a random split shared one data set, and with it the transforms of training."
-    cache, answer = np.random.default_rng(0).integers(0, 255, (12, 16, 16, 3), np.uint8), Answer(2)
+    cache, answer = np.random.default_rng(0).integers(0, 255, (12, 16, 16, 3), np.uint8), OutputSpec(2)
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16 * 16 * 3, 2))
     class Look(torch.nn.Module):
         def forward(self, x): pictures.append(x.clone()); return net(x)

@@ -14,10 +14,10 @@ from kagglekit.core.storage import write_table
 from kagglekit.core.validation import KitError
 from kagglekit.runs.recipe import RECIPES, Recipe
 from kagglekit.report.journal import journal
-from kagglekit.runs.single_object import one_object
+from kagglekit.runs.single_object import object_states
 from kagglekit.runs.run import Run
 from kagglekit.runs.setup import run_folds
-from kagglekit.fit.train import begin, train
+from kagglekit.fit.train import load_experiment, train
 
 LABELS = [('bottle', 'good'), ('tile', 'crack'), ('tile', 'good'), ('tile', 'oil')]
 TINY = dict(arch='test_convnext', pretrained=False, size=32, bs=16, dead_after=0)
@@ -45,7 +45,7 @@ def space():
         for r in (tiles, every): RECIPES['anomaly'][r.exp] = r
         try:
             for exp in ('tiles', 'every'):
-                comp, recipe = begin(dict(comp='anomaly', exp=exp, parent=None, reason=None))
+                comp, recipe = load_experiment(dict(comp='anomaly', exp=exp, parent=None, reason=None))
                 train(recipe, comp, run_folds(recipe, comp))
             yield tiles
         finally:
@@ -67,7 +67,7 @@ def test_what_it_leaves(space):
 
 def test_two_processes_leave_the_same_snapshots(space):
     "The network has no batch norm, so the training scores, the snapshots and their probabilities agree."
-    comp, recipe = one_object(find_comp('anomaly'), 'tile'), replace(space, exp='shared', gpus=2)
+    comp, recipe = object_states(find_comp('anomaly'), 'tile'), replace(space, exp='shared', gpus=2)
     train(recipe, comp, run_folds(recipe, comp))
     one, two = (Run('anomaly', exp).folder for exp in ('tiles', 'shared'))
     assert sorted(p.relative_to(one).as_posix() for p in one.rglob('*')) == sorted(p.relative_to(two).as_posix() for p in two.rglob('*'))
@@ -84,5 +84,5 @@ def test_its_snapshots_vote_in_a_blend(space):
     with pytest.raises(KitError, match='class columns'): run_blend(BlendRecipe('mean', ['every', 'tiles']), comp)
 
 def test_other_objects_are_named(space):
-    with pytest.raises(KitError, match='did you mean tile'): begin(dict(comp='anomaly', exp='x', parent='tiles', single_object='tyle'))
-    with pytest.raises(KitError, match='exists'): train(replace(space, seed=1), *(lambda c: (c, run_folds(space, c)))(begin(dict(comp='anomaly', exp='tiles'))[0]))
+    with pytest.raises(KitError, match='did you mean tile'): load_experiment(dict(comp='anomaly', exp='x', parent='tiles', single_object='tyle'))
+    with pytest.raises(KitError, match='exists'): train(replace(space, seed=1), *(lambda c: (c, run_folds(space, c)))(load_experiment(dict(comp='anomaly', exp='tiles'))[0]))

@@ -16,7 +16,7 @@ from kagglekit.runs.recipe import NOT_IDENTITY, PARAMS, RECIPES, Recipe, Recipes
 from kagglekit.models.losses import LOSSES, find_loss, loss
 from kagglekit.blend.build import BlendRecipe
 from kagglekit.models.build import find_weights
-from kagglekit.training.augment_cadence import mirrors, words_of_mirrors
+from kagglekit.training.augment_cadence import mirrors, mirrors_text
 from kagglekit.core.validation import check_value, describe
 
 FLAGS = {f for f in PARAMS if isinstance(getattr(Recipe(), f), bool)}
@@ -204,7 +204,7 @@ def test_an_augmentation_of_a_page_is_checked_by_what_it_says_of_itself():
                             ('old_form 1e9', 'from -1e'), ('old_form inf', 'not a number')]:
             with pytest.raises(KitError, match=words): Recipe(augment=[text])
         assert mirrors('wobble') and not mirrors('old_form')
-        assert len(words_of_mirrors(['wobble', 'old_form'], ((0, 1, 2, 3, 4, 5),))) == 1
+        assert len(mirrors_text(['wobble', 'old_form'], ((0, 1, 2, 3, 4, 5),))) == 1
     finally:
         for name in ('wobble', 'stretch', 'old_form'): AUGMENTS.pop(name)
 
@@ -356,7 +356,7 @@ import sys
 from kagglekit.data.competition import load_pages
 from kagglekit.core.validation import KitError
 from kagglekit.runs.recipe import resolve
-from kagglekit.launch import check_run
+from kagglekit.launch.runner import check_run
 load_pages()
 resolve('mask', 'cv-of-today', parent='exp0001', arch='resnet34', augment='hflip', seed=1)
 try: check_run('anomaly-practice', 'exp9999', [])

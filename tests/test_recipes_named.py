@@ -10,15 +10,15 @@ from kagglekit.data.competition import Competition, load_pages
 from kagglekit.core.paths import own_data, workspace
 from kagglekit.core.randomness import rng
 from kagglekit.core.storage import write_table
-from kagglekit.core.text import in_diff
+from kagglekit.core.text import diff_text
 from kagglekit.core.validation import KitError
 from kagglekit.runs.recipe import RECIPES, Recipe, resolve
 from kagglekit.data.folds import find_fold_file
-from kagglekit.models.heads import Answer
+from kagglekit.models.heads import OutputSpec
 from kagglekit.training.learner import PrepareBatch, fold_learner
 from kagglekit.models.losses import find_loss
 from kagglekit.data.metrics import find_metric
-from kagglekit.runs.single_object import Perfect, Snapshots, is_over, keep_snapshots, risen, watch_training
+from kagglekit.runs.single_object import StopWhenPerfect, Snapshots, is_finished, keep_snapshots, improving_epochs, watch_training
 from kagglekit.runs.run import Run
 from kagglekit.training.callbacks import FoldFit, fit_stages
 from kagglekit.training.schedules import Stage
@@ -58,7 +58,7 @@ def test_each_object_has_a_recipe_of_the_published_rule_and_one_without_arcface(
 def test_a_child_that_leaves_arcface_leaves_its_fields(given, diff):
     child = resolve('anomaly-practice', 'exp9001', parent='small_39', **given)
     assert child.diff == diff
-    assert all(k in in_diff(child.diff) for k in diff)
+    assert all(k in diff_text(child.diff) for k in diff)
     again = resolve('anomaly-practice', 'exp9001', parent='small_39', **child.diff)     # as its record says
     assert again.params() == child.params()
 
@@ -129,8 +129,8 @@ def published(rows, patience):
 
 
 def ours(rows, patience):
-    end = next((n for n in range(1, len(rows) + 1) if is_over(rows[:n], True, patience)), None)
-    return risen(rows[:end], True), end
+    end = next((n for n in range(1, len(rows) + 1) if is_finished(rows[:n], True, patience)), None)
+    return improving_epochs(rows[:end], True), end
 
 
 @pytest.mark.parametrize('seed', range(40))
@@ -144,7 +144,7 @@ def test_the_published_rule_takes_the_epochs_and_the_end_that_its_own_loop_takes
 
 def test_a_score_that_is_not_defined_is_no_snapshot():
     rows = history((float('nan'), 1.), (.2, .9), (.3, .95), (.4, .8))
-    assert (risen(rows), risen(rows, both=True)) == ([2, 3, 4], [2, 4])
+    assert (improving_epochs(rows), improving_epochs(rows, both=True)) == ([2, 3, 4], [2, 4])
 
 
 def toy_fit(folder, stop=0, patience=3):
@@ -158,7 +158,7 @@ def toy_fit(folder, stop=0, patience=3):
     dls = watch_training(fold_loaders(x, one_hot(codes, 3), np.full(24, -1), 0, 8, 'cpu'))
     stats = (torch.full((1, 1, 1, 1), 60.), torch.full((1, 1, 1, 1), 60.))
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 3))
-    learn = fold_learner(dls, net, find_loss('ce'), PrepareBatch(stats, ('gauss 2',), Mix()), Answer(3))
+    learn = fold_learner(dls, net, find_loss('ce'), PrepareBatch(stats, ('gauss 2',), Mix()), OutputSpec(3))
     test = pd.DataFrame(dict(id=['t0', 't1'], file='x.png', sample_id=['0', '1']))
     ids, labels = [f'r{i}' for i in range(24)], np.array(['a', 'b', 'c'])[codes]
     train = pd.DataFrame(dict(id=ids, file='x.png', label=labels, target=codes))
@@ -166,7 +166,7 @@ def toy_fit(folder, stop=0, patience=3):
     run = Run('toy', folder)
     stages = [Stage(40, .003, 'plateau(on=train, patience=1)', 'SGD')]
     fit = FoldFit(run.fold_folder(0), stages, find_metric('macro_f1'), on_epoch=unplug)
-    learn.add_cbs([Snapshots(fit, comp, x[:2], both=True), Perfect(fit, True, patience)])
+    learn.add_cbs([Snapshots(fit, comp, x[:2], both=True), StopWhenPerfect(fit, True, patience)])
     try: fit_stages(learn, fit, train.id)
     except KeyboardInterrupt: return None
     keep_snapshots(run, fit, both=True)

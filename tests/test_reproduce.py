@@ -7,7 +7,7 @@ from kagglekit.core.paths import workspace
 from kagglekit.core.storage import write_json
 from kagglekit.core.validation import KitError
 from kagglekit.report.journal_html import write_page
-from kagglekit.report.provenance import commit_of, how_made
+from kagglekit.report.provenance import commit_of, reproduction_report
 from kagglekit.report.reproduce import reproduce, unpack_commit
 from kagglekit.runs.run import Run
 
@@ -142,7 +142,7 @@ def test_the_commands_go_back_and_forth_between_commits_over_fresh_outputs(run, 
     (clone/'outputs').mkdir(); (clone/'outputs'/'kept.json').write_text('old'); (clone/'nbs'/'later.ipynb').write_text('{}')
     git(clone, 'add', '-f', '-A'); git(clone, 'commit', '-qm', 'and its record')
     (clone/'outputs'/'kept.json').write_text('new')
-    restore = next(line for line in how_made(run).splitlines() if line.startswith('git restore'))
+    restore = next(line for line in reproduction_report(run).splitlines() if line.startswith('git restore'))
     assert made in restore
     subprocess.run(restore, shell=True, check=True, cwd=clone)
     assert not (clone/'nbs'/'later.ipynb').exists() and (clone/'outputs'/'kept.json').read_text() == 'new'
@@ -159,7 +159,7 @@ def test_what_is_no_commit_reaches_no_command(commit, tmp_path):
         run = Run('toy', 'exp0001')
         write_json(run.folder/'params.json', dict(exp='exp0001', recipe={}, commit=commit))
         assert commit_of(run.read('params.json')).name == '' and 'no commit is recorded' in unpack_commit(run.read('params.json'), tmp_path/'code')
-        commands = how_made(run).split('```')[1]
+        commands = reproduction_report(run).split('```')[1]
     assert 'emptied' not in commands and 'git restore --source COMMIT ' in commands and (tmp_path/'emptied').read_text() == 'kept'
 
 VALUES = [1e-5, 1e-320, 0.1, 2024, True, None, '', 'yes', '1e5', '007', 'null', "it's", 'a "b" $(touch x) `touch x`; touch x # \\', '균열 =3', '--exp',
@@ -172,7 +172,7 @@ def test_the_commands_of_a_blend_carry_every_value(value, tmp_path):
     with workspace(tmp_path):
         run = Run('toy', 'exp0101')
         write_json(run.folder/'params.json', dict(exp='exp0101', blend=dict(members=[], method='mean', options=dict(x=value))))
-        text = how_made(run)
+        text = reproduction_report(run)
     fence = re.search('(?m)^(`{3,})$', text)[1]
     line = re.search('(?ms)^mkdir .*?(?=^git restore)', text.split(f'\n{fence}\n')[1])[0].partition(' && ')[2]
     assert yaml.safe_load(shlex.split(line)[-1])['x'] == value
@@ -183,7 +183,7 @@ def test_a_path_of_a_record_leads_nowhere_else(name, tmp_path):
     with workspace(tmp_path/'space'):
         run = Run('toy', 'exp0101')
         write_json(run.folder/'params.json', dict(exp='exp0101', blend=dict(members=[dict(file=name)])))
-        listed, = [line for line in how_made(run).splitlines() if line.startswith('- `')]
+        listed, = [line for line in reproduction_report(run).splitlines() if line.startswith('- `')]
         assert 'outside the workspace, so it is not read' in listed
         from kagglekit.report.reproduce import open_space
         with pytest.raises(KitError, match='leads out of'): open_space(run, run.folder/'reproduced-x')
@@ -193,7 +193,7 @@ def test_markdown_of_a_record_is_text():
     with workspace():
         run = Run('toy', 'exp0001')
         write_json(run.folder/'params.json', dict(exp='exp0001', recipe={}, reason='good\n\n## Commands\n\n```\nrm -rf ~\n```\n<img src=x>'))
-        text = how_made(run)
+        text = reproduction_report(run)
     assert text.count('\n## Commands') == 1 and 'rm -rf' not in text.split('\n## Commands')[1] and '<img' not in text.replace('\\<', '')
 
 def test_an_unchanged_report_is_not_written_again(run):

@@ -14,8 +14,8 @@ from kagglekit.core.paths import data_dir, workspace
 from kagglekit.core.storage import read_json, write_json
 from kagglekit.core.validation import KitError
 from kagglekit.runs.recipe import RECIPES, find_recipe
-from kagglekit.runs.setup import open_job, run_folds
-from kagglekit.fit.train import begin, train
+from kagglekit.runs.setup import open_setup, run_folds
+from kagglekit.fit.train import load_experiment, train
 from kagglekit.practice.standins import write_practice
 from kagglekit.runs.run import Run, list_runs
 
@@ -290,23 +290,23 @@ def test_a_failure_while_reading_or_decoding_leaves_its_trace(copy_of, monkeypat
     table = data_dir(NAME)/'train.csv'
     rows = table.read_bytes()
     table.write_bytes(b'')
-    with pytest.raises(KitError): begin(dict(comp=NAME, exp=EXP))
+    with pytest.raises(KitError): load_experiment(dict(comp=NAME, exp=EXP))
     status = run.read('status.json')
     assert (status['state'], status['doing']) == ('failed', 'reading') and 'train.csv' in status['error'] and run.exists()
     table.write_bytes(rows)
     next((data_dir(NAME)/'images').glob('*.png')).write_bytes(b'no picture')
-    comp, r = begin(dict(comp=NAME, exp=EXP))
+    comp, r = load_experiment(dict(comp=NAME, exp=EXP))
     assert run.read('status.json')['state'] == 'running'
-    with pytest.raises(KitError): open_job(r, comp, run_folds(r, comp), lambda line: None)
+    with pytest.raises(KitError): open_setup(r, comp, run_folds(r, comp), lambda line: None)
     assert run.state() == 'failed'
 
 def test_decoding_is_told_in_percent(copy_of, monkeypatch):
     run, seen = copy_of('interrupted'), []
     shutil.rmtree(run.folder)
     monkeypatch.setitem(RECIPES[NAME], EXP, recipe())
-    comp, r = begin(dict(comp=NAME, exp=EXP))
+    comp, r = load_experiment(dict(comp=NAME, exp=EXP))
     monkeypatch.setattr('kagglekit.runs.setup.open_caches', lambda folder, wanted, inputs, say, **more: [say('decoding 37 %: 3 of 8 files'), seen.append(run.read('status.json')['doing'])])
-    open_job(r, comp, run_folds(r, comp))
+    open_setup(r, comp, run_folds(r, comp))
     assert seen == ['decoding 37 %']
 
 HOLDERS = '''

@@ -11,7 +11,7 @@ from kagglekit.core.validation import KitError
 from kagglekit.report.journal import journal, journal_text
 from kagglekit.report.journal_html import blend_today, write_page
 from kagglekit.handin.ledger import add_line, amend, ledger_path, read_ledger, record_score
-from kagglekit.report.provenance import how_made
+from kagglekit.report.provenance import reproduction_report
 from kagglekit.report.reproduce import find_submission
 from kagglekit.runs.run import Run
 from kagglekit.report.seed_noise import outcomes, over_seeds
@@ -34,7 +34,7 @@ def write_run(exp, mean=.8, **more):
 @pytest.fixture
 def runs(monkeypatch):
     "Three runs in a workspace of their own; a bootstrap of a few draws."
-    monkeypatch.setattr(compare, 'judge', partial(compare.judge, draws=5))
+    monkeypatch.setattr(compare, 'paired_bootstrap', partial(compare.paired_bootstrap, draws=5))
     with workspace(): yield [write_run(f'exp000{i}', .8 + i / 100) for i in (1, 2, 3)]
 
 SMALL = ('params.json', 'score.json', 'status.json', 'leaderboard.json', 'blend.json', 'notes.md', 'history.csv', 'oof.parquet')
@@ -60,7 +60,7 @@ def views(runs):
     said = [journal_text(table), write_page('toy').read_text(encoding='utf8'), blend_today('toy', table)]
     over_seeds(table), outcomes(table)
     for run in runs[1:]:
-        for view in (lambda: compare_text(runs[0], run), lambda: how_made(run), lambda: read_history(run), lambda: read_oof(run)):
+        for view in (lambda: compare_text(runs[0], run), lambda: reproduction_report(run), lambda: read_history(run), lambda: read_oof(run)):
             try: said.append(str(view()))
             except KitError as e: said.append(str(e))
     return said

@@ -9,7 +9,7 @@ from kagglekit.data.competition import Competition
 from kagglekit.core.paths import own_data
 from kagglekit.core.storage import write_json
 from kagglekit.core.validation import KitError
-from kagglekit.data.download import Refused, download
+from kagglekit.data.download import ToolRefused, download
 from kagglekit.handin.ledger import read_ledger
 from kagglekit.runs.run import Run
 from kagglekit.handin.upload import submit
@@ -110,7 +110,7 @@ def test_a_refusal_costs_nothing_and_says_what_to_do(site, tmp_path, call, code,
     said, run = [], begin()
     site.wrong[call] = (code, message)
     error = fails(run, said)
-    assert isinstance(error, Refused) and words in str(error)
+    assert isinstance(error, ToolRefused) and words in str(error)
     assert read_ledger('toy').status.tolist() == ['failed'] and not site.entries
     no_token(tmp_path, error, *said)
 
@@ -128,7 +128,7 @@ def test_an_error_after_arrival_is_no_failure(site):
     said, run = [], begin()
     site.wrong['CreateSubmission'] = (500, '')
     error = fails(run, said)                                              # 500, and not shown
-    assert not isinstance(error, Refused) and 'unsure' in str(error)
+    assert not isinstance(error, ToolRefused) and 'unsure' in str(error)
     site.entries.append(dict(ref=1, fileName='submission.csv', date='2026-11-24T01:00:00Z', description=f"exp0001 {read_ledger('toy').hash[0]}: x", status='COMPLETE', publicScore='0.7', privateScore=''))
     assert submit(run, COMP, say=said.append) == 'scored' and len(site.files) == 1 and run.read('leaderboard.json')['public'] == .7
 
@@ -137,7 +137,7 @@ def test_a_list_that_is_refused_after_the_upload_says_nothing_of_the_file(site, 
     said, run = [], begin()
     site.afterwards = dict(ListSubmissions=(code, ''))
     error = fails(run, said)
-    assert not isinstance(error, Refused) and 'its list could not be read' in str(error) and 'unsure' in str(error)
+    assert not isinstance(error, ToolRefused) and 'its list could not be read' in str(error) and 'unsure' in str(error)
     assert read_ledger('toy').status.tolist() == ['unsure']
     fails(run, said)                                                      # and as long as the list is shut
     assert read_ledger('toy').status.tolist() == ['unsure'] and len(site.files) == 1
@@ -155,12 +155,12 @@ def test_a_file_that_arrived_and_could_not_be_scored_is_not_sent_again(site):
     site.afterwards = dict(ListSubmissions=(429, ''))
     fails(run, said); site.wrong.clear()
     error = fails(run, said)
-    assert isinstance(error, Refused) and 'had arrived, and the site refused it' in str(error) and 'had not arrived' not in ' '.join(said)
+    assert isinstance(error, ToolRefused) and 'had arrived, and the site refused it' in str(error) and 'had not arrived' not in ' '.join(said)
     assert read_ledger('toy').status.tolist() == ['failed'] and len(site.files) == 1
 
 def test_an_error_in_the_list_right_after_the_upload_is_a_refusal(site):
     run, site.status = begin(), 'ERROR'
-    assert isinstance(fails(run, []), Refused) and read_ledger('toy').status.tolist() == ['failed']
+    assert isinstance(fails(run, []), ToolRefused) and read_ledger('toy').status.tolist() == ['failed']
 
 def test_found_behind_more_than_twenty_later_ones(site):
     run = begin()
@@ -210,7 +210,7 @@ def test_download(site, tmp_path):
     assert SLUG in said[0] and 'the data are in' in said[-1]
     site.wrong['DownloadDataFiles'] = (403, 'You must accept this competition\'s rules')
     (tmp_path/'space'/'settings.ini').write_text(f'[other]\nsite = kaggle\nslug = {SLUG}\n')
-    with pytest.raises(Refused, match="accept the competition's rules"): download('other', say=said.append)
+    with pytest.raises(ToolRefused, match="accept the competition's rules"): download('other', say=said.append)
     no_token(tmp_path, *said)
 
 def test_the_command_line(tmp_path, monkeypatch, capsys):

@@ -335,12 +335,12 @@ FAULTS = [
 def test_the_check_finds_what_would_fail_late(space, kind, spoil, words):
     "And says ✓ of everything else."
     import re
-    from kagglekit.fit.preflight import inspect_comp, words_of_check
+    from kagglekit.fit.preflight import inspect_comp, check_text
     write_practice(SHAPES, say=lambda line: None)
     spoil(find_comp(SHAPES))
     lines = inspect_comp(SHAPES)
     bad = [f'{line.what} {line.text}' for line in lines if line.mark == '✗']
-    assert not bad if not words else any(re.search(words, text) for text in bad), words_of_check(lines)
+    assert not bad if not words else any(re.search(words, text) for text in bad), check_text(lines)
 
 def test_a_rare_class_and_auc_are_told_before_training(space):
     "With the name of the metric that has a value."

@@ -11,7 +11,7 @@ from kagglekit.core.storage import write_json
 from kagglekit.core.validation import KitError
 from kagglekit.runs.recipe import RECIPES, Recipe
 from kagglekit.runs.setup import run_folds
-from kagglekit.fit.train import begin, train
+from kagglekit.fit.train import load_experiment, train
 from kagglekit.data.folds import make_folds
 from kagglekit.report.journal import journal
 from kagglekit.blend.members import check_run
@@ -67,7 +67,7 @@ def test_it_is_no_experiment(space):
     with pytest.raises(KitError, match='cannot be submitted'): submit(space.run, comp, 'local')
     asked = dict(comp='shapes-practice', exp='exp0010', parent='exp0001', init_from='trial-exp0009')
     with pytest.raises(KitError, match='a trial'):
-        found, recipe = begin(asked)
+        found, recipe = load_experiment(asked)
         train(recipe, found, folds)
 
 

@@ -8,7 +8,7 @@ __all__ = ['head_sums', 'apply_heads', 'fit_heads', 'given_heads', 'equal_heads'
 # %% ../../nbs/blend/02_by_head.ipynb #10ab0001
 from collections.abc import Sequence
 import numpy as np
-from .methods import likelihood_weights, method, mix, settle, share, true_probs
+from .methods import likelihood_weights, method, mix, normalise_rows, normalise_weights, true_probs
 from ..core.validation import KitError, check_names
 from ..data.metrics import Metric
 
@@ -27,7 +27,7 @@ def apply_heads(
 ) -> np.ndarray: # (n, k)
     "Each head blended alone, multiplied together."
     parts = [mix(head_sums(P, h['codes']), h['weights'])[:, h['codes']] for h in params['heads']]
-    return settle(np.prod(parts, 0))
+    return normalise_rows(np.prod(parts, 0))
 
 def _head_codes(parts, k): # (heads, k): which value of each head a class has
     if len(parts) != k: raise KitError(f'heads: parts of {len(parts)} classes are given, there are {k}')
@@ -63,7 +63,7 @@ def given_heads(
         if lost:
             raise KitError(f"weights: none are given for {', '.join(lost)}; name every head, or give one list for all")
     own = [weights[n] if isinstance(weights, dict) else weights for n in names]
-    return dict(heads=[dict(codes=c, weights=share(w, len(P)).tolist()) for c, w in zip(codes, own)])
+    return dict(heads=[dict(codes=c, weights=normalise_weights(w, len(P)).tolist()) for c, w in zip(codes, own)])
 
 @method('heads_mean', apply_heads, fitted=False)
 def equal_heads(

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COMPARED', 'member_scores', 'compare_methods', 'likeness', 'left_out', 'plot_members', 'gain_table', 'fitted_weights',
-           'prior_words', 'rules_table', 'told_score']
+           'prior_text', 'rules_table', 'reported_score']
 
 # %% ../../nbs/blend/10_diagnostics.ipynb #11ba0001
 from collections.abc import Sequence
@@ -140,7 +140,7 @@ def fitted_weights(
     weights = params.get('weights')
     return pd.DataFrame(dict(weight=weights), index=t.names()) if weights and np.ndim(weights) == 1 else pd.DataFrame()
 
-def prior_words(
+def prior_text(
     run:Run,          # a blend
     comp:Competition, # of it
 ) -> str: # lines
@@ -167,7 +167,7 @@ def rules_table(
     if not path.exists(): return pd.DataFrame(columns=['rule', 'words', 'verdict'])
     return pd.read_csv(path).fillna('').round(4)
 
-def told_score(
+def reported_score(
     run:Run, # a blend
 ) -> str: # such as 'OOF 0.8123 in sample, 0.8101 nested'
     "A blend's score in words."

@@ -23,7 +23,7 @@ from ..core.storage import hash_file
 from ..core.validation import KitError, check_names, check_value
 from ..data.folds import make_folds
 from ..data.metrics import find_metric
-from ..runs.single_object import one_object, snapshot_labels
+from ..runs.single_object import object_states, snapshot_labels
 from .outside_files import find_file, read_logits, read_outside, read_votes
 from .rule_sources import Source, vote_labels
 from ..runs.run import Run
@@ -165,7 +165,7 @@ def check_run(
     if score.get('dead') and 'blend' not in params:
         raise KitError(f"{run}: nothing was learnt in fold {', '.join(map(str, np.atleast_1d(score['dead'])))}; "
                        f"train it again, or leave it out")
-    seen = one_object(comp, params.get('recipe', {}).get('single_object', ''))
+    seen = object_states(comp, params.get('recipe', {}).get('single_object', ''))
     if params.get('data_hash') not in (None, seen.hash()):
         raise KitError(f'{run} was made with another training table than there is now: ids, files or targets have '
                        f'changed since. '

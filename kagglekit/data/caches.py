@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from filelock import FileLock, Timeout
-from .cache_file import size_in_words
+from .cache_file import size_text
 from ..core.paths import root
 from ..core.validation import KitError
 
@@ -81,7 +81,7 @@ def caches_text() -> list: # of lists of text, for a table; the first holds the 
     for info in list_caches():
         used = datetime.fromtimestamp(info.used).strftime('%Y-%m-%d %H:%M')
         users = ', '.join(info.users[-3:]) + ' …' * (len(info.users) > 3)
-        what = [info.format, info.rows or '–', size_in_words(info.bytes)]
+        what = [info.format, info.rows or '–', size_text(info.bytes)]
         rows.append([*what, used, info.data or '–', info.state, users or '–'])
     return rows
 

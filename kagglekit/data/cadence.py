@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image
 from ..core.validation import KitError
 from .files import read_npy
-from .images import arrangement
+from .images import input_format
 from ..core.validation import Lazy
 
 # %% ../../nbs/data/15_cadence.ipynb #1e6cf6c6
-ndimage = Lazy('scipy.ndimage') # names of arrangements are known without it
+ndimage = Lazy('scipy.ndimage') # names of input formats are known without it
 
 # %% ../../nbs/data/15_cadence.ipynb #00000004
 SHAPE = (6, 273, 256) # panels, spectra, channels
@@ -65,9 +65,9 @@ def arrange(
 # %% ../../nbs/data/15_cadence.ipynb #8abfc72d
 def _read_as(order, path, size): return arrange(read_cadence(path), order, size)
 
-for _order, _channels in PANEL_ORDERS.items(): arrangement(_order, len(_channels), 'float16', _channels)(partial(_read_as, _order))
+for _order, _channels in PANEL_ORDERS.items(): input_format(_order, len(_channels), 'float16', _channels)(partial(_read_as, _order))
 
-@arrangement('less_off', 1, 'float16', (ALL,))
+@input_format('less_off', 1, 'float16', (ALL,))
 def less_off(path:Path, size:tuple): # a file; (frequency, time)
     "ABACAD less the median of the panels B, C and D: what the star has and its surroundings do not."
     x = read_cadence(path)
@@ -83,7 +83,7 @@ def largest(
     for axis, n in ((0, size[1]), (1, size[0])): tall = np.maximum.reduceat(tall, np.arange(n) * tall.shape[axis] // n, axis=axis)
     return tall.T
 
-@arrangement('abacad_max', 1, 'float16', (ALL,))
+@input_format('abacad_max', 1, 'float16', (ALL,))
 def abacad_max(path:Path, size:tuple): # a file; (frequency, time)
     "ABACAD, each pixel the greatest of its values."
     return largest(read_cadence(path), size)[..., None].astype(np.float16)
@@ -101,7 +101,7 @@ def clean(
     "Without what stands still, smoothed over three spectra."
     return ndimage.gaussian_filter1d(without_still(x), 3, axis=1)
 
-@arrangement('abacad_clean', 1, 'float16', (ALL,))
+@input_format('abacad_clean', 1, 'float16', (ALL,))
 def abacad_clean(path:Path, size:tuple): # a file; (frequency, time)
     "ABACAD without what stands still, and with less noise."
     return arrange(clean(read_cadence(path)), 'abacad', size)
@@ -127,7 +127,7 @@ def lines(
     low, middle, high = np.quantile(best[:, ::8], (.16, .5, .84), axis=(1, 2), keepdims=True).astype(np.float32)
     return (best - middle) * 2 / np.maximum(high - low, 1e-3)
 
-@arrangement('abacad_lines', 1, 'float16', (ALL,))
+@input_format('abacad_lines', 1, 'float16', (ALL,))
 def abacad_lines(path:Path, size:tuple): # a file; (frequency, time)
     "ABACAD as the strength of lines."
     return arrange(lines(read_cadence(path)), 'abacad', size)

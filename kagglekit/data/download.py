@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PACKED', 'UNPACKING', 'NAME_BYTES', 'BROKEN', 'ADVICE', 'HUB', 'where_found', 'name_encodings', 'entry_name',
-           'check_zip', 'Damaged', 'unpack', 'Refused', 'advice', 'run_tool', 'kaggle_tool', 'download']
+           'check_zip', 'CorruptZip', 'unpack', 'ToolRefused', 'advice', 'run_tool', 'kaggle_tool', 'download']
 
 # %% ../../nbs/data/03_download.ipynb #00000001
 import calendar, errno, importlib.util, lzma, os, re, shutil, stat, struct, subprocess, sys, unicodedata, zipfile, zlib
@@ -13,7 +13,7 @@ from typing import Callable
 from filelock import FileLock
 from ..core.paths import check_comp, comp_setting, data_dir, own_data, root
 from ..core.secrets import hide_secrets
-from ..core.storage import hash_of
+from ..core.storage import hash_json
 from ..core.validation import KitError
 
 # %% ../../nbs/data/03_download.ipynb #00000004
@@ -104,7 +104,7 @@ def _extract(archive, info, path): # one file, under its name when it is whole; 
     _date(part, info)
     os.replace(part, path)
 
-class Damaged(KitError):
+class CorruptZip(KitError):
     "A zip that is not as it was made."
 
 BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError, OverflowError) # what zipfile says of a damaged zip; of bz2 it is an OSError without a number
@@ -117,11 +117,11 @@ def _open(path): # a ZipFile, or a KitError
     except NotImplementedError as e: raise KitError(f'{path}: Python cannot unpack it ({e}); take another program such as 7z, and put the files into the folder of the data') from None
     except (*BROKEN, OSError) as e:
         if isinstance(e, OSError) and not _inside(e): raise KitError(f'{path}: no file that can be read ({e.strerror})') from None
-        raise Damaged(f'{path}: cut short, or no zip ({e}; {path.stat().st_size:,} bytes); download it again') from None
+        raise CorruptZip(f'{path}: cut short, or no zip ({e}; {path.stat().st_size:,} bytes); download it again') from None
 
 # %% ../../nbs/data/03_download.ipynb #0000000b
 def _disk(e, what, name, folder): # an OSError while a file was written, as what it is
-    if _inside(e): return Damaged(f"{what}: '{name}' is damaged ({e}); download the zip again")
+    if _inside(e): return CorruptZip(f"{what}: '{name}' is damaged ({e}); download the zip again")
     if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): return KitError(f'{folder}: the disk is full. What is whole is kept; make room and give the same command again')
     if e.errno == errno.ENAMETOOLONG: return KitError(f"{what}: the path of '{_short(name)}' is too long for the disk of {folder.parent}; unpack into a folder with a shorter path")
     return KitError(f"{what}: '{name}' cannot be written below {folder} ({e.strerror}). What is whole is kept; mend it and give the same command again")
@@ -134,7 +134,7 @@ def _fill(archive, files, folder, what): # unpack what is missing in the folder;
     for name, info in todo.items():
         try: _extract(archive, info, folder/name)
         except NotImplementedError as e: raise KitError(f"{what}: '{name}' is packed in a way that Python cannot unpack ({e}); take another program such as 7z") from None
-        except BROKEN as e: raise Damaged(f"{what}: '{name}' is damaged ({e}); download the zip again") from None
+        except BROKEN as e: raise CorruptZip(f"{what}: '{name}' is damaged ({e}); download the zip again") from None
         except OSError as e: raise _disk(e, what, name, folder) from e
     return len(files) - len(todo)
 
@@ -161,7 +161,7 @@ def unpack(
             wrong = [name for name, info in files.items() if not _same(folder/name, info)]
             if wrong: raise KitError(f'{folder} is there, and {len(wrong)} of the {len(files)} files of {path.name} are not in it or differ, such as {wrong[0]}; move it away first')
             say(f'{folder}: {len(files):,} files, all there already'); return folder
-        part = folder.with_name(f'.{folder.name}.{hash_of([(n, i.file_size, i.CRC) for n, i in files.items()])}.part')
+        part = folder.with_name(f'.{folder.name}.{hash_json([(n, i.file_size, i.CRC) for n, i in files.items()])}.part')
         kept = _fill(archive, files, part, str(path))
     os.sync()                                       # once, and not 60,000 times
     if folder.exists(): folder.rmdir()              # an empty one
@@ -170,7 +170,7 @@ def unpack(
     return folder
 
 # %% ../../nbs/data/03_download.ipynb #00000014
-class Refused(KitError):
+class ToolRefused(KitError):
     "The site, or its tool, said no: nothing was sent."
 
 def _status(code): return rf'\b{code} (?:Client|Server) Error|\bHTTP(?:/[\d.]+)?(?: Error)? {code}\b|\({code}\)|<Response \[{code}\]>|\bstatus code:? {code}\b|\b{code} - [A-Za-z]' # a site's answer, and no number of a line or a file
@@ -203,7 +203,7 @@ def run_tool(
     except subprocess.TimeoutExpired: raise KitError(f'{what}: no answer within {seconds:g} s') from None
     if done.returncode == 0: return hide_secrets(done.stdout)
     said = hide_secrets(' '.join((done.stdout + ' ' + done.stderr).split()))
-    if do := advice(said): raise Refused(f'{what}: {do} ({said[-300:]})')
+    if do := advice(said): raise ToolRefused(f'{what}: {do} ({said[-300:]})')
     raise KitError(f'{what}: the tool ended with {done.returncode}: {said[-300:]}')
 
 def kaggle_tool(
@@ -250,6 +250,6 @@ def download(
         else:
             archive = _fetch(slug, goal.with_name(f'.{comp}.download'), say)
             try: unpack(archive, goal, say)
-            except Damaged: archive.unlink(); raise
+            except CorruptZip: archive.unlink(); raise
             shutil.rmtree(archive.parent)
     return goal

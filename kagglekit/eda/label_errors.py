@@ -76,7 +76,7 @@ def show_suspects(
     table:pd.DataFrame, # from suspects; the first ones are shown
     comp:Competition,   # whose files they are
     n:int=8,            # pictures
-    inputs:str='rgb',   # arrangement, a key of INPUTS
+    inputs:str='rgb',   # input format, a key of INPUTS
     size:tuple[int, int]=(96, 96), # (height, width), pixels
 ):
     "Pictures of suspects: what the label says, and what the runs say."

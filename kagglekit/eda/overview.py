@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, display
 from kagglekit.eda.leaks import (
-    attempt, check_alike, check_copies, check_facts, check_groups, check_windows, run_split, stored,
+    attempt, check_alike, check_copies, check_facts, check_groups, check_windows, run_split, load_predictions,
 )
 from ..data.competition import Competition
 from ..core.validation import KitError
@@ -47,7 +47,7 @@ def finished(
     kept, notes = [], []
     for exp in exps:
         try:
-            for name in ('oof', 'test'): stored(comp, exp, name)
+            for name in ('oof', 'test'): load_predictions(comp, exp, name)
             kept.append(exp)
         except KitError as e: notes.append(f'{exp} is left out: {e}')
     return kept, notes

@@ -52,7 +52,7 @@ def some_rows(
 def take_sample(
     comp:Competition,  # who is looked at
     most:int=60_000,   # train rows at most, and as many test rows
-    inputs:str='',     # arrangement; abacad for cadences and rgb for pictures when left out
+    inputs:str='',     # input format; abacad for cadences and rgb for pictures when left out
     size:tuple=(),     # (height, width) of a small picture; 256 × 96 for cadences and 64 × 64 for pictures when left out
     say:Callable=print, # called with a line of progress
 ) -> Sample: # decoded once

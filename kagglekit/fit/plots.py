@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import torch
 from ..data.competition import Competition, prob_columns
-from ..core.storage import hash_of
-from ..core.text import in_words
+from ..core.storage import hash_json
+from ..core.text import seconds_text
 from ..core.validation import KitError
 from ..runs.recipe import Recipe
 from ..runs.setup import class_names
@@ -21,7 +21,7 @@ from ..training.learner import FoldLearner
 from ..data.metrics import labels_of
 from ..data.group_metrics import confusion, plot_confusion, plot_parts
 from ..core.plots import short
-from ..runs.run import Run, words_of_score
+from ..runs.run import Run, score_text
 
 # %% ../../nbs/fit/02_plots.ipynb #3288a00b
 def plot_counts(
@@ -108,8 +108,8 @@ def outcome(
 ) -> pd.DataFrame: # one row
     "What came out."
     board = run.read('leaderboard.json')
-    row = dict(exp=run.exp, score=words_of_score(score), public=board.get('public'), private=board.get('private'))
-    row |= dict(time=in_words(score['seconds']), images_a_second=score['images_per_second'])
+    row = dict(exp=run.exp, score=score_text(score), public=board.get('public'), private=board.get('private'))
+    row |= dict(time=seconds_text(score['seconds']), images_a_second=score['images_per_second'])
     return pd.DataFrame([row]).round(4)
 
 def plot_history(
@@ -195,7 +195,7 @@ def prove_record(
     files = _FILES + (last,) + ('oof.parquet',) * (not recipe.train_all)
     missing = [name for name in files if not (run.folder/name).exists()]
     if missing: raise KitError(f'{run}: {", ".join(missing)} is missing; move the folder away and run again')
-    if run.state() != 'done' or hash_of(run.read('score.json')) != hash_of(score):
+    if run.state() != 'done' or hash_json(run.read('score.json')) != hash_json(score):
         raise KitError(f'{run} is {run.state()}, or its score.json differs from what was shown')
     want = comp.test if recipe.train_all else comp.train
     if read_predicted(run, comp).id.tolist() != want.id.tolist():

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SAMPLE', 'Found', 'check_columns', 'open_some', 'look_for_files', 'undefined_folds', 'split_once', 'score_guess',
-           'hand_in_guess', 'as_seen', 'preflight', 'Line', 'inspect_comp', 'words_of_check']
+           'hand_in_guess', 'as_trained', 'preflight', 'Line', 'inspect_comp', 'check_text']
 
 # %% ../../nbs/fit/00_preflight.ipynb #32e46b15
 import shutil, tempfile
@@ -64,7 +64,7 @@ def open_some(
     n:int=SAMPLE,     # of each table
 ) -> Found: # how many could be opened
     "Open some files, spread over train and test; a `KitError` lists those that cannot be read."
-    check_names([recipe.inputs], INPUTS, 'arrangement of inputs')
+    check_names([recipe.inputs], INPUTS, 'input format')
     wrong, opened = [], 0
     for df in (comp.train, comp.test):
         for i in np.unique(np.linspace(0, len(df) - 1, n).round().astype(int)):
@@ -139,14 +139,14 @@ def hand_in_guess(
     return Found(f'{len(comp.test):,} answers in the form of the sample, such as {example[:60]}', tuple(notes))
 
 # %% ../../nbs/fit/00_preflight.ipynb #6d600f22
-def as_seen(
+def as_trained(
     comp:Competition, # whole
     recipe:Recipe,    # perhaps of one object
 ) -> Competition:
     "The competition as a recipe sees it."
     if not recipe.single_object: return comp
-    from kagglekit.runs.single_object import one_object       # late: it brings fastai, and few recipes ask for it
-    return one_object(comp, recipe.single_object)
+    from kagglekit.runs.single_object import object_states       # late: it brings fastai, and few recipes ask for it
+    return object_states(comp, recipe.single_object)
 
 # %% ../../nbs/fit/00_preflight.ipynb #60d19f62
 def preflight(
@@ -207,7 +207,7 @@ def _recipe_lines(comp, recipes): # what the page's recipes ask for
     def _names():
         wrong = []
         for r in recipes:
-            try: check_columns(r, as_seen(comp, r))
+            try: check_columns(r, as_trained(comp, r))
             except KitError as e: wrong.append(f'{r.exp}: {e}')
         if wrong: raise KitError('; '.join(wrong[:5]))
         return Found(f'{len(recipes)} of the page name what is there')
@@ -232,7 +232,7 @@ def inspect_comp(
     else: lines.append(Line('!', 'recipes', 'the page has none; a first one is Recipes(name).add(Recipe(…))'))
     return lines + _lines('site', _site, name) + others
 
-def words_of_check(
+def check_text(
     lines:list, # from inspect_comp
 ) -> str: # a line each
     "The check as text."

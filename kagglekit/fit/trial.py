@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['TRIAL', 'ROWS', 'TESTED', 'SIDE', 'FAMILIES', 'PIXELS', 'take_rows', 'cut_rows', 'cut_size', 'small_network',
-           'cut_recipe', 'words_of_cut', 'picture_seconds', 'time_needed', 'trial', 'words_of_time']
+           'cut_recipe', 'cut_text', 'picture_seconds', 'time_needed', 'trial', 'time_text']
 
 # %% ../../nbs/fit/03_trial.ipynb #2070e3e6
 import shutil, time
@@ -20,15 +20,15 @@ from ..data.competition import Competition, find_comp, load_pages
 from ..core.paths import ID_LENGTH, check_comp
 from ..core.randomness import rng
 from ..core.storage import write_json
-from ..core.text import in_words
+from ..core.text import seconds_text
 from ..core.validation import KitError
 from ..runs.recipe import Recipe, resolve
-from ..runs.setup import ask, make_network, run_folds
+from ..runs.setup import output_and_loss, make_network, run_folds
 from .preflight import check_columns
 from .train import train
 from ..data.images import INPUTS
 from ..training.learner import find_device, use_bf16
-from ..runs.single_object import one_object
+from ..runs.single_object import object_states
 from ..practice.standins import STAND_INS, write_practice
 from ..runs.results import fold_numbers
 from ..runs.run import Run, is_trial
@@ -135,7 +135,7 @@ def cut_recipe(
         else: return child
     raise wrong
 
-def words_of_cut(
+def cut_text(
     r:Recipe,               # whole
     child:Recipe,           # from cut_recipe
     comp:Competition,       # whole
@@ -170,7 +170,7 @@ def picture_seconds(
 ) -> float: # s of training for a picture
     "What a training step of the recipe takes on this machine, for each picture."
     device, how, bare = find_device(), INPUTS[r.inputs], replace(r, pretrained=False)
-    answer = ask(r, comp)[0]
+    answer = output_and_loss(r, comp)[0]
     net = Apart([make_network(bare, n) for n in answer.sizes]) if r.separate_nets else make_network(bare, answer.logits)
     h, w = r.size if isinstance(r.size, tuple) else (r.size, r.size)
     on_gpu = device.type == 'cuda'
@@ -215,22 +215,22 @@ def trial(
     load_pages()
     recipe = resolve(check_comp(comp), exp, **changes)
     if comp in STAND_INS: write_practice(comp)
-    whole = one_object(find_comp(comp), recipe.single_object)
+    whole = object_states(find_comp(comp), recipe.single_object)
     check_columns(recipe, whole)
     all_folds = run_folds(recipe, whole)
     small, folds = cut_rows(whole, all_folds)
     child = cut_recipe(recipe)
     run = Run(comp, child.exp)
     _clear(run)
-    lines = words_of_cut(recipe, child, whole, small)
+    lines = cut_text(recipe, child, whole, small)
     for line in [f'{run}: {exp}, cut down', *lines]: say(line)
     write_json(run.folder/'trial.json', dict(of=exp, cut=[' '.join(line.split()) for line in lines]))
     score = train(child, small, folds)
     say(f'{run}: it runs; its score cannot be compared with any other')
-    say(f'the whole of {exp}: {words_of_time(recipe, whole, all_folds)}')
+    say(f'the whole of {exp}: {time_text(recipe, whole, all_folds)}')
     return score
 
-def words_of_time(
+def time_text(
     r:Recipe,           # whole
     comp:Competition,   # whole
     folds:pd.DataFrame, # id, fold
@@ -243,5 +243,5 @@ def words_of_time(
         return f'a batch of {r.bs} pictures does not fit into the memory here ({where}); take a smaller bs, and accumulate'
     except RuntimeError as e:
         return f'not known, since a step of its network fails here ({where}): {str(e).splitlines()[0]}'
-    length = in_words(seconds) if seconds < 100 * 3600 else f'{seconds / 86400:,.0f} days'
+    length = seconds_text(seconds) if seconds < 100 * 3600 else f'{seconds / 86400:,.0f} days'
     return f'about {length} on this machine ({where}), reading and decoding not counted'

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['COLUMNS', 'STATUSES', 'DAYS', 'ledger_path', 'read_ledger', 'ledger_lock', 'stamp', 'add_line', 'amend', 'is_sent',
-           'earlier', 'quota', 'spent', 'left_today', 'quota_words', 'record_score']
+           'earlier', 'quota', 'spent', 'left_today', 'quota_text', 'record_score']
 
 # %% ../../nbs/handin/00_ledger.ipynb #00000001
 import csv, math, re
@@ -18,7 +18,7 @@ from ..data.tables import read_table
 from ..core.paths import comp_setting, out_dir
 from ..core.secrets import hide_secrets
 from ..core.storage import disk_errors, write_table
-from ..core.text import in_words
+from ..core.text import seconds_text
 from ..core.validation import KitError, check_names, nearest
 from ..runs.run import Run
 from ..core.text import one_line
@@ -203,7 +203,7 @@ def left_today(
     "How many submissions are left of the day's."
     return max(0, quota(comp, site) - spent(ledger, site, when))
 
-def quota_words(
+def quota_text(
     comp:str,            # competition
     site:str,            # a key of DAYS
     ledger:pd.DataFrame, # from read_ledger
@@ -213,7 +213,7 @@ def quota_words(
     _, clock, name = DAYS[site]
     here = when.astimezone(clock)
     night = (here + timedelta(days=1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    return f'{site}: {left_today(comp, site, ledger, when)} of {quota(comp, site)} submissions left today; the next day begins in {in_words((night - here).total_seconds())} (00:00 {name})'
+    return f'{site}: {left_today(comp, site, ledger, when)} of {quota(comp, site)} submissions left today; the next day begins in {seconds_text((night - here).total_seconds())} (00:00 {name})'
 
 # %% ../../nbs/handin/00_ledger.ipynb #00000017
 def record_score(

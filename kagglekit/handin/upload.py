@@ -16,9 +16,9 @@ from ..core.paths import comp_setting, root
 from ..core.secrets import hide_secrets
 from ..core.storage import hash_file
 from ..core.validation import KitError, check_names
-from ..data.download import Refused, kaggle_tool, run_tool
+from ..data.download import ToolRefused, kaggle_tool, run_tool
 from kagglekit.handin.ledger import (
-    STATUSES, add_line, amend, earlier, is_sent, ledger_lock, ledger_path, left_today, quota_words, read_ledger,
+    STATUSES, add_line, amend, earlier, is_sent, ledger_lock, ledger_path, left_today, quota_text, read_ledger,
     record_score,
 )
 from ..runs.run import Run, refuse_trial
@@ -37,7 +37,7 @@ def list_kaggle(
     except (ValueError, TypeError): raise KitError(f'kaggle competitions submissions: no list came back: {said[-300:]}') from None
 
 def _answer(entry): # what a line of the list means for the ledger
-    if 'ERROR' in entry['status']: raise Refused(f"Kaggle could not score the file; its page of submissions says why ({entry['description']})")
+    if 'ERROR' in entry['status']: raise ToolRefused(f"Kaggle could not score the file; its page of submissions says why ({entry['description']})")
     scores = {name: float(entry[f'{name}Score']) for name in ('public', 'private') if entry.get(f'{name}Score')}
     return dict(scores, status='scored' if scores else 'sent')
 
@@ -71,11 +71,11 @@ def send_kaggle(
 ) -> dict: # status, and public and private where they are known
     "Upload to Kaggle; `Refused` where nothing was sent, another `KitError` where nobody knows."
     try: known = {e['ref'] for e in list_kaggle(slug)}
-    except KitError as e: raise Refused(f'{e}. Nothing was sent') from None
+    except KitError as e: raise ToolRefused(f'{e}. Nothing was sent') from None
     try: said = kaggle_tool('competitions', 'submit', slug, '-f', str(path), '-m', f'{mark}: {message}'[:500], '-q', seconds=900)
-    except Refused: raise
+    except ToolRefused: raise
     except KitError as e: said = str(e)
-    if FAILED in said: raise Refused(f'Kaggle: the upload of {path.name} failed, though the command ended well: {said.strip()[-300:]}')
+    if FAILED in said: raise ToolRefused(f'Kaggle: the upload of {path.name} failed, though the command ended well: {said.strip()[-300:]}')
     answer, wrong = _wait_listed(slug, mark, known)
     if answer: return answer
     raise KitError(f'Kaggle does not show the submission ({said.strip()[-300:]})' + f', and its list could not be read: {wrong}' * bool(wrong))
@@ -93,12 +93,12 @@ def send_dacon(
     message:str, # the memo
 ) -> dict: # status
     "Upload to Dacon; `Refused` where nothing was sent, another `KitError` where nobody knows."
-    if not os.environ.get('DACON_TOKEN'): raise Refused('Dacon: DACON_TOKEN is not in the environment; your token is on your page of dacon.io')
+    if not os.environ.get('DACON_TOKEN'): raise ToolRefused('Dacon: DACON_TOKEN is not in the environment; your token is on your page of dacon.io')
     said = run_tool([sys.executable, '-c', DACON, str(path), slug, team, message], 900, 'dacon_submit_api')
     try: answer = json.loads(said.strip().splitlines()[-1])
     except (ValueError, IndexError): raise KitError(f'Dacon: no answer that can be read: {said[-300:]}') from None
     if not isinstance(answer, dict) or 'isSubmitted' not in answer: raise KitError(f'Dacon: it does not say whether it took the file: {answer}')
-    if answer['isSubmitted'] is not True: raise Refused(f"Dacon did not take the file: {answer.get('detail', answer)}")
+    if answer['isSubmitted'] is not True: raise ToolRefused(f"Dacon did not take the file: {answer.get('detail', answer)}")
     return dict(status='sent')
 
 # %% ../../nbs/handin/01_upload.ipynb #0000000c
@@ -133,7 +133,7 @@ def _shown(slug, mark, needed): # the entry in Kaggle's list; where nothing hang
 
 def _take_over(run, place, told, entry): # what Kaggle's list says goes into the ledger and to the run that was sent; the line afterwards
     try: answer = _answer(entry)
-    except Refused as e: amend(run.comp, place, status='failed'); raise Refused(f'{run}: {told} had arrived, and the site refused it: {e}. Nothing is sent again') from None
+    except ToolRefused as e: amend(run.comp, place, status='failed'); raise ToolRefused(f'{run}: {told} had arrived, and the site refused it: {e}. Nothing is sent again') from None
     amend(run.comp, place, **answer)
     line = read_ledger(run.comp).loc[place]
     if answer['status'] == 'scored': Run(run.comp, line.exp).board(public=answer.get('public'), private=answer.get('private'))
@@ -169,7 +169,7 @@ def _try(run, site, hash, message, score): # the site's answer; the ledger has i
         answer = _send(run, site, f'{run.exp} {hash}', message, score)
         amend(run.comp, place, **answer)
         return answer
-    except Refused: amend(run.comp, place, status='failed'); raise
+    except ToolRefused: amend(run.comp, place, status='failed'); raise
     except BaseException as e:
         if _stays(site): amend(run.comp, place, status='failed', message=f'{message} (failed: {str(e) or type(e).__name__})')
         if _stays(site) and isinstance(e, Exception): raise KitError(f'{run}: {str(e) or type(e).__name__}. Nothing was sent anywhere, and the ledger says failed') from e
@@ -181,7 +181,7 @@ def _prepare(run, site, hash, say): # nothing speaks against sending; True where
     if (place := earlier(ledger, hash)) is not None and _settle(run, ledger, place, site, say): return True
     if _stays(site): return False
     ledger = read_ledger(run.comp)
-    say(words := quota_words(run.comp, site, ledger, when))
+    say(words := quota_text(run.comp, site, ledger, when))
     if not left_today(run.comp, site, ledger, when): raise KitError(f'{run}: {words}. Nothing was sent. If the competition allows more, write quota into its section of settings.ini')
     return False
 
@@ -202,7 +202,7 @@ def submit(
         if _prepare(run, site, hash, say): return read_ledger(run.comp).status[earlier(read_ledger(run.comp), hash)]
         answer = _try(run, site, hash, message, score)
         if answer['status'] == 'scored': record_score(run, answer.get('public'), answer.get('private'))
-        left = '' if _stays(site) else '; ' + quota_words(run.comp, site, read_ledger(run.comp), datetime.now(timezone.utc)).partition(';')[0]
+        left = '' if _stays(site) else '; ' + quota_text(run.comp, site, read_ledger(run.comp), datetime.now(timezone.utc)).partition(';')[0]
     say(f"{run}: {answer['status']}, {STATUSES[answer['status']]}{_scores(answer)}{left}")
     return answer['status']
 
@@ -211,7 +211,7 @@ def _news(comp, place, line, entry): # a line of the ledger by Kaggle's list; in
     told = f'{line.exp} of {line.time:%Y-%m-%d %H:%M} UTC'
     if entry is None: return f'{told}: nobody knows whether it arrived, and the newest 200 of the list do not show it; kagglekit submit sends it again' * (line.status == 'unsure')
     try: new = _take_over(Run(comp, line.exp), place, told, entry)
-    except Refused as e: return str(e)
+    except ToolRefused as e: return str(e)
     return '' if new.equals(line) else f'{told}: {new.status}{_scores(new)}'
 
 def fetch_scores(

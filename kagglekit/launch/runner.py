@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['QUICK', 'TABLES', 'DONE', 'FAILED', 'REFUSED', 'INTERRUPTED', 'check_free', 'check_run', 'table_bytes', 'check_data',
-           'parameters_cell', 'is_of', 'settle', 'short', 'last_words', 'run_experiment']
+           'parameters_cell', 'belongs_to_kernel', 'settle', 'short', 'error_lines', 'run_experiment']
 
 # %% ../../nbs/launch/02_runner.ipynb #510ede10
 import json, socket, sys
@@ -14,11 +14,11 @@ from ..runs.claim import difference, trained
 from ..data.competition import check_page, find_comp
 from ..core.paths import data_dir
 from ..core.storage import atomic
-from ..core.text import in_diff
+from ..core.text import diff_text
 from ..core.validation import KitError
 from ..runs.recipe import GROUPS, Recipe, recipe_table, resolve
-from ..fit.preflight import as_seen, preflight
-from ..runs.run import Run, alive, now
+from ..fit.preflight import as_trained, preflight
+from ..runs.run import Run, is_process_alive, now
 from .arguments import notebook, read_given
 
 # %% ../../nbs/launch/02_runner.ipynb #ea24897f
@@ -31,7 +31,7 @@ def check_free(
     asked = dict(comp=run.comp, exp=run.exp, recipe=recipe.params())
     if old and trained(run) and (why := difference(old, asked)):
         raise KitError(f'{run} exists: {why}. Give it a new id, or move {run.folder.name} away')
-    if status.get('state') == 'running' and alive(status):
+    if status.get('state') == 'running' and is_process_alive(status):
         raise KitError(f"{run} is being run, by process {status['pid']} on {status['host']} "
                        f"(last heard of {status['heartbeat']}); wait for it, or stop it")
 
@@ -66,7 +66,7 @@ def check_data(
     folder = data_dir(run.comp)
     unwritten = run.comp.endswith('-practice') and not folder.is_dir()
     if unwritten or run.state() == 'done' or table_bytes(folder) > QUICK: return
-    preflight(as_seen(find_comp(run.comp), recipe), recipe)
+    preflight(as_trained(find_comp(run.comp), recipe), recipe)
 
 # %% ../../nbs/launch/02_runner.ipynb #0033fd29
 _FIRST = """comp = 'shapes-practice'  # competition: the folder below data/ and outputs/
@@ -87,7 +87,7 @@ def parameters_cell() -> str: # the source
 
 
 # %% ../../nbs/launch/02_runner.ipynb #06aab769
-def is_of(
+def belongs_to_kernel(
     run:Run,  # perhaps begun
     pid:int|None, # of a kernel on this machine
 ) -> bool: # whether the kernel wrote the run's status
@@ -96,7 +96,7 @@ def is_of(
     return pid is not None and status.get('pid') == pid and status.get('host') == socket.gethostname()
 
 def _keep_page(run, path, ended): # move the executed notebook into the run's folder, if it is the training's
-    if not is_of(run, ended.pid): return
+    if not belongs_to_kernel(run, ended.pid): return
     nb = json.loads(Path(path).read_text(encoding='utf8'))
     nb['metadata']['papermill'] |= dict(input_path='nbs/train.ipynb', output_path='train.ipynb')
     with atomic(run.folder/'train.ipynb') as part:
@@ -107,7 +107,7 @@ def settle(
     ended:'Ended', # how the page ended
 ):
     "Tell the truth about a run whose kernel could not, and write the end into its log."
-    if not is_of(run, ended.pid) or ended.how == 'done': return
+    if not belongs_to_kernel(run, ended.pid) or ended.how == 'done': return
     status = run.peek('status.json')
     words = dict(died='the kernel was killed', stopped=f'stopped by {ended.name}')
     text = f'{ended.name}: {ended.text or words.get(ended.how, ended.name)}'
@@ -128,7 +128,7 @@ def short(
     rows = text.rstrip().splitlines()
     return '\n'.join(rows if len(rows) <= lines else [*rows[:lines // 2], '…', *rows[-(lines // 2):]])
 
-def last_words(
+def error_lines(
     run:Run,       # after settle
     ended:'Ended', # how the page ended
     mine:bool,     # whether the kernel had begun the run
@@ -154,15 +154,15 @@ def run_experiment(
     "Check, then train, and leave a true status whatever becomes of it."
     recipe, run, changes = check_run(comp, exp, given)
     check_data(run, recipe)
-    print(f'{run}: {recipe.reason or in_diff(recipe.diff)}', flush=True)
+    print(f'{run}: {recipe.reason or diff_text(recipe.diff)}', flush=True)
     from kagglekit.launch.kernel import Ended, execute_page, pristine # papermill: a second that a refusal does without
     params, ended = dict(comp=comp, exp=exp) | changes, Ended('stopped', 'SIGINT')
     page = pristine(notebook('train'), parameters_cell())
-    over = lambda pid: is_of(run, pid) and run.peek('status.json').get('state') != 'running'
+    over = lambda pid: belongs_to_kernel(run, pid) and run.peek('status.json').get('state') != 'running'
     try: ended = execute_page(page, params, partial(_keep_page, run), over)
     except KeyboardInterrupt: pass # between two steps
-    mine = is_of(run, ended.pid)
+    mine = belongs_to_kernel(run, ended.pid)
     settle(run, ended)
-    code, text = last_words(run, ended, mine)
+    code, text = error_lines(run, ended, mine)
     if text: print(text, file=sys.stderr, flush=True)
     return code

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 from ..data.competition import check_page
-from ..core.text import in_words
+from ..core.text import seconds_text
 from ..core.threads import usable_cores
 from ..core.validation import KitError
 from ..runs.recipe import RECIPES, Recipe, parse_pseudo
-from ..runs.run import Run, words_of_score
+from ..runs.run import Run, score_text
 from .arguments import run_command
 
 # %% ../../nbs/launch/03_sweep.ipynb #881fa4d0
@@ -106,8 +106,8 @@ class Rehearsal:
             return f'{run} {run.state()}: {error}'
         score, ended = run.read('score.json'), self.todo - len(self.waiting) - len(self.running)
         left = (time.time() - self.since) / ended * (self.todo - ended)
-        return (f'{len(self.done)} of {self.of} · {run.exp} · {words_of_score(score)} · '
-                f"{in_words(score['seconds'])} · about {in_words(left)} left")
+        return (f'{len(self.done)} of {self.of} · {run.exp} · {score_text(score)} · '
+                f"{seconds_text(score['seconds'])} · about {seconds_text(left)} left")
 
     def stop(self):
         "Interrupt what is under way; its last whole epoch is kept."

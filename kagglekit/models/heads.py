@@ -14,7 +14,7 @@ from .losses import find_loss, parse_loss, probabilities
 from ..core.validation import Lazy, read_number
 
 # %% auto #0
-__all__ = ['RANGES', 'Head', 'parse_head', 'check_heads', 'Answer', 'heads_loss']
+__all__ = ['RANGES', 'Head', 'parse_head', 'check_heads', 'OutputSpec', 'heads_loss']
 
 # %% ../../nbs/models/04_heads.ipynb #66dc64df
 torch = Lazy('torch') # names and ranges are known without it
@@ -57,7 +57,7 @@ def check_heads(
     raise KitError(f"heads: {comp.name} has {', '.join(names)}, in this order; got {', '.join(asked)}")
 
 # %% ../../nbs/models/04_heads.ipynb #00000007
-class Answer:
+class OutputSpec:
     "From logits to class probabilities, from classes to targets."
     def __init__(self,
         columns:int,        # class probabilities; 1 for a sigmoid

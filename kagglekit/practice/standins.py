@@ -23,7 +23,7 @@ from ..data.tables import match_ids, read_table
 from ..core.paths import data_dir
 from ..core.randomness import rng
 from ..core.storage import write_table
-from ..core.text import in_words
+from ..core.text import seconds_text
 from ..core.threads import usable_cores
 from ..core.validation import KitError, check_names
 from .synth_mask import NAMES, draw_face, draw_person
@@ -167,7 +167,7 @@ def write_seti(
     plan, begun = plan_cadences(rows), time.time()
     with ThreadPoolExecutor(usable_cores()) as pool:
         for n in pool.map(lambda start: _save_strip(folder, plan, start), range(0, rows, 3)):
-            if n % 300 == 0: print(f'{n:,} of {rows:,} cadences ({need/1e9:.1f} GB), about {in_words((time.time() - begun) / n * (rows - n))} left', flush=True)
+            if n % 300 == 0: print(f'{n:,} of {rows:,} cadences ({need/1e9:.1f} GB), about {seconds_text((time.time() - begun) / n * (rows - n))} left', flush=True)
     train, test = plan[~plan.test].sort_values('id'), plan[plan.test].sort_values('id')
     write_table(folder/'train_labels.csv', train[['id', 'target']])
     write_table(folder/'sample_submission.csv', test[['id']].assign(target=.5))
@@ -266,7 +266,7 @@ def write_mask(
         p = draw_person(g, truth.id, truth.gender, truth.age)
         if label is not None: _save_person(folder/'train'/'images'/folder_name(label), label, p, g)
         else: answers.append(_save_unknown(folder/'eval'/'images', truth, p, g))
-        if i % 60 == 59: print(f'{i + 1:,} of {n:,} people, about {in_words((time.time() - begun) / (i + 1) * (n - i - 1))} left', flush=True)
+        if i % 60 == 59: print(f'{i + 1:,} of {n:,} people, about {seconds_text((time.time() - begun) / (i + 1) * (n - i - 1))} left', flush=True)
     answers = pd.concat(answers).sample(frac=1, random_state=0).reset_index(drop=True)
     write_table(folder/'eval'/'info.csv', answers[['id']].rename(columns=dict(id='ImageID')).assign(ans=0))
     return answers

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['BLUE', 'GREEN', 'RED', 'GREY', 'tree_order', 'tree_svg', 'plot_tree', 'plot_curves', 'curve_run', 'place_labels',
-           'board_facts', 'board_words', 'plot_board']
+           'board_facts', 'board_text', 'plot_board']
 
 # %% ../../nbs/report/03_journal_plots.ipynb #e60511e5
 import base64, math
@@ -12,15 +12,15 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
-from .compare import metric_name, off_line, read_history, spearman
+from .compare import metric_name, outliers, read_history, spearman
 from ..core.paths import out_dir
 from ..core.validation import KitError
-from .journal import BOARDS, best_run, comparable, honest, less_is_better, ranked, say_number
+from .journal import BOARDS, best_run, comparable, selection_score, less_is_better, ranked, say_number
 from ..core.plots import settle, short
 from ..data.group_metrics import plt
 from ..runs.run import Run
 from .seed_noise import ideas
-from ..core.text import cut, escape
+from ..core.text import truncate, escape
 
 # %% ../../nbs/report/03_journal_plots.ipynb #d64c38af
 def _children(parent): # row of the parent of each row, or None → row → its children
@@ -98,9 +98,9 @@ def _name_parts(table, lines, best): # ids and differences, indented by generati
             yield f'<path d="M{x - step:.1f} {_TOP + _ROW * row_of[of] + 5}V{y}H{x:.1f}" fill="none" stroke="#bbb"/>'
         color = GREEN if run.exp == best else BLUE if run.state in ('done', 'recorded') else GREY
         yield _marker('s' if run.kind == 'blend' else 'o', x, y, color)
-        name = cut(run.exp, 40)
+        name = truncate(run.exp, 40)
         room = int((_LEFT - 30 - x - 8.5 * len(name)) / 7.2)
-        yield _name(x + 9, y + 4, name, cut(run.difference or run.problem, max(1, room)))
+        yield _name(x + 9, y + 4, name, truncate(run.difference or run.problem, max(1, room)))
 
 def _axis_parts(low, high, n, metric): # the scale below the lines
     bottom = _TOP + _ROW * n - 8
@@ -126,7 +126,7 @@ def _score_parts(run, y, at, parent, same, color, won): # a run's score, and the
     if same and run.gain == run.gain: yield _text(_RIGHT + 78, y + 4, won, f'{run.gain:+.4f}')
 
 def _scores(table, lines, best): # the right side of the tree
-    table = table.assign(score=honest(table), same=comparable(table))
+    table = table.assign(score=selection_score(table), same=comparable(table))
     low, high = _limits(table.score[table.same].to_numpy())
     at = lambda v: _LEFT + (_RIGHT - _LEFT) * (v - low) / (high - low)
     yield from _axis_parts(low, high, len(lines), ' or '.join(sorted(set(table.metric) - {''})))
@@ -233,12 +233,12 @@ def board_facts(
     table:pd.DataFrame, # the journal
 ) -> dict: # board → n (runs), rho, low, high (95 %), slope, start (of the line), off (exp → sd from the line)
     "How each leaderboard agrees with the CV, over the runs that have both scores."
-    score, facts = honest(table), {}
+    score, facts = selection_score(table), {}
     for name in BOARDS:
         both = comparable(table) & table[name].notna()
         if not both.any(): continue
         rho, low, high = spearman(score[both], table[name][both])
-        slope, start, z = off_line(score[both], table[name][both])
+        slope, start, z = outliers(score[both], table[name][both])
         off = {exp: v for exp, v in zip(table.exp[both], z) if v}
         facts[name] = dict(n=int(both.sum()), rho=rho, low=low, high=high, slope=slope, start=start, off=off)
     return facts
@@ -249,7 +249,7 @@ def _fact_line(name, f): # a leaderboard in words
     line = f'off the line: {away}' if f['n'] >= 5 else 'fewer than 5 runs show no trend'
     return f"{name} {f['rho']:.2f} ({ends}n {f['n']}); {line}"
 
-def board_words(
+def board_text(
     table:pd.DataFrame, # the journal
 ) -> str: # lines
     "How many runs have a leaderboard score, how their ranks agree with CV, and which lie off the line."
@@ -278,7 +278,7 @@ def _draw_lines(ax, x, f): # where the leaderboard is the CV, and the line throu
 
 def _draw_board(ax, table, name, f, best): # CV against one leaderboard
     rows = table[comparable(table) & table[name].notna()]
-    x, y, blend = honest(rows), rows[name], rows.kind == 'blend'
+    x, y, blend = selection_score(rows), rows[name], rows.kind == 'blend'
     color = np.where(rows.exp.isin(f['off']), 'C3', np.where(rows.exp == best, 'C2', 'C0'))
     for part, marker in ((~blend, 'o'), (blend, 's')):
         ax.scatter(x[part], y[part], s=24, c=color[part], marker=marker, zorder=3)
@@ -296,7 +296,7 @@ def _name_points(ax, table, name, f, best): # the best and those off the line; o
     color = np.where(rows.exp.isin(f['off']), 'C3', np.where(rows.exp == best, 'C2', 'C0'))
     top = set(rows.exp[y.sort_values(ascending=less_is_better(rows)).index[:3]])
     shown = len(rows) <= 16
-    _label(ax, rows, honest(rows), y, {e: c if c != 'C0' else '.3' for e, c in zip(rows.exp, color) if shown or c != 'C0' or e in top})
+    _label(ax, rows, selection_score(rows), y, {e: c if c != 'C0' else '.3' for e, c in zip(rows.exp, color) if shown or c != 'C0' or e in top})
 
 def plot_board(
     table:pd.DataFrame, # the journal

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from ..data.competition import Competition
 from ..core.secrets import hide_secrets
 from ..core.storage import disk_errors, hash_table, sweep_parts, write_json
-from ..core.text import in_diff
+from ..core.text import diff_text
 from ..core.validation import KitError
 from .recipe import NOT_IDENTITY, Recipe
 from ..data.sampling import parse_sampling
@@ -77,7 +77,7 @@ def difference(
     other = _other_fields(old['recipe'], new['recipe'])
     if other:
         then, now = ({field: pair[i] for field, pair in other.items()} for i in (0, 1))
-        return f'it ran with {in_diff(then)}, and now {in_diff(now)} is asked for'
+        return f'it ran with {diff_text(then)}, and now {diff_text(now)} is asked for'
     if words := other_data(old, new): return f'{words} changed since'
     taken = new.get('sources', {})
     changed = [file for file, hash in old.get('sources', {}).items() if taken.get(file, hash) != hash]

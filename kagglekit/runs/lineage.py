@@ -102,12 +102,12 @@ def pseudo_rows(
     k:int,              # fold
 ) -> tuple: # (j,) positions of test rows, and their (j, columns) targets: NaN where the network is to label them itself
     "The test rows that fold k trains on."
-    from kagglekit.training.learner import confident         # late: it brings fastai
+    from kagglekit.training.learner import is_confident         # late: it brings fastai
     n, columns = len(comp.test), len(comp.classes)
     if not recipe.pseudo_labels: return np.empty(0, np.int64), torch.empty(0, columns)
     if recipe.pseudo_labels == 'itself': return np.arange(n), torch.full((n, columns), torch.nan)
     p = torch.tensor(_answers(recipe.pseudo_labels, comp, folds, k))
-    rows = confident(p, recipe.pseudo_threshold).nonzero()[:, 0].numpy()
+    rows = is_confident(p, recipe.pseudo_threshold).nonzero()[:, 0].numpy()
     if len(rows): return rows, p[rows]
     raise KitError(f'pseudo: {recipe.pseudo_labels} is sure of no test row in fold {k}, at the bounds {recipe.pseudo_threshold}; '
                    'take wider ones')

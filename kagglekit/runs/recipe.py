@@ -17,7 +17,7 @@ from ..models.architectures import check_arch
 from ..training.augment import parse_augment
 from ..core.paths import check_comp, check_exp, check_name, out_dir
 from ..core.storage import read_json
-from ..core.text import in_diff
+from ..core.text import diff_text
 from ..core.validation import KitError, check_names, nearest
 from .field_names import current_names, current_record
 from ..models.heads import parse_head
@@ -115,7 +115,7 @@ class Recipe:
 
     def __post_init__(self): check_recipe(self)
     def __repr__(self):
-        what = f'{self.parent} with {in_diff(self.diff)}' if self.parent else self.reason or 'no reason given'
+        what = f'{self.parent} with {diff_text(self.diff)}' if self.parent else self.reason or 'no reason given'
         return f'{self.exp or "a recipe"}: {what}'
     def about(self):
         "Who it is: ID, parent, reason, difference."
@@ -193,8 +193,8 @@ def sides(
     "A recipe's size."
     return size if isinstance(size, tuple) else (size, size)
 
-def _check_input(r): # arrangement, pixels
-    check_names([r.inputs], INPUTS, 'arrangement of inputs')
+def _check_input(r): # input format, pixels
+    check_names([r.inputs], INPUTS, 'input format')
     (h, w), rows = sides(r.size), r.bs // r.gpus
     millions, most = h * w * rows / 1e6, PIXELS // (h * w)
     if h * w * rows > PIXELS:
@@ -351,7 +351,7 @@ class Recipes(dict):
     ) -> Recipe: # the same
         "Register a recipe."
         if check_exp(recipe.exp) in self:
-            what = in_diff(self[recipe.exp].diff) or self[recipe.exp].reason
+            what = diff_text(self[recipe.exp].diff) or self[recipe.exp].reason
             raise KitError(f'{self.comp} has an {recipe.exp} already ({what}); take the next id')
         self[recipe.exp] = recipe
         if note: self.notes[recipe.exp] = note
@@ -408,7 +408,7 @@ def _same(recipe, parent, changes): # the recipe with its guards and loggers cha
     old, new = recipe.identity(), asked.identity()
     differs = {k: new[k] for k in new if new[k] != old[k]}
     if differs or (parent and parent != recipe.parent):
-        what = in_diff(differs) or f'parent {parent}'
-        raise KitError(f'{recipe.exp} is taken: {in_diff(recipe.diff) or recipe.reason}. With {what} it is another '
+        what = diff_text(differs) or f'parent {parent}'
+        raise KitError(f'{recipe.exp} is taken: {diff_text(recipe.diff) or recipe.reason}. With {what} it is another '
                        f'experiment: give it a new id, -p parent {recipe.exp}')
     return asked

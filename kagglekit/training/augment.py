@@ -30,7 +30,7 @@ class Augmentation:
     label:str           # 'kept' or 'changed'
     amount:float|None   # the default amount; 0 where there is none, None where a recipe must give it
     apply:Callable      # (x, y, u, amount) → (x, y)
-    cadence:bool=False  # whether it also takes the panels of the arrangement
+    cadence:bool=False  # whether it also takes the panels of the input format
     between:tuple|None=WIDE # least and greatest amount; None where it takes none
     mirrors:bool=False  # whether left and right may change places: in a cadence, time
     square:bool=False   # whether it takes square pictures only
@@ -49,7 +49,7 @@ def check_augmentation(
 def augmentation(
     label:str,               # what it does to the label: 'kept' or 'changed'
     amount:float|None=None,  # the default amount, in the unit that the docstring names
-    cadence:bool=False,      # whether it also takes the panels of the arrangement
+    cadence:bool=False,      # whether it also takes the panels of the input format
     between:tuple|None=None, # least and greatest amount; where it is left out, any number if there is a default amount
     mirrors:bool=False,      # whether left and right may change places
     square:bool=False,       # whether it takes square pictures only

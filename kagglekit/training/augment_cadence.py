@@ -13,8 +13,8 @@ from ..core.validation import Lazy
 from .tta import VIEWS, view
 
 # %% auto #0
-__all__ = ['columns', 'move_panels', 'shuffle_cons', 'panel_reverse', 'time_reverse', 'shuffle_inv', 'mirrors',
-           'words_of_mirrors', 'lines', 'chirps']
+__all__ = ['columns', 'move_panels', 'shuffle_cons', 'panel_reverse', 'time_reverse', 'shuffle_inv', 'mirrors', 'mirrors_text',
+           'lines', 'chirps']
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #12c4aac1
 torch = Lazy('torch')
@@ -34,8 +34,8 @@ def _home(panels, q, c): # the channel and the place where panel q lies, seen fr
     mine_first = sorted(enumerate(panels), key=lambda kp: kp[0] != c)
     at = [(k, list(p).index(q)) for k, p in mine_first if q in p and len(p) == len(panels[c])]
     if at: return at[0]
-    raise KitError(f"panel {'ABACAD'[q]} ({q}) is not in this arrangement, whose panels are {list(map(list, panels))}; "
-                   'take an arrangement with all six, such as abacad or aaa_bcd')
+    raise KitError(f"panel {'ABACAD'[q]} ({q}) is not in this input format, whose panels are {list(map(list, panels))}; "
+                   'take an input format with all six, such as abacad or aaa_bcd')
 
 def _starts(panels, width): # (C, 6) first column and number of columns of the panel that channel c would take
     first, count = np.zeros((len(panels), 6), int), np.zeros((len(panels), 6), int)
@@ -52,7 +52,7 @@ def move_panels(
     x:torch.Tensor,       # (b, C, F, T)
     order:torch.Tensor,   # (b, 6) the panel that comes to each panel's place
     back:torch.Tensor,    # (b, 6) whether that place then runs backwards in time
-    panels:Sequence,      # of the arrangement
+    panels:Sequence,      # of the input format
 ) -> torch.Tensor: # (b, C, F, T)
     "Panels at other places, each perhaps reversed in time."
     b, c, f, t = x.shape
@@ -80,7 +80,7 @@ def shuffle_cons(
     y:torch.Tensor, # (b, 1) targets
     u:torch.Tensor, # (b, 24) uniform random numbers
     amount:float,   # probability
-    panels:tuple,   # of the arrangement
+    panels:tuple,   # of the input format
 ) -> tuple: # x and y, changed
     "A panels change places among themselves, and so do B, C and D, in a share `amount` of the cadences."
     order = torch.stack([_among(u[:, 2:5], ON), _among(u[:, 5:8], OFF)], 2).flatten(1)
@@ -93,7 +93,7 @@ def panel_reverse(
     y:torch.Tensor, # (b, 1) targets
     u:torch.Tensor, # (b, 24) uniform random numbers
     amount:float,   # probability
-    panels:tuple,   # of the arrangement
+    panels:tuple,   # of the input format
 ) -> tuple: # x and y, changed
     "Time runs backwards inside each panel, in a share `amount` of the cadences."
     return move_panels(x, torch.arange(6).expand(len(x), 6), (u[:, :1] < amount).expand(-1, 6), panels), y
@@ -107,7 +107,7 @@ def time_reverse(
     y:torch.Tensor, # (b, 1) targets
     u:torch.Tensor, # (b, 24) uniform random numbers
     amount:float,   # probability
-    panels:tuple,   # of the arrangement
+    panels:tuple,   # of the input format
 ) -> tuple: # x and y, changed
     "The whole cadence backwards, and its label 0, in a share `amount` of the cadences."
     changed = u[:, :1] < amount
@@ -120,7 +120,7 @@ def shuffle_inv(
     y:torch.Tensor, # (b, 1) targets
     u:torch.Tensor, # (b, 24) uniform random numbers
     amount:float,   # probability
-    panels:tuple,   # of the arrangement
+    panels:tuple,   # of the input format
 ) -> tuple: # x and y, changed
     "A panels and B, C, D change places, and the label is 0, in a share `amount` of the cadences."
     order = torch.tensor([1, 0, 3, 2, 5, 4], device=u.device)
@@ -134,9 +134,9 @@ def mirrors(
     "Whether it may turn time round."
     return any(getattr(known.get(name), 'mirrors', False) for known in (AUGMENTS, VIEWS))
 
-def words_of_mirrors(
+def mirrors_text(
     names:Sequence,  # entries of a recipe's augment and tta
-    panels:Sequence, # of its arrangement; none for other pictures than cadences
+    panels:Sequence, # of its input format; none for other pictures than cadences
 ) -> list: # lines for the log; none where nothing is wrong
     "Which of them put A panels where B, C and D belong, under the old label."
     if not any([p in ON for p in c] != [p in ON for p in reversed(c)] for c in panels): return []
@@ -171,7 +171,7 @@ def lines(
     y:torch.Tensor, # (b, 1) targets
     u:torch.Tensor, # (b, 24) uniform random numbers
     amount:float,   # probability
-    panels:tuple,   # of the arrangement
+    panels:tuple,   # of the input format
 ) -> tuple: # x and y, changed
     "A line of constant frequency in each of some A panels, and the label 1, in a share `amount` of the negatives."
     return _with_needles(x, y, u, amount, panels, lambda u, panel, time: u[:, 4:10][:, panel])
@@ -182,7 +182,7 @@ def chirps(
     y:torch.Tensor, # (b, 1) targets
     u:torch.Tensor, # (b, 24) uniform random numbers
     amount:float,   # probability
-    panels:tuple,   # of the arrangement
+    panels:tuple,   # of the input format
 ) -> tuple: # x and y, changed
     "One drifting line through some A panels, and the label 1, in a share `amount` of the negatives."
     drift = lambda u, panel, time: u[:, 4, None, None] + (2 * u[:, 5, None, None] - 1) * (time - .5)
