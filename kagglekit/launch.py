@@ -7,16 +7,16 @@ __all__ = ['QUICK', 'TABLES', 'DONE', 'FAILED', 'REFUSED', 'INTERRUPTED', 'check
            'parameters_cell', 'is_of', 'settle', 'short', 'last_words', 'run_experiment']
 
 # %% ../nbs/16b_launch.ipynb #510ede10
-import json, socket, sys
+import json, os, socket, sys
 from functools import partial
 from pathlib import Path
-from .claim import difference, trained
+from .claim import claim_for_kernel, difference, give_back, release, traced, trained
 from .competition import check_page, find_comp
-from .core import KitError, atomic, data_dir, in_diff
+from .core import KitError, atomic, data_dir, hide_secrets, in_diff
 from .experiment import Recipe, recipe_table, resolve
 from .preflight import as_seen, preflight
 from .run import Run, alive, now
-from .transport import notebook, read_given
+from .transport import Ended, notebook, read_given
 
 # %% ../nbs/16b_launch.ipynb #ea24897f
 def check_free(
@@ -88,23 +88,25 @@ def is_of(
     return pid is not None and status.get('pid') == pid and status.get('host') == socket.gethostname()
 
 def _keep_page(run, path, ended): # move the executed notebook into the run's folder, if it is the training's
-    if not is_of(run, ended.pid): return
+    broken = ended.how == 'error' and ended.name != 'KitError' and is_of(run, os.getpid()) # before it began
+    if not (is_of(run, ended.pid) or broken): return
     nb = json.loads(Path(path).read_text(encoding='utf8'))
     nb['metadata']['papermill'] |= dict(input_path='nbs/train.ipynb', output_path='train.ipynb')
     with atomic(run.folder/'train.ipynb') as part:
         part.write_text(json.dumps(nb, indent=1, ensure_ascii=False) + '\n', encoding='utf8')
 
 def settle(
-    run:Run,       # as the kernel left it
-    ended:'Ended', # how the page ended
+    run:Run,       # held by this process, as the kernel left it
+    ended:Ended,   # how the page ended
 ):
-    "Tell the truth about a run whose kernel could not, and write the end into its log."
-    if not is_of(run, ended.pid) or ended.how == 'done': return
-    status = run.peek('status.json')
-    words = dict(died='the kernel was killed', stopped=f'stopped by {ended.name}')
-    text = f'{ended.name}: {ended.text or words.get(ended.how, ended.name)}'
-    if status['state'] == 'running':
-        run.mark('failed' if ended.how == 'error' else 'interrupted', error=text) # it keeps fold and epoch
+    "Tell the truth about a run whose kernel could not, and write the end into its log; a refusal leaves it as it was."
+    begun, state = not is_of(run, os.getpid()), run.peek('status.json').get('state')
+    if ended.name == 'KitError' and not begun: return give_back(run)
+    if ended.how == 'done' and state != 'running': return
+    words = dict(died='the kernel was killed', stopped=f'stopped by {ended.name}', done='it did not train')
+    text = hide_secrets(f"{ended.name or 'the page ended'}: {ended.text or words.get(ended.how, ended.name)}")
+    if state == 'running':
+        run.mark('interrupted' if ended.how in ('died', 'stopped') else 'failed', error=text) # it keeps fold and epoch
     with open(run.folder/'log.txt', 'a', encoding='utf8') as f: f.write(f'{now()} {run.state()}: {text}\n')
 
 # %% ../nbs/16b_launch.ipynb #5cf0eea1
@@ -122,7 +124,7 @@ def short(
 
 def last_words(
     run:Run,       # after settle
-    ended:'Ended', # how the page ended
+    ended:Ended,   # how the page ended
     mine:bool,     # whether the kernel had begun the run
 ) -> tuple: # exit status, text for stderr; a refusal is a `KitError`
     "How a run ended, for the person who started it."
@@ -138,6 +140,16 @@ def last_words(
     return FAILED, f'{run} {run.state()}: {short(text)}' + f'\nThe whole log: {run.folder/"log.txt"}' * mine
 
 # %% ../nbs/16b_launch.ipynb #7002d18b
+def _execute(run, recipe, params, lock): # train.ipynb, and how it ended
+    over = lambda pid: not is_of(run, pid) or run.peek('status.json').get('state') != 'running'
+    try:
+        print(f'{run}: {recipe.reason or in_diff(recipe.diff)}', flush=True)
+        from kagglekit.kernel import execute_page, pristine # papermill: a second that a refusal does without
+        page = pristine(notebook('train'), parameters_cell())
+        return execute_page(page, params, partial(_keep_page, run), over, lock)
+    except KeyboardInterrupt as e: return Ended('stopped', str(e) or 'SIGINT') # between two steps
+    except KitError as e: return Ended('error', 'KitError', str(e))
+
 def run_experiment(
     comp:str,    # competition
     exp:str,     # experiment
@@ -146,15 +158,12 @@ def run_experiment(
     "Check, then train, and leave a true status whatever becomes of it."
     recipe, run, changes = check_run(comp, exp, given)
     check_data(run, recipe)
-    print(f'{run}: {recipe.reason or in_diff(recipe.diff)}', flush=True)
-    from kagglekit.kernel import Ended, execute_page, pristine # papermill: a second that a refusal does without
-    params, ended = dict(comp=comp, exp=exp) | changes, Ended('stopped', 'SIGINT')
-    page = pristine(notebook('train'), parameters_cell())
-    over = lambda pid: is_of(run, pid) and run.peek('status.json').get('state') != 'running'
-    try: ended = execute_page(page, params, partial(_keep_page, run), over)
-    except KeyboardInterrupt: pass # between two steps
-    mine = is_of(run, ended.pid)
-    settle(run, ended)
-    code, text = last_words(run, ended, mine)
+    lock = claim_for_kernel(run, recipe)
+    with traced(None if lock is None else run):
+        ended = _execute(run, recipe, dict(comp=comp, exp=exp) | changes, lock)
+        begun = is_of(run, ended.pid) if lock is None else not is_of(run, os.getpid())
+        if lock is not None: settle(run, ended)
+    release(run)
+    code, text = last_words(run, ended, begun)
     if text: print(text, file=sys.stderr, flush=True)
     return code
