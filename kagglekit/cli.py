@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['ACTS', 'REFUSED', 'INTERRUPTED', 'PIPE_CLOSED', 'check_known', 'wrapped', 'as_table', 'score_rows', 'what_went_wrong',
-           'show_run', 'status_text', 'make_parser', 'parse_line', 'main']
+           'where_it_is', 'show_run', 'status_text', 'make_parser', 'parse_line', 'main']
 
 # %% ../nbs/cli/00_cli.ipynb #3d5f6587
 import argparse, os, shutil, sys, textwrap
@@ -63,6 +63,16 @@ def what_went_wrong(
     "Why a folder cannot be read, or why the run did not end well."
     return run.flaw() or str(run.peek('status.json').get('error') or '').rstrip(': ')
 
+def where_it_is(
+    run:'Run', # whose
+) -> str: # such as 'fold 1, epoch 3', or 'stopped at: fold 1, epoch 3, building the network'; '' where nothing is known
+    "How far a run has come, and what it does; of one that does nothing any more, where it stopped."
+    status = run.peek('status.json')
+    at = [f'{k} {status[k]}' for k in ('fold', 'epoch') if k in status]
+    if status.get('doing'): at.append(str(status['doing']))
+    stopped = bool(at) and run.state() in ('failed', 'interrupted')
+    return 'stopped at: ' * stopped + ', '.join(at)
+
 def show_run(
     name:str, # 'exp0001' or 'comp/exp0001'
 ) -> str: # a short table
@@ -72,15 +82,12 @@ def show_run(
     diff = params['diff'] if isinstance(params.get('diff'), dict) else {}
     what = params.get('reason') or diff_text(diff)
     difference = f"{params['parent']} with {diff_text(diff)}" if params.get('parent') else '–'
-    rows = [('run', f'{run} ({run.state()})'), ('what', what), ('difference', difference), *score_rows(run)]
+    where = where_it_is(run)
+    rows = [('run', f'{run} ({run.state()})'), *[('at', where)] * bool(where), ('what', what), ('difference', difference), *score_rows(run)]
     rows += [('error', error)] * bool(error) + [('look at', str(run.folder))]
     return '\n'.join(f'{name:14s} {wrapped(str(text), 15)}' for name, text in rows)
 
 # %% ../nbs/cli/00_cli.ipynb #70d72d77
-def _where(status): # how far a run has come, in words
-    at = [f'{k} {status[k]}' for k in ('fold', 'epoch') if k in status]
-    return ', '.join(at + [str(status[k]) for k in ('doing',) if status.get(k)])
-
 def status_text(
     comp:str|None=None, # competition; all of them when left out
 ) -> str: # a line a run, and whole errors
@@ -90,8 +97,7 @@ def status_text(
     if not runs:
         where = f'of {comp} ' if comp else ''
         return f'There are no runs {where}yet. The first one: kagglekit run {comp or "shapes-practice"} exp0001'
-    told = [(str(run), run.state(), run.peek('status.json')) for run in runs]
-    rows = [[name, state, _where(s), str(s.get('heartbeat', ''))] for name, state, s in told]
+    rows = [[str(run), run.state(), where_it_is(run), str(run.peek('status.json').get('heartbeat', ''))] for run in runs]
     title, *lines = as_table([['run', 'state', 'at', 'heard of'], *rows])
     wrong = ['\n    ' + wrapped(text, 4) if (text := what_went_wrong(run)) else '' for run in runs]
     return '\n'.join([title, *(line + text for line, text in zip(lines, wrong))])

@@ -15,11 +15,11 @@ def papermill(out, *params):
 
 def status(folder): return json.loads((folder/'status.json').read_text()) if (folder/'status.json').exists() else {}
 
-def until(condition, process, seconds=180):
+def until(condition, process, seconds=180, every=.2):
     "Wait for a condition while a process lives."
     end = time.time() + seconds
     while not condition():
         assert process.poll() is None and time.time() < end, process.communicate()
-        time.sleep(.2)
+        time.sleep(every)
 
 def start(*args, **kw): return subprocess.Popen([KIT, *args], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kw)

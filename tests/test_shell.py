@@ -6,12 +6,12 @@ import yaml
 from papermill.cli import NoDatesSafeLoader
 from papermill.translators import PythonTranslator
 from kagglekit.cli import main
-from kagglekit.core.storage import write_json
 from kagglekit.core.validation import KitError
+from kagglekit.core.storage import write_json
 from kagglekit.runs.recipe import PARAMS
 from kagglekit.practice.standins import write_practice
 from kagglekit.runs.run import Run
-from running import KIT, LONG, ROOT, start, status, until
+from running import ARGS, KIT, LONG, ROOT, kit, start, status, until
 
 # Values on their way
 
@@ -105,6 +105,54 @@ def test_a_closed_terminal_and_a_kill_leave_a_true_status_and_no_process(space):
     assert said.splitlines()[-1].startswith('shapes-practice/exp0009: interrupted')
     assert 'Traceback' not in said and 'ZMQ' not in said
     assert status(folder)['state'] == 'interrupted' and 'epoch' in status(folder)
+
+def test_a_kill_before_the_kernel_has_begun_leaves_a_true_status(space, undisturbed):
+    "The command has claimed the run, and its kernel has written nothing yet."
+    run = Run('shapes-practice', 'exp0001')
+    for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL):
+        command = start('run', *ARGS, start_new_session=True)
+        until(lambda: status(run.folder).get('pid') == command.pid, command, every=.01)
+        begun = status(run.folder)
+        os.kill(command.pid, sign)
+        killed = time.time()
+        assert command.wait(5) == (-sign if sign == signal.SIGKILL else 130)
+        assert run.state() == 'interrupted' and time.time() - killed < 5
+        assert (begun['state'], begun['doing']) == ('running', 'starting')
+        assert 'stopped at: starting' in quick('status').stdout.decode()
+        if sign != signal.SIGKILL: assert f'stopped by {sign.name}' in status(run.folder)['error']
+    done = kit('run', *ARGS)
+    assert done.returncode == 0, done.stderr
+    for name in ('oof.parquet', 'test.parquet', 'fold0/model.safetensors'):
+        assert (run.folder/name).read_bytes() == (undisturbed/name).read_bytes()
+
+def test_a_refusal_by_the_kernel_leaves_the_folder_as_it_was(space, monkeypatch, capsys):
+    "A run that is there, and one that is not."
+    from kagglekit.launch.arguments import Ended
+    seen = []
+    def refused(*args):
+        seen.append(Run('shapes-practice', exp).read('status.json')['doing'])
+        return Ended('error', 'KitError', 'somebody has changed the page')
+    monkeypatch.setattr('kagglekit.kernel.execute_page', refused)
+    Run('shapes-practice', 'exp0001').mark('failed', fold=1, epoch=2, error='KitError: no')
+    before = (space/'exp0001'/'status.json').read_bytes()
+    for exp in ('exp0001', 'exp0002'):
+        with pytest.raises(SystemExit) as end: main(['run', 'shapes-practice', exp])
+        assert end.value.code == 2 and 'changed the page' in capsys.readouterr().err
+    assert seen == ['starting', 'starting'] and (space/'exp0001'/'status.json').read_bytes() == before
+    assert [p.name for p in space.iterdir()] == ['exp0001']
+
+def test_a_run_under_way_is_not_touched_by_a_second_command(space):
+    run = Run('shapes-practice', 'exp0001')
+    code = "from kagglekit.runs.claim import *; from kagglekit.runs.run import Run; from kagglekit.runs.recipe import Recipe; "
+    code += "claim_for_kernel(Run('shapes-practice', 'exp0001'), Recipe('exp0001')); print(1, flush=True); input()"
+    with subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        write_json(run.folder/'status.json', status(run.folder) | dict(host='elsewhere'))   # its lock is what counts
+        before = (run.folder/'status.json').read_bytes()
+        second = quick('run', 'shapes-practice', 'exp0001')
+        assert second.returncode == 2 and b'is being run, by process' in second.stderr
+        assert (run.folder/'status.json').read_bytes() == before
+        other.kill()
 
 # The page in JupyterLab
 

@@ -18,7 +18,8 @@ from kagglekit.eda.samples import plot_classes
 from kagglekit.data.metrics import find_metric
 from kagglekit.data.group_metrics import plt
 from kagglekit.runs.run import Run
-from kagglekit.core.text import html_page, html_table, one_line, show_table
+from kagglekit.core.html import html_page, html_table, show_table
+from kagglekit.core.text import one_line
 
 HOSTILE = [
     '<img src=x onerror=alert(1)>',

@@ -12,7 +12,8 @@ import pandas as pd
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 from noto_cjk_sans_jp_regular import FONT_PATH
-from .text import Markup, one_line
+from .html import Markup
+from .text import one_line
 
 # %% ../../nbs/core/08_plots.ipynb #f181457a
 FONT = 'Noto Sans CJK JP' # Noto's Japanese cut; it has the Korean and Chinese glyphs, too

@@ -22,7 +22,8 @@ from ..data.folds import make_folds
 from .samples import Sample, by_oof, class_names, file_facts, pick_by, show_rows, take_sample
 from ..data.group_metrics import plt
 from .shift import check_labels, check_prior, check_shift
-from ..core.text import html_table, in_lines, show_table
+from ..core.html import html_table, show_table
+from ..core.text import in_lines
 
 # %% ../../nbs/eda/04_overview.ipynb #955ce463
 @dataclass

@@ -7,19 +7,20 @@ __all__ = ['QUICK', 'TABLES', 'DONE', 'FAILED', 'REFUSED', 'INTERRUPTED', 'check
            'parameters_cell', 'belongs_to_kernel', 'settle', 'short', 'error_lines', 'run_experiment']
 
 # %% ../../nbs/launch/02_runner.ipynb #510ede10
-import json, socket, sys
+import json, os, socket, sys
 from functools import partial
 from pathlib import Path
-from ..runs.claim import difference, trained
+from ..runs.claim import claim_for_kernel, difference, give_back, release, traced, trained
 from ..data.competition import check_page, find_comp
-from ..core.paths import data_dir
-from ..core.storage import atomic
-from ..core.text import diff_text
 from ..core.validation import KitError
+from ..core.storage import atomic
+from ..core.paths import data_dir
+from ..core.secrets import hide_secrets
+from ..core.text import diff_text
 from ..runs.recipe import GROUPS, Recipe, recipe_table, resolve
 from ..fit.preflight import as_trained, preflight
 from ..runs.run import Run, is_process_alive, now
-from .arguments import notebook, read_given
+from .arguments import Ended, notebook, read_given
 
 # %% ../../nbs/launch/02_runner.ipynb #ea24897f
 def check_free(
@@ -96,23 +97,25 @@ def belongs_to_kernel(
     return pid is not None and status.get('pid') == pid and status.get('host') == socket.gethostname()
 
 def _keep_page(run, path, ended): # move the executed notebook into the run's folder, if it is the training's
-    if not belongs_to_kernel(run, ended.pid): return
+    broken = ended.how == 'error' and ended.name != 'KitError' and belongs_to_kernel(run, os.getpid()) # before it began
+    if not (belongs_to_kernel(run, ended.pid) or broken): return
     nb = json.loads(Path(path).read_text(encoding='utf8'))
     nb['metadata']['papermill'] |= dict(input_path='nbs/train.ipynb', output_path='train.ipynb')
     with atomic(run.folder/'train.ipynb') as part:
         part.write_text(json.dumps(nb, indent=1, ensure_ascii=False) + '\n', encoding='utf8')
 
 def settle(
-    run:Run,       # as the kernel left it
-    ended:'Ended', # how the page ended
+    run:Run,       # held by this process, as the kernel left it
+    ended:Ended,   # how the page ended
 ):
-    "Tell the truth about a run whose kernel could not, and write the end into its log."
-    if not belongs_to_kernel(run, ended.pid) or ended.how == 'done': return
-    status = run.peek('status.json')
-    words = dict(died='the kernel was killed', stopped=f'stopped by {ended.name}')
-    text = f'{ended.name}: {ended.text or words.get(ended.how, ended.name)}'
-    if status['state'] == 'running':
-        run.mark('failed' if ended.how == 'error' else 'interrupted', error=text) # it keeps fold and epoch
+    "Tell the truth about a run whose kernel could not, and write the end into its log; a refusal leaves it as it was."
+    begun, state = not belongs_to_kernel(run, os.getpid()), run.peek('status.json').get('state')
+    if ended.name == 'KitError' and not begun: return give_back(run)
+    if ended.how == 'done' and state != 'running': return
+    words = dict(died='the kernel was killed', stopped=f'stopped by {ended.name}', done='it did not train')
+    text = hide_secrets(f"{ended.name or 'the page ended'}: {ended.text or words.get(ended.how, ended.name)}")
+    if state == 'running':
+        run.mark('interrupted' if ended.how in ('died', 'stopped') else 'failed', error=text) # it keeps fold and epoch
     with open(run.folder/'log.txt', 'a', encoding='utf8') as f: f.write(f'{now()} {run.state()}: {text}\n')
 
 # %% ../../nbs/launch/02_runner.ipynb #5cf0eea1
@@ -130,7 +133,7 @@ def short(
 
 def error_lines(
     run:Run,       # after settle
-    ended:'Ended', # how the page ended
+    ended:Ended,   # how the page ended
     mine:bool,     # whether the kernel had begun the run
 ) -> tuple: # exit status, text for stderr; a refusal is a `KitError`
     "How a run ended, for the person who started it."
@@ -146,6 +149,16 @@ def error_lines(
     return FAILED, f'{run} {run.state()}: {short(text)}' + f'\nThe whole log: {run.folder/"log.txt"}' * mine
 
 # %% ../../nbs/launch/02_runner.ipynb #7002d18b
+def _execute(run, recipe, params, lock): # train.ipynb, and how it ended
+    over = lambda pid: not belongs_to_kernel(run, pid) or run.peek('status.json').get('state') != 'running'
+    try:
+        print(f'{run}: {recipe.reason or diff_text(recipe.diff)}', flush=True)
+        from kagglekit.launch.kernel import execute_page, pristine # papermill: a second that a refusal does without
+        page = pristine(notebook('train'), parameters_cell())
+        return execute_page(page, params, partial(_keep_page, run), over, lock)
+    except KeyboardInterrupt as e: return Ended('stopped', str(e) or 'SIGINT') # between two steps
+    except KitError as e: return Ended('error', 'KitError', str(e))
+
 def run_experiment(
     comp:str,    # competition
     exp:str,     # experiment
@@ -154,15 +167,12 @@ def run_experiment(
     "Check, then train, and leave a true status whatever becomes of it."
     recipe, run, changes = check_run(comp, exp, given)
     check_data(run, recipe)
-    print(f'{run}: {recipe.reason or diff_text(recipe.diff)}', flush=True)
-    from kagglekit.launch.kernel import Ended, execute_page, pristine # papermill: a second that a refusal does without
-    params, ended = dict(comp=comp, exp=exp) | changes, Ended('stopped', 'SIGINT')
-    page = pristine(notebook('train'), parameters_cell())
-    over = lambda pid: belongs_to_kernel(run, pid) and run.peek('status.json').get('state') != 'running'
-    try: ended = execute_page(page, params, partial(_keep_page, run), over)
-    except KeyboardInterrupt: pass # between two steps
-    mine = belongs_to_kernel(run, ended.pid)
-    settle(run, ended)
-    code, text = error_lines(run, ended, mine)
+    lock = claim_for_kernel(run, recipe)
+    with traced(None if lock is None else run):
+        ended = _execute(run, recipe, dict(comp=comp, exp=exp) | changes, lock)
+        begun = belongs_to_kernel(run, ended.pid) if lock is None else not belongs_to_kernel(run, os.getpid())
+        if lock is not None: settle(run, ended)
+    release(run)
+    code, text = error_lines(run, ended, begun)
     if text: print(text, file=sys.stderr, flush=True)
     return code

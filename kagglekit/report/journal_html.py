@@ -25,7 +25,7 @@ from ..core.plots import png_of
 from ..data.group_metrics import plt
 from ..runs.run import Run
 from .seed_noise import outcomes, over_seeds, spread_of
-from ..core.text import Markup, html_page, html_table
+from ..core.html import Markup, html_page, html_table
 
 # %% ../../nbs/report/04_journal_html.ipynb #65ba92dc
 KINDS = dict(exp='i', parent='s', state='s', when='s', difference='w', note='w') | dict.fromkeys(

@@ -20,7 +20,8 @@ from ..core.plots import settle, short
 from ..data.group_metrics import plt
 from ..runs.run import Run
 from .seed_noise import ideas
-from ..core.text import truncate, escape
+from ..core.html import escape
+from ..core.text import truncate
 
 # %% ../../nbs/report/03_journal_plots.ipynb #d64c38af
 def _children(parent): # row of the parent of each row, or None → row → its children

@@ -123,7 +123,7 @@ def open_setup(
     with traced(run):
         if run: run.mark('running', doing='decoding')
         caches = open_caches(comp.folder, wanted, recipe.inputs, _marking(run, say), user=f'{comp.name}/{recipe.exp}')
-        if run: run.mark('running', doing='about to train')
+        if run: run.mark('running', doing='preparing to train')
     return Setup(recipe, comp, folds, *caches[:2], tuple(caches[-2:]))
 
 # %% ../../nbs/runs/10_setup.ipynb #00000012
