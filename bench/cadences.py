@@ -5,33 +5,48 @@
 Written by all cores at once, as `kagglekit practice seti-practice` does. Read one by one on one core, for each input format at
 512 × 512 and at 96 × 128. From the cache in batches of 64 in random order, as training does.
 """
-import statistics, time
+
+import statistics
+import time
 import numpy as np
-import kagglekit.data.cadence
 from kagglekit.data.loaders import gather
 from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.core.paths import workspace
 from kagglekit.data.images import INPUTS, open_cache
 from kagglekit.practice.standins import write_practice
 
+
 def rate(f, n, times=5):
     "n a second, the median of some times."
-    def once(): t = time.perf_counter(); f(); return time.perf_counter() - t
+
+    def once():
+        t = time.perf_counter()
+        f()
+        return time.perf_counter() - t
+
     return n / statistics.median(once() for _ in range(times))
+
 
 def main(rows=400):
     "Print the table."
     quiet = lambda line: None
     with workspace():
         load_pages()
-        t = time.perf_counter(); folder = write_practice('seti-practice', rows=rows, say=quiet)
+        t = time.perf_counter()
+        folder = write_practice('seti-practice', rows=rows, say=quiet)
         print(f'drawn and written          {rows / (time.perf_counter() - t):8,.0f} cadences/s')
         files = list(find_comp('seti-practice').train.file)
         for name in ('abacad', 'aaa_bcd', 'less_off', 'abacad_max', 'abacad_clean', 'abacad_lines'):
             for size in ((512, 512), (96, 128)):
-                print(f'{name:14s} {size[0]} × {size[1]:<4d} {rate(lambda: [INPUTS[name].read(folder/f, size) for f in files[:16]], 16, 3):8,.0f} cadences/s, one core')
+                print(
+                    f'{name:14s} {size[0]} × {size[1]:<4d} {rate(lambda: [INPUTS[name].read(folder / f, size) for f in files[:16]], 16, 3):8,.0f} cadences/s, one core'
+                )
         cache = open_cache(folder, files, 'abacad', (96, 128), quiet)
         order = np.random.default_rng(0).permutation(len(files))
-        print(f'from the cache, 96 × 128   {rate(lambda: [gather(cache, order[i:i + 64]) for i in range(0, len(order), 64)], len(order)):8,.0f} cadences/s')
+        print(
+            f'from the cache, 96 × 128   {rate(lambda: [gather(cache, order[i : i + 64]) for i in range(0, len(order), 64)], len(order)):8,.0f} cadences/s'
+        )
 
-if __name__ == '__main__': main()
+
+if __name__ == '__main__':
+    main()

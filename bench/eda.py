@@ -7,7 +7,10 @@ A line for each check, and the sum, which should stay below two minutes. The row
 64 channels of the row before it. Decoding is not in it, nor is reading whole files (1,000 of each part) for `check_facts`, nor what
 needs a run. Then the same for as many pictures of 64 × 64, of which `check_alike` compares each pair: 60,000 are all it is given.
 """
-import sys, tempfile, time
+
+import sys
+import tempfile
+import time
 import numpy as np
 import pandas as pd
 from kagglekit.eda.leaks import check_alike, check_copies, check_groups, check_windows
@@ -16,14 +19,17 @@ from kagglekit.data.folds import make_folds
 from kagglekit.eda.samples import Sample
 from kagglekit.eda.shift import check_shift
 
+
 def draw(path, n, shape, dtype):
     "A cache of noise; cadences overlap in pairs."
     x, g = np.lib.format.open_memmap(path, 'w+', dtype, (n, *shape)), np.random.default_rng(len(str(path)) + n)
     for i in range(0, n, 500):
         block = g.standard_normal((min(500, n - i), *shape), np.float32)
-        if dtype == 'float16': block[1::2, :64] = block[::2, 192:][:len(block) // 2]
-        x[i:i + 500] = block if dtype == 'float16' else (128 + 40 * block).clip(0, 255)
+        if dtype == 'float16':
+            block[1::2, :64] = block[::2, 192:][: len(block) // 2]
+        x[i : i + 500] = block if dtype == 'float16' else (128 + 40 * block).clip(0, 255)
     return np.load(path, mmap_mode='r')
+
 
 def timed(name, check):
     "Do a check, print a line of it; seconds by the clock, and of a core."
@@ -32,17 +38,35 @@ def timed(name, check):
     print(f'{name:14s} {spent[0]:7.1f} s, {spent[1]:6.1f} s of a core   {f.number:,.6g} {f.what}', flush=True)
     return spent
 
+
 def main(n=60_000):
     "Print the table."
-    table = pd.DataFrame(dict(id=[f'r{i}' for i in range(n + 1000)], file='x.npy', target=np.arange(n + 1000) % 10 == 0)).astype(dict(target=int))
+    table = pd.DataFrame(
+        dict(id=[f'r{i}' for i in range(n + 1000)], file='x.npy', target=np.arange(n + 1000) % 10 == 0)
+    ).astype(dict(target=int))
     train, test = table[:n], table[n:].assign(sample_id=table.id[n:]).reset_index(drop=True)
-    comp = Competition('bench', train, test, test[['id']].assign(target=.5), ('needle',), 'auc', answer='probability')
+    comp = Competition('bench', train, test, test[['id']].assign(target=0.5), ('needle',), 'auc', answer='probability')
     folds = make_folds(comp)
-    for what, shape, dtype, checks in (('cadences', (256, 96, 1), 'float16', (check_copies, check_windows, check_shift)), ('pictures', (64, 64, 3), 'uint8', (check_copies, check_alike, check_shift))):
+    for what, shape, dtype, checks in (
+        ('cadences', (256, 96, 1), 'float16', (check_copies, check_windows, check_shift)),
+        ('pictures', (64, 64, 3), 'uint8', (check_copies, check_alike, check_shift)),
+    ):
         with tempfile.TemporaryDirectory() as folder:
-            s = Sample(comp, train, test, draw(f'{folder}/x.npy', n, shape, dtype), draw(f'{folder}/y.npy', 1000, shape, dtype), dtype == 'float16')
+            s = Sample(
+                comp,
+                train,
+                test,
+                draw(f'{folder}/x.npy', n, shape, dtype),
+                draw(f'{folder}/y.npy', 1000, shape, dtype),
+                dtype == 'float16',
+            )
             print(f'{n:,} {what} of {shape}')
-            spent = [timed('check_groups', lambda: check_groups(comp, folds)), *(timed(check.__name__, lambda: check(s)) for check in checks)]
+            spent = [
+                timed('check_groups', lambda: check_groups(comp, folds)),
+                *(timed(check.__name__, lambda: check(s)) for check in checks),
+            ]
             print('all            {:7.1f} s, {:6.1f} s of a core\n'.format(*map(sum, zip(*spent))), flush=True)
 
-if __name__ == '__main__': main(*map(int, sys.argv[1:]))
+
+if __name__ == '__main__':
+    main(*map(int, sys.argv[1:]))

@@ -1,5 +1,8 @@
 "The sections of bench/faults.py, by name."
-import faults_damage, faults_inputs, faults_kills
+
+import faults_damage
+import faults_inputs
+import faults_kills
 
 SECTIONS = dict(
     params=faults_inputs.params,

@@ -1,37 +1,79 @@
 "How long the journal of many runs takes, and how much memory its page takes. By hand: python bench/journal.py [runs]"
-import json, statistics, subprocess, sys, time
+
+import json
+import statistics
+import subprocess
+import sys
+import time
 import numpy as np
 from kagglekit.core.paths import out_dir, workspace
 from kagglekit.report.journal import best_run, journal, journal_text
 from kagglekit.report.journal_html import journal_html, write_page
 from kagglekit.report.journal_plots import plot_board, tree_svg
 
+
 def write_record(folder, name, record):
     "A JSON file of a run."
-    (folder/name).write_text(json.dumps(record, indent=1), encoding='utf8')
+    (folder / name).write_text(json.dumps(record, indent=1), encoding='utf8')
+
 
 def write_run(comp, exp, parent, g):
     "The small record of a run, of the size that a real one has: 5 folds, curves, notes, leaderboard scores."
-    folder, score = out_dir(comp, exp), float(g.uniform(.7, .9))
+    folder, score = out_dir(comp, exp), float(g.uniform(0.7, 0.9))
     folder.mkdir(parents=True)
-    write_record(folder, 'params.json', dict(
-        comp=comp, exp=exp, parent=parent, diff=dict(size=160, augment=['hflip', 'rot90']), reason='finer cracks show',
-        recipe={f'field{j}': j for j in range(35)}, metric='macro_f1', classes=[f'class{j}' for j in range(8)],
-        data_hash='d'*16, fold_hash='f'*16, versions={f'package{j}': '1.2.3' for j in range(9)}))
-    write_record(folder, 'status.json', dict(state='done', pid=1, started=1., host='box', boot='b', heartbeat='2026-11-23 09:00:00'))
-    write_record(folder, 'score.json', dict(metric='macro_f1', direction='greater', folds=[score]*5, mean=score, sd=.01, oof=score,
-                                            seconds=100., images_per_second=90., peak_memory_mb=900.))
-    write_record(folder, 'leaderboard.json', dict(public=score - .01, private=score - .02, when='2026-11-23 09:00:00'))
-    rows = [f'{k},0,{e},1.0,1.0,{score * (1 - .5 ** (e + 1)):.4f},0.001,9.0' for k in range(5) for e in range(20)]
+    write_record(
+        folder,
+        'params.json',
+        dict(
+            comp=comp,
+            exp=exp,
+            parent=parent,
+            diff=dict(size=160, augment=['hflip', 'rot90']),
+            reason='finer cracks show',
+            recipe={f'field{j}': j for j in range(35)},
+            metric='macro_f1',
+            classes=[f'class{j}' for j in range(8)],
+            data_hash='d' * 16,
+            fold_hash='f' * 16,
+            versions={f'package{j}': '1.2.3' for j in range(9)},
+        ),
+    )
+    write_record(
+        folder,
+        'status.json',
+        dict(state='done', pid=1, started=1.0, host='box', boot='b', heartbeat='2026-11-23 09:00:00'),
+    )
+    write_record(
+        folder,
+        'score.json',
+        dict(
+            metric='macro_f1',
+            direction='greater',
+            folds=[score] * 5,
+            mean=score,
+            sd=0.01,
+            oof=score,
+            seconds=100.0,
+            images_per_second=90.0,
+            peak_memory_mb=900.0,
+        ),
+    )
+    write_record(
+        folder, 'leaderboard.json', dict(public=score - 0.01, private=score - 0.02, when='2026-11-23 09:00:00')
+    )
+    rows = [f'{k},0,{e},1.0,1.0,{score * (1 - 0.5 ** (e + 1)):.4f},0.001,9.0' for k in range(5) for e in range(20)]
     header = 'fold,stage,epoch,train_loss,valid_loss,metric,lr,seconds'
-    (folder/'history.csv').write_text('\n'.join([header, *rows]) + '\n')
-    (folder/'notes.md').write_text('- 2026-11-23 09:00 작은 균열이 보인다\n'*5, encoding='utf8')
-    (folder/'oof.parquet').touch()
+    (folder / 'history.csv').write_text('\n'.join([header, *rows]) + '\n')
+    (folder / 'notes.md').write_text('- 2026-11-23 09:00 작은 균열이 보인다\n' * 5, encoding='utf8')
+    (folder / 'oof.parquet').touch()
+
 
 def write_runs(comp, n):
     "n runs, each a child of an earlier one."
     g = np.random.default_rng(0)
-    for i in range(n): write_run(comp, f'exp{i:04d}', f'exp{g.integers(i):04d}' if i else '', g)
+    for i in range(n):
+        write_run(comp, f'exp{i:04d}', f'exp{g.integers(i):04d}' if i else '', g)
+
 
 def median_of(f, times=5):
     "Median seconds of some calls, and their range."
@@ -42,17 +84,20 @@ def median_of(f, times=5):
         spent.append(time.perf_counter() - start)
     return f'{statistics.median(spent):.3f} s   ({min(spent):.3f} to {max(spent):.3f})'
 
-FRESH = '''import resource, sys, time
+
+FRESH = """import resource, sys, time
 start = time.process_time()
 from kagglekit.cli import main
 try: main()
 except SystemExit: pass
-print(f'{time.process_time() - start:.2f} s of CPU, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB', file=sys.stderr)'''
+print(f'{time.process_time() - start:.2f} s of CPU, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB', file=sys.stderr)"""
+
 
 def fresh(*args):
     "CPU seconds and peak memory of a command in a process of its own."
     done = subprocess.run([sys.executable, '-c', FRESH, *args], capture_output=True, text=True)
     return done.stderr.strip().splitlines()[-1]
+
 
 if __name__ == '__main__':
     n = int(sys.argv[1]) if len(sys.argv) > 1 else 500
@@ -60,10 +105,16 @@ if __name__ == '__main__':
         write_runs('toy', n)
         table = journal('toy')
         assert len(table) == n and (table.problem == '').all() and best_run(table)
-        jobs = dict(journal=lambda: journal('toy'), journal_text=lambda: journal_text(table), journal_html=lambda: journal_html(table),
-                    tree_svg=lambda: tree_svg(table), plot_board=lambda: plot_board(table).canvas.draw())
+        jobs = dict(
+            journal=lambda: journal('toy'),
+            journal_text=lambda: journal_text(table),
+            journal_html=lambda: journal_html(table),
+            tree_svg=lambda: tree_svg(table),
+            plot_board=lambda: plot_board(table).canvas.draw(),
+        )
         print(f'{n} runs; medians of 5')
-        for name, f in jobs.items(): print(f'{name:14} {median_of(f)}')
+        for name, f in jobs.items():
+            print(f'{name:14} {median_of(f)}')
         size = write_page('toy').stat().st_size / 1e6
-        print(f"{'write_page':14} {median_of(lambda: write_page('toy'), 3)}   one file of {size:.1f} MB")
-        print(f"{'as a command':14} table: {fresh('journal', 'toy')}; page: {fresh('journal', 'toy', '--html')}")
+        print(f'{"write_page":14} {median_of(lambda: write_page("toy"), 3)}   one file of {size:.1f} MB')
+        print(f'{"as a command":14} table: {fresh("journal", "toy")}; page: {fresh("journal", "toy", "--html")}')

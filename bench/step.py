@@ -5,10 +5,15 @@
 Each does the same: gather a batch of bytes, normalise, forward, cross entropy, backward, AdamW. Epochs are run in turn, and the
 medians of their times compared. Only ratios of one run mean something.
 """
-import statistics, tempfile, time, warnings
+
+import statistics
+import tempfile
+import time
+import warnings
 from pathlib import Path
 import numpy as np
-import timm, torch
+import timm
+import torch
 from torch import nn
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
@@ -20,55 +25,107 @@ from kagglekit.data.metrics import find_metric
 from kagglekit.training.callbacks import FoldFit, fit_stages
 from kagglekit.training.schedules import Stage
 
-def tiny(): return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
-def resnet(): return timm.create_model('resnet18', num_classes=4)
+
+def tiny():
+    return nn.Sequential(nn.Conv2d(3, 8, 3, 2), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4))
+
+
+def resnet():
+    return timm.create_model('resnet18', num_classes=4)
+
 
 class Data:
     "A decoded cache, targets, and the fold of each row."
+
     def __init__(self, size, steps, bs=32):
         g = np.random.default_rng(0)
-        self.n, self.bs, self.steps = bs*steps + 64, bs, steps
+        self.n, self.bs, self.steps = bs * steps + 64, bs, steps
         self.cache, codes = g.integers(0, 256, (self.n, size, size, 3), np.uint8), g.integers(0, 4, self.n)
-        self.y, self.fold = one_hot(codes, 4), np.r_[np.ones(bs*steps, int), np.zeros(64, int)]
-    def loaders(self): return fold_loaders(self.cache, self.y, self.fold, 0, self.bs, 'cpu')
+        self.y, self.fold = one_hot(codes, 4), np.r_[np.ones(bs * steps, int), np.zeros(64, int)]
+
+    def loaders(self):
+        return fold_loaders(self.cache, self.y, self.fold, 0, self.bs, 'cpu')
+
 
 def plain(net, d):
     "An epoch as one would write it by hand."
-    opt, loss, (mean, std) = torch.optim.AdamW(net.parameters(), 1e-3), nn.CrossEntropyLoss(), pixel_stats(net, 3, 'uint8')
+    opt, loss, (mean, std) = (
+        torch.optim.AdamW(net.parameters(), 1e-3),
+        nn.CrossEntropyLoss(),
+        pixel_stats(net, 3, 'uint8'),
+    )
+
     def epoch():
         net.train()
-        for rows in np.random.default_rng(0).permutation(d.bs*d.steps).reshape(-1, d.bs):
+        for rows in np.random.default_rng(0).permutation(d.bs * d.steps).reshape(-1, d.bs):
             x = gather(d.cache, rows).float().sub_(mean).div_(std)
-            loss(net(x), d.y[rows]).backward(); opt.step(); opt.zero_grad()
+            loss(net(x), d.y[rows]).backward()
+            opt.step()
+            opt.zero_grad()
         net.eval()
-        with torch.no_grad(): loss(net(gather(d.cache, np.arange(d.bs*d.steps, d.n)).float().sub_(mean).div_(std)), d.y[-64:])
+        with torch.no_grad():
+            loss(net(gather(d.cache, np.arange(d.bs * d.steps, d.n)).float().sub_(mean).div_(std)), d.y[-64:])
+
     return epoch
+
 
 def ours(net, d):
     "An epoch of a stage, with all that a run adds: history, state on the disk, guards."
+
     def epoch():
-        learn = fold_learner(d.loaders(), net, find_loss('ce'), PrepareBatch(pixel_stats(net, 3, 'uint8')), OutputSpec(d.y.shape[1]))
+        learn = fold_learner(
+            d.loaders(), net, find_loss('ce'), PrepareBatch(pixel_stats(net, 3, 'uint8')), OutputSpec(d.y.shape[1])
+        )
         with tempfile.TemporaryDirectory() as folder:
-            fit_stages(learn, FoldFit(Path(folder), [Stage(epochs=1, lr=1e-3, scheduler='flat', optimizer='AdamW')], find_metric('macro_f1')), [str(i) for i in range(d.n)])
+            fit_stages(
+                learn,
+                FoldFit(
+                    Path(folder),
+                    [Stage(epochs=1, lr=1e-3, scheduler='flat', optimizer='AdamW')],
+                    find_metric('macro_f1'),
+                ),
+                [str(i) for i in range(d.n)],
+            )
+
     return epoch
+
 
 def fastai(net, d):
     "An epoch of fastai's Learner, with its recorder and no bar."
+
     def epoch():
-        learn = Learner(d.loaders(), net, find_loss('ce'), opt_func=lambda p, lr: OptimWrapper(p, torch.optim.AdamW, lr=lr), cbs=[PrepareBatch(pixel_stats(net, 3, 'uint8'))])
-        with learn.no_bar(), learn.no_logging(): learn.fit(1, 1e-3)
+        learn = Learner(
+            d.loaders(),
+            net,
+            find_loss('ce'),
+            opt_func=lambda p, lr: OptimWrapper(p, torch.optim.AdamW, lr=lr),
+            cbs=[PrepareBatch(pixel_stats(net, 3, 'uint8'))],
+        )
+        with learn.no_bar(), learn.no_logging():
+            learn.fit(1, 1e-3)
+
     return epoch
+
 
 def main(times=5):
     warnings.simplefilter('ignore')
-    print(f"{'':34s} {'plain loop':>14s} {'kagglekit':>14s} {'fastai':>14s}   milliseconds a step")
-    for what, make, d in [('tiny network, 16 px, batch 32', tiny, Data(16, 300)), ('resnet18, 64 px, batch 32', resnet, Data(64, 12))]:
+    print(f'{"":34s} {"plain loop":>14s} {"kagglekit":>14s} {"fastai":>14s}   milliseconds a step')
+    for what, make, d in [
+        ('tiny network, 16 px, batch 32', tiny, Data(16, 300)),
+        ('resnet18, 64 px, batch 32', resnet, Data(64, 12)),
+    ]:
         epochs = [contender(make(), d) for contender in (plain, ours, fastai)]
         took = [[] for _ in epochs]
-        for e in epochs: e()                                            # warm
+        for e in epochs:
+            e()  # warm
         for _ in range(times):
-            for t, e in zip(took, epochs): start = time.perf_counter(); e(); t.append(time.perf_counter() - start)
-        ms = [1000*statistics.median(t)/d.steps for t in took]
-        print(f'{what:34s} ' + ' '.join(f'{m:7.2f} ×{m/ms[0]:5.2f}' for m in ms), flush=True)
+            for t, e in zip(took, epochs):
+                start = time.perf_counter()
+                e()
+                t.append(time.perf_counter() - start)
+        ms = [1000 * statistics.median(t) / d.steps for t in took]
+        print(f'{what:34s} ' + ' '.join(f'{m:7.2f} ×{m / ms[0]:5.2f}' for m in ms), flush=True)
 
-if __name__ == '__main__': main()
+
+if __name__ == '__main__':
+    main()

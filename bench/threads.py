@@ -8,9 +8,15 @@ that has work to do waits for its turn. kagglekit chooses when a page begins, be
 quiet machine, none beside busy processes. The number of threads is not changed, since results depend on it in their last
 bits. Only ratios of one run mean something.
 """
-import argparse, os, statistics, subprocess, sys, time
 
-SETTINGS = { # name → environment
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+
+SETTINGS = {  # name → environment
     'no spinning': dict(GOMP_SPINCOUNT='0'),
     'spin 10,000': dict(GOMP_SPINCOUNT='10000'),
     'spin 100,000': dict(GOMP_SPINCOUNT='100000'),
@@ -19,36 +25,69 @@ SETTINGS = { # name → environment
     'one thread': dict(OMP_NUM_THREADS='1'),
 }
 
+
 def step_speed(seconds, bs=16, size=96):
     "Images a second of training steps of tf_efficientnet_lite0, for about so many seconds."
-    import timm, torch
+    import timm
+    import torch
+
     net = timm.create_model('tf_efficientnet_lite0', num_classes=8).train().to(memory_format=torch.channels_last)
     opt = torch.optim.AdamW(net.parameters(), 1e-3)
     x, y = torch.randn(bs, 3, size, size).to(memory_format=torch.channels_last), torch.randint(0, 8, (bs,))
-    def step(): torch.nn.functional.cross_entropy(net(x), y).backward(); opt.step(); opt.zero_grad()
-    for _ in range(3): step()
+
+    def step():
+        torch.nn.functional.cross_entropy(net(x), y).backward()
+        opt.step()
+        opt.zero_grad()
+
+    for _ in range(3):
+        step()
     start, n = time.perf_counter(), 0
-    while time.perf_counter() - start < seconds: step(); n += bs
+    while time.perf_counter() - start < seconds:
+        step()
+        n += bs
     return n / (time.perf_counter() - start)
+
 
 def measure(env, seconds, busy):
     "The speed in a process of its own, beside so many processes that only count."
     clean = {k: v for k, v in os.environ.items() if k not in ('OMP_WAIT_POLICY', 'GOMP_SPINCOUNT', 'OMP_NUM_THREADS')}
     others = [subprocess.Popen([sys.executable, '-c', 'while True: pass']) for _ in range(busy)]
-    try: return float(subprocess.run([sys.executable, __file__, '--step', str(seconds)], env=clean | env, check=True, capture_output=True, text=True).stdout)
+    try:
+        return float(
+            subprocess.run(
+                [sys.executable, __file__, '--step', str(seconds)],
+                env=clean | env,
+                check=True,
+                capture_output=True,
+                text=True,
+            ).stdout
+        )
     finally:
-        for p in others: p.kill()
+        for p in others:
+            p.kill()
+
 
 def main():
     p = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    p.add_argument('--step', type=float); p.add_argument('--seconds', type=float, default=5); p.add_argument('--times', type=int, default=3)
+    p.add_argument('--step', type=float)
+    p.add_argument('--seconds', type=float, default=5)
+    p.add_argument('--times', type=int, default=3)
     p.add_argument('--busy', type=int, default=1, help='busy processes beside it')
     a = p.parse_args()
-    if a.step: return print(step_speed(a.step))
+    if a.step:
+        return print(step_speed(a.step))
     took = {(name, busy): [] for busy in (0, a.busy) for name in SETTINGS}
-    for _ in range(a.times):                                       # in turn, so that a slow minute hits all
-        for name, busy in took: took[name, busy].append(measure(SETTINGS[name], a.seconds, busy))
-    print(f"{'images a second':26s} {'alone':>8s} {f'beside {a.busy} busy':>26s}")
-    for name in SETTINGS: print(f'{name:26s} {statistics.median(took[name, 0]):8.1f} {statistics.median(took[name, a.busy]):26.1f}', flush=True)
+    for _ in range(a.times):  # in turn, so that a slow minute hits all
+        for name, busy in took:
+            took[name, busy].append(measure(SETTINGS[name], a.seconds, busy))
+    print(f'{"images a second":26s} {"alone":>8s} {f"beside {a.busy} busy":>26s}')
+    for name in SETTINGS:
+        print(
+            f'{name:26s} {statistics.median(took[name, 0]):8.1f} {statistics.median(took[name, a.busy]):26.1f}',
+            flush=True,
+        )
 
-if __name__ == '__main__': main()
+
+if __name__ == '__main__':
+    main()

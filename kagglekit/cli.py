@@ -7,7 +7,11 @@ __all__ = ['ACTS', 'REFUSED', 'INTERRUPTED', 'PIPE_CLOSED', 'check_known', 'wrap
            'where_it_is', 'show_run', 'status_text', 'make_parser', 'parse_line', 'main']
 
 # %% ../nbs/cli/00_cli.ipynb #3d5f6587
-import argparse, os, shutil, sys, textwrap
+import argparse
+import os
+import shutil
+import sys
+import textwrap
 from .core.paths import check_comp, out_dir
 from .core.text import diff_text, seconds_text
 from .core.validation import KitError, check_names
@@ -17,87 +21,106 @@ from .runs.run import find_run, list_runs
 
 # %% ../nbs/cli/00_cli.ipynb #937987ce
 def check_known(
-    comp:str|None, # competition; None for all of them
+    comp: str | None,  # competition; None for all of them
 ):
     "Raise `KitError` for a competition that has neither runs nor a page."
-    if comp is None or out_dir(check_comp(comp)).is_dir(): return
+    if comp is None or out_dir(check_comp(comp)).is_dir():
+        return
     from kagglekit.data.competition import READERS, load_pages
+
     broken = load_pages()
     folders = [p.name for p in out_dir('').glob('*') if p.is_dir()]
     check_names([comp], [*READERS, *broken, *folders], 'competition')
 
 # %% ../nbs/cli/00_cli.ipynb #f9895d90
 def wrapped(
-    text:str,     # of any length
-    indent:int=0, # columns that stand before it
-) -> str: # lines, all but the first indented
+    text: str,  # of any length
+    indent: int = 0,  # columns that stand before it
+) -> str:  # lines, all but the first indented
     "A text wrapped to the width of the terminal."
     width = max(40, shutil.get_terminal_size((120, 24)).columns - indent)
     lines = [part for line in text.splitlines() for part in textwrap.wrap(line, width, break_on_hyphens=False) or ['']]
     return ('\n' + ' ' * indent).join(lines)
 
+
 def as_table(
-    rows:list, # of lists of text; the first holds the names of the columns
-) -> list: # lines
+    rows: list,  # of lists of text; the first holds the names of the columns
+) -> list:  # lines
     "Columns that are as wide as their widest entry."
     widths = [max(map(len, column)) for column in zip(*rows)]
     return ['  '.join(cell.ljust(width) for cell, width in zip(row, widths)).rstrip() for row in rows]
 
+
 def score_rows(
-    run:'Run', # whose
-) -> list: # pairs of name and text
+    run: 'Run',  # whose
+) -> list:  # pairs of name and text
     "What a run and the leaderboard scored."
     score, board = run.peek('score.json'), run.peek('leaderboard.json')
-    is_number = lambda v: isinstance(v, (int, float))       # a record may have been edited by hand
+    is_number = lambda v: isinstance(v, (int, float))  # a record may have been edited by hand
     number = lambda v: f'{v:.4f}' if is_number(v) else '–'
-    cv = f"{number(score.get('mean'))} ± {number(score.get('sd'))}"
-    rows = [(f"CV {score.get('metric', '')}", cv), ('OOF', number(score.get('oof')))]
+    cv = f'{number(score.get("mean"))} ± {number(score.get("sd"))}'
+    rows = [(f'CV {score.get("metric", "")}', cv), ('OOF', number(score.get('oof')))]
     rows += [(side, number(board.get(side))) for side in ('public', 'private')]
-    if score.get('why'): rows.append(('not scored', score['why']))
+    if score.get('why'):
+        rows.append(('not scored', score['why']))
     seconds = score.get('seconds')
     return rows + [('training', seconds_text(seconds) if is_number(seconds) and seconds else '–')]
 
+
 def what_went_wrong(
-    run:'Run', # whose
-) -> str: # '' where nothing did
+    run: 'Run',  # whose
+) -> str:  # '' where nothing did
     "Why a folder cannot be read, or why the run did not end well."
     return run.flaw() or str(run.peek('status.json').get('error') or '').rstrip(': ')
 
+
 def where_it_is(
-    run:'Run', # whose
-) -> str: # such as 'fold 1, epoch 3', or 'stopped at: fold 1, epoch 3, building the network'; '' where nothing is known
+    run: 'Run',  # whose
+) -> (
+    str
+):  # such as 'fold 1, epoch 3', or 'stopped at: fold 1, epoch 3, building the network'; '' where nothing is known
     "How far a run has come, and what it does; of one that does nothing any more, where it stopped."
     status = run.peek('status.json')
     at = [f'{k} {status[k]}' for k in ('fold', 'epoch') if k in status]
-    if status.get('doing'): at.append(str(status['doing']))
+    if status.get('doing'):
+        at.append(str(status['doing']))
     stopped = bool(at) and run.state() in ('failed', 'interrupted')
     return 'stopped at: ' * stopped + ', '.join(at)
 
+
 def show_run(
-    name:str, # 'exp0001' or 'comp/exp0001'
-) -> str: # a short table
+    name: str,  # 'exp0001' or 'comp/exp0001'
+) -> str:  # a short table
     "One run in a few lines: what it was, its scores, what went wrong, where its files are."
     run = find_run(name)
     params, error = run.peek('params.json'), what_went_wrong(run)
     diff = params['diff'] if isinstance(params.get('diff'), dict) else {}
     what = params.get('reason') or diff_text(diff)
-    difference = f"{params['parent']} with {diff_text(diff)}" if params.get('parent') else '–'
+    difference = f'{params["parent"]} with {diff_text(diff)}' if params.get('parent') else '–'
     where = where_it_is(run)
-    rows = [('run', f'{run} ({run.state()})'), *[('at', where)] * bool(where), ('what', what), ('difference', difference), *score_rows(run)]
+    rows = [
+        ('run', f'{run} ({run.state()})'),
+        *[('at', where)] * bool(where),
+        ('what', what),
+        ('difference', difference),
+        *score_rows(run),
+    ]
     rows += [('error', error)] * bool(error) + [('look at', str(run.folder))]
     return '\n'.join(f'{name:14s} {wrapped(str(text), 15)}' for name, text in rows)
 
 # %% ../nbs/cli/00_cli.ipynb #70d72d77
 def status_text(
-    comp:str|None=None, # competition; all of them when left out
-) -> str: # a line a run, and whole errors
+    comp: str | None = None,  # competition; all of them when left out
+) -> str:  # a line a run, and whole errors
     "The state of the runs, as it is and not as a notebook says."
     check_known(comp)
     runs = list_runs(comp)
     if not runs:
         where = f'of {comp} ' if comp else ''
         return f'There are no runs {where}yet. The first one: kagglekit run {comp or "shapes-practice"} exp0001'
-    rows = [[str(run), run.state(), where_it_is(run), str(run.peek('status.json').get('heartbeat', ''))] for run in runs]
+    rows = [
+        [str(run), run.state(), where_it_is(run), str(run.peek('status.json').get('heartbeat', ''))] for run in runs
+    ]
     title, *lines = as_table([['run', 'state', 'at', 'heard of'], *rows])
     wrong = ['\n    ' + wrapped(text, 4) if (text := what_went_wrong(run)) else '' for run in runs]
     return '\n'.join([title, *(line + text for line, text in zip(lines, wrong))])
@@ -108,158 +131,234 @@ def make_parser() -> argparse.ArgumentParser:
     about = 'Experiments of image competitions: run, watch, remember.'
     parser = argparse.ArgumentParser(prog='kagglekit', description=about)
     commands = parser.add_subparsers(dest='command', required=True)
+
     def _add(name, help, *arguments):
         sub = commands.add_parser(name, help=help)
-        for names, kw in arguments: sub.add_argument(*names.split(), **kw)
+        for names, kw in arguments:
+            sub.add_argument(*names.split(), **kw)
+
     comp, exp = ('comp', dict(help='competition')), ('exp', dict(help='exp0001, or comp/exp0001'))
-    pairs = dict(nargs=2, action='append', default=[], metavar=('NAME', 'VALUE'),
-                 help='parent, reason, or a field of a recipe')
+    pairs = dict(
+        nargs=2, action='append', default=[], metavar=('NAME', 'VALUE'), help='parent, reason, or a field of a recipe'
+    )
     _add('run', 'check the parameters, then train', comp, ('exp', dict(help='experiment')), ('-p', pairs))
-    _add('trial', 'run a recipe in small: does it work, and how long would it take?', comp,
-         ('exp', dict(help='experiment')), ('-p', pairs))
-    _add('rehearse', 'train every recipe of a competition that has not been trained', comp,
-         ('--jobs', dict(type=int, default=1, help='runs at a time')))
-    _add('practice', 'write a stand-in competition', ('comp', dict(help='such as anomaly-practice')),
-         ('--rows', dict(type=int, help='of train and test together, for a stand-in of any size')))
+    _add(
+        'trial',
+        'run a recipe in small: does it work, and how long would it take?',
+        comp,
+        ('exp', dict(help='experiment')),
+        ('-p', pairs),
+    )
+    _add(
+        'rehearse',
+        'train every recipe of a competition that has not been trained',
+        comp,
+        ('--jobs', dict(type=int, default=1, help='runs at a time')),
+    )
+    _add(
+        'practice',
+        'write a stand-in competition',
+        ('comp', dict(help='such as anomaly-practice')),
+        ('--rows', dict(type=int, help='of train and test together, for a stand-in of any size')),
+    )
     _add('check', 'say in seconds what would fail late: files, metric, folds, recipes, hand-in', comp)
     _add('status', 'the state of the runs', ('comp', dict(nargs='?', help='competition; all when left out')))
-    _add('journal', 'the table of all runs', comp,
-         ('--html', dict(action='store_true', help='as one file for a browser')))
+    _add(
+        'journal',
+        'the table of all runs',
+        comp,
+        ('--html', dict(action='store_true', help='as one file for a browser')),
+    )
     _add('compare', 'two runs side by side', ('first', exp[1]), ('second', dict(help='the one that may be better')))
     _add('show', 'one run in a few lines', exp)
     _add('replay', 'make a blend again, and compare its files', exp)
-    _add('reproduce', 'make a submission again, and say what a judge needs',
-         ('exp', dict(help='exp0001, comp/exp0001, or a fingerprint from submissions.csv')),
-         ('--retrain', dict(action='store_true', help='train it again, too, and all that it is made of')))
+    _add(
+        'reproduce',
+        'make a submission again, and say what a judge needs',
+        ('exp', dict(help='exp0001, comp/exp0001, or a fingerprint from submissions.csv')),
+        ('--retrain', dict(action='store_true', help='train it again, too, and all that it is made of')),
+    )
     _add('note', 'add a note to a run', exp, ('text', dict(help='in any language')))
-    _add('score', 'record what the leaderboard said', exp,
-         ('--public', dict(type=float)), ('--private', dict(type=float)))
+    _add(
+        'score',
+        'record what the leaderboard said',
+        exp,
+        ('--public', dict(type=float)),
+        ('--private', dict(type=float)),
+    )
     _add('scores', "record what Kaggle's list says of every submission by now", comp)
-    _add('submit', 'send a submission, once and checked', exp,
-         ('--message', dict(default='', help="the run's own reason when left out")),
-         ('--to', dict(choices=('kaggle', 'dacon', 'local'), help='as settings.ini says when left out')))
+    _add(
+        'submit',
+        'send a submission, once and checked',
+        exp,
+        ('--message', dict(default='', help="the run's own reason when left out")),
+        ('--to', dict(choices=('kaggle', 'dacon', 'local'), help='as settings.ini says when left out')),
+    )
     _add('download', 'fetch and unpack the data', comp, ('--zip', dict(help='a zip that is here already')))
-    _add('cache', 'what decoded data take of the disk; deletes what is named',
-         ('--trim', dict(metavar='SIZE', help='keep at most so much, such as 20GB; the longest unused goes first')),
-         ('--older', dict(metavar='AGE', help='delete what was not used for so long, such as 30d')),
-         ('--all', dict(action='store_true', help='delete all that no run has open')))
+    _add(
+        'cache',
+        'what decoded data take of the disk; deletes what is named',
+        ('--trim', dict(metavar='SIZE', help='keep at most so much, such as 20GB; the longest unused goes first')),
+        ('--older', dict(metavar='AGE', help='delete what was not used for so long, such as 30d')),
+        ('--all', dict(action='store_true', help='delete all that no run has open')),
+    )
     return parser
 
 # %% ../nbs/cli/00_cli.ipynb #3a33d5a3
 def parse_line(
-    args:list, # as in a shell
-) -> argparse.Namespace: # command, and what belongs to it
+    args: list,  # as in a shell
+) -> argparse.Namespace:  # command, and what belongs to it
     "A command line."
     args, pairs = list(args), []
     while args[:1] in (['run'], ['trial']) and '-p' in args[:-2]:
         at = args.index('-p')
-        pairs.append(args[at + 1:at + 3])
-        del args[at:at + 3]
-    if args[:1] == ['note'] and len(args) == 3: args.insert(2, '--')
+        pairs.append(args[at + 1 : at + 3])
+        del args[at : at + 3]
+    if args[:1] == ['note'] and len(args) == 3:
+        args.insert(2, '--')
     a = make_parser().parse_args(args)
-    if pairs: a.p = pairs + a.p
+    if pairs:
+        a.p = pairs + a.p
     return a
 
 # %% ../nbs/cli/00_cli.ipynb #52c3519c
 def _run(a):
     from kagglekit.launch.runner import run_experiment
+
     code = run_experiment(a.comp, a.exp, a.p)
-    if code == 0: print('\n' + show_run(f'{a.comp}/{a.exp}'))
+    if code == 0:
+        print('\n' + show_run(f'{a.comp}/{a.exp}'))
     return code
 
-def _say_pages(broken): # on stderr, the pages that cannot be read
-    for why in sorted(set(broken.values())): print(f'kagglekit: a page cannot be read: {why}', file=sys.stderr)
+
+def _say_pages(broken):  # on stderr, the pages that cannot be read
+    for why in sorted(set(broken.values())):
+        print(f'kagglekit: a page cannot be read: {why}', file=sys.stderr)
+
 
 def _status(a):
     from kagglekit.data.competition import damaged_pages
+
     print(status_text(a.comp))
     _say_pages(damaged_pages())
+
 
 def _check(a):
     from kagglekit.data.competition import check_page, load_pages
     from kagglekit.practice.standins import STAND_INS, write_practice
     from kagglekit.fit.preflight import inspect_comp, check_text
-    if a.comp not in load_pages(): check_page(a.comp)
-    if a.comp in STAND_INS: write_practice(a.comp)
+
+    if a.comp not in load_pages():
+        check_page(a.comp)
+    if a.comp in STAND_INS:
+        write_practice(a.comp)
     lines = inspect_comp(a.comp)
     print(check_text(lines))
     return int(any(line.mark == '✗' for line in lines))
 
+
 def _practice(a):
     from kagglekit.practice.standins import write_practice
+
     print(write_practice(a.comp, a.rows))
+
 
 def _rehearse(a):
     check_known(a.comp)
     from kagglekit.launch.sweep import rehearse
+
     return int(bool(rehearse(a.comp, a.jobs)))
+
 
 def _trial(a):
     from kagglekit.launch.runner import check_run
-    changes = check_run(a.comp, a.exp, a.p)[2]      # a slip is told before torch is loaded
+
+    changes = check_run(a.comp, a.exp, a.p)[2]  # a slip is told before torch is loaded
     from kagglekit.fit.trial import trial
+
     trial(a.comp, a.exp, **changes)
+
 
 def _journal(a):
     from kagglekit.data.competition import damaged_pages
     from kagglekit.report.journal import journal, journal_text
     from kagglekit.report.journal_html import write_page
+
     check_known(a.comp)
     print(write_page(a.comp) if a.html else journal_text(journal(a.comp)))
     _say_pages(damaged_pages())
 
+
 def _compare(a):
     from kagglekit.report.compare import compare_text
     from kagglekit.data.competition import load_pages
+
     load_pages()
     print(compare_text(find_run(a.first), find_run(a.second)))
+
 
 def _reproduce(a):
     from kagglekit.data.competition import load_pages
     from kagglekit.report.reproduce import find_submission, reproduce
+
     load_pages()
     return int(not reproduce(find_submission(a.exp), a.retrain))
+
 
 def _replay(a):
     from kagglekit.blend.blend_run import replay
     from kagglekit.data.competition import find_comp, load_pages
+
     load_pages()
     run = find_run(a.exp)
-    print(f"{run}: made again, the same: {', '.join(replay(run, find_comp(run.comp)))}")
+    print(f'{run}: made again, the same: {", ".join(replay(run, find_comp(run.comp)))}')
+
 
 def _score(a):
-    if a.public is None and a.private is None: raise KitError('score: give --public, --private or both')
+    if a.public is None and a.private is None:
+        raise KitError('score: give --public, --private or both')
     from kagglekit.handin.ledger import record_score
+
     print(record_score(find_run(a.exp), a.public, a.private))
+
 
 def _scores(a):
     from kagglekit.handin.upload import fetch_scores
+
     fetch_scores(a.comp)
+
 
 def _submit(a):
     from kagglekit.data.competition import find_comp
     from kagglekit.practice.standins import STAND_INS, local_score
     from kagglekit.handin.upload import submit
+
     run = find_run(a.exp)
     comp = find_comp(run.comp)
     submit(run, comp, a.to, a.message, (lambda path: local_score(comp, path)) if run.comp in STAND_INS else None)
 
+
 def _download(a):
     from kagglekit.data.download import download
+
     download(a.comp, a.zip)
+
 
 def _cache(a):
     from kagglekit.data.cache_file import size_text
     from kagglekit.data.caches import caches_text, parse_age, parse_size, trim_caches
+
     if not (a.trim or a.older or a.all):
         rows = caches_text()
         print('\n'.join(as_table(rows)) if len(rows) > 1 else 'There is no decoded data in .cache.')
         return
     gone, kept = trim_caches(parse_size(a.trim) if a.trim else None, parse_age(a.older) if a.older else None)
     print(f'deleted: {len(gone)} caches, {size_text(sum(info.bytes for info in gone))}')
-    for info in kept: print(f'kept, since it is {info.state}: {info.path.name}')
+    for info in kept:
+        print(f'kept, since it is {info.state}: {info.path.name}')
 
-ACTS = dict( # command → function of the parsed line → exit status, or nothing where all went well
+
+ACTS = dict(  # command → function of the parsed line → exit status, or nothing where all went well
     run=_run,
     trial=_trial,
     check=_check,
@@ -280,32 +379,39 @@ ACTS = dict( # command → function of the parsed line → exit status, or nothi
 )
 
 # %% ../nbs/cli/00_cli.ipynb #34b9b3c6
-REFUSED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141 # exit statuses, as shells have them
+REFUSED, INTERRUPTED, PIPE_CLOSED = 2, 130, 141  # exit statuses, as shells have them
 
-def _act(args): # exit status of a command line
+
+def _act(args):  # exit status of a command line
     try:
         a = parse_line(args)
-        if getattr(a, 'comp', None) is not None: check_comp(a.comp)
-        with stoppable(): return ACTS[a.command](a) or 0
+        if getattr(a, 'comp', None) is not None:
+            check_comp(a.comp)
+        with stoppable():
+            return ACTS[a.command](a) or 0
     except KitError as e:
         print(f'kagglekit: {e}', file=sys.stderr)
         return REFUSED
     except KeyboardInterrupt:
         print('kagglekit: interrupted', file=sys.stderr)
         return INTERRUPTED
-    except SystemExit as e: return e.code # argparse has spoken
+    except SystemExit as e:
+        return e.code  # argparse has spoken
+
 
 def main(
-    args:list|None=None, # as in a shell; the process's own when left out
+    args: list | None = None,  # as in a shell; the process's own when left out
 ):
     "The console script."
     quiet()
     for f in (sys.stdout, sys.stderr):
-        if hasattr(f, 'reconfigure'): f.reconfigure(errors='backslashreplace')
+        if hasattr(f, 'reconfigure'):
+            f.reconfigure(errors='backslashreplace')
     try:
         code = _act(sys.argv[1:] if args is None else args)
-        if sys.stdout: sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1) # or Python complains when it flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains when it flushes at its end
         code = PIPE_CLOSED
     sys.exit(code)

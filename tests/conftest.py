@@ -1,24 +1,28 @@
 "What the tests of several files share."
+
 import os
 import pytest
 from running import ROOT, papermill
 
+
 @pytest.fixture
 def space(tmp_path, monkeypatch):
     "A workspace of this test's own; its folder of runs."
-    (tmp_path/'settings.ini').write_text((ROOT/'settings.ini').read_text())
+    (tmp_path / 'settings.ini').write_text((ROOT / 'settings.ini').read_text())
     monkeypatch.setenv('KAGGLEKIT_ROOT', str(tmp_path))
-    return tmp_path/'outputs'/'shapes-practice'
+    return tmp_path / 'outputs' / 'shapes-practice'
+
 
 @pytest.fixture(scope='session')
 def undisturbed(tmp_path_factory):
     "The predictions and the history of a run that nothing happened to, by plain papermill."
     root = tmp_path_factory.mktemp('undisturbed')
-    (root/'settings.ini').write_text((ROOT/'settings.ini').read_text())
+    (root / 'settings.ini').write_text((ROOT / 'settings.ini').read_text())
     before, os.environ['KAGGLEKIT_ROOT'] = os.environ.get('KAGGLEKIT_ROOT'), str(root)
     try:
-        folder = root/'outputs'/'shapes-practice'/'exp0001'
-        done = papermill(folder/'train.ipynb', '-p', 'comp', 'shapes-practice', '-p', 'exp', 'exp0001')
+        folder = root / 'outputs' / 'shapes-practice' / 'exp0001'
+        done = papermill(folder / 'train.ipynb', '-p', 'comp', 'shapes-practice', '-p', 'exp', 'exp0001')
         assert done.returncode == 0, done.stderr[-2000:]
-    finally: os.environ.pop('KAGGLEKIT_ROOT') if before is None else os.environ.update(KAGGLEKIT_ROOT=before)
+    finally:
+        os.environ.pop('KAGGLEKIT_ROOT') if before is None else os.environ.update(KAGGLEKIT_ROOT=before)
     return folder

@@ -1,4 +1,5 @@
 "What the teams' READMEs tell, as recipes with a name; what a child leaves; where a fold file comes from."
+
 import subprocess
 import numpy as np
 import pandas as pd
@@ -18,7 +19,14 @@ from kagglekit.models.heads import OutputSpec
 from kagglekit.training.learner import PrepareBatch, fold_learner
 from kagglekit.models.losses import find_loss
 from kagglekit.data.metrics import find_metric
-from kagglekit.runs.single_object import StopWhenPerfect, Snapshots, is_finished, keep_snapshots, improving_epochs, watch_training
+from kagglekit.runs.single_object import (
+    StopWhenPerfect,
+    Snapshots,
+    is_finished,
+    keep_snapshots,
+    improving_epochs,
+    watch_training,
+)
 from kagglekit.runs.run import Run
 from kagglekit.training.callbacks import FoldFit, fit_stages
 from kagglekit.training.schedules import Stage
@@ -32,8 +40,14 @@ def test_the_last_day_of_mask_is_two_networks_on_all_rows_and_their_cv():
     page = RECIPES['mask']
     cv, b4, resnet = (page[exp] for exp in ('last-day', 'last-day-b4', 'last-day-resnet152'))
     for r in (cv, b4, resnet):
-        assert (r.train_labels, r.heads, r.epochs, r.lr, r.bs) == ('old58', ('mask', 'gender', 'age smooth=.1'), 5, 1e-4, 16)
-        rates = [r.stages()[0].rate(e + part) for e in range(5) for part in (0, .5)]
+        assert (r.train_labels, r.heads, r.epochs, r.lr, r.bs) == (
+            'old58',
+            ('mask', 'gender', 'age smooth=.1'),
+            5,
+            1e-4,
+            16,
+        )
+        rates = [r.stages()[0].rate(e + part) for e in range(5) for part in (0, 0.5)]
         theirs = [1e-7 + (1e-4 - 1e-7) * (1 + np.cos(np.pi * e / 5)) / 2 for e in range(5)]
         np.testing.assert_allclose(rates, np.repeat(theirs, 2))
     assert (cv.train_all, b4.train_all, resnet.train_all) == (False, True, True)
@@ -49,27 +63,34 @@ def test_each_object_has_a_recipe_of_the_published_rule_and_one_without_arcface(
     assert plain.loss == 'ce' and plain.single_object == thing and plain.augment == ours.augment
 
 
-@pytest.mark.parametrize('given, diff', [
-    (dict(loss='ce'), dict(loss='ce', margin=.5, margin_on='', arc_scale=30.)),
-    (dict(loss='focal .5', lr=1e-4), dict(loss='focal .5', lr=1e-4, margin=.5, margin_on='', arc_scale=30.)),
-    (dict(lr=1e-4), dict(lr=1e-4)),
-    (dict(margin=.2), dict(margin=.2)),
-])
+@pytest.mark.parametrize(
+    'given, diff',
+    [
+        (dict(loss='ce'), dict(loss='ce', margin=0.5, margin_on='', arc_scale=30.0)),
+        (dict(loss='focal .5', lr=1e-4), dict(loss='focal .5', lr=1e-4, margin=0.5, margin_on='', arc_scale=30.0)),
+        (dict(lr=1e-4), dict(lr=1e-4)),
+        (dict(margin=0.2), dict(margin=0.2)),
+    ],
+)
 def test_a_child_that_leaves_arcface_leaves_its_fields(given, diff):
     child = resolve('anomaly-practice', 'exp9001', parent='small_39', **given)
     assert child.diff == diff
     assert all(k in diff_text(child.diff) for k in diff)
-    again = resolve('anomaly-practice', 'exp9001', parent='small_39', **child.diff)     # as its record says
+    again = resolve('anomaly-practice', 'exp9001', parent='small_39', **child.diff)  # as its record says
     assert again.params() == child.params()
 
 
-@pytest.mark.parametrize('changes, words', [
-    (dict(loss='ce', margin=.2), 'belong to loss=arcface'),
-    (dict(loss='ce', arc_scale=8.), 'belong to loss=arcface'),
-    (dict(loss='arcfase'), 'did you mean arcface'),
-])
+@pytest.mark.parametrize(
+    'changes, words',
+    [
+        (dict(loss='ce', margin=0.2), 'belong to loss=arcface'),
+        (dict(loss='ce', arc_scale=8.0), 'belong to loss=arcface'),
+        (dict(loss='arcfase'), 'did you mean arcface'),
+    ],
+)
 def test_a_margin_that_is_asked_for_beside_another_loss_is_refused(changes, words):
-    with pytest.raises(KitError, match=words): resolve('anomaly-practice', 'exp9001', parent='small_39', **changes)
+    with pytest.raises(KitError, match=words):
+        resolve('anomaly-practice', 'exp9001', parent='small_39', **changes)
 
 
 def test_a_child_without_heads_leaves_the_networks_of_each_head():
@@ -92,39 +113,48 @@ def rows():
 @pytest.mark.parametrize('file', ['5-Fold_idx.npy', '10-Fold_idx.npy'])
 def test_a_missing_fold_file_is_told_with_its_origin_and_with_what_does_without(rows, file):
     with workspace():
-        with pytest.raises(KitError) as e: find_fold_file(rows, file, 'features_66')
+        with pytest.raises(KitError) as e:
+            find_fold_file(rows, file, 'features_66')
         origin, home = 'Karel911/MVtec_AD-anomaly-detection', str(own_data('anomaly'))
         for words in (origin, home, "-p fold_file ''", '-p parent features_66'):
             assert words in str(e.value)
     assert resolve('anomaly', 'exp9001', parent='features_66', fold_file='').fold_file == ''
 
 
-@pytest.mark.parametrize('file, words', [
-    ('foldz.csv', 'did you mean folds.csv'),
-    ('../../etc/passwd', 'leads out'),
-    ('/etc/passwd', 'leads out'),
-    ('none/at-all.npy', 'Ask for it where the recipe comes from'),
-])
+@pytest.mark.parametrize(
+    'file, words',
+    [
+        ('foldz.csv', 'did you mean folds.csv'),
+        ('../../etc/passwd', 'leads out'),
+        ('/etc/passwd', 'leads out'),
+        ('none/at-all.npy', 'Ask for it where the recipe comes from'),
+    ],
+)
 def test_any_other_missing_fold_file_names_what_is_near(rows, file, words):
     with workspace():
-        write_table(own_data('anomaly')/'folds.csv', rows.train[['id']])
-        with pytest.raises(KitError, match=words): find_fold_file(rows, file)
-        assert find_fold_file(rows, 'folds.csv') == own_data('anomaly')/'folds.csv'
+        write_table(own_data('anomaly') / 'folds.csv', rows.train[['id']])
+        with pytest.raises(KitError, match=words):
+            find_fold_file(rows, file)
+        assert find_fold_file(rows, 'folds.csv') == own_data('anomaly') / 'folds.csv'
 
 
-def history(*pairs): return [dict(metric=m, train_loss=loss) for m, loss in pairs]
+def history(*pairs):
+    return [dict(metric=m, train_loss=loss) for m, loss in pairs]
 
 
 def published(rows, patience):
     "The published loop, written out: the epochs it saves, and the epoch it ends after."
     least, best, bad, saved = 1000, 0, 0, []
     for n, row in enumerate(rows, 1):
-        if row['metric'] == 1: return saved + [n], n
+        if row['metric'] == 1:
+            return saved + [n], n
         if row['train_loss'] < least and best < row['metric']:
             least, best = row['train_loss'], row['metric']
             saved.append(n)
-        else: bad += 1
-        if bad == patience: return saved, n
+        else:
+            bad += 1
+        if bad == patience:
+            return saved, n
     return saved, None
 
 
@@ -136,27 +166,31 @@ def ours(rows, patience):
 @pytest.mark.parametrize('seed', range(40))
 def test_the_published_rule_takes_the_epochs_and_the_end_that_its_own_loop_takes(seed):
     g = rng('curves', seed)
-    score = np.clip(np.linspace(.1, g.uniform(.6, 1.2), 40) + g.normal(0, .05, 40), .01, 1)
-    loss = np.linspace(2, g.uniform(.1, 1.5), 40) + g.normal(0, .1, 40)
+    score = np.clip(np.linspace(0.1, g.uniform(0.6, 1.2), 40) + g.normal(0, 0.05, 40), 0.01, 1)
+    loss = np.linspace(2, g.uniform(0.1, 1.5), 40) + g.normal(0, 0.1, 40)
     rows = history(*zip(score, loss))
     assert ours(rows, 5) == published(rows, 5)
 
 
 def test_a_score_that_is_not_defined_is_no_snapshot():
-    rows = history((float('nan'), 1.), (.2, .9), (.3, .95), (.4, .8))
+    rows = history((float('nan'), 1.0), (0.2, 0.9), (0.3, 0.95), (0.4, 0.8))
     assert (improving_epochs(rows), improving_epochs(rows, both=True)) == ([2, 3, 4], [2, 4])
 
 
 def toy_fit(folder, stop=0, patience=3):
     "A linear network on noise with a faint dot, by the published rule; stopped after some epochs, or taken up."
+
     def unplug(rows):
-        if len(rows) == stop: raise KeyboardInterrupt
+        if len(rows) == stop:
+            raise KeyboardInterrupt
+
     codes = np.arange(24) % 3
     x = rng('dots').integers(0, 90, (24, 16, 16, 1)).astype(np.uint8)
-    for i, c in enumerate(codes): x[i, 4 * c + 1:4 * c + 3, 6:8] = 130
+    for i, c in enumerate(codes):
+        x[i, 4 * c + 1 : 4 * c + 3, 6:8] = 130
     torch.manual_seed(0)
     dls = watch_training(fold_loaders(x, one_hot(codes, 3), np.full(24, -1), 0, 8, 'cpu'))
-    stats = (torch.full((1, 1, 1, 1), 60.), torch.full((1, 1, 1, 1), 60.))
+    stats = (torch.full((1, 1, 1, 1), 60.0), torch.full((1, 1, 1, 1), 60.0))
     net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 3))
     learn = fold_learner(dls, net, find_loss('ce'), PrepareBatch(stats, ('gauss 2',), Mix()), OutputSpec(3))
     test = pd.DataFrame(dict(id=['t0', 't1'], file='x.png', sample_id=['0', '1']))
@@ -164,11 +198,13 @@ def toy_fit(folder, stop=0, patience=3):
     train = pd.DataFrame(dict(id=ids, file='x.png', label=labels, target=codes))
     comp = Competition('toy', train, test, test[['sample_id']].assign(label='a'), ('a', 'b', 'c'), 'macro_f1')
     run = Run('toy', folder)
-    stages = [Stage(40, .003, 'plateau(on=train, patience=1)', 'SGD')]
+    stages = [Stage(40, 0.003, 'plateau(on=train, patience=1)', 'SGD')]
     fit = FoldFit(run.fold_folder(0), stages, find_metric('macro_f1'), on_epoch=unplug)
     learn.add_cbs([Snapshots(fit, comp, x[:2], both=True), StopWhenPerfect(fit, True, patience)])
-    try: fit_stages(learn, fit, train.id)
-    except KeyboardInterrupt: return None
+    try:
+        fit_stages(learn, fit, train.id)
+    except KeyboardInterrupt:
+        return None
     keep_snapshots(run, fit, both=True)
     return fit.history
 
@@ -179,23 +215,25 @@ def test_a_training_by_the_published_rule_ends_by_it_and_resumes_to_the_same_sna
         keep = lambda rows: [(r['metric'], r['train_loss'], r['lr']) for r in rows]
         assert keep(parts) == keep(whole) and len(whole) < 40
         assert published(whole, 3)[1] == len(whole)
-        tables = [pd.read_parquet(Run('toy', exp).folder/'snapshots.parquet') for exp in ('whole', 'parts')]
+        tables = [pd.read_parquet(Run('toy', exp).folder / 'snapshots.parquet') for exp in ('whole', 'parts')]
         pd.testing.assert_frame_equal(*tables)
         assert tables[0].snapshot.unique().tolist() == published(whole, 3)[0]
         losses = [dict(train_loss=r['train_loss']) for r in whole]
-        stage = Stage(40, .003, 'plateau(on=train, patience=1)')
+        stage = Stage(40, 0.003, 'plateau(on=train, patience=1)')
         assert [r['lr'] for r in whole] == [stage.rate(n, losses[:n]) for n in range(len(whole))]
 
 
 @pytest.mark.parametrize('changes', [{}, dict(train_all=True, single_object='pill'), dict(patience=5)])
 def test_the_published_rule_needs_an_object_and_a_patience(changes):
-    with pytest.raises(KitError, match='snapshots=both'): Recipe('exp0001', snapshots='both', **changes)
+    with pytest.raises(KitError, match='snapshots=both'):
+        Recipe('exp0001', snapshots='both', **changes)
 
 
 def test_data_stands_in_a_fresh_clone_with_its_layouts_and_nothing_else():
     git = lambda *args: subprocess.run(['git', *args], cwd=ROOT, capture_output=True, text=True)
-    if git('rev-parse', '--git-dir').returncode: pytest.skip('this is no git clone')
+    if git('rev-parse', '--git-dir').returncode:
+        pytest.skip('this is no git clone')
     assert git('ls-files', 'data').stdout.split() == ['data/README.md']
     assert git('check-ignore', '-q', 'data/mine/train.csv').returncode == 0
-    page = (ROOT/'data/README.md').read_text(encoding='utf8')
+    page = (ROOT / 'data/README.md').read_text(encoding='utf8')
     assert all(f'data/{comp}/' in page for comp in ('anomaly', 'seti', 'mask', '<comp>'))

@@ -1,5 +1,11 @@
 "Submissions made again as processes: from stored predictions, and trained again from the record and the code of its commit."
-import json, os, re, shutil, subprocess, sys
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 import pandas as pd
 import pytest
@@ -14,195 +20,359 @@ from kagglekit.runs.run import Run
 ROOT = Path(__file__).parent.parent
 KIT = str(Path(sys.executable).with_name('kagglekit'))
 
+
 @pytest.fixture(scope='module')
 def space(tmp_path_factory):
     "A workspace under git, with the code in it, and a run of one epoch in two folds; its root."
     root = tmp_path_factory.mktemp('reproduce')
-    for name in ('nbs', 'kagglekit'): shutil.copytree(ROOT/name, root/name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
-    (root/'settings.ini').write_text((ROOT/'settings.ini').read_text())
-    (root/'.gitignore').write_text('data/\noutputs/\n.cache/\n')
-    git(root, 'init', '-q'); git(root, 'add', '-A'); git(root, 'commit', '-qm', 'as it ran')
+    for name in ('nbs', 'kagglekit'):
+        shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
+    (root / 'settings.ini').write_text((ROOT / 'settings.ini').read_text())
+    (root / '.gitignore').write_text('data/\noutputs/\n.cache/\n')
+    git(root, 'init', '-q')
+    git(root, 'add', '-A')
+    git(root, 'commit', '-qm', 'as it ran')
     tiny = ['-p', 'parent', 'exp0001', '-p', 'epochs', '1', '-p', 'folds', '2', '-p', 'dead_after', '0']
     done = kit(root, 'run', 'shapes-practice', 'exp0009', *tiny)
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
     return root
 
-def git(root, *args): return subprocess.run(['git', '-C', str(root), '-c', 'user.name=a', '-c', 'user.email=a@b', *args], check=True, capture_output=True, text=True).stdout.strip()
-def kit(root, *args): return subprocess.run([KIT, *args], cwd=root, capture_output=True, text=True, env=os.environ | dict(KAGGLEKIT_ROOT=str(root), PYTHONPATH=str(root), OMP_NUM_THREADS='1'))
-def folder(root): return root/'outputs'/'shapes-practice'/'exp0009'
+
+def git(root, *args):
+    return subprocess.run(
+        ['git', '-C', str(root), '-c', 'user.name=a', '-c', 'user.email=a@b', *args],
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.strip()
+
+
+def kit(root, *args):
+    return subprocess.run(
+        [KIT, *args],
+        cwd=root,
+        capture_output=True,
+        text=True,
+        env=os.environ | dict(KAGGLEKIT_ROOT=str(root), PYTHONPATH=str(root), OMP_NUM_THREADS='1'),
+    )
+
+
+def folder(root):
+    return root / 'outputs' / 'shapes-practice' / 'exp0009'
+
 
 @pytest.fixture
 def run(space, monkeypatch):
     "The run, seen by this process; its predictions and records stay as they are."
     monkeypatch.setenv('KAGGLEKIT_ROOT', str(space))
-    before = {p: p.read_bytes() for p in folder(space).iterdir() if p.is_file() and p.name not in ('reproduce.md', 'run.lock')}
+    before = {
+        p: p.read_bytes() for p in folder(space).iterdir() if p.is_file() and p.name not in ('reproduce.md', 'run.lock')
+    }
     yield Run('shapes-practice', 'exp0009')
     assert all(p.read_bytes() == was for p, was in before.items())
 
+
 def test_the_same_bytes_from_stored_predictions(run, space):
     assert reproduce(run)
-    listed = (run.folder/'reproduce.md').read_text()
-    for words in (git(space, 'rev-parse', 'HEAD'), '-p parent exp0001', '-p epochs 1', '-p folds 2', 'torch ', 'the same submission to the byte, 120 rows'): assert words in listed, words
+    listed = (run.folder / 'reproduce.md').read_text()
+    for words in (
+        git(space, 'rev-parse', 'HEAD'),
+        '-p parent exp0001',
+        '-p epochs 1',
+        '-p folds 2',
+        'torch ',
+        'the same submission to the byte, 120 rows',
+    ):
+        assert words in listed, words
+
 
 def test_a_submission_edited_by_hand_is_told(run):
-    path = run.folder/'submission.csv'
+    path = run.folder / 'submission.csv'
     keep = path.read_text()
     rows = keep.splitlines()
     id, said = rows[5].split(',')
-    rows[5] = f"{id},{next(c for c in run.read('params.json')['classes'] if c != said)}"
+    rows[5] = f'{id},{next(c for c in run.read("params.json")["classes"] if c != said)}'
     path.write_text('\n'.join(rows) + '\n')
-    try: assert not reproduce(run)
-    finally: path.write_text(keep)
-    assert f'the first that is not: {id}' in (run.folder/'reproduce.md').read_text()
+    try:
+        assert not reproduce(run)
+    finally:
+        path.write_text(keep)
+    assert f'the first that is not: {id}' in (run.folder / 'reproduce.md').read_text()
+
 
 def test_trained_again_with_the_code_of_its_commit(space):
     "The code is changed and committed after the run; the run is trained again by the code of then, and gives the same bits."
     commit = git(space, 'rev-parse', 'HEAD')
-    source = space/'kagglekit'/'fit.py'
-    source.write_text(source.read_text().replace('from .core import', 'raise RuntimeError("the code of today")\nfrom .core import', 1))
+    source = space / 'kagglekit' / 'fit.py'
+    source.write_text(
+        source.read_text().replace('from .core import', 'raise RuntimeError("the code of today")\nfrom .core import', 1)
+    )
     git(space, 'commit', '-qam', 'as it is today')
-    try: done = kit(space, 'reproduce', 'exp0009', '--retrain')
-    finally: source.write_text(source.read_text().replace('raise RuntimeError("the code of today")\n', ''))
-    assert f'the code of commit {commit}' in done.stdout and f'it was {commit}' in done.stdout, done.stdout[-2000:] + done.stderr[-2000:]
+    try:
+        done = kit(space, 'reproduce', 'exp0009', '--retrain')
+    finally:
+        source.write_text(source.read_text().replace('raise RuntimeError("the code of today")\n', ''))
+    assert f'the code of commit {commit}' in done.stdout and f'it was {commit}' in done.stdout, (
+        done.stdout[-2000:] + done.stderr[-2000:]
+    )
     assert done.stdout.count('the same submission to the byte') == 2 and done.returncode == 0
-    again, = folder(space).glob('reproduced-*/workspace/outputs/shapes-practice/exp0009')
-    pd.testing.assert_frame_equal(pd.read_parquet(again/'oof.parquet'), pd.read_parquet(folder(space)/'oof.parquet'))
-    assert 'OOF correlation' in (folder(space)/'reproduce.md').read_text()
+    (again,) = folder(space).glob('reproduced-*/workspace/outputs/shapes-practice/exp0009')
+    pd.testing.assert_frame_equal(
+        pd.read_parquet(again / 'oof.parquet'), pd.read_parquet(folder(space) / 'oof.parquet')
+    )
+    assert 'OOF correlation' in (folder(space) / 'reproduce.md').read_text()
+
 
 def test_predictions_that_are_gone_are_named(run):
-    path = run.folder/'test_folds.parquet'
+    path = run.folder / 'test_folds.parquet'
     path.rename(path.with_suffix('.away'))
     try:
-        with pytest.raises(KitError, match='--retrain'): reproduce(run)
-    finally: path.with_suffix('.away').rename(path)
+        with pytest.raises(KitError, match='--retrain'):
+            reproduce(run)
+    finally:
+        path.with_suffix('.away').rename(path)
+
 
 def test_the_journal_is_one_file_that_needs_nothing_else(run):
     page = write_page('shapes-practice').read_text(encoding='utf8')
     assert 'exp0009' in page and 'data:image/png;base64,' in page
     assert not re.findall(r'https?://|<script|<link|@import|(?:src|href)\s*=\s*["\']?(?!data:)\w', page)
 
+
 def test_a_blend_is_trained_again_with_its_members(space):
     "One fold of the run as a blend: its member is trained first, then the blend is made of what came out."
     git(space, 'commit', '-qam', 'whole again')
-    made = subprocess.run([sys.executable, '-m', 'papermill', str(space/'nbs'/'blend.ipynb'), str(space/'outputs'/'shapes-practice'/'blend.ipynb'), '-p', 'comp', 'shapes-practice', '-p', 'exp', 'exp0101', '-p', 'members', '[{"exp": "exp0009", "folds": [0]}]'],
-                          cwd=space, capture_output=True, text=True, env=os.environ | dict(KAGGLEKIT_ROOT=str(space), PYTHONPATH=str(space), OMP_NUM_THREADS='1'))
+    made = subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'papermill',
+            str(space / 'nbs' / 'blend.ipynb'),
+            str(space / 'outputs' / 'shapes-practice' / 'blend.ipynb'),
+            '-p',
+            'comp',
+            'shapes-practice',
+            '-p',
+            'exp',
+            'exp0101',
+            '-p',
+            'members',
+            '[{"exp": "exp0009", "folds": [0]}]',
+        ],
+        cwd=space,
+        capture_output=True,
+        text=True,
+        env=os.environ | dict(KAGGLEKIT_ROOT=str(space), PYTHONPATH=str(space), OMP_NUM_THREADS='1'),
+    )
     assert made.returncode == 0, made.stderr[-2000:]
-    commit, page = git(space, 'rev-parse', 'HEAD'), space/'nbs'/'blend.ipynb'
+    commit, page = git(space, 'rev-parse', 'HEAD'), space / 'nbs' / 'blend.ipynb'
     keep = page.read_text()
     page.write_text('the page of today')
     git(space, 'commit', '-qam', 'as it is today')
-    try: done = kit(space, 'reproduce', 'exp0101', '--retrain')
-    finally: page.write_text(keep)
+    try:
+        done = kit(space, 'reproduce', 'exp0101', '--retrain')
+    finally:
+        page.write_text(keep)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert 'training shapes-practice/exp0009 again' in done.stdout and f'blending shapes-practice/exp0101 again with the code of commit {commit}' in done.stdout
+    assert (
+        'training shapes-practice/exp0009 again' in done.stdout
+        and f'blending shapes-practice/exp0101 again with the code of commit {commit}' in done.stdout
+    )
     assert done.stdout.count('the same submission to the byte') == 2
-    listed = (space/'outputs'/'shapes-practice'/'exp0101'/'reproduce.md').read_text()
-    assert listed.index('kagglekit run shapes-practice exp0009') < listed.index('nbs/blend.ipynb') < listed.index('kagglekit submit shapes-practice/exp0101')
+    listed = (space / 'outputs' / 'shapes-practice' / 'exp0101' / 'reproduce.md').read_text()
+    assert (
+        listed.index('kagglekit run shapes-practice exp0009')
+        < listed.index('nbs/blend.ipynb')
+        < listed.index('kagglekit submit shapes-practice/exp0101')
+    )
+
 
 def test_answers_that_came_out_otherwise_are_learnt_from_again(space):
     "A run learns from another's answers, of which the record says that they were others: both are trained again, the other one first."
     done = kit(space, 'run', 'shapes-practice', 'exp0010', '-p', 'parent', 'exp0009', '-p', 'pseudo_labels', 'exp0009')
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
-    path = space/'outputs'/'shapes-practice'/'exp0010'/'params.json'
+    path = space / 'outputs' / 'shapes-practice' / 'exp0010' / 'params.json'
     params = json.loads(path.read_text())
     path.write_text(json.dumps(params | dict(sources={'exp0009/test_folds.parquet': '0' * 16})))
     done = kit(space, 'reproduce', 'exp0010', '--retrain')
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert done.stdout.index('training shapes-practice/exp0009 again') < done.stdout.index('training shapes-practice/exp0010 again')
-    assert done.stdout.count('the same submission to the byte') == 2 and 'exp0009/test_folds.parquet, which it learnt from, has changed since' in done.stdout
-    listed = (path.parent/'reproduce.md').read_text()
+    assert done.stdout.index('training shapes-practice/exp0009 again') < done.stdout.index(
+        'training shapes-practice/exp0010 again'
+    )
+    assert (
+        done.stdout.count('the same submission to the byte') == 2
+        and 'exp0009/test_folds.parquet, which it learnt from, has changed since' in done.stdout
+    )
+    listed = (path.parent / 'reproduce.md').read_text()
     assert listed.index('kagglekit run shapes-practice exp0009') < listed.index('kagglekit run shapes-practice exp0010')
+
 
 def test_a_training_that_fails_takes_nothing_with_it(space):
     "The comparison with what is stored is in the report, and why the training failed; the exit says so."
-    path = folder(space)/'params.json'
+    path = folder(space) / 'params.json'
     keep = path.read_text()
     record = json.loads(keep)
     path.write_text(json.dumps(record | dict(recipe=record['recipe'] | dict(arch='no_such_network'))))
-    try: done = kit(space, 'reproduce', 'exp0009', '--retrain')
-    finally: path.write_text(keep)
-    report = (folder(space)/'reproduce.md').read_text()
+    try:
+        done = kit(space, 'reproduce', 'exp0009', '--retrain')
+    finally:
+        path.write_text(keep)
+    report = (folder(space) / 'reproduce.md').read_text()
     assert done.returncode == 2 and 'cannot be made again' in done.stderr, done.stdout[-2000:] + done.stderr[-2000:]
-    for text in (done.stdout, report): assert 'From stored predictions: the same submission to the byte' in text and 'Trained again: shapes-practice/exp0009 cannot be made again' in text
+    for text in (done.stdout, report):
+        assert (
+            'From stored predictions: the same submission to the byte' in text
+            and 'Trained again: shapes-practice/exp0009 cannot be made again' in text
+        )
+
 
 def test_a_run_of_another_training_table_is_not_trained_again(space):
     "It would be no repetition: refused before anything is trained, by a sentence that names the table."
-    path = folder(space)/'params.json'
+    path = folder(space) / 'params.json'
     keep = path.read_text()
     path.write_text(json.dumps(json.loads(keep) | dict(data_hash='0' * 16)))
-    try: done = kit(space, 'reproduce', 'exp0009', '--retrain')
-    finally: path.write_text(keep)
+    try:
+        done = kit(space, 'reproduce', 'exp0009', '--retrain')
+    finally:
+        path.write_text(keep)
     assert done.returncode == 2 and 'cannot be made again: the training table is another one' in done.stderr
     assert 'training shapes-practice/exp0009 again' not in done.stdout
 
+
 def test_the_commands_go_back_and_forth_between_commits_over_fresh_outputs(run, space, tmp_path):
     "The code of each commit comes over a clone in which outputs are committed and new at once; checkout would stop there."
-    clone, made = tmp_path/'clone', git(space, 'rev-list', '--max-parents=0', 'HEAD')
+    clone, made = tmp_path / 'clone', git(space, 'rev-list', '--max-parents=0', 'HEAD')
     subprocess.run(['git', 'clone', '-q', str(space), str(clone)], check=True)
-    (clone/'outputs').mkdir(); (clone/'outputs'/'kept.json').write_text('old'); (clone/'nbs'/'later.ipynb').write_text('{}')
-    git(clone, 'add', '-f', '-A'); git(clone, 'commit', '-qm', 'and its record')
-    (clone/'outputs'/'kept.json').write_text('new')
+    (clone / 'outputs').mkdir()
+    (clone / 'outputs' / 'kept.json').write_text('old')
+    (clone / 'nbs' / 'later.ipynb').write_text('{}')
+    git(clone, 'add', '-f', '-A')
+    git(clone, 'commit', '-qm', 'and its record')
+    (clone / 'outputs' / 'kept.json').write_text('new')
     restore = next(line for line in reproduction_report(run).splitlines() if line.startswith('git restore'))
     assert made in restore
     subprocess.run(restore, shell=True, check=True, cwd=clone)
-    assert not (clone/'nbs'/'later.ipynb').exists() and (clone/'outputs'/'kept.json').read_text() == 'new'
+    assert not (clone / 'nbs' / 'later.ipynb').exists() and (clone / 'outputs' / 'kept.json').read_text() == 'new'
     subprocess.run(restore.replace(made, 'HEAD'), shell=True, check=True, cwd=clone)
-    assert (clone/'nbs'/'later.ipynb').exists() and (clone/'outputs'/'kept.json').read_text() == 'new'
+    assert (clone / 'nbs' / 'later.ipynb').exists() and (clone / 'outputs' / 'kept.json').read_text() == 'new'
 
-COMMITS = ['--output=emptied', '--remote=x', 'HEAD', 'main', 'abc', '0a1b2c3 --output=emptied', '0a1b2c3;touch emptied', '$(touch emptied)',
-           '`touch emptied`', 'a' * 41, '0A1B2C3', '0a1b2c3\n', ['0a1b2c3'], 7, None]
+
+COMMITS = [
+    '--output=emptied',
+    '--remote=x',
+    'HEAD',
+    'main',
+    'abc',
+    '0a1b2c3 --output=emptied',
+    '0a1b2c3;touch emptied',
+    '$(touch emptied)',
+    '`touch emptied`',
+    'a' * 41,
+    '0A1B2C3',
+    '0a1b2c3\n',
+    ['0a1b2c3'],
+    7,
+    None,
+]
+
 
 @pytest.mark.parametrize('commit', COMMITS)
 def test_what_is_no_commit_reaches_no_command(commit, tmp_path):
-    (tmp_path/'emptied').write_text('kept')
+    (tmp_path / 'emptied').write_text('kept')
     with workspace(tmp_path):
         run = Run('toy', 'exp0001')
-        write_json(run.folder/'params.json', dict(exp='exp0001', recipe={}, commit=commit))
-        assert commit_of(run.read('params.json')).name == '' and 'no commit is recorded' in unpack_commit(run.read('params.json'), tmp_path/'code')
+        write_json(run.folder / 'params.json', dict(exp='exp0001', recipe={}, commit=commit))
+        assert commit_of(run.read('params.json')).name == '' and 'no commit is recorded' in unpack_commit(
+            run.read('params.json'), tmp_path / 'code'
+        )
         commands = reproduction_report(run).split('```')[1]
-    assert 'emptied' not in commands and 'git restore --source COMMIT ' in commands and (tmp_path/'emptied').read_text() == 'kept'
+    assert (
+        'emptied' not in commands
+        and 'git restore --source COMMIT ' in commands
+        and (tmp_path / 'emptied').read_text() == 'kept'
+    )
 
-VALUES = [1e-5, 1e-320, 0.1, 2024, True, None, '', 'yes', '1e5', '007', 'null', "it's", 'a "b" $(touch x) `touch x`; touch x # \\', '균열 =3', '--exp',
-          'two\nlines', '```', [64, 96], ['hflip', "rot'90"], {'a': [1, {'b': None}]}]
+
+VALUES = [
+    1e-5,
+    1e-320,
+    0.1,
+    2024,
+    True,
+    None,
+    '',
+    'yes',
+    '1e5',
+    '007',
+    'null',
+    "it's",
+    'a "b" $(touch x) `touch x`; touch x # \\',
+    '균열 =3',
+    '--exp',
+    'two\nlines',
+    '```',
+    [64, 96],
+    ['hflip', "rot'90"],
+    {'a': [1, {'b': None}]},
+]
+
 
 @pytest.mark.parametrize('value', VALUES, ids=repr)
 def test_the_commands_of_a_blend_carry_every_value(value, tmp_path):
     "Read as a shell reads the words, and as papermill reads its parameters."
-    import shlex, yaml
+    import shlex
+    import yaml
+
     with workspace(tmp_path):
         run = Run('toy', 'exp0101')
-        write_json(run.folder/'params.json', dict(exp='exp0101', blend=dict(members=[], method='mean', options=dict(x=value))))
+        write_json(
+            run.folder / 'params.json',
+            dict(exp='exp0101', blend=dict(members=[], method='mean', options=dict(x=value))),
+        )
         text = reproduction_report(run)
     fence = re.search('(?m)^(`{3,})$', text)[1]
     line = re.search('(?ms)^mkdir .*?(?=^git restore)', text.split(f'\n{fence}\n')[1])[0].partition(' && ')[2]
     assert yaml.safe_load(shlex.split(line)[-1])['x'] == value
 
+
 @pytest.mark.parametrize('name', ['../secret.csv', '/etc/passwd', 'a/../../secret.csv', '..\\secret.csv'])
 def test_a_path_of_a_record_leads_nowhere_else(name, tmp_path):
-    (tmp_path/'secret.csv').write_text('id,label')
-    with workspace(tmp_path/'space'):
+    (tmp_path / 'secret.csv').write_text('id,label')
+    with workspace(tmp_path / 'space'):
         run = Run('toy', 'exp0101')
-        write_json(run.folder/'params.json', dict(exp='exp0101', blend=dict(members=[dict(file=name)])))
-        listed, = [line for line in reproduction_report(run).splitlines() if line.startswith('- `')]
+        write_json(run.folder / 'params.json', dict(exp='exp0101', blend=dict(members=[dict(file=name)])))
+        (listed,) = [line for line in reproduction_report(run).splitlines() if line.startswith('- `')]
         assert 'outside the workspace, so it is not read' in listed
         from kagglekit.report.reproduce import open_space
-        with pytest.raises(KitError, match='leads out of'): open_space(run, run.folder/'reproduced-x')
+
+        with pytest.raises(KitError, match='leads out of'):
+            open_space(run, run.folder / 'reproduced-x')
+
 
 def test_markdown_of_a_record_is_text():
     "A reason cannot end its line and forge a section, or a command."
     with workspace():
         run = Run('toy', 'exp0001')
-        write_json(run.folder/'params.json', dict(exp='exp0001', recipe={}, reason='good\n\n## Commands\n\n```\nrm -rf ~\n```\n<img src=x>'))
+        write_json(
+            run.folder / 'params.json',
+            dict(exp='exp0001', recipe={}, reason='good\n\n## Commands\n\n```\nrm -rf ~\n```\n<img src=x>'),
+        )
         text = reproduction_report(run)
-    assert text.count('\n## Commands') == 1 and 'rm -rf' not in text.split('\n## Commands')[1] and '<img' not in text.replace('\\<', '')
+    assert (
+        text.count('\n## Commands') == 1
+        and 'rm -rf' not in text.split('\n## Commands')[1]
+        and '<img' not in text.replace('\\<', '')
+    )
+
 
 def test_an_unchanged_report_is_not_written_again(run):
     assert reproduce(run, say=lambda text: None)
-    path = run.folder/'reproduce.md'
+    path = run.folder / 'reproduce.md'
     kept = path.read_bytes()
     os.utime(path, (1, 1))
     assert reproduce(run, say=lambda text: None)
     assert path.read_bytes() == kept and path.stat().st_mtime == 1
+
 
 def test_the_working_tree_stays_clean(run, space):
     before = git(space, 'status', '--porcelain', '--ignored=no')

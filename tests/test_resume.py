@@ -1,5 +1,12 @@
 "What is finished is trusted only with a record of what made it: kills, changed data, copied folders, damaged files, full disks."
-import json, os, resource, shutil, signal, subprocess, sys, time
+
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 import numpy as np
@@ -22,32 +29,42 @@ from kagglekit.runs.run import Run, list_runs
 NAME, EXP = 'shapes-practice', 'tiny'
 RESULTS = ('oof.parquet', 'test.parquet', 'fold0/model.safetensors', 'fold1/model.safetensors')
 
+
 class Stop(KeyboardInterrupt):
     "Somebody presses Ctrl-C."
+
 
 def recipe(**changes):
     base = find_recipe(NAME, 'exp0001').but(EXP, 'two folds, two epochs', folds=2, epochs=2)
     return replace(base, **changes)
+
 
 def go(r=None):
     "Train, as the page does: the tables are read afresh."
     r, comp = r or recipe(), find_comp(NAME)
     return train(r, comp, run_folds(r, comp))
 
+
 def go_until(fold, epoch, patch):
     "Train until an epoch of a fold is done, and be interrupted there."
+
     def epoch_done(self, rows, old=fit.Voice.epoch):
         old(self, rows)
-        if (self.k, len(rows)) == (fold, epoch): raise Stop
+        if (self.k, len(rows)) == (fold, epoch):
+            raise Stop
+
     with patch.context() as p:
         p.setattr(fit.Voice, 'epoch', epoch_done)
-        with pytest.raises(Stop): go()
+        with pytest.raises(Stop):
+            go()
+
 
 def write_small(rows=60):
     "The first rows of the drawn shapes: enough for two folds, and quick."
     folder = write_practice(NAME, say=lambda line: None)
     for name, n in [('train', rows), ('test', 12), ('sample_submission', 12)]:
-        pd.read_csv(folder/f'{name}.csv', dtype=str)[:n].to_csv(folder/f'{name}.csv', index=False)
+        pd.read_csv(folder / f'{name}.csv', dtype=str)[:n].to_csv(folder / f'{name}.csv', index=False)
+
 
 @pytest.fixture(scope='module', autouse=True)
 def no_hidden_answers():
@@ -56,6 +73,7 @@ def no_hidden_answers():
         patch.setattr(fit, 'STAND_INS', {})
         yield
 
+
 @pytest.fixture(scope='module')
 def made(tmp_path_factory, no_hidden_answers):
     "Two workspaces with the same data: a run that nothing happened to, and one that was interrupted in its second fold."
@@ -63,82 +81,129 @@ def made(tmp_path_factory, no_hidden_answers):
     spaces = {name: tmp_path_factory.mktemp(name) for name in ('done', 'interrupted')}
     with workspace(spaces['done']):
         write_small()
-        shutil.copytree(data_dir(NAME), spaces['interrupted']/'data'/NAME)
+        shutil.copytree(data_dir(NAME), spaces['interrupted'] / 'data' / NAME)
         go()
-    with workspace(spaces['interrupted']), pytest.MonkeyPatch.context() as patch: go_until(1, 1, patch)
+    with workspace(spaces['interrupted']), pytest.MonkeyPatch.context() as patch:
+        go_until(1, 1, patch)
     return spaces
+
 
 @pytest.fixture
 def copy_of(made, tmp_path):
     "A function that opens a copy of one of the two workspaces."
     opened = []
+
     def _open(name):
-        shutil.copytree(made[name], tmp_path/name)
-        opened.append(workspace(tmp_path/name))
+        shutil.copytree(made[name], tmp_path / name)
+        opened.append(workspace(tmp_path / name))
         opened[-1].__enter__()
         return Run(NAME, EXP)
-    yield _open
-    for space in opened: space.__exit__(None, None, None)
 
-def same_as(run, space): # the results, to the byte
-    whole = space/'outputs'/NAME/EXP
-    return [name for name in RESULTS if (run.folder/name).read_bytes() != (whole/name).read_bytes()]
+    yield _open
+    for space in opened:
+        space.__exit__(None, None, None)
+
+
+def same_as(run, space):  # the results, to the byte
+    whole = space / 'outputs' / NAME / EXP
+    return [name for name in RESULTS if (run.folder / name).read_bytes() != (whole / name).read_bytes()]
+
 
 def refuses(words, patch, r=None):
     "The run is refused before an epoch is trained, and nothing of it is changed."
     run = Run(NAME, (r or recipe()).exp)
-    content = lambda: {p: p.read_bytes() for p in run.folder.rglob('*') if p.is_file() and p.name not in ('log.txt', 'run.lock')}
+    content = lambda: {
+        p: p.read_bytes() for p in run.folder.rglob('*') if p.is_file() and p.name not in ('log.txt', 'run.lock')
+    }
     before = content()
     with patch.context() as p:
         p.setattr(fit, 'fit_fold', lambda *a: pytest.fail('a fold was trained'))
-        with pytest.raises(KitError, match=words): go(r)
+        with pytest.raises(KitError, match=words):
+            go(r)
     assert content() == before
+
 
 def test_an_interruption_keeps_fold_and_epoch_and_a_resume_gives_the_same_bytes(copy_of, made):
     run = copy_of('interrupted')
     status = run.read('status.json')
     assert (status['state'], status['fold'], status['epoch']) == ('interrupted', 1, 0)
     go()
-    assert not same_as(run, made['done']) and not list(run.folder.rglob('*.part')) and not list(run.folder.rglob('resume.pt'))
+    assert (
+        not same_as(run, made['done'])
+        and not list(run.folder.rglob('*.part'))
+        and not list(run.folder.rglob('resume.pt'))
+    )
 
-def delete_params(run): (run.folder/'params.json').unlink()
+
+def delete_params(run):
+    (run.folder / 'params.json').unlink()
+
 
 def new_picture(which, run):
     folder = data_dir(NAME)
-    path = folder/'images'/f'{pd.read_csv(folder/f"{which}.csv", dtype=str).id[3]}.png'
+    path = folder / 'images' / f'{pd.read_csv(folder / f"{which}.csv", dtype=str).id[3]}.png'
     stat = path.stat()
     Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
-    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))                      # time is not what tells it
+    os.utime(path, ns=(stat.st_atime_ns, stat.st_mtime_ns))  # time is not what tells it
+
 
 def edit_table(name, change, run):
-    path = data_dir(NAME)/name
+    path = data_dir(NAME) / name
     change(pd.read_csv(path, dtype=str)).to_csv(path, index=False)
 
-def reorder_test(run): edit_table('test.csv', lambda t: t[::-1], run)
-def shorten_test(run):
-    for name in ('test.csv', 'sample_submission.csv'): edit_table(name, lambda t: t[:-1], run)
-def relabel(run): edit_table('train.csv', lambda t: t.assign(label=t.label.where(t.index != 5, t.label.iloc[0 if t.label[0] != t.label[5] else 1])), run)
 
-@pytest.mark.parametrize('spoil, changes, words', [
-    (delete_params, dict(lr=1e-2), 'it ran with lr 0.005, and now lr 0.01'),
-    (delete_params, dict(seed=1), 'it ran with seed 0'),
-    (lambda run: None, dict(bs=8), 'it ran with bs 16, and now bs 8'),
-    (lambda run: new_picture('train', run), {}, 'content of the pictures has changed'),
-    (lambda run: new_picture('test', run), {}, 'content of the pictures has changed'),
-    (reorder_test, {}, 'test table has changed'),
-    (shorten_test, {}, 'test table has changed'),
-    (relabel, {}, '(training table|folds) ha(s|ve) changed'),
-], ids=['deleted, other lr', 'deleted, other seed', 'other bs', 'train picture', 'test picture', 'test order', 'test rows', 'label'])
+def reorder_test(run):
+    edit_table('test.csv', lambda t: t[::-1], run)
+
+
+def shorten_test(run):
+    for name in ('test.csv', 'sample_submission.csv'):
+        edit_table(name, lambda t: t[:-1], run)
+
+
+def relabel(run):
+    edit_table(
+        'train.csv',
+        lambda t: t.assign(label=t.label.where(t.index != 5, t.label.iloc[0 if t.label[0] != t.label[5] else 1])),
+        run,
+    )
+
+
+@pytest.mark.parametrize(
+    'spoil, changes, words',
+    [
+        (delete_params, dict(lr=1e-2), 'it ran with lr 0.005, and now lr 0.01'),
+        (delete_params, dict(seed=1), 'it ran with seed 0'),
+        (lambda run: None, dict(bs=8), 'it ran with bs 16, and now bs 8'),
+        (lambda run: new_picture('train', run), {}, 'content of the pictures has changed'),
+        (lambda run: new_picture('test', run), {}, 'content of the pictures has changed'),
+        (reorder_test, {}, 'test table has changed'),
+        (shorten_test, {}, 'test table has changed'),
+        (relabel, {}, '(training table|folds) ha(s|ve) changed'),
+    ],
+    ids=[
+        'deleted, other lr',
+        'deleted, other seed',
+        'other bs',
+        'train picture',
+        'test picture',
+        'test order',
+        'test rows',
+        'label',
+    ],
+)
 @pytest.mark.parametrize('state', ['interrupted', 'done'])
 def test_a_run_of_something_else_is_refused_before_the_first_epoch(copy_of, monkeypatch, state, spoil, changes, words):
     spoil(copy_of(state))
     refuses(words, monkeypatch, recipe(**changes))
 
+
 def test_a_state_alone_knows_what_made_it(copy_of, monkeypatch):
     run = copy_of('interrupted')
-    shutil.rmtree(run.folder/'fold0')                                              # as if it had been interrupted in its first fold
+    shutil.rmtree(run.folder / 'fold0')  # as if it had been interrupted in its first fold
     delete_params(run)
     refuses('in fold 1, it ran with lr 0.005', monkeypatch, recipe(lr=1e-2))
+
 
 @pytest.mark.parametrize('spoil', [lambda run: None, delete_params], ids=['whole', 'without params.json'])
 def test_a_copied_folder_is_no_run_of_its_own(copy_of, monkeypatch, spoil):
@@ -147,49 +212,90 @@ def test_a_copied_folder_is_no_run_of_its_own(copy_of, monkeypatch, spoil):
     shutil.copytree(run.folder, run.folder.with_name('other'))
     refuses('copied folder is no run of its own', monkeypatch, recipe(exp='other'))
 
+
 def cut(name, run):
-    path = run.folder/name
+    path = run.folder / name
     path.write_bytes(path.read_bytes()[:-40])
 
-def flip(name, run): # as long as before
-    path = run.folder/name
+
+def flip(name, run):  # as long as before
+    path = run.folder / name
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
-def without_fingerprints(run): # as an earlier version left it
+
+def without_fingerprints(run):  # as an earlier version left it
     for path in run.folder.glob('fold*/fold.json'):
         write_json(path, {k: v for k, v in read_json(path).items() if k not in ('made_by', 'files')})
-    path = run.folder/'fold1'/'resume.pt'
+    path = run.folder / 'fold1' / 'resume.pt'
     state = torch.load(path, weights_only=True)
     torch.save({k: v for k, v in state.items() if k not in ('made_by', 'noise')}, path)
 
-@pytest.mark.parametrize('spoil, said', [
-    (lambda run: cut('fold0/model.safetensors', run), 'fold 0 is trained again: model.safetensors has'),
-    (lambda run: flip('fold0/model.safetensors', run), 'fold 0 is trained again: model.safetensors has other content'),
-    (lambda run: cut('fold0/oof.parquet', run), 'fold 0 is trained again: oof.parquet has'),
-    (lambda run: (run.folder/'fold0'/'test.parquet').unlink(), 'fold 0 is trained again: test.parquet is not there'),
-    (lambda run: write_json(run.folder/'fold0'/'fold.json', {}), 'fold 0 is trained again'),
-    (lambda run: (run.folder/'fold0'/'fold.json').write_text('[1'), 'fold 0 is trained again'),
-    (lambda run: write_json(run.folder/'fold0'/'fold.json', run.read('fold0/fold.json') | dict(files={'oof.parquet': 7})), 'oof.parquet has no record'),
-    (lambda run: shutil.copytree(run.folder/'fold0', run.folder/'fold2'), 'fold 2 is trained again: its files are those of fold 0'),
-    (without_fingerprints, 'fold 1 starts afresh'),
-], ids=['model cut', 'model changed', 'oof cut', 'test lost', 'fold.json empty', 'fold.json cut', 'no record of a file', 'copied fold', 'earlier version'])
+
+@pytest.mark.parametrize(
+    'spoil, said',
+    [
+        (lambda run: cut('fold0/model.safetensors', run), 'fold 0 is trained again: model.safetensors has'),
+        (
+            lambda run: flip('fold0/model.safetensors', run),
+            'fold 0 is trained again: model.safetensors has other content',
+        ),
+        (lambda run: cut('fold0/oof.parquet', run), 'fold 0 is trained again: oof.parquet has'),
+        (
+            lambda run: (run.folder / 'fold0' / 'test.parquet').unlink(),
+            'fold 0 is trained again: test.parquet is not there',
+        ),
+        (lambda run: write_json(run.folder / 'fold0' / 'fold.json', {}), 'fold 0 is trained again'),
+        (lambda run: (run.folder / 'fold0' / 'fold.json').write_text('[1'), 'fold 0 is trained again'),
+        (
+            lambda run: write_json(
+                run.folder / 'fold0' / 'fold.json', run.read('fold0/fold.json') | dict(files={'oof.parquet': 7})
+            ),
+            'oof.parquet has no record',
+        ),
+        (
+            lambda run: shutil.copytree(run.folder / 'fold0', run.folder / 'fold2'),
+            'fold 2 is trained again: its files are those of fold 0',
+        ),
+        (without_fingerprints, 'fold 1 starts afresh'),
+    ],
+    ids=[
+        'model cut',
+        'model changed',
+        'oof cut',
+        'test lost',
+        'fold.json empty',
+        'fold.json cut',
+        'no record of a file',
+        'copied fold',
+        'earlier version',
+    ],
+)
 def test_a_fold_that_cannot_be_trusted_is_trained_again(copy_of, made, capsys, spoil, said):
     run = copy_of('interrupted')
     spoil(run)
     go()
     assert said in capsys.readouterr().out and not same_as(run, made['done'])
 
-@pytest.mark.parametrize('name, words', [('fold1/model.safetensors', 'is done, but fold1/model.safetensors has'), ('oof.parquet', 'is done, but oof.parquet has')])
+
+@pytest.mark.parametrize(
+    'name, words',
+    [
+        ('fold1/model.safetensors', 'is done, but fold1/model.safetensors has'),
+        ('oof.parquet', 'is done, but oof.parquet has'),
+    ],
+)
 def test_a_run_that_is_done_is_asked_again_after_a_file_was_cut(copy_of, monkeypatch, made, name, words):
     run = copy_of('done')
     cut(name, run)
     refuses(words, monkeypatch)
-    for part in ('oof.parquet', 'test.parquet'): (run.folder/part).unlink()        # as the message says
-    shutil.rmtree(run.folder/'fold1')
+    for part in ('oof.parquet', 'test.parquet'):
+        (run.folder / part).unlink()  # as the message says
+    shutil.rmtree(run.folder / 'fold1')
     go()
     assert not same_as(run, made['done'])
+
 
 def test_a_done_run_gets_its_record_back_where_the_folds_know_it(copy_of):
     run = copy_of('done')
@@ -199,117 +305,169 @@ def test_a_done_run_gets_its_record_back_where_the_folds_know_it(copy_of):
     after = run.read('params.json')
     assert {k: after[k] for k in before if k != 'made'} == {k: before[k] for k in before if k != 'made'}
 
+
 def test_a_done_run_of_an_earlier_version_stays_done(copy_of, capsys):
     run = copy_of('done')
-    write_json(run.folder/'params.json', {k: v for k, v in run.read('params.json').items() if k not in ('test_hash', 'pictures')})
-    write_json(run.folder/'score.json', {k: v for k, v in run.read('score.json').items() if k != 'files'})
-    for path in run.folder.glob('fold*/fold.json'): write_json(path, {k: v for k, v in read_json(path).items() if k not in ('made_by', 'files')})
+    write_json(
+        run.folder / 'params.json',
+        {k: v for k, v in run.read('params.json').items() if k not in ('test_hash', 'pictures')},
+    )
+    write_json(run.folder / 'score.json', {k: v for k, v in run.read('score.json').items() if k != 'files'})
+    for path in run.folder.glob('fold*/fold.json'):
+        write_json(path, {k: v for k, v in read_json(path).items() if k not in ('made_by', 'files')})
     go()
     assert 'is done' in capsys.readouterr().out
 
-@pytest.mark.parametrize('name, content, words', [
-    ('fold1/resume.pt', b'PK half a file', 'resume.pt cannot be read'),
-    ('fold0/fold.json', b'{"seconds": 1, "images": 1, "peak_memory_mb": 1, "made_by": {"recipe": null}}', 'its record holds no recipe'),
-    ('history.csv', b'', 'history.csv cannot be read'),
-    ('history.csv', b'fold\n0\n', 'history.csv has no column stage, epoch'),
-    ('params.json', b'[]', 'holds a list where an object belongs'),
-    ('status.json', b'{"state": "run', 'status.json is not JSON'),
-    ('score.json', b'[1, 2]', 'holds a list where an object belongs')])
+
+@pytest.mark.parametrize(
+    'name, content, words',
+    [
+        ('fold1/resume.pt', b'PK half a file', 'resume.pt cannot be read'),
+        (
+            'fold0/fold.json',
+            b'{"seconds": 1, "images": 1, "peak_memory_mb": 1, "made_by": {"recipe": null}}',
+            'its record holds no recipe',
+        ),
+        ('history.csv', b'', 'history.csv cannot be read'),
+        ('history.csv', b'fold\n0\n', 'history.csv has no column stage, epoch'),
+        ('params.json', b'[]', 'holds a list where an object belongs'),
+        ('status.json', b'{"state": "run', 'status.json is not JSON'),
+        ('score.json', b'[1, 2]', 'holds a list where an object belongs'),
+    ],
+)
 def test_an_own_file_that_is_damaged_is_named(copy_of, name, content, words):
     run = copy_of('interrupted')
-    (run.folder/name).write_bytes(content)
-    with pytest.raises(KitError, match=words): go()
+    (run.folder / name).write_bytes(content)
+    with pytest.raises(KitError, match=words):
+        go()
+
 
 def test_a_bit_of_a_state_that_flipped_is_seen(copy_of):
     run = copy_of('interrupted')
     flip('fold1/resume.pt', run)
-    with pytest.raises(KitError, match='resume.pt cannot be read.*delete it, and the fold starts afresh'): go()
+    with pytest.raises(KitError, match='resume.pt cannot be read.*delete it, and the fold starts afresh'):
+        go()
+
 
 def interrupt_with_best(patch):
     "A fold that keeps its best epoch, interrupted after all of its epochs; the file with those weights."
-    def finish(*args): raise Stop
+
+    def finish(*args):
+        raise Stop
+
     with patch.context() as p:
         p.setattr(fit, 'predict_shared', finish)
-        with pytest.raises(Stop): go(recipe(checkpoint='best'))
-    kept, = (Run(NAME, EXP).folder/'fold0').glob('best*.safetensors')
+        with pytest.raises(Stop):
+            go(recipe(checkpoint='best'))
+    (kept,) = (Run(NAME, EXP).folder / 'fold0').glob('best*.safetensors')
     return kept
 
-def test_weights_of_the_best_epoch_that_were_changed_or_lost_are_not_predicted_with(made, tmp_path, monkeypatch, capsys):
+
+def test_weights_of_the_best_epoch_that_were_changed_or_lost_are_not_predicted_with(
+    made, tmp_path, monkeypatch, capsys
+):
     found = {}
-    for name, spoil in [('changed', lambda kept: flip(kept, Run(NAME, EXP))), ('lost', Path.unlink), ('whole', lambda kept: None)]:
-        shutil.copytree(made['done']/'data', tmp_path/name/'data')
-        with workspace(tmp_path/name):
+    for name, spoil in [
+        ('changed', lambda kept: flip(kept, Run(NAME, EXP))),
+        ('lost', Path.unlink),
+        ('whole', lambda kept: None),
+    ]:
+        shutil.copytree(made['done'] / 'data', tmp_path / name / 'data')
+        with workspace(tmp_path / name):
             spoil(interrupt_with_best(monkeypatch))
             go(recipe(checkpoint='best'))
-            found[name] = (Run(NAME, EXP).folder/'oof.parquet').read_bytes()
+            found[name] = (Run(NAME, EXP).folder / 'oof.parquet').read_bytes()
     assert found['changed'] == found['lost'] == found['whole']
     assert capsys.readouterr().out.count('fold 0 starts afresh: best') == 2
+
 
 def test_a_broken_folder_stops_no_other(copy_of):
     run = copy_of('done')
     shutil.copytree(run.folder, run.folder.with_name('tiny copy'))
     for exp, name, content in [('b1', 'params.json', '[]'), ('b2', 'status.json', '{'), ('b3', 'score.json', '3')]:
         shutil.copytree(run.folder, run.folder.with_name(exp))
-        (run.folder.with_name(exp)/name).write_text(content)
-    (run.folder.parent/'stray.txt').touch()
+        (run.folder.with_name(exp) / name).write_text(content)
+    (run.folder.parent / 'stray.txt').touch()
     found = {r.exp: r.state() for r in list_runs()}
     assert found == {'tiny': 'done', 'tiny copy': 'broken', 'b1': 'broken', 'b2': 'broken', 'b3': 'broken'}
     assert runs.find_run('tiny').exp == 'tiny' and 'cannot be read' in runs.inherited_mark(NAME, ['b1'])
+
 
 @pytest.mark.parametrize('where', ['save_weights', 'resume.pt'])
 def test_a_full_disk_is_said_so_and_the_same_command_resumes(copy_of, made, monkeypatch, where):
     run = copy_of('interrupted')
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
     def _limited(f):
         def _call(*a, **kw):
             resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
-            try: return f(*a, **kw)
-            finally: resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+            try:
+                return f(*a, **kw)
+            finally:
+                resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+
         return _call
+
     module, name = (fit, 'save_weights') if where == 'save_weights' else (torch, 'save')
     try:
         with monkeypatch.context() as p:
             p.setattr(module, name, _limited(getattr(module, name)))
-            with pytest.raises(KitError, match='the disk is full'): go()
-    finally: signal.signal(signal.SIGXFSZ, handler)
+            with pytest.raises(KitError, match='the disk is full'):
+                go()
+    finally:
+        signal.signal(signal.SIGXFSZ, handler)
     assert run.read('status.json')['state'] == 'failed' and not list(run.folder.rglob('*.part'))
     go()
     assert not same_as(run, made['done'])
 
+
 def test_weights_have_the_permissions_that_the_umask_leaves(copy_of):
-    folder = copy_of('done').folder/'fold0'
+    folder = copy_of('done').folder / 'fold0'
     umask = os.umask(0)
     os.umask(umask)
     assert {p.stat().st_mode & 0o777 for p in folder.iterdir()} == {0o666 & ~umask}
+
 
 def test_a_failure_while_reading_or_decoding_leaves_its_trace(copy_of, monkeypatch):
     run = copy_of('interrupted')
     shutil.rmtree(run.folder)
     monkeypatch.setitem(RECIPES[NAME], EXP, recipe())
-    table = data_dir(NAME)/'train.csv'
+    table = data_dir(NAME) / 'train.csv'
     rows = table.read_bytes()
     table.write_bytes(b'')
-    with pytest.raises(KitError): load_experiment(dict(comp=NAME, exp=EXP))
+    with pytest.raises(KitError):
+        load_experiment(dict(comp=NAME, exp=EXP))
     status = run.read('status.json')
-    assert (status['state'], status['doing']) == ('failed', 'reading') and 'train.csv' in status['error'] and run.exists()
+    assert (
+        (status['state'], status['doing']) == ('failed', 'reading') and 'train.csv' in status['error'] and run.exists()
+    )
     table.write_bytes(rows)
-    next((data_dir(NAME)/'images').glob('*.png')).write_bytes(b'no picture')
+    next((data_dir(NAME) / 'images').glob('*.png')).write_bytes(b'no picture')
     comp, r = load_experiment(dict(comp=NAME, exp=EXP))
     assert run.read('status.json')['state'] == 'running'
-    with pytest.raises(KitError): open_setup(r, comp, run_folds(r, comp), lambda line: None)
+    with pytest.raises(KitError):
+        open_setup(r, comp, run_folds(r, comp), lambda line: None)
     assert run.state() == 'failed'
+
 
 def test_decoding_is_told_in_percent(copy_of, monkeypatch):
     run, seen = copy_of('interrupted'), []
     shutil.rmtree(run.folder)
     monkeypatch.setitem(RECIPES[NAME], EXP, recipe())
     comp, r = load_experiment(dict(comp=NAME, exp=EXP))
-    monkeypatch.setattr('kagglekit.runs.setup.open_caches', lambda folder, wanted, inputs, say, **more: [say('decoding 37 %: 3 of 8 files'), seen.append(run.read('status.json')['doing'])])
+    monkeypatch.setattr(
+        'kagglekit.runs.setup.open_caches',
+        lambda folder, wanted, inputs, say, **more: [
+            say('decoding 37 %: 3 of 8 files'),
+            seen.append(run.read('status.json')['doing']),
+        ],
+    )
     open_setup(r, comp, run_folds(r, comp))
     assert seen == ['decoding 37 %']
 
-HOLDERS = '''
+
+HOLDERS = """
 import os, sys, time
 from kagglekit.runs.claim import claim
 from kagglekit.runs.recipe import Recipe
@@ -321,19 +479,26 @@ for exp in sys.argv[1:]:
     print('held', flush=True)
     time.sleep(120)
 time.sleep(120)
-'''
+"""
+
 
 def test_a_kill_by_any_signal_leaves_a_true_status_within_seconds(tmp_path):
     signals = [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL]
     with workspace(tmp_path):
-        parent = subprocess.Popen([sys.executable, '-c', HOLDERS, *(s.name.lower() for s in signals)], stdout=subprocess.PIPE, text=True)
+        parent = subprocess.Popen(
+            [sys.executable, '-c', HOLDERS, *(s.name.lower() for s in signals)], stdout=subprocess.PIPE, text=True
+        )
         try:
-            for _ in signals: assert parent.stdout.readline() == 'held\n'
+            for _ in signals:
+                assert parent.stdout.readline() == 'held\n'
             held = [Run(NAME, s.name.lower()) for s in signals]
             assert [run.state() for run in held] == ['running'] * 4
-            for run, s in zip(held, signals): os.kill(run.read('status.json')['pid'], s)          # the parent does not collect them
+            for run, s in zip(held, signals):
+                os.kill(run.read('status.json')['pid'], s)  # the parent does not collect them
             end = time.time() + 5
-            while {run.state() for run in held} != {'interrupted'} and time.time() < end: time.sleep(.1)
+            while {run.state() for run in held} != {'interrupted'} and time.time() < end:
+                time.sleep(0.1)
             assert [run.state() for run in held] == ['interrupted'] * 4
             assert [run.read('status.json')['epoch'] for run in held] == [2] * 4
-        finally: parent.kill()
+        finally:
+            parent.kill()

@@ -1,4 +1,5 @@
 "Imports point downwards: from a room to the rooms below it, and within a room to lower numbers."
+
 import ast
 import json
 import re
@@ -6,17 +7,38 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-ROOMS = ['core', 'data', 'models', 'practice', 'training', 'runs', 'fit', 'launch', 'blend', 'handin', 'eda', 'report',
-         'competitions', 'cli']   # bottom floor first
-PAGES = sorted(p for p in (ROOT/'nbs').rglob('*.ipynb') if p.parent != ROOT/'nbs' and '.ipynb_checkpoints' not in p.parts)
+ROOMS = [
+    'core',
+    'data',
+    'models',
+    'practice',
+    'training',
+    'runs',
+    'fit',
+    'launch',
+    'blend',
+    'handin',
+    'eda',
+    'report',
+    'competitions',
+    'cli',
+]  # bottom floor first
+PAGES = sorted(
+    p for p in (ROOT / 'nbs').rglob('*.ipynb') if p.parent != ROOT / 'nbs' and '.ipynb_checkpoints' not in p.parts
+)
+
 
 def exported(path):
     "The code that a notebook exports, and the module that it becomes."
-    cells = [''.join(c['source']) for c in json.loads(path.read_text(encoding='utf8'))['cells'] if c['cell_type'] == 'code']
+    cells = [
+        ''.join(c['source']) for c in json.loads(path.read_text(encoding='utf8'))['cells'] if c['cell_type'] == 'code'
+    ]
     module = next(re.search(r'#\| default_exp (\S+)', c)[1] for c in cells if '#| default_exp' in c)
     return module, '\n'.join(c for c in cells if c.startswith('#| export'))
 
+
 ORDER = {exported(p)[0]: (ROOMS.index(p.parent.name), p.stem) for p in PAGES}
+
 
 def imported(code):
     "The kagglekit modules that a piece of code imports, in functions too."
@@ -27,14 +49,17 @@ def imported(code):
         if isinstance(node, ast.Import):
             yield from (a.name.removeprefix('kagglekit.') for a in node.names if a.name.startswith('kagglekit.'))
 
+
 @pytest.mark.parametrize('path', PAGES, ids=lambda p: f'{p.parent.name}/{p.stem}')
 def test_imports_point_down(path):
     module, code = exported(path)
     room, number = ORDER[module]
     for other in imported(code):
         below, its_number = ORDER[other]
-        assert below < room or below == room and (its_number < number or room == ROOMS.index('competitions')), \
+        assert below < room or below == room and (its_number < number or room == ROOMS.index('competitions')), (
             f'{module} imports {other}, which stands above it'
+        )
+
 
 def test_a_notebook_exports_the_module_of_its_place():
     for path in PAGES:
@@ -42,7 +67,12 @@ def test_a_notebook_exports_the_module_of_its_place():
         name = re.sub(r'^\d+[a-z]*_', '', path.stem)
         assert module in (f'{path.parent.name}.{name}', path.parent.name), f'{path} exports {module}'
 
+
 def test_pages_that_people_run_define_nothing():
-    for path in (ROOT/'nbs').glob('*.ipynb'):
-        code = [''.join(c['source']) for c in json.loads(path.read_text(encoding='utf8'))['cells'] if c['cell_type'] == 'code']
+    for path in (ROOT / 'nbs').glob('*.ipynb'):
+        code = [
+            ''.join(c['source'])
+            for c in json.loads(path.read_text(encoding='utf8'))['cells']
+            if c['cell_type'] == 'code'
+        ]
         assert not any('#| export' in c for c in code), f'{path.name} exports something'

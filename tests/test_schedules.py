@@ -1,5 +1,8 @@
 "Learning-rate schedules: the same values as PyTorch's, the old meaning of the bare names, and what is refused."
-import math, subprocess, sys
+
+import math
+import subprocess
+import sys
 import numpy as np
 import pytest
 import torch
@@ -9,7 +12,7 @@ from kagglekit.runs.recipe import Recipe
 from kagglekit.training.schedules import SCHEDULERS, Stage, parse_schedule
 
 PEAK, EPOCHS, BATCHES = 1e-3, 12, 10
-LOSSES = [1, .9] + [.95] * 8 + [.8] + [.85] * 7 + [.9] * 7
+LOSSES = [1, 0.9] + [0.95] * 8 + [0.8] + [0.85] * 7 + [0.9] * 7
 
 
 def rates_of_torch(make, steps, lr=PEAK, losses=None):
@@ -30,39 +33,47 @@ def by_batch(text, epochs=EPOCHS):
 def by_epoch(text, epochs=EPOCHS):
     "The rate of the first and of the last batch of each epoch, which must be the same."
     schedule = parse_schedule(text)
-    first, last = ([schedule.rate(e + part, epochs, [], PEAK) for e in range(epochs)] for part in (0, .9))
+    first, last = ([schedule.rate(e + part, epochs, [], PEAK) for e in range(epochs)] for part in (0, 0.9))
     assert first == last
     return first
 
 
-@pytest.mark.parametrize('text, make', [
-    ('cosine', lambda o: L.CosineAnnealingLR(o, EPOCHS * BATCHES)),
-    ('cosine(eta_min=1e-5)', lambda o: L.CosineAnnealingLR(o, EPOCHS * BATCHES, 1e-5)),
-    ('cosine(T_max=4, eta_min=2e-4)', lambda o: L.CosineAnnealingLR(o, 4 * BATCHES, 2e-4)),
-    ('restarts', lambda o: L.CosineAnnealingWarmRestarts(o, 5 * BATCHES)),
-    ('restarts(T_0=2, T_mult=2, eta_min=1e-7)', lambda o: L.CosineAnnealingWarmRestarts(o, 2 * BATCHES, 2, 1e-7)),
-    ('restarts(3, 3)', lambda o: L.CosineAnnealingWarmRestarts(o, 3 * BATCHES, 3)),
-    ('step', lambda o: L.StepLR(o, 4 * BATCHES)),
-    ('step(2, gamma=.9)', lambda o: L.StepLR(o, 2 * BATCHES, .9)),
-])
+@pytest.mark.parametrize(
+    'text, make',
+    [
+        ('cosine', lambda o: L.CosineAnnealingLR(o, EPOCHS * BATCHES)),
+        ('cosine(eta_min=1e-5)', lambda o: L.CosineAnnealingLR(o, EPOCHS * BATCHES, 1e-5)),
+        ('cosine(T_max=4, eta_min=2e-4)', lambda o: L.CosineAnnealingLR(o, 4 * BATCHES, 2e-4)),
+        ('restarts', lambda o: L.CosineAnnealingWarmRestarts(o, 5 * BATCHES)),
+        ('restarts(T_0=2, T_mult=2, eta_min=1e-7)', lambda o: L.CosineAnnealingWarmRestarts(o, 2 * BATCHES, 2, 1e-7)),
+        ('restarts(3, 3)', lambda o: L.CosineAnnealingWarmRestarts(o, 3 * BATCHES, 3)),
+        ('step', lambda o: L.StepLR(o, 4 * BATCHES)),
+        ('step(2, gamma=.9)', lambda o: L.StepLR(o, 2 * BATCHES, 0.9)),
+    ],
+)
 def test_a_schedule_that_moves_by_batch_equals_torchs(text, make):
     np.testing.assert_allclose(by_batch(text), rates_of_torch(make, EPOCHS * BATCHES), rtol=1e-9, atol=1e-15)
 
 
-@pytest.mark.parametrize('text, make', [
-    ('cosine(by=epoch)', lambda o: L.CosineAnnealingLR(o, EPOCHS)),
-    ("cosine(eta_min=1e-6, by='epoch')", lambda o: L.CosineAnnealingLR(o, EPOCHS, 1e-6)),
-    ('restarts(by=epoch)', lambda o: L.CosineAnnealingWarmRestarts(o, 5)),
-    ('restarts(T_0=5, T_mult=1, eta_min=1e-7, by=epoch)', lambda o: L.CosineAnnealingWarmRestarts(o, 5, 1, 1e-7)),
-    ('restarts(T_0=1, T_mult=2, by=epoch)', lambda o: L.CosineAnnealingWarmRestarts(o, 1, 2)),
-    ('step(5, .5)', lambda o: L.StepLR(o, 5, .5)),
-])
+@pytest.mark.parametrize(
+    'text, make',
+    [
+        ('cosine(by=epoch)', lambda o: L.CosineAnnealingLR(o, EPOCHS)),
+        ("cosine(eta_min=1e-6, by='epoch')", lambda o: L.CosineAnnealingLR(o, EPOCHS, 1e-6)),
+        ('restarts(by=epoch)', lambda o: L.CosineAnnealingWarmRestarts(o, 5)),
+        ('restarts(T_0=5, T_mult=1, eta_min=1e-7, by=epoch)', lambda o: L.CosineAnnealingWarmRestarts(o, 5, 1, 1e-7)),
+        ('restarts(T_0=1, T_mult=2, by=epoch)', lambda o: L.CosineAnnealingWarmRestarts(o, 1, 2)),
+        ('step(5, .5)', lambda o: L.StepLR(o, 5, 0.5)),
+    ],
+)
 def test_a_schedule_that_moves_by_epoch_equals_torchs(text, make):
     np.testing.assert_allclose(by_epoch(text), rates_of_torch(make, EPOCHS), rtol=1e-9, atol=1e-15)
 
 
-@pytest.mark.parametrize('numbers', [{}, dict(factor=.5, patience=3), dict(factor=.2, patience=0, threshold=.2),
-                                     dict(patience=1, min_lr=2e-5)])
+@pytest.mark.parametrize(
+    'numbers',
+    [{}, dict(factor=0.5, patience=3), dict(factor=0.2, patience=0, threshold=0.2), dict(patience=1, min_lr=2e-5)],
+)
 @pytest.mark.parametrize('on', ['valid', 'train'])
 def test_a_plateau_equals_torchs_on_the_loss_that_it_names(numbers, on):
     text = 'plateau(' + ', '.join(f'{k}={v}' for k, v in numbers.items() | dict(on=on).items()) + ')'
@@ -72,11 +83,11 @@ def test_a_plateau_equals_torchs_on_the_loss_that_it_names(numbers, on):
     np.testing.assert_allclose(ours, rates_of_torch(make, len(rows), losses=LOSSES), rtol=1e-12)
 
 
-@pytest.mark.parametrize('rise, div, final', [(.3, 25, 1e4), (.25, 10, 100)])
+@pytest.mark.parametrize('rise, div, final', [(0.3, 25, 1e4), (0.25, 10, 100)])
 def test_one_cycle_equals_torchs_between_its_first_and_its_last_step(rise, div, final):
     steps = 120
     make = lambda o: L.OneCycleLR(o, PEAK, total_steps=steps, pct_start=rise, div_factor=div, final_div_factor=final)
-    share = (rise * steps - 1) / (steps - 1)          # torch ends at the last step, a stage after it
+    share = (rise * steps - 1) / (steps - 1)  # torch ends at the last step, a stage after it
     schedule = parse_schedule(f'onecycle(pct_start={share!r}, div_factor={div}, final_div_factor={final})')
     ours = [schedule.rate(i / (steps - 1), 1, [], PEAK) for i in range(steps)]
     np.testing.assert_allclose(ours, rates_of_torch(make, steps), rtol=1e-9)
@@ -86,15 +97,18 @@ def warmup_restarts(steps, T_0, T_mult, T_up, gamma, low=1e-6):
     "The counters of the CosineAnnealingWarmUpRestarts of competition scripts, one step at a time."
     done, length, cycle, rates = 0, T_0, 0, []
     for _ in range(steps):
-        peak = PEAK * gamma ** cycle
-        if done < T_up: rates.append(low + (peak - low) * done / T_up)
-        else: rates.append(low + (peak - low) * (1 + math.cos(math.pi * (done - T_up) / (length - T_up))) / 2)
+        peak = PEAK * gamma**cycle
+        if done < T_up:
+            rates.append(low + (peak - low) * done / T_up)
+        else:
+            rates.append(low + (peak - low) * (1 + math.cos(math.pi * (done - T_up) / (length - T_up))) / 2)
         done += 1
-        if done >= length: done, cycle, length = 0, cycle + 1, (length - T_up) * T_mult + T_up
+        if done >= length:
+            done, cycle, length = 0, cycle + 1, (length - T_up) * T_mult + T_up
     return rates
 
 
-@pytest.mark.parametrize('T_0, T_mult, T_up, gamma', [(4, 1, 1, .5), (5, 2, 2, 1.), (3, 3, 0, .9), (10, 2, 3, .7)])
+@pytest.mark.parametrize('T_0, T_mult, T_up, gamma', [(4, 1, 1, 0.5), (5, 2, 2, 1.0), (3, 3, 0, 0.9), (10, 2, 3, 0.7)])
 def test_warm_up_restarts_equal_the_counters_of_competition_scripts(T_0, T_mult, T_up, gamma):
     text = f'warmup_restarts(T_0={T_0}, T_mult={T_mult}, T_up={T_up}, gamma={gamma}, eta_min=1e-6, by=epoch)'
     np.testing.assert_allclose(by_epoch(text, 40), warmup_restarts(40, T_0, T_mult, T_up, gamma), rtol=1e-9)
@@ -102,70 +116,80 @@ def test_warm_up_restarts_equal_the_counters_of_competition_scripts(T_0, T_mult,
 
 def old_factor(name, at, epochs, losses):
     "What the bare names have always meant."
-    if name == 'flat': return 1.
-    if name == 'cosine': return (1 + math.cos(math.pi * at / epochs)) / 2
-    if name == 'restarts': return (1 + math.cos(math.pi * (at % 5) / 5)) / 2
-    if name == 'step': return .1 ** int(at / max(1, math.ceil(epochs / 3)))
+    if name == 'flat':
+        return 1.0
+    if name == 'cosine':
+        return (1 + math.cos(math.pi * at / epochs)) / 2
+    if name == 'restarts':
+        return (1 + math.cos(math.pi * (at % 5) / 5)) / 2
+    if name == 'step':
+        return 0.1 ** int(at / max(1, math.ceil(epochs / 3)))
     if name == 'plateau':
-        best, bad, f = math.inf, 0, 1.
+        best, bad, f = math.inf, 0, 1.0
         for loss in losses:
             best, bad = (loss, 0) if loss < best * (1 - 1e-4) else (best, bad + 1)
-            if bad > 5: f, bad = f * .1, 0
+            if bad > 5:
+                f, bad = f * 0.1, 0
         return f
     share = at / epochs
-    if share < .3: return 1 + (1/25 - 1) * (1 + math.cos(math.pi * share / .3)) / 2
-    return 1/25/1e4 + (1 - 1/25/1e4) * (1 + math.cos(math.pi * (share - .3) / (1 - .3))) / 2
+    if share < 0.3:
+        return 1 + (1 / 25 - 1) * (1 + math.cos(math.pi * share / 0.3)) / 2
+    return 1 / 25 / 1e4 + (1 - 1 / 25 / 1e4) * (1 + math.cos(math.pi * (share - 0.3) / (1 - 0.3))) / 2
 
 
 @pytest.mark.parametrize('name', ['flat', 'cosine', 'restarts', 'step', 'plateau', 'onecycle'])
 def test_a_bare_name_means_what_it_meant_to_the_last_bit(name):
     for epochs in (1, 3, 8, 25):
         for i in range(7 * epochs):
-            at, rows = i / 7, [dict(valid_loss=loss) for loss in LOSSES[:i // 7]]
+            at, rows = i / 7, [dict(valid_loss=loss) for loss in LOSSES[: i // 7]]
             want = 7e-4 * old_factor(name, at, epochs, [row['valid_loss'] for row in rows])
             assert Stage(epochs, 7e-4, name).rate(at, rows) == want
 
 
-@pytest.mark.parametrize('text, words', [
-    ('cosin', 'did you mean cosine'),
-    ('Restarts(T_0=3)', 'did you mean restarts'),
-    ('restarts(T0=3)', 'did you mean T_0'),
-    ('restarts(T_0=0)', 'T_0 of restarts'),
-    ('restarts(T_0=2.5)', 'T_0 of restarts'),
-    ('restarts(T_0=2, T_mult=101)', 'T_mult of restarts'),
-    ('restarts(eta_min=-1e-9)', 'eta_min of restarts'),
-    ('restarts(eta_min=1e999)', 'eta_min'),
-    ('restarts(by=step)', "'batch' or 'epoch'"),
-    ('step(2, gamma=nan)', 'gamma of step'),
-    ('step(2, gamma=1.5)', 'gamma of step'),
-    ('step(2, gamma=0)', 'gamma of step'),
-    ('step(2, gamma=.5, gamma=.5)', 'is not understood'),
-    ('step(2, step_size=3)', 'gives step_size twice'),
-    ('step(1, .1, 7)', 'has 2 arguments'),
-    ('step([2])', 'is not understood'),
-    ('step(None)', 'is not understood'),
-    ('step(True)', 'step_size of step'),
-    ('step(2, at=1)', "has no 'at'"),
-    ('restarts(T_0=5, T_up=2)', 'warmup_restarts has'),
-    ('warmup_restarts(eta_max=.1)', "the recipe's own lr"),
-    ('plateau(lr=1)', "has no 'lr'"),
-    ('plateau(factor=1)', 'factor of plateau'),
-    ('plateau(on=metric)', "'valid' or 'train'"),
-    ('onecycle(pct_start=1)', 'pct_start of onecycle'),
-    ('flat(1)', 'has 0 arguments'),
-    ('warmup_restarts(T_0=3, T_up=3)', 'leaves no epoch'),
-    ('cosine(eta_min=.5)', 'is above lr'),
-    ('plateau(min_lr=.5)', 'is above lr'),
-    ('__import__("os").system("true")', 'is not understood'),
-    ('step(open("x"))', 'is not understood'),
-    ('step(' + '(' * 280, 'is not understood'),
-    ('step(' + '1' * 5000 + ')', 'is not understood'),
-    ('cosine\0', 'is not understood'),
-    ('', 'is not understood'),
-])
+@pytest.mark.parametrize(
+    'text, words',
+    [
+        ('cosin', 'did you mean cosine'),
+        ('Restarts(T_0=3)', 'did you mean restarts'),
+        ('restarts(T0=3)', 'did you mean T_0'),
+        ('restarts(T_0=0)', 'T_0 of restarts'),
+        ('restarts(T_0=2.5)', 'T_0 of restarts'),
+        ('restarts(T_0=2, T_mult=101)', 'T_mult of restarts'),
+        ('restarts(eta_min=-1e-9)', 'eta_min of restarts'),
+        ('restarts(eta_min=1e999)', 'eta_min'),
+        ('restarts(by=step)', "'batch' or 'epoch'"),
+        ('step(2, gamma=nan)', 'gamma of step'),
+        ('step(2, gamma=1.5)', 'gamma of step'),
+        ('step(2, gamma=0)', 'gamma of step'),
+        ('step(2, gamma=.5, gamma=.5)', 'is not understood'),
+        ('step(2, step_size=3)', 'gives step_size twice'),
+        ('step(1, .1, 7)', 'has 2 arguments'),
+        ('step([2])', 'is not understood'),
+        ('step(None)', 'is not understood'),
+        ('step(True)', 'step_size of step'),
+        ('step(2, at=1)', "has no 'at'"),
+        ('restarts(T_0=5, T_up=2)', 'warmup_restarts has'),
+        ('warmup_restarts(eta_max=.1)', "the recipe's own lr"),
+        ('plateau(lr=1)', "has no 'lr'"),
+        ('plateau(factor=1)', 'factor of plateau'),
+        ('plateau(on=metric)', "'valid' or 'train'"),
+        ('onecycle(pct_start=1)', 'pct_start of onecycle'),
+        ('flat(1)', 'has 0 arguments'),
+        ('warmup_restarts(T_0=3, T_up=3)', 'leaves no epoch'),
+        ('cosine(eta_min=.5)', 'is above lr'),
+        ('plateau(min_lr=.5)', 'is above lr'),
+        ('__import__("os").system("true")', 'is not understood'),
+        ('step(open("x"))', 'is not understood'),
+        ('step(' + '(' * 280, 'is not understood'),
+        ('step(' + '1' * 5000 + ')', 'is not understood'),
+        ('cosine\0', 'is not understood'),
+        ('', 'is not understood'),
+    ],
+)
 def test_a_schedule_that_cannot_be_is_refused_by_the_recipe(text, words):
     for scheduler in (text, ('cosine', text)):
-        with pytest.raises(KitError, match='scheduler') as e: Recipe('exp0001', scheduler=scheduler)
+        with pytest.raises(KitError, match='scheduler') as e:
+            Recipe('exp0001', scheduler=scheduler)
         assert words in str(e.value)
 
 
@@ -185,7 +209,8 @@ def test_each_stage_has_its_own_schedule_and_numbers():
 
 def test_all_rows_take_a_plateau_on_the_training_loss_alone():
     assert Recipe(train_all=True, scheduler='plateau(on=train)').scheduler == "plateau(on='train')"
-    with pytest.raises(KitError, match='no rows for validation'): Recipe(train_all=True, scheduler='plateau(factor=.5)')
+    with pytest.raises(KitError, match='no rows for validation'):
+        Recipe(train_all=True, scheduler='plateau(factor=.5)')
 
 
 def test_a_schedule_of_a_page_is_checked_by_its_own_annotations():
@@ -193,13 +218,16 @@ def test_a_schedule_of_a_page_is_checked_by_its_own_annotations():
     from pydantic import Field
     from kagglekit.training.schedules import schedule
 
-    def linear(at, epochs, losses, end: Annotated[float, Field(ge=0, lt=1)] = 0.):
+    def linear(at, epochs, losses, end: Annotated[float, Field(ge=0, lt=1)] = 0.0):
         return 1 - (1 - end) * at / epochs
+
     schedule(linear)
     try:
-        assert parse_schedule('linear(end=.5)').rate(1, 2, [], 1.) == .75
-        with pytest.raises(KitError, match='end of linear'): parse_schedule('linear(end=7)')
-    finally: del SCHEDULERS['linear']
+        assert parse_schedule('linear(end=.5)').rate(1, 2, [], 1.0) == 0.75
+        with pytest.raises(KitError, match='end of linear'):
+            parse_schedule('linear(end=7)')
+    finally:
+        del SCHEDULERS['linear']
 
 
 def test_schedules_are_checked_without_torch():

@@ -1,5 +1,7 @@
 "Names, reasons and notes are shown as they are written: no page executes them, and no figure reads mathematics in them."
-import base64, re
+
+import base64
+import re
 from html.parser import HTMLParser
 from xml.etree import ElementTree
 import numpy as np
@@ -39,12 +41,36 @@ DRAWN = [
     '균열 亀裂 ひび 裂缝 \u202etxt.exe',
     'long name ' * 60,
 ]
-ELEMENTS = {'html', 'head', 'meta', 'title', 'style', 'body', 'h1', 'h2', 'pre', 'table', 'caption', 'thead', 'tbody', 'tr', 'th',
-            'td', 'b', 'small', 'div', 'span', 'img', 'p'}
+ELEMENTS = {
+    'html',
+    'head',
+    'meta',
+    'title',
+    'style',
+    'body',
+    'h1',
+    'h2',
+    'pre',
+    'table',
+    'caption',
+    'thead',
+    'tbody',
+    'tr',
+    'th',
+    'td',
+    'b',
+    'small',
+    'div',
+    'span',
+    'img',
+    'p',
+}
 ATTRIBUTES = {'lang', 'charset', 'class', 'alt', 'src', 'http-equiv', 'content'}
+
 
 class Seen(HTMLParser):
     "The elements and attributes of a page, as a browser finds them."
+
     def __init__(self, page):
         super().__init__(convert_charrefs=True)
         self.elements, self.attributes, self.text = set(), set(), []
@@ -56,7 +82,9 @@ class Seen(HTMLParser):
         self.attributes |= {name for name, _ in attrs}
         assert all(value.startswith('data:image/') for name, value in attrs if name in ('src', 'href'))
 
-    def handle_data(self, data): self.text.append(data)
+    def handle_data(self, data):
+        self.text.append(data)
+
 
 def assert_plain(page):
     "No foreign element and no foreign attribute."
@@ -65,56 +93,82 @@ def assert_plain(page):
     assert seen.attributes <= ATTRIBUTES, seen.attributes - ATTRIBUTES
     return ' '.join(seen.text)
 
+
 def write_run(exp, text, mean, parent='', diff=None, **more):
     "The record of a run in which every free text is the given one."
     run = Run('toy', exp)
-    write_json(run.folder/'params.json', dict(exp=exp, parent=parent, diff=diff or {text: text}, reason=text, metric=text, classes=[text, text + '2'],
-                                              data_hash='d', fold_hash='f', recipe=dict(arch=text)) | more)
-    write_json(run.folder/'score.json', dict(metric=text, direction='greater', mean=mean, sd=.01, oof=mean, seconds=9, folds=[mean]))
-    write_json(run.folder/'status.json', dict(state='failed', error=text))
-    (run.folder/'notes.md').write_text(f'- 2026-11-23 09:00 {text}\n', encoding='utf8')
-    run.board(public=mean - .01, private=mean - .02)
-    rows = [dict(fold=k, stage=s, epoch=0, train_loss=1., valid_loss=1., metric=mean) for k in range(2) for s in range(2)]
-    write_table(run.folder/'history.csv', pd.DataFrame(rows))
+    write_json(
+        run.folder / 'params.json',
+        dict(
+            exp=exp,
+            parent=parent,
+            diff=diff or {text: text},
+            reason=text,
+            metric=text,
+            classes=[text, text + '2'],
+            data_hash='d',
+            fold_hash='f',
+            recipe=dict(arch=text),
+        )
+        | more,
+    )
+    write_json(
+        run.folder / 'score.json',
+        dict(metric=text, direction='greater', mean=mean, sd=0.01, oof=mean, seconds=9, folds=[mean]),
+    )
+    write_json(run.folder / 'status.json', dict(state='failed', error=text))
+    (run.folder / 'notes.md').write_text(f'- 2026-11-23 09:00 {text}\n', encoding='utf8')
+    run.board(public=mean - 0.01, private=mean - 0.02)
+    rows = [
+        dict(fold=k, stage=s, epoch=0, train_loss=1.0, valid_loss=1.0, metric=mean) for k in range(2) for s in range(2)
+    ]
+    write_table(run.folder / 'history.csv', pd.DataFrame(rows))
     return run
+
 
 def test_no_text_of_a_record_becomes_an_element_of_the_journal():
     with workspace():
         for i, text in enumerate(HOSTILE):
-            write_run(f'exp{i}', text, .8 + i / 100, f'exp{i - 1}' if i else '')
-            write_run(f'again{i}', text, .8 + i / 100, f'exp{i}', dict(seed=1))
-            (Run('toy', 'exp0').folder.parent/text.replace('/', '∕')).mkdir()
+            write_run(f'exp{i}', text, 0.8 + i / 100, f'exp{i - 1}' if i else '')
+            write_run(f'again{i}', text, 0.8 + i / 100, f'exp{i}', dict(seed=1))
+            (Run('toy', 'exp0').folder.parent / text.replace('/', '∕')).mkdir()
         page, table = write_page('toy').read_text(encoding='utf8'), journal('toy')
         seeds = seeds_html(table)
     words = assert_plain(page)
-    for text in HOSTILE: assert one_line(text) in words                   # it is shown, and as it was written
+    for text in HOSTILE:
+        assert one_line(text) in words  # it is shown, and as it was written
     assert (table.state == 'broken').sum() == len(HOSTILE) and 'seeds' in assert_plain(seeds.data)
-    svg, = [base64.b64decode(data).decode() for data in re.findall(r'data:image/svg\+xml;base64,([^"]+)', page)]
+    (svg,) = [base64.b64decode(data).decode() for data in re.findall(r'data:image/svg\+xml;base64,([^"]+)', page)]
     elements = {node.tag.split('}')[1] for node in ElementTree.fromstring(svg).iter()}
     assert elements <= {'svg', 'rect', 'line', 'path', 'text', 'tspan'}
 
+
 @pytest.mark.parametrize('text', HOSTILE)
 def test_no_class_or_column_becomes_an_element_of_a_table(text):
-    table = pd.DataFrame({text: [text, 'b'], 'rows': [1., np.nan]})
+    table = pd.DataFrame({text: [text, 'b'], 'rows': [1.0, np.nan]})
     assert one_line(text) in assert_plain(show_table(table, 3, text).data)
     assert_plain(html_table([text], [(text, [text])], text, {text: text}).data)
     assert_plain(html_page(text, [text]))
-    assert_plain(show_findings([Finding(text, 1., text, True, text)]).data)
+    assert_plain(show_findings([Finding(text, 1.0, text, True, text)]).data)
+
 
 @pytest.mark.parametrize('text', DRAWN)
 def test_every_figure_draws_text_as_it_is_written(text):
     with workspace():
-        for i in range(3): write_run(f'exp{i}', text, .8 + i / 100, f'exp{i - 1}' if i else '')
+        for i in range(3):
+            write_run(f'exp{i}', text, 0.8 + i / 100, f'exp{i - 1}' if i else '')
         table, one, two = journal('toy'), Run('toy', 'exp0'), Run('toy', 'exp1')
         figures = [plot_curves('toy', 'exp0'), plot_board(table), plot_pair(one, two)]
         assert len(params_diff(one, two)) <= 1 and len(curve_table([one, two])) == 2
     ElementTree.fromstring(tree_svg(table))
     y, P = np.arange(8) % 2, np.random.default_rng(0).dirichlet([1, 1], (2, 8))
     figures.append(plot_by_class(by_class(Pair('a', 'b', y, P, (text, text + '2'), find_metric('accuracy'), []))))
-    for fig in figures: fig.canvas.draw()
+    for fig in figures:
+        fig.canvas.draw()
     plot_classes(pd.DataFrame({'class': [text, text + '2'], 'rows': [3, 9]}))
     plt.gcf().canvas.draw()
     plt.close('all')
+
 
 def test_a_figure_of_a_persons_own_draws_names_too():
     "The settings are matplotlib's own, so that they hold for every figure of the process."
@@ -127,14 +181,35 @@ def test_a_figure_of_a_persons_own_draws_names_too():
     fig.canvas.draw()
     plt.close(fig)
 
-SECRET = ['KGAT_0123456789abcdef', 'hf_AbCdEfGhIjKlMnOpQr', 'ghp_0123456789abcdefghij', 'my key is 0123456789abcdef0123456789abcdef',
-          '{"username": "kim", "key": "0123456789abcdef0123456789abcdef"}', 'token=AbC0123456789xyzAbC', 'https://kim:hunter2@host/x',
-          'API_KEY: 0123456789abcdef01', 'password: hunter22']
+
+SECRET = [
+    'KGAT_0123456789abcdef',
+    'hf_AbCdEfGhIjKlMnOpQr',
+    'ghp_0123456789abcdefghij',
+    'my key is 0123456789abcdef0123456789abcdef',
+    '{"username": "kim", "key": "0123456789abcdef0123456789abcdef"}',
+    'token=AbC0123456789xyzAbC',
+    'https://kim:hunter2@host/x',
+    'API_KEY: 0123456789abcdef01',
+    'password: hunter22',
+]
+
 
 @pytest.mark.parametrize('text', SECRET)
 def test_a_secret_is_taken_out(text):
     secret = re.search(r'KGAT_\w+|hf_\w+|ghp_\w+|hunter2+|AbC\w+|0123456789abcdef\w*', text)[0]
     assert secret not in hide_secrets(text) and '…' in hide_secrets(text)
 
-@pytest.mark.parametrize('text', ['the key idea: larger pictures', f"commit {'0a1b'*10}", 'token labeling, 16 heads', '열쇠 key 3', 'exp0001 0123456789abcdef: sent'])
-def test_plain_text_keeps_every_letter(text): assert hide_secrets(text) == text
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        'the key idea: larger pictures',
+        f'commit {"0a1b" * 10}',
+        'token labeling, 16 heads',
+        '열쇠 key 3',
+        'exp0001 0123456789abcdef: sent',
+    ],
+)
+def test_plain_text_keeps_every_letter(text):
+    assert hide_secrets(text) == text

@@ -1,5 +1,7 @@
 "A trial: the same way in small, and apart from the experiments."
-import json, subprocess
+
+import json
+import subprocess
 from types import SimpleNamespace
 import numpy as np
 import pandas as pd
@@ -28,7 +30,7 @@ load_pages()
 def space():
     "A workspace in which the shell has tried one recipe: what it printed."
     with workspace() as home:
-        (home/'settings.ini').write_text((ROOT/'settings.ini').read_text())
+        (home / 'settings.ini').write_text((ROOT / 'settings.ini').read_text())
         line = [KIT, 'trial', 'shapes-practice', 'exp0009', '-p', 'parent', 'exp0002', '-p', 'lr', '1e-3']
         done = subprocess.run(line, cwd=home, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
@@ -50,9 +52,9 @@ def test_its_record_is_marked_and_is_the_recipe_but_for_what_was_cut(space):
     assert (params['parent'], params['recipe']['epochs'], params['recipe']['folds']) == ('exp0009', 1, 2)
     assert params['recipe']['lr'] == 1e-3 and params['recipe']['augment'] == ['hflip', 'rot90']
     assert space.run.state() == 'done' and is_trial(space.run)
-    assert len(pd.read_parquet(space.run.folder/'oof.parquet')) == 160
-    assert not (space.run.folder/'submission.csv').exists() and not (space.run.folder/'leaderboard.json').exists()
-    assert sum(p.stat().st_size for p in (space.home/'.cache').rglob('*') if p.is_file()) < 2e6
+    assert len(pd.read_parquet(space.run.folder / 'oof.parquet')) == 160
+    assert not (space.run.folder / 'submission.csv').exists() and not (space.run.folder / 'leaderboard.json').exists()
+    assert sum(p.stat().st_size for p in (space.home / '.cache').rglob('*') if p.is_file()) < 2e6
     assert not out_dir('shapes-practice', 'exp0009').exists()
 
 
@@ -63,8 +65,10 @@ def test_it_is_no_experiment(space):
     folds = make_folds(comp, 3, 2021)
     with pytest.raises(KitError, match='kagglekit run shapes-practice exp0009'):
         fold_source(comp, 'trial-exp0009', folds)
-    with pytest.raises(KitError, match='a trial'): check_run(space.run, comp)
-    with pytest.raises(KitError, match='cannot be submitted'): submit(space.run, comp, 'local')
+    with pytest.raises(KitError, match='a trial'):
+        check_run(space.run, comp)
+    with pytest.raises(KitError, match='cannot be submitted'):
+        submit(space.run, comp, 'local')
     asked = dict(comp='shapes-practice', exp='exp0010', parent='exp0001', init_from='trial-exp0009')
     with pytest.raises(KitError, match='a trial'):
         found, recipe = load_experiment(asked)
@@ -76,58 +80,86 @@ def test_the_next_trial_takes_its_place_and_keeps_the_notes(space):
     before = space.run.read('params.json')['made'], space.run.read('score.json')
     said = []
     trial('shapes-practice', 'exp0009', said.append, parent='exp0002', lr=1e-3)
-    assert (space.run.folder/'notes.md').read_text().count('looks fine') == 1
-    assert space.run.read('score.json')['oof'] == before[1]['oof']           # the same rows, the same seed
+    assert (space.run.folder / 'notes.md').read_text().count('looks fine') == 1
+    assert space.run.read('score.json')['oof'] == before[1]['oof']  # the same rows, the same seed
     trial('shapes-practice', 'exp0009', said.append, parent='exp0002', train_all=True)
-    assert space.run.read('score.json')['folds'] == [] and not (space.run.folder/'oof.parquet').exists()
+    assert space.run.read('score.json')['folds'] == [] and not (space.run.folder / 'oof.parquet').exists()
 
 
 def test_a_run_of_somebody_that_has_the_name_of_a_trial_stays(space):
     folder = out_dir('shapes-practice', 'trial-exp0001')
-    write_json(folder/'params.json', dict(exp='trial-exp0001'))
-    with pytest.raises(KitError, match='is no trial'): trial('shapes-practice', 'exp0001')
-    assert json.loads((folder/'params.json').read_text()) == dict(exp='trial-exp0001')
+    write_json(folder / 'params.json', dict(exp='trial-exp0001'))
+    with pytest.raises(KitError, match='is no trial'):
+        trial('shapes-practice', 'exp0001')
+    assert json.loads((folder / 'params.json').read_text()) == dict(exp='trial-exp0001')
 
 
-@pytest.mark.parametrize('exp, changes, words', [
-    ('exp0077', {}, 'needs a parent'),
-    ('exp0077', dict(parent='exp0001', size=9.5), 'size'),
-    ('exp0077', dict(parent='exp0001', fold_file='none.csv'), 'is not there'),
-    ('exp0077', dict(parent='exp0001', augment=('hflip not circel',)), 'circel'),
-])
+@pytest.mark.parametrize(
+    'exp, changes, words',
+    [
+        ('exp0077', {}, 'needs a parent'),
+        ('exp0077', dict(parent='exp0001', size=9.5), 'size'),
+        ('exp0077', dict(parent='exp0001', fold_file='none.csv'), 'is not there'),
+        ('exp0077', dict(parent='exp0001', augment=('hflip not circel',)), 'circel'),
+    ],
+)
 def test_what_a_run_refuses_a_trial_refuses_before_it_trains(space, exp, changes, words):
-    with pytest.raises(KitError, match=words): trial('shapes-practice', exp, **changes)
+    with pytest.raises(KitError, match=words):
+        trial('shapes-practice', exp, **changes)
     assert not out_dir('shapes-practice', f'trial-{exp}').exists()
 
 
-@pytest.mark.parametrize('comp, exp, arch, size', [
-    ('mask', 'exp0010', 'test_vit', 64),
-    ('mask', 'exp0017', 'test_efficientnet', (64, 64)),
-    ('mask', 'last-day-resnet152', 'test_resnet', (64, 64)),
-    ('anomaly', 'features_100_resnest', 'resnest14d', 64),
-    ('anomaly', 'features_87_pill_published', 'test_efficientnet', 64),
-    ('seti', 'exp0001', 'test_efficientnet', (32, 160)),
-    ('seti', 'exp0021', 'test_efficientnet', 64),
-    ('seti', 'exp0020', 'test_efficientnet', 64),
-])
+@pytest.mark.parametrize(
+    'comp, exp, arch, size',
+    [
+        ('mask', 'exp0010', 'test_vit', 64),
+        ('mask', 'exp0017', 'test_efficientnet', (64, 64)),
+        ('mask', 'last-day-resnet152', 'test_resnet', (64, 64)),
+        ('anomaly', 'features_100_resnest', 'resnest14d', 64),
+        ('anomaly', 'features_87_pill_published', 'test_efficientnet', 64),
+        ('seti', 'exp0001', 'test_efficientnet', (32, 160)),
+        ('seti', 'exp0021', 'test_efficientnet', 64),
+        ('seti', 'exp0020', 'test_efficientnet', 64),
+    ],
+)
 def test_a_recipe_for_a_gpu_is_cut_and_keeps_what_it_is_about(comp, exp, arch, size):
     whole = RECIPES[comp][exp]
     small = cut_recipe(whole)
     assert (small.arch, small.size, small.folds, small.pretrained, small.init_from) == (arch, size, 2, False, '')
     assert max(small.stages(), key=lambda s: s.epochs).epochs == (2 if whole.swa else 1)
-    for field in ('inputs', 'augment', 'mixup', 'loss', 'heads', 'train_labels', 'sampling', 'scheduler', 'lr', 'train_all',
-                  'single_object', 'snapshots', 'stem_stride1', 'tta', 'ema', 'swa', 'checkpoint'):
+    for field in (
+        'inputs',
+        'augment',
+        'mixup',
+        'loss',
+        'heads',
+        'train_labels',
+        'sampling',
+        'scheduler',
+        'lr',
+        'train_all',
+        'single_object',
+        'snapshots',
+        'stem_stride1',
+        'tta',
+        'ema',
+        'swa',
+        'checkpoint',
+    ):
         assert getattr(small, field) == getattr(whole, field)
 
 
-@pytest.mark.parametrize('size, small', [
-    (576, 64), (8, 8), ((512, 384), (64, 64)), ((256, 1638), (32, 160)), ((64, 48), (64, 48)), ((8, 8192), (32, 512))])
-def test_sizes_become_small_and_keep_their_form(size, small): assert cut_size(size) == small
+@pytest.mark.parametrize(
+    'size, small',
+    [(576, 64), (8, 8), ((512, 384), (64, 64)), ((256, 1638), (32, 160)), ((64, 48), (64, 48)), ((8, 8192), (32, 512))],
+)
+def test_sizes_become_small_and_keep_their_form(size, small):
+    assert cut_size(size) == small
 
 
 def people(n=300, k=7):
     g = np.random.default_rng(0)
-    target = np.r_[np.arange(k), g.choice(k, n - k, p=[.6, .2, .1, .05, .03, .01, .01])]
+    target = np.r_[np.arange(k), g.choice(k, n - k, p=[0.6, 0.2, 0.1, 0.05, 0.03, 0.01, 0.01])]
     ids, persons = [f'r{i}' for i in range(n)], [f'p{i // 4}' for i in range(n)]
     train = pd.DataFrame(dict(id=ids, file='x.png', target=target, person=persons))
     test = pd.DataFrame(dict(id=[f't{i}' for i in range(90)], file='x.png', sample_id=[f't{i}' for i in range(90)]))

@@ -7,7 +7,9 @@ __all__ = ['SINGLE', 'why_not_scored', 'blend_score', 'blend_json', 'check_blend
            'run_blend', 'plain_recipe', 'recorded_blend', 'remade', 'replay']
 
 # %% ../../nbs/blend/09_blend_run.ipynb #00000001
-import json, tempfile, time
+import json
+import tempfile
+import time
 from dataclasses import asdict
 from pathlib import Path
 import numpy as np
@@ -19,34 +21,37 @@ from ..data.competition import Competition, prob_columns
 from ..core.storage import atomic, hash_file, write_json, write_table
 from ..core.validation import KitError
 from ..data.folds import fold_hash
-from .build import ASKED, OPTIONS, BlendRecipe, FittedBlend, blend_recipe, make_blend
+from .build import BlendRecipe, FittedBlend, make_blend
 from .members import Table, join_members, read_member
 from ..data.metrics import find_metric
 from ..runs.run import Run, environment, inherited_mark, now, score_oof
 from ..runs.form import write_submission
 
 # %% ../../nbs/blend/09_blend_run.ipynb #00000013
-def _predictions(comp, p, side, fold=None): # a table as the run folder wants it, in double precision, without a copy
+def _predictions(comp, p, side, fold=None):  # a table as the run folder wants it, in double precision, without a copy
     rows = comp.train if side == 'oof' else comp.test
     df = pd.DataFrame(np.asarray(p, np.float64), columns=prob_columns(comp.classes), copy=False)
     df.insert(0, 'id', rows.id.to_numpy())
-    if side == 'test': return df
+    if side == 'test':
+        return df
     df.insert(1, 'fold', fold)
     df.insert(2, 'target', comp.train.target.to_numpy())
     return df
 
+
 def why_not_scored(
-    t:Table, # the members
-) -> str: # a sentence
+    t: Table,  # the members
+) -> str:  # a sentence
     "Why a blend has no score."
     lost = t.without_oof() or [m.name for m in t.members if m.oof is None]
-    return f"there are no out-of-fold predictions of {', '.join(lost)}"
+    return f'there are no out-of-fold predictions of {", ".join(lost)}'
+
 
 def blend_score(
-    made:FittedBlend,        # a blend
-    t:Table,          # its members
-    comp:Competition, # whose metric
-) -> dict: # as score_oof, and the same nested
+    made: FittedBlend,  # a blend
+    t: Table,  # its members
+    comp: Competition,  # whose metric
+) -> dict:  # as score_oof, and the same nested
     "In-sample and, beside it, nested."
     if made.oof is None:
         direction = 'greater' if find_metric(comp.metric).greater else 'less'
@@ -56,11 +61,12 @@ def blend_score(
     honest = inside if made.honest is made.oof else score_oof(_predictions(comp, made.honest, 'oof', t.fold), comp)
     return inside | dict(nested={k: honest[k] for k in ('folds', 'mean', 'sd', 'oof')})
 
+
 def blend_json(
-    r:BlendRecipe, # what was asked for
-    t:Table,       # its members
-    made:FittedBlend,     # what came of it
-) -> dict: # the content of blend.json
+    r: BlendRecipe,  # what was asked for
+    t: Table,  # its members
+    made: FittedBlend,  # what came of it
+) -> dict:  # the content of blend.json
     "What makes a blend again."
     members = [m.spec | dict(files=m.files) | (dict(no_oof=True) if m.oof is None else {}) for m in t.members]
     fitted = {k: v for k, v in made.blend.items() if k != 'method'}
@@ -69,150 +75,188 @@ def blend_json(
 
 # %% ../../nbs/blend/09_blend_run.ipynb #00000015
 def check_blend(
-    p:np.ndarray, # (rows, k) what it says
-    what:str,     # for the message
+    p: np.ndarray,  # (rows, k) what it says
+    what: str,  # for the message
 ):
     "Raise `KitError` at a row that holds no probabilities."
     low, high = p.min(1), p.max(1)
     wrong = ~((low >= -1e-6) & (high <= 1 + 1e-6))
     if wrong.any():
-        raise KitError(f'{what}: {wrong.sum()} rows hold no probabilities, the first is row {int(np.argmax(wrong))}: '
-                       f'{p[wrong][0][:4]}')
+        raise KitError(
+            f'{what}: {wrong.sum()} rows hold no probabilities, the first is row {int(np.argmax(wrong))}: '
+            f'{p[wrong][0][:4]}'
+        )
 
-def _write_wide(path, df): # a parquet table, a few rows at a time where it is large
+
+def _write_wide(path, df):  # a parquet table, a few rows at a time where it is large
     rows = max(1, 4_000_000 // df.shape[1])
-    if len(df) <= rows: return write_table(path, df)
+    if len(df) <= rows:
+        return write_table(path, df)
     schema = pa.Schema.from_pandas(df.iloc[:1], preserve_index=False)
     with atomic(path) as part, pq.ParquetWriter(part, schema, use_dictionary=False) as writer:
         for i in range(0, len(df), rows):
-            writer.write_table(pa.Table.from_pandas(df.iloc[i:i + rows], schema=schema, preserve_index=False))
+            writer.write_table(pa.Table.from_pandas(df.iloc[i : i + rows], schema=schema, preserve_index=False))
+
 
 def write_blend(
-    folder:Path,      # of the run, or another to compare with
-    t:Table,          # the members
-    made:FittedBlend,        # a blend
-    comp:Competition, # of all of them
+    folder: Path,  # of the run, or another to compare with
+    t: Table,  # the members
+    made: FittedBlend,  # a blend
+    comp: Competition,  # of all of them
 ):
     "oof.parquet and test.parquet, checked."
     for side, p in [('test', made.test)] + [('oof', made.oof)] * (made.oof is not None):
         check_blend(p, f'the blend: {side}')
-        _write_wide(folder/f'{side}.parquet', _predictions(comp, p, side, t.fold))
+        _write_wide(folder / f'{side}.parquet', _predictions(comp, p, side, t.fold))
 
 # %% ../../nbs/blend/09_blend_run.ipynb #00000019
 def is_done(
-    run:Run,       # a run folder, or none yet
-    r:BlendRecipe, # what is asked for
-) -> bool: # True where the same blend is there and done
+    run: Run,  # a run folder, or none yet
+    r: BlendRecipe,  # what is asked for
+) -> bool:  # True where the same blend is there and done
     "Raise `KitError` where the id is taken by something else."
     old = run.read('params.json')
     if old and old.get('blend') != plain_recipe(r):
-        raise KitError(f"{run} exists and is {'another blend' if 'blend' in old else 'a training'}; take the next id")
+        raise KitError(f'{run} exists and is {"another blend" if "blend" in old else "a training"}; take the next id')
     return bool(old) and run.state() == 'done'
 
+
 def read_table_of(
-    r:BlendRecipe,    # with members
-    comp:Competition, # of all of them
-) -> Table: # read, checked and joined
+    r: BlendRecipe,  # with members
+    comp: Competition,  # of all of them
+) -> Table:  # read, checked and joined
     "The members of a recipe."
     return join_members((read_member(m, comp) for m in r.members), comp)
 
-def _params(r, t, comp): # the content of params.json
+
+def _params(r, t, comp):  # the content of params.json
     known = t.fold is not None and not t.made
     split = fold_hash(pd.DataFrame(dict(id=comp.train.id, fold=t.fold))) if known else None
     why = inherited_mark(comp.name, [m['exp'] for m in r.members if 'exp' in m])
     return (dict(not_comparable=why) if why else {}) | dict(
-        comp=comp.name, exp=r.exp, parent='', reason=r.reason, diff={}, blend=plain_recipe(r), metric=comp.metric, classes=list(comp.classes),
-        data_hash=comp.hash(), fold_hash=split, **dict(folds_made=True) if t.made else {}, made=now(), **environment())
+        comp=comp.name,
+        exp=r.exp,
+        parent='',
+        reason=r.reason,
+        diff={},
+        blend=plain_recipe(r),
+        metric=comp.metric,
+        classes=list(comp.classes),
+        data_hash=comp.hash(),
+        fold_hash=split,
+        **dict(folds_made=True) if t.made else {},
+        made=now(),
+        **environment(),
+    )
+
 
 def run_blend(
-    r:BlendRecipe,    # what is asked for
-    comp:Competition, # on what
-) -> Run: # its folder, finished
+    r: BlendRecipe,  # what is asked for
+    comp: Competition,  # on what
+) -> Run:  # its folder, finished
     "Make a blend and write its run folder; nothing is written before all of it is known to be sound."
     run, start = Run(comp.name, r.exp), time.time()
-    if is_done(run, r): return run
+    if is_done(run, r):
+        return run
     t = read_table_of(r, comp)
     made = make_blend(r, t, comp)
     score = blend_score(made, t, comp)
     run.folder.mkdir(parents=True, exist_ok=True)
-    try: lock = FileLock(run.folder/'run.lock', timeout=0).acquire()
-    except Timeout: raise KitError(f'{run} is being made by another process; wait for it') from None
+    try:
+        lock = FileLock(run.folder / 'run.lock', timeout=0).acquire()
+    except Timeout:
+        raise KitError(f'{run} is being made by another process; wait for it') from None
     with lock:
-        write_json(run.folder/'params.json', _params(r, t, comp))
+        write_json(run.folder / 'params.json', _params(r, t, comp))
         run.mark('running')
-        try: _write_run(run, r, t, made, comp, score | dict(seconds=round(time.time() - start, 1)))
+        try:
+            _write_run(run, r, t, made, comp, score | dict(seconds=round(time.time() - start, 1)))
         except BaseException as e:
             run.mark('failed', error=f'{type(e).__name__}: {e}')
             raise
         run.mark('done')
     return run
 
-def _write_run(run, r, t, made, comp, score): # the files of a blend
+
+def _write_run(run, r, t, made, comp, score):  # the files of a blend
     write_blend(run.folder, t, made, comp)
-    write_json(run.folder/'blend.json', blend_json(r, t, made))
-    if made.effects is not None: write_table(run.folder/'rules.csv', made.effects)
+    write_json(run.folder / 'blend.json', blend_json(r, t, made))
+    if made.effects is not None:
+        write_table(run.folder / 'rules.csv', made.effects)
     write_submission(run, comp)
-    write_json(run.folder/'score.json', score)
+    write_json(run.folder / 'score.json', score)
+
 
 def plain_recipe(
-    r:BlendRecipe, # a recipe
-) -> dict: # as JSON gives it back
+    r: BlendRecipe,  # a recipe
+) -> dict:  # as JSON gives it back
     "A recipe as plain data."
     said = {k: v for k, v in asdict(r).items() if k not in ('exp', 'reason') and (k, v) != ('prior', '')}
     return json.loads(json.dumps(said))
 
 # %% ../../nbs/blend/09_blend_run.ipynb #f2976689
 def recorded_blend(
-    run:Run, # of a blend
-) -> BlendRecipe: # what was asked for
+    run: Run,  # of a blend
+) -> BlendRecipe:  # what was asked for
     "The recipe that a blend's folder records."
     params = run.read('params.json')
-    if 'blend' not in params: raise KitError(f'{run} is no blend')
+    if 'blend' not in params:
+        raise KitError(f'{run} is no blend')
     return BlendRecipe(run.exp, reason=params.get('reason') or '', **params['blend'])
 
+
 def remade(
-    run:Run,          # of a blend
-    comp:Competition, # of the run
-) -> tuple: # its Table of members, and the blend Made
+    run: Run,  # of a blend
+    comp: Competition,  # of the run
+) -> tuple:  # its Table of members, and the blend Made
     "Make a blend again from members that are as they were, and raise `KitError` unless it has the same weights."
     r, old = recorded_blend(run), run.read('blend.json')
     t = read_table_of(r, comp)
     for m, was in zip(t.members, old.get('members', [])):
         other = [f for f, h in was['files'].items() if m.files.get(f) != h]
         if other:
-            raise KitError(f"{run}: its member {m.name} has changed since: {', '.join(other)}. The blend cannot be "
-                           f"made again; take a new id")
+            raise KitError(
+                f'{run}: its member {m.name} has changed since: {", ".join(other)}. The blend cannot be '
+                f'made again; take a new id'
+            )
     made = make_blend(r, t, comp)
     if json.loads(json.dumps(blend_json(r, t, made), default=float)) != old:
         raise KitError(f'{run}: the same members give other weights now; compare the versions in params.json')
     return t, made
 
-SINGLE = 5e-7 # two single-precision numbers from 0 to 1 that were rounded at different steps lie this near each other
 
-def _same_in_single(old, new): # whether a table of before, in float32, holds the same numbers
+SINGLE = 5e-7  # two single-precision numbers from 0 to 1 that were rounded at different steps lie this near each other
+
+
+def _same_in_single(old, new):  # whether a table of before, in float32, holds the same numbers
     a, b = pd.read_parquet(old), pd.read_parquet(new)
     columns = [c for c in b if c.startswith('p_')]
-    if list(a) != list(b) or not (a[columns].dtypes == np.float32).all(): return False
+    if list(a) != list(b) or not (a[columns].dtypes == np.float32).all():
+        return False
     rest = [c for c in b if c not in columns]
     return a[rest].equals(b[rest]) and bool(np.abs(a[columns].to_numpy() - b[columns].to_numpy()).max() < SINGLE)
 
+
 def replay(
-    run:Run,          # of a blend
-    comp:Competition, # of the run
-) -> list: # names of the files that came out the same, with a note where only in single precision
+    run: Run,  # of a blend
+    comp: Competition,  # of the run
+) -> list:  # names of the files that came out the same, with a note where only in single precision
     "Make a blend again, and raise `KitError` unless it is the same to the byte."
     t, made = remade(run, comp)
     same = []
     with tempfile.TemporaryDirectory() as scratch:
         write_blend(Path(scratch), t, made, comp)
         for new in sorted(Path(scratch).iterdir()):
-            old = run.folder/new.name
+            old = run.folder / new.name
             if not old.exists():
                 raise KitError(f'{run}: {new.name} is not there; predictions stay on the machine that made them')
-            if hash_file(new) == hash_file(old): same.append(new.name)
-            elif _same_in_single(old, new): same.append(f'{new.name} (within the single precision that it was stored '
-                                                        f'in)')
+            if hash_file(new) == hash_file(old):
+                same.append(new.name)
+            elif _same_in_single(old, new):
+                same.append(f'{new.name} (within the single precision that it was stored in)')
             else:
-                raise KitError(f'{run}: {new.name} is not what its recipe gives; it was written by something else, '
-                               f'or by other versions')
+                raise KitError(
+                    f'{run}: {new.name} is not what its recipe gives; it was written by something else, '
+                    f'or by other versions'
+                )
     return same

@@ -7,12 +7,13 @@ __all__ = ['WEIGHT', 'OPTIONS', 'ASKED', 'BlendRecipe', 'check_recipe', 'recipe_
            'head_parts', 'takes_space', 'mix_inputs', 'make_mix', 'with_rules', 'with_prior', 'make_blend']
 
 # %% ../../nbs/blend/08_build.ipynb #11aa0001
-import inspect, itertools, json
+import inspect
+import itertools
+import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 import numpy as np
 import pandas as pd
-import kagglekit.blend.by_head, kagglekit.blend.greedy      # their methods are registered by being imported
 from .methods import METHODS, apply_blend, check_space, fit_blend, mean_logits, nested
 from ..data.competition import Competition, class_kinds
 from ..core.paths import check_exp, inside, root
@@ -22,15 +23,22 @@ from ..data.metrics import find_metric
 from .label_shift import correct_prior, fit_prior, prior_at_home, prior_effect
 from .rule_sources import Source, build_sources, source_parts
 from kagglekit.blend.rules import (
-    apply_rules, check_rules, choose_rules, nested_rules, plain_rule, read_rules, rule_effects, rule_text,
+    apply_rules,
+    check_rules,
+    choose_rules,
+    nested_rules,
+    plain_rule,
+    read_rules,
+    rule_effects,
+    rule_text,
 )
 from ..runs.run import Run
 from ..runs.recipe import as_text
 from ..core.validation import Count, check_value, real, whole
 
 # %% ../../nbs/blend/08_build.ipynb #00000006
-WEIGHT = real(-1e6, 1e6) # of a member
-OPTIONS = dict( # option of a method → its type
+WEIGHT = real(-1e6, 1e6)  # of a member
+OPTIONS = dict(  # option of a method → its type
     space=str,
     weights=tuple[WEIGHT, ...] | dict[str, tuple[WEIGHT, ...]],
     step=real(0, 1, 'last'),
@@ -42,25 +50,31 @@ OPTIONS = dict( # option of a method → its type
     steps=whole(0, 1_000_000),
 )
 
+
 @dataclass(frozen=True)
 class BlendRecipe:
     "Everything that decides a blend."
-    exp:str                 # its id, such as exp0101
-    members:tuple           # ids or dicts, see member_spec
-    method:str='mean'       # a key of METHODS
-    options:dict=field(default_factory=dict) # of the method, such as space='rank'
-    rules:str=''            # rules as YAML or JSON, or a file of them, below the workspace
-    choose:bool=False       # keep only the rules that raise the out-of-fold score
-    reason:str=''           # why, in a sentence
-    prior:str=''            # for the shares of classes in test: 'normal', 'normal .43', 'classes', or a column, see blend/05_label_shift
-    def __post_init__(self): check_recipe(self)
 
-def _plain_value(name, value, kind): # an option, as JSON holds it
+    exp: str  # its id, such as exp0101
+    members: tuple  # ids or dicts, see member_spec
+    method: str = 'mean'  # a key of METHODS
+    options: dict = field(default_factory=dict)  # of the method, such as space='rank'
+    rules: str = ''  # rules as YAML or JSON, or a file of them, below the workspace
+    choose: bool = False  # keep only the rules that raise the out-of-fold score
+    reason: str = ''  # why, in a sentence
+    prior: str = ''  # for the shares of classes in test: 'normal', 'normal .43', 'classes', or a column, see blend/05_label_shift
+
+    def __post_init__(self):
+        check_recipe(self)
+
+
+def _plain_value(name, value, kind):  # an option, as JSON holds it
     value = check_value(name, value, kind)
     return {k: tuple(v) for k, v in value.items()} if isinstance(value, dict) else value
 
+
 def check_recipe(
-    r:BlendRecipe, # as it was written
+    r: BlendRecipe,  # as it was written
 ):
     "Raise `KitError` at the first thing that cannot be; lists become tuples."
     check_exp(r.exp)
@@ -69,44 +83,66 @@ def check_recipe(
     check_names([r.method], METHODS, 'blending method')
     check_names(r.options, OPTIONS, 'option')
     put('options', {k: _plain_value(k, v, OPTIONS[k]) for k, v in r.options.items()})
-    if 'space' in r.options: check_space(r.options['space'])
+    if 'space' in r.options:
+        check_space(r.options['space'])
     if r.method == 'weighted' and isinstance(r.options.get('weights'), dict):
-        raise KitError("weights: the method weighted takes a number a member, such as -p weights '[2, 1]'; "
-                       'numbers a head are for heads_weighted')
-    if isinstance(r.rules, dict): put('rules', json.dumps(r.rules, ensure_ascii=False))
+        raise KitError(
+            "weights: the method weighted takes a number a member, such as -p weights '[2, 1]'; "
+            'numbers a head are for heads_weighted'
+        )
+    if isinstance(r.rules, dict):
+        put('rules', json.dumps(r.rules, ensure_ascii=False))
     put('reason', as_text('reason', r.reason))
-    for name, kind in (('choose', bool), ('prior', str), ('rules', str)): check_value(name, getattr(r, name), kind)
+    for name, kind in (('choose', bool), ('prior', str), ('rules', str)):
+        check_value(name, getattr(r, name), kind)
     _check_whole(r)
 
-def _check_whole(r): # what its parts say of each other
-    if not r.members: raise KitError('members: at least one is wanted')
+
+def _check_whole(r):  # what its parts say of each other
+    if not r.members:
+        raise KitError('members: at least one is wanted')
     recipe_rules(r)
     first = r.members[0]
     if len(r.members) == 1 and 'exp' in first and not (r.rules or r.prior or 'folds' in first):
-        raise KitError(f"members: {first['name']} alone is no blend; name another, choose folds of it, or give rules "
-                       f"or a prior")
+        raise KitError(
+            f'members: {first["name"]} alone is no blend; name another, choose folds of it, or give rules or a prior'
+        )
     if r.prior and r.choose:
-        raise KitError('choose keeps rules by what they bring to the out-of-fold rows, and prior changes the test '
-                       'rows alone; '
-                       'the rules would be chosen for other probabilities. Leave one of the two out')
+        raise KitError(
+            'choose keeps rules by what they bring to the out-of-fold rows, and prior changes the test '
+            'rows alone; '
+            'the rules would be chosen for other probabilities. Leave one of the two out'
+        )
     if r.exp in [m.get('exp') for m in r.members]:
         raise KitError(f'{r.exp} is a member of itself; give the blend a new id')
 
+
 def recipe_rules(
-    r:BlendRecipe, # with rules, or without
-) -> dict|None: # sources, base, rules
+    r: BlendRecipe,  # with rules, or without
+) -> dict | None:  # sources, base, rules
     "The rules of a recipe, read."
     text = r.rules.strip()
-    if not text: return None
+    if not text:
+        return None
     is_file = '\n' not in text and text.endswith(('.yaml', '.yml', '.json'))
     return read_rules(inside(root(), text, 'rules') if is_file else r.rules)
 
 # %% ../../nbs/blend/08_build.ipynb #00000009
-ASKED = ('comp', 'exp', 'members', 'method', 'rules', 'choose', 'reason', 'prior') # parameters of the page, beside OPTIONS
+ASKED = (
+    'comp',
+    'exp',
+    'members',
+    'method',
+    'rules',
+    'choose',
+    'reason',
+    'prior',
+)  # parameters of the page, beside OPTIONS
+
 
 def blend_recipe(
-    given:dict, # the page's parameters
-) -> BlendRecipe: # checked
+    given: dict,  # the page's parameters
+) -> BlendRecipe:  # checked
     "The recipe that a set of parameters asks for."
     check_names(given, ASKED + tuple(OPTIONS))
     said = {k: v for k, v in given.items() if v is not None}
@@ -117,107 +153,135 @@ def blend_recipe(
 @dataclass
 class FittedBlend:
     "A blend before it is written."
-    blend:dict               # fitted: method, params, kept rules, scale
-    oof:np.ndarray|None      # (n, k); None where it cannot be scored
-    honest:np.ndarray|None   # (n, k), nested
-    test:np.ndarray|None     # (t, k)
-    effects:pd.DataFrame|None # of each rule
-    changed:list             # test rows that each kept rule changed
-    logits:tuple = (None, None) # of the out-of-fold and the test rows, where it is a mean of logits
+
+    blend: dict  # fitted: method, params, kept rules, scale
+    oof: np.ndarray | None  # (n, k); None where it cannot be scored
+    honest: np.ndarray | None  # (n, k), nested
+    test: np.ndarray | None  # (t, k)
+    effects: pd.DataFrame | None  # of each rule
+    changed: list  # test rows that each kept rule changed
+    logits: tuple = (None, None)  # of the out-of-fold and the test rows, where it is a mean of logits
 
 # %% ../../nbs/blend/08_build.ipynb #11b0c001
 def head_parts(
-    comp:Competition, # with heads, or with kinds
-) -> tuple: # (heads,) names; (k, heads) the answer of each class to each of them
+    comp: Competition,  # with heads, or with kinds
+) -> tuple:  # (heads,) names; (k, heads) the answer of each class to each of them
     "What a class says of each head."
     if comp.heads:
         return tuple(name for name, _ in comp.heads), list(itertools.product(*(names for _, names in comp.heads)))
-    if comp.class_groups: return tuple(comp.class_groups), list(zip(*(class_kinds(comp, c).tolist() for c in comp.class_groups)))
+    if comp.class_groups:
+        return tuple(comp.class_groups), list(zip(*(class_kinds(comp, c).tolist() for c in comp.class_groups)))
     parts = [c.split('-') for c in comp.classes]
     if len(parts[0]) < 2 or len({len(p) for p in parts}) > 1:
-        raise KitError(f'heads: {comp.name} has no heads, no kinds, and classes without equal parts; blend it as a '
-                       f'whole')
+        raise KitError(
+            f'heads: {comp.name} has no heads, no kinds, and classes without equal parts; blend it as a whole'
+        )
     return tuple(str(i) for i in range(len(parts[0]))), parts
 
+
 def takes_space(
-    method:str, # a key of METHODS
-) -> bool: # such as mean, weighted, climb
+    method: str,  # a key of METHODS
+) -> bool:  # such as mean, weighted, climb
     "Whether a method has a space."
     return 'space' in inspect.signature(METHODS[method].fit).parameters
 
-def _check_scores(t, method, space, comp, metric): # scores of any range are ordered, and nothing else
+
+def _check_scores(t, method, space, comp, metric):  # scores of any range are ordered, and nothing else
     names = t.scores()
     order = takes_space(method) and (space == 'rank' or space == 'prob' and comp.binary and metric.values == 'scores')
     if names and not order:
-        raise KitError(f"{', '.join(names)}: scores beyond 0 … 1 are no probabilities; take the space rank, or give "
-                       f"them as logits")
+        raise KitError(
+            f'{", ".join(names)}: scores beyond 0 … 1 are no probabilities; take the space rank, or give them as logits'
+        )
+
 
 def mix_inputs(
-    method:str,       # a key of METHODS
-    options:dict,     # as a recipe has them
-    t:Table,          # the members
-    comp:Competition, # of all of them
-    side:str,         # 'oof' or 'test'
-) -> tuple: # (m, rows, k) predictions, and the options of the method
+    method: str,  # a key of METHODS
+    options: dict,  # as a recipe has them
+    t: Table,  # the members
+    comp: Competition,  # of all of them
+    side: str,  # 'oof' or 'test'
+) -> tuple:  # (m, rows, k) predictions, and the options of the method
     "What a method is given: probabilities, or logits where the mean is one of logits."
     options = dict(options)
-    if method.startswith('heads'): options |= dict(zip(('names', 'parts'), head_parts(comp)))
+    if method.startswith('heads'):
+        options |= dict(zip(('names', 'parts'), head_parts(comp)))
     space = options.get('space') or ('logit' if t.came_as_logits() else 'prob')
     _check_scores(t, method, space, comp, find_metric(comp.metric))
     joined = t.logits(side, space) if takes_space(method) else None
-    if joined is None: return (t.P() if side == 'oof' else t.T()), options
+    if joined is None:
+        return (t.P() if side == 'oof' else t.T()), options
     return np.stack(joined), options | dict(space='logits')
 
-def _mean_of(P, b): # the logits of a mean of logits
+
+def _mean_of(P, b):  # the logits of a mean of logits
     return mean_logits(P, b['params']['weights'])[0] if b['params'].get('space') == 'logits' else None
 
+
 def make_mix(
-    r:BlendRecipe,    # its method and options
-    t:Table,          # the members
-    comp:Competition, # of all of them
-) -> FittedBlend: # fitted, applied, and applied without hindsight
+    r: BlendRecipe,  # its method and options
+    t: Table,  # the members
+    comp: Competition,  # of all of them
+) -> FittedBlend:  # fitted, applied, and applied without hindsight
     "The members by the method, without rules."
-    if not t.mixed: return FittedBlend(dict(method=r.method, params={}), None, None, None, None, [])
+    if not t.mixed:
+        return FittedBlend(dict(method=r.method, params={}), None, None, None, None, [])
     T, options = mix_inputs(r.method, r.options, t, comp, 'test')
     lost, metric = t.without_oof(), find_metric(comp.metric)
     if lost and METHODS[r.method].fitted:
-        raise KitError(f"there are no out-of-fold predictions of {', '.join(lost)}; {r.method} cannot be fitted. "
-                       f"Use {'heads_mean or heads_weighted' if r.method == 'heads' else 'mean or weighted'}, or leave it out")
+        raise KitError(
+            f'there are no out-of-fold predictions of {", ".join(lost)}; {r.method} cannot be fitted. '
+            f'Use {"heads_mean or heads_weighted" if r.method == "heads" else "mean or weighted"}, or leave it out'
+        )
     P = None if lost else mix_inputs(r.method, r.options, t, comp, 'oof')[0]
     b = fit_blend(r.method, T if lost else P, t.y, metric, **options)
     made = FittedBlend(b, None, None, apply_blend(T, b), None, [], (None, _mean_of(T, b)))
-    if lost: return made
+    if lost:
+        return made
     oof = apply_blend(P, b)
     honest = nested(r.method, P, t.y, t.fold, metric, **options) if METHODS[r.method].fitted else oof
     return replace(made, oof=oof, honest=honest, logits=(_mean_of(P, b), made.logits[1]))
 
 # %% ../../nbs/blend/08_build.ipynb #0000000e
-def _sources(t, spec, side, mixed, logits, comp): # members and made sources; on the out-of-fold side, those that have it
+def _sources(
+    t, spec, side, mixed, logits, comp
+):  # members and made sources; on the out-of-fold side, those that have it
     have = {m.name: m.source(side) for m in t.members if getattr(m, side) is not None}
-    if mixed is not None: have['blend'] = Source(mixed, comp.classes, logits)
-    if side == 'test': return build_sources(spec['sources'], have)
+    if mixed is not None:
+        have['blend'] = Source(mixed, comp.classes, logits)
+    if side == 'test':
+        return build_sources(spec['sources'], have)
     how = {}
     for name, made in spec['sources'].items():
-        if set(source_parts(name, made)[1]) <= {*have, *how}: how[name] = made
+        if set(source_parts(name, made)[1]) <= {*have, *how}:
+            how[name] = made
     return build_sources(how, have)
 
-def _asked_by(rule): # the sources that a rule takes from or asks
-    def _all(where): return ({where['source']} if 'source' in where else set()).union(*(_all(w) for w in where.get('any', ())))
+
+def _asked_by(rule):  # the sources that a rule takes from or asks
+    def _all(where):
+        return ({where['source']} if 'source' in where else set()).union(*(_all(w) for w in where.get('any', ())))
+
     return {rule.take.removeprefix('second ')} | _all(rule.where)
 
-def _words_of_lost(kept, lost, changed): # what can be said of the rules that only test rows have: a row each
+
+def _words_of_lost(kept, lost, changed):  # what can be said of the rules that only test rows have: a row each
     said = [(r.name or r.take, rule_text(r), n) for r, n in zip(kept, changed)]
     verdict = 'not scored; changes {} test rows'.format
     return pd.DataFrame([dict(rule=name, words=words, verdict=verdict(n)) for name, words, n in said if name in lost])
 
-def _score_rules(r, t, spec, made, comp): # kept rules, unscored ones, effects, out-of-fold rows in sample and nested
+
+def _score_rules(r, t, spec, made, comp):  # kept rules, unscored ones, effects, out-of-fold rows in sample and nested
     S = _sources(t, spec, 'oof', made.oof, made.logits[0], comp)
     scored = [k for k in spec['rules'] if _asked_by(k) <= set(S)] if spec['base'] in S else []
     lost = [k.name or k.take for k in spec['rules'] if k not in scored]
     if r.choose and (lost or spec['base'] not in S):
-        raise KitError(f"choose: {', '.join(lost) or spec['base']} takes from a member without out-of-fold "
-                       f"predictions; nobody can say whether it helps")
-    if spec['base'] not in S: return spec['rules'], lost, None, None, None
+        raise KitError(
+            f'choose: {", ".join(lost) or spec["base"]} takes from a member without out-of-fold '
+            f'predictions; nobody can say whether it helps'
+        )
+    if spec['base'] not in S:
+        return spec['rules'], lost, None, None, None
     metric, base, classes = find_metric(comp.metric), S[spec['base']].p, comp.classes
     kept = choose_rules(t.y, base, spec['rules'], S, classes, metric) if r.choose else spec['rules']
     groups = comp.train[comp.group].to_numpy() if comp.group else None
@@ -229,21 +293,24 @@ def _score_rules(r, t, spec, made, comp): # kept rules, unscored ones, effects, 
         return kept, lost, effects, oof, honest
     return kept, lost, effects, oof, apply_rules(H[spec['base']].p, [k for k in kept if k in scored], H, classes)[0]
 
+
 def with_rules(
-    r:BlendRecipe,    # with rules
-    t:Table,          # the members
-    spec:dict,        # the rules, read
-    made:FittedBlend,        # the mix
-    comp:Competition, # of all of them
-) -> FittedBlend: # with the rules applied
+    r: BlendRecipe,  # with rules
+    t: Table,  # the members
+    spec: dict,  # the rules, read
+    made: FittedBlend,  # the mix
+    comp: Competition,  # of all of them
+) -> FittedBlend:  # with the rules applied
     "Rules on top of a mix."
     if comp.binary and spec['rules']:
         raise KitError('rules are for competitions with several classes; a yes or no has no label to take')
     S = _sources(t, spec, 'test', made.test, made.logits[1], comp)
     check_names([spec['base']], S, 'base of the rules')
     if S[spec['base']].classes != comp.classes:
-        raise KitError(f"rules: the base {spec['base']} has classes of its own; start from blend, or from a member "
-                       f"with the competition's")
+        raise KitError(
+            f'rules: the base {spec["base"]} has classes of its own; start from blend, or from a member '
+            f"with the competition's"
+        )
     check_rules(spec['rules'], S, comp.classes)
     kept, lost, effects, oof, honest = _score_rules(r, t, spec, made, comp)
     p, hits = apply_rules(S[spec['base']].p, kept, S, comp.classes)
@@ -254,30 +321,37 @@ def with_rules(
     return replace(made, blend=made.blend | facts, oof=oof, honest=honest, test=p, changed=changed, effects=effects)
 
 # %% ../../nbs/blend/08_build.ipynb #00000010
-def _evened(comp, specs): # the runs among members, and members of members, that learnt other shares than train has
+def _evened(comp, specs):  # the runs among members, and members of members, that learnt other shares than train has
     for run in [Run(comp.name, m['exp']) for m in specs if 'exp' in m]:
         recipe = run.read('params.json').get('recipe') or {}
-        if recipe.get('class_weight_power') or recipe.get('sampling'): yield run.exp
+        if recipe.get('class_weight_power') or recipe.get('sampling'):
+            yield run.exp
         yield from _evened(comp, run.read('blend.json').get('members', []))
 
-def _check_prior(r, space, comp): # whether shares can be corrected at all
+
+def _check_prior(r, space, comp):  # whether shares can be corrected at all
     if space not in ('prob', 'log', 'logit', 'logits'):
         raise KitError(f'prior: what is mixed in the space {space} are no probabilities; take prob, log or logit')
     spec = recipe_rules(r)
     if spec and spec['base'] != 'blend':
-        raise KitError(f"prior sets the blend right, and the rules start from {spec['base']}; start them from blend, "
-                       f"or leave prior out")
+        raise KitError(
+            f'prior sets the blend right, and the rules start from {spec["base"]}; start them from blend, '
+            f'or leave prior out'
+        )
     if evened := next(_evened(comp, r.members), None):
-        raise KitError(f'prior: {evened} weighs or draws its classes more evenly than train has them (balance, '
-                       f'sampling), '
-                       'so the shares it has learnt are not known; leave it or prior out')
+        raise KitError(
+            f'prior: {evened} weighs or draws its classes more evenly than train has them (balance, '
+            f'sampling), '
+            'so the shares it has learnt are not known; leave it or prior out'
+        )
+
 
 def with_prior(
-    r:BlendRecipe,    # with a prior
-    made:FittedBlend,        # the mix
-    t:Table,          # its members
-    comp:Competition, # of all of them
-) -> FittedBlend: # with the test rows corrected, and what blend.json says of it
+    r: BlendRecipe,  # with a prior
+    made: FittedBlend,  # the mix
+    t: Table,  # its members
+    comp: Competition,  # of all of them
+) -> FittedBlend:  # with the test rows corrected, and what blend.json says of it
     "Test probabilities for the shares of the classes there."
     if made.test is None:
         raise KitError('prior: nothing is mixed that it could correct; every member is for rules alone')
@@ -291,25 +365,31 @@ def with_prior(
 
 # %% ../../nbs/blend/08_build.ipynb #00000012
 def make_blend(
-    r:BlendRecipe,    # what is asked for
-    t:Table,          # its members
-    comp:Competition, # of all of them
-) -> FittedBlend: # fitted, applied, and applied without hindsight
+    r: BlendRecipe,  # what is asked for
+    t: Table,  # its members
+    comp: Competition,  # of all of them
+) -> FittedBlend:  # fitted, applied, and applied without hindsight
     "Fit a blend and apply it."
     made, spec = make_mix(r, t, comp), recipe_rules(r)
-    if r.prior: made = with_prior(r, made, t, comp)
-    if spec: made = with_rules(r, t, spec, made, comp)
+    if r.prior:
+        made = with_prior(r, made, t, comp)
+    if spec:
+        made = with_rules(r, t, spec, made, comp)
     if made.test is None:
         raise KitError('every member is for rules alone, and nothing is mixed; give rules with a base')
     return _into_range(made)
 
-def _into_range(m): # all values into 0 … 1 by one straight line, where negative weights or scores have left it
+
+def _into_range(m):  # all values into 0 … 1 by one straight line, where negative weights or scores have left it
     every = [p for p in (m.oof, m.honest, m.test) if p is not None]
-    low, high = min(0., *(p.min() for p in every)), max(1., *(p.max() for p in every))
-    if (low, high) == (0, 1): return m
+    low, high = min(0.0, *(p.min() for p in every)), max(1.0, *(p.max() for p in every))
+    if (low, high) == (0, 1):
+        return m
     rounding = high <= 1 + 1e-9 and low >= -1e-9
-    if rounding: move = lambda p: None if p is None else np.clip(p, 0, 1)
-    else: move = lambda p: None if p is None else (p - low) / (high - low)
+    if rounding:
+        move = lambda p: None if p is None else np.clip(p, 0, 1)
+    else:
+        move = lambda p: None if p is None else (p - low) / (high - low)
     oof = move(m.oof)
     honest = oof if m.honest is m.oof else move(m.honest)
     blend = m.blend if rounding else m.blend | dict(scale=[low, high])

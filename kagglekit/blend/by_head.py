@@ -14,46 +14,51 @@ from ..data.metrics import Metric
 
 # %% ../../nbs/blend/02_by_head.ipynb #0000002a
 def head_sums(
-    P:Sequence,     # (m, n, k) probabilities
-    codes:Sequence, # (k,) which value of the head each class has
-) -> np.ndarray: # (m, n, values)
+    P: Sequence,  # (m, n, k) probabilities
+    codes: Sequence,  # (k,) which value of the head each class has
+) -> np.ndarray:  # (m, n, values)
     "The probabilities of a head's values: sums over the classes that have them."
     onto = np.eye(max(codes) + 1)[list(codes)]
     return np.stack([p @ onto for p in P])
 
+
 def apply_heads(
-    P:Sequence,  # (m, n, k) probabilities
-    params:dict, # heads: list of codes and weights
-) -> np.ndarray: # (n, k)
+    P: Sequence,  # (m, n, k) probabilities
+    params: dict,  # heads: list of codes and weights
+) -> np.ndarray:  # (n, k)
     "Each head blended alone, multiplied together."
     parts = [mix(head_sums(P, h['codes']), h['weights'])[:, h['codes']] for h in params['heads']]
     return normalise_rows(np.prod(parts, 0))
 
-def _head_codes(parts, k): # (heads, k): which value of each head a class has
-    if len(parts) != k: raise KitError(f'heads: parts of {len(parts)} classes are given, there are {k}')
+
+def _head_codes(parts, k):  # (heads, k): which value of each head a class has
+    if len(parts) != k:
+        raise KitError(f'heads: parts of {len(parts)} classes are given, there are {k}')
     return [np.unique(column, return_inverse=True)[1].tolist() for column in zip(*parts)]
+
 
 @method('heads', apply_heads)
 def fit_heads(
-    P:np.ndarray,            # (m, n, k) probabilities
-    y:np.ndarray,            # (n,) codes
-    metric:Metric|None=None, # not used
-    parts:Sequence=(),       # (k, heads) text: the answers that each class is made of
-    names:Sequence=(),       # (heads,) of the heads, not used
-) -> dict: # heads: codes (k,) and weights (m,) of each
+    P: np.ndarray,  # (m, n, k) probabilities
+    y: np.ndarray,  # (n,) codes
+    metric: Metric | None = None,  # not used
+    parts: Sequence = (),  # (k, heads) text: the answers that each class is made of
+    names: Sequence = (),  # (heads,) of the heads, not used
+) -> dict:  # heads: codes (k,) and weights (m,) of each
     "Shares for each head, by likelihood."
     fit = lambda c: likelihood_weights(true_probs(head_sums(P, c), np.array(c)[y]))
     return dict(heads=[dict(codes=c, weights=fit(c).tolist()) for c in _head_codes(parts, P.shape[2])])
 
+
 @method('heads_weighted', apply_heads, fitted=False)
 def given_heads(
-    P:Sequence,            # (m, n, k) probabilities
-    y:np.ndarray,          # (n,) codes, not used
-    metric:Metric,         # not used
-    weights:Sequence|dict, # (m,) numbers, or the name of each head → (m,) numbers
-    parts:Sequence=(),     # (k, heads) text: the answers that each class is made of
-    names:Sequence=(),     # (heads,) of the heads
-) -> dict: # heads: codes (k,) and weights (m,) of each
+    P: Sequence,  # (m, n, k) probabilities
+    y: np.ndarray,  # (n,) codes, not used
+    metric: Metric,  # not used
+    weights: Sequence | dict,  # (m,) numbers, or the name of each head → (m,) numbers
+    parts: Sequence = (),  # (k, heads) text: the answers that each class is made of
+    names: Sequence = (),  # (heads,) of the heads
+) -> dict:  # heads: codes (k,) and weights (m,) of each
     "The weights that someone chose, for all heads or a head."
     codes = _head_codes(parts, P[0].shape[1])
     names = list(names) or [str(i) for i in range(len(codes))]
@@ -61,17 +66,18 @@ def given_heads(
         check_names(weights, names, 'head with weights')
         lost = [n for n in names if n not in weights]
         if lost:
-            raise KitError(f"weights: none are given for {', '.join(lost)}; name every head, or give one list for all")
+            raise KitError(f'weights: none are given for {", ".join(lost)}; name every head, or give one list for all')
     own = [weights[n] if isinstance(weights, dict) else weights for n in names]
     return dict(heads=[dict(codes=c, weights=normalise_weights(w, len(P)).tolist()) for c, w in zip(codes, own)])
 
+
 @method('heads_mean', apply_heads, fitted=False)
 def equal_heads(
-    P:Sequence,        # (m, n, k) probabilities
-    y:np.ndarray,      # (n,) codes, not used
-    metric:Metric,     # not used
-    parts:Sequence=(), # (k, heads) text: the answers that each class is made of
-    names:Sequence=(), # (heads,) of the heads, not used
-) -> dict: # heads: codes (k,) and weights (m,) of each
+    P: Sequence,  # (m, n, k) probabilities
+    y: np.ndarray,  # (n,) codes, not used
+    metric: Metric,  # not used
+    parts: Sequence = (),  # (k, heads) text: the answers that each class is made of
+    names: Sequence = (),  # (heads,) of the heads, not used
+) -> dict:  # heads: codes (k,) and weights (m,) of each
     "Each member counts the same, in each head."
     return given_heads(P, y, metric, np.ones(len(P)), parts, names)

@@ -22,9 +22,9 @@ from ..runs.run import Run
 
 # %% ../../nbs/blend/10_diagnostics.ipynb #00000023
 def member_scores(
-    t:Table,          # members
-    comp:Competition, # whose metric
-) -> pd.DataFrame: # member, OOF, and a column a fold
+    t: Table,  # members
+    comp: Competition,  # whose metric
+) -> pd.DataFrame:  # member, OOF, and a column a fold
     "Each member's own scores; nan where it has no out-of-fold rows."
     metric, out = find_metric(comp.metric), []
     for m in (t.members[i] for i in t.mixed):
@@ -36,18 +36,28 @@ def member_scores(
         out.append(row)
     return pd.DataFrame(out, columns=None if out else ['member', 'OOF'])
 
-COMPARED = (('mean', 'prob'), ('mean', 'rank'), ('mean', 'logit'), ('caruana', 'prob'), ('likelihood', 'prob')) # method and space
+
+COMPARED = (
+    ('mean', 'prob'),
+    ('mean', 'rank'),
+    ('mean', 'logit'),
+    ('caruana', 'prob'),
+    ('likelihood', 'prob'),
+)  # method and space
+
 
 def compare_methods(
-    t:Table,                    # members with out-of-fold predictions
-    comp:Competition,           # whose metric
-    methods:Sequence=COMPARED,  # method and space
-) -> pd.DataFrame: # method, space, in sample, nested, and the difference
+    t: Table,  # members with out-of-fold predictions
+    comp: Competition,  # whose metric
+    methods: Sequence = COMPARED,  # method and space
+) -> pd.DataFrame:  # method, space, in sample, nested, and the difference
     "Blends side by side. Looking at many and taking the best is a choice, too."
     metric, out = find_metric(comp.metric), []
     for name, space in methods:
-        try: P, options = mix_inputs(name, dict(space=space) if takes_space(name) else {}, t, comp, 'oof')
-        except KitError: continue                       # scores are no probabilities, and this method wants those
+        try:
+            P, options = mix_inputs(name, dict(space=space) if takes_space(name) else {}, t, comp, 'oof')
+        except KitError:
+            continue  # scores are no probabilities, and this method wants those
         inside = metric(t.y, apply_blend(P, fit_blend(name, P, t.y, metric, **options)))
         honest = metric(t.y, nested(name, P, t.y, t.fold, metric, **options)) if METHODS[name].fitted else inside
         out.append(dict(method=name, space=space, in_sample=inside, nested=honest))
@@ -56,38 +66,50 @@ def compare_methods(
 
 # %% ../../nbs/blend/10_diagnostics.ipynb #00000026
 def likeness(
-    P:np.ndarray,        # (m, n, k) probabilities
-    most:int=2_000_000,  # values of each member that are compared; every so manieth row where there are more
-) -> np.ndarray: # (m, m) Spearman correlation
+    P: np.ndarray,  # (m, n, k) probabilities
+    most: int = 2_000_000,  # values of each member that are compared; every so manieth row where there are more
+) -> np.ndarray:  # (m, m) Spearman correlation
     "How alike members are: the correlation of the ranks of their probabilities."
-    if len(P) < 2: return np.ones((1, 1))
+    if len(P) < 2:
+        return np.ones((1, 1))
     step = -(-P[0].size // most)
     return np.corrcoef([pd.Series(p[::step].ravel()).rank().to_numpy() for p in P])
 
+
 def left_out(
-    r:BlendRecipe,    # its method and options
-    t:Table,          # the members
-    comp:Competition, # whose metric
-) -> pd.DataFrame: # member, alone, nested score without it, and what it adds
+    r: BlendRecipe,  # its method and options
+    t: Table,  # the members
+    comp: Competition,  # whose metric
+) -> pd.DataFrame:  # member, alone, nested score without it, and what it adds
     "What each member adds to the blend; nan where the others are no blend, such as weights that sum to 0."
     metric, (P, options) = find_metric(comp.metric), mix_inputs(r.method, r.options, t, comp, 'oof')
     every, sign = list(range(len(P))), 1 if metric.greater else -1
+
     def _value(keep):
         given = options.get('weights')
         few = lambda w: [w[i] for i in keep]
-        own = {} if given is None else dict(weights={k: few(w) for k, w in given.items()} if isinstance(given, dict) else few(given))
-        try: return metric(t.y, nested(r.method, P if keep == every else P[keep], t.y, t.fold, metric, **options | own))
-        except KitError: return np.nan
+        own = (
+            {}
+            if given is None
+            else dict(weights={k: few(w) for k, w in given.items()} if isinstance(given, dict) else few(given))
+        )
+        try:
+            return metric(t.y, nested(r.method, P if keep == every else P[keep], t.y, t.fold, metric, **options | own))
+        except KitError:
+            return np.nan
+
     rest = [_value([j for j in every if j != i]) if len(P) > 1 else np.nan for i in every]
-    table = pd.DataFrame(dict(member=t.names(), alone=[metric(t.y, np.asarray(p, np.float64)) for p in t.P()], without=rest))
+    table = pd.DataFrame(
+        dict(member=t.names(), alone=[metric(t.y, np.asarray(p, np.float64)) for p in t.P()], without=rest)
+    )
     return table.assign(adds=lambda d: sign * (_value(every) - d.without))
 
 # %% ../../nbs/blend/10_diagnostics.ipynb #00000029
 def plot_members(
-    r:BlendRecipe,    # the blend
-    t:Table,          # its members
-    comp:Competition, # whose metric
-) -> plt.Figure: # likeness, ranks, what each adds
+    r: BlendRecipe,  # the blend
+    t: Table,  # its members
+    comp: Competition,  # whose metric
+) -> plt.Figure:  # likeness, ranks, what each adds
     "Likeness, ranks of the two least alike, and what each member adds."
     P, names = t.P(), t.names()
     like, yes = likeness(P), P.shape[2] == 1
@@ -97,42 +119,51 @@ def plot_members(
     axs[0].set_yticks(range(len(P)), names, fontsize=8)
     i, j = np.unravel_index(np.argmin(like), like.shape)
     true = [pd.Series(P[m, :, 0] if yes else P[m, np.arange(len(t.y)), t.y]).rank(pct=True) for m in (i, j)]
-    axs[1].scatter(*true, s=4, c=t.y if yes else 'C0', cmap='coolwarm' if yes else None, alpha=.6)
+    axs[1].scatter(*true, s=4, c=t.y if yes else 'C0', cmap='coolwarm' if yes else None, alpha=0.6)
     what = 'probability' if yes else 'true class'
-    axs[1].set(xlabel=f'rank of the {what}, {names[i]}', ylabel=f'rank of the {what}, {names[j]}', title='the two least alike')
+    axs[1].set(
+        xlabel=f'rank of the {what}, {names[i]}', ylabel=f'rank of the {what}, {names[j]}', title='the two least alike'
+    )
     gain = left_out(r, t, comp)
     axs[2].barh(gain.member, gain.adds)
     axs[2].invert_yaxis()
-    axs[2].axvline(0, color='grey', lw=.8)
+    axs[2].axvline(0, color='grey', lw=0.8)
     axs[2].set_xlabel(f'{comp.metric} that it adds (nested)')
-    for label in [*axs[0].texts, *axs[1].texts]: label.set_parse_math(False)
+    for label in [*axs[0].texts, *axs[1].texts]:
+        label.set_parse_math(False)
     return fig
 
 # %% ../../nbs/blend/10_diagnostics.ipynb #e8a6e953
 def gain_table(
-    run:Run,          # a blend
-    t:Table,          # its members
-    comp:Competition, # of all of them
-) -> pd.DataFrame: # what, OOF, CV, and the interval of the gain; empty where the blend is not scored
+    run: Run,  # a blend
+    t: Table,  # its members
+    comp: Competition,  # of all of them
+) -> pd.DataFrame:  # what, OOF, CV, and the interval of the gain; empty where the blend is not scored
     "A blend beside the best of its members."
     score = run.read('score.json')
-    if score.get('oof') is None: return pd.DataFrame()
-    cv = lambda s: f"{s['mean']:.4f} ± {s['sd']:.4f}"
-    rows = [dict(what='blend, in sample', OOF=score['oof'], CV=cv(score)), dict(what='blend, nested', OOF=score['nested']['oof'], CV=cv(score['nested']))]
+    if score.get('oof') is None:
+        return pd.DataFrame()
+    cv = lambda s: f'{s["mean"]:.4f} ± {s["sd"]:.4f}'
+    rows = [
+        dict(what='blend, in sample', OOF=score['oof'], CV=cv(score)),
+        dict(what='blend, nested', OOF=score['nested']['oof'], CV=cv(score['nested'])),
+    ]
     alone, metric = member_scores(t, comp), find_metric(comp.metric)
-    if not alone.OOF.notna().any(): return pd.DataFrame(rows)
+    if not alone.OOF.notna().any():
+        return pd.DataFrame(rows)
     best = int(alone.OOF.argmax() if metric.greater else alone.OOF.argmin())
-    _, p = read_predictions(run.folder/'oof.parquet', comp)
+    _, p = read_predictions(run.folder / 'oof.parquet', comp)
     groups = comp.train[comp.group].to_numpy() if comp.group else None
     low, high = gain_interval(metric, t.y, np.asarray(t.members[t.mixed[best]].oof, np.float64), p, groups)
     said = f'{low:+.4f} … {high:+.4f}' + (', not distinguishable from 0' if low <= 0 <= high else '')
     rows[0]['gain over the best member, 95 %'] = said
     return pd.DataFrame([dict(what=f'best member, {alone.member[best]}', OOF=alone.OOF[best]), *rows]).fillna('')
 
+
 def fitted_weights(
-    run:Run, # a blend
-    t:Table, # its members
-) -> pd.DataFrame: # a row a member, a column a head; empty where the method has no weights
+    run: Run,  # a blend
+    t: Table,  # its members
+) -> pd.DataFrame:  # a row a member, a column a head; empty where the method has no weights
     "The weights that a blend ended with."
     params = run.read('blend.json').get('params', {})
     if 'heads' in params:
@@ -140,37 +171,47 @@ def fitted_weights(
     weights = params.get('weights')
     return pd.DataFrame(dict(weight=weights), index=t.names()) if weights and np.ndim(weights) == 1 else pd.DataFrame()
 
+
 def prior_text(
-    run:Run,          # a blend
-    comp:Competition, # of it
-) -> str: # lines
+    run: Run,  # a blend
+    comp: Competition,  # of it
+) -> str:  # lines
     "What a blend says of the shares in test."
     shift = run.read('blend.json').get('prior')
-    if not shift: return 'prior: not asked for'
+    if not shift:
+        return 'prior: not asked for'
     shares = pd.DataFrame(dict(train=shift['old'], test=shift['new']), index=comp.classes)
     shares = shares.assign(factor=shares.test / shares.train).sort_values('factor')
     lines = [shares.iloc[sorted({*range(len(shares))[:4], *range(len(shares))[-4:]})].round(4).to_string()]
     if effect := shift.get('effect'):
-        lines.append(f"{comp.metric} on out-of-fold rows with these shares: {effect['learnt']:.4f} as learnt, "
-                     f"{effect['corrected']:.4f} corrected (the gain ± {effect['sd']:.4f})")
-    if shift.get('home', 0) > .02:
-        lines.append(f"beware: asked of the out-of-fold rows, whose shares are known, the same estimate is off by "
-                     f"{shift['home']:.1%} of the rows. "
-                     'These probabilities are too soft, or too hard, to be taken at their word; give the share, or leave prior out')
+        lines.append(
+            f'{comp.metric} on out-of-fold rows with these shares: {effect["learnt"]:.4f} as learnt, '
+            f'{effect["corrected"]:.4f} corrected (the gain ± {effect["sd"]:.4f})'
+        )
+    if shift.get('home', 0) > 0.02:
+        lines.append(
+            f'beware: asked of the out-of-fold rows, whose shares are known, the same estimate is off by '
+            f'{shift["home"]:.1%} of the rows. '
+            'These probabilities are too soft, or too hard, to be taken at their word; give the share, or leave prior out'
+        )
     return '\n'.join(lines)
 
+
 def rules_table(
-    run:Run, # a blend
-) -> pd.DataFrame: # a row a rule, in words, with its effect; empty where there are none
+    run: Run,  # a blend
+) -> pd.DataFrame:  # a row a rule, in words, with its effect; empty where there are none
     "What the rules of a blend did."
-    path = run.folder/'rules.csv'
-    if not path.exists(): return pd.DataFrame(columns=['rule', 'words', 'verdict'])
+    path = run.folder / 'rules.csv'
+    if not path.exists():
+        return pd.DataFrame(columns=['rule', 'words', 'verdict'])
     return pd.read_csv(path).fillna('').round(4)
 
+
 def reported_score(
-    run:Run, # a blend
-) -> str: # such as 'OOF 0.8123 in sample, 0.8101 nested'
+    run: Run,  # a blend
+) -> str:  # such as 'OOF 0.8123 in sample, 0.8101 nested'
     "A blend's score in words."
     score = run.read('score.json')
-    if score.get('oof') is None: return f"not scored: {score.get('why') or 'the metric has no value here'}"
-    return f"OOF {score['oof']:.4f} in sample, {score['nested']['oof']:.4f} nested"
+    if score.get('oof') is None:
+        return f'not scored: {score.get("why") or "the metric has no value here"}'
+    return f'OOF {score["oof"]:.4f} in sample, {score["nested"]["oof"]:.4f} nested'

@@ -7,7 +7,6 @@ __all__ = ['POOL', 'BINS', 'NODES', 'DEGREE', 'Evaluator', 'AucEvaluator', 'reac
            'make_evaluator', 'climb_path', 'path_weights', 'climb_weights', 'caruana_order', 'caruana_weights']
 
 # %% ../../nbs/blend/01_greedy.ipynb #00000001
-from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 import numpy as np
@@ -17,102 +16,127 @@ from ..core.validation import KitError
 from ..data.metrics import auc_of
 
 # %% ../../nbs/blend/01_greedy.ipynb #00000004
-POOL = ThreadPoolExecutor(min(4, usable_cores())) # NumPy sorts outside the interpreter's lock
+POOL = ThreadPoolExecutor(min(4, usable_cores()))  # NumPy sorts outside the interpreter's lock
+
 
 class Evaluator:
     "Members as flat vectors, and the value of their mixtures; more is better."
-    def __init__(self,
-        goal:Objective,    # what is raised
-        Z:np.ndarray, # (m, n, k) members in the goal's space
-    ): self.goal, self.shape, self.Z = goal, Z.shape[1:], np.ascontiguousarray(Z, np.float64).reshape(len(Z), -1)
-    def exact(self,
-        v:np.ndarray, # (L,) a mixture of rows of Z
-    ) -> float: # its value
+
+    def __init__(
+        self,
+        goal: Objective,  # what is raised
+        Z: np.ndarray,  # (m, n, k) members in the goal's space
+    ):
+        self.goal, self.shape, self.Z = goal, Z.shape[1:], np.ascontiguousarray(Z, np.float64).reshape(len(Z), -1)
+
+    def exact(
+        self,
+        v: np.ndarray,  # (L,) a mixture of rows of Z
+    ) -> float:  # its value
         "The metric of one mixture."
         return self.goal(v.reshape(1, *self.shape))[0]
-    def mixture(self,
-        base:np.ndarray, # (L,) what there is so far
-        c:Sequence,      # a candidate: member, its weight, the weight of the base
-    ) -> np.ndarray: # (L,)
+
+    def mixture(
+        self,
+        base: np.ndarray,  # (L,) what there is so far
+        c: Sequence,  # a candidate: member, its weight, the weight of the base
+    ) -> np.ndarray:  # (L,)
         "A candidate as a vector."
         j, w, a = c
-        return a*base + w*self.Z[int(j)]
-    def scores(self,
-        base:np.ndarray,     # (L,) what there is so far
-        candidates:Sequence, # (c, 3) member, its weight, the weight of the base
-        slack:float=0.,      # how far below the best a value is still wanted
-    ) -> np.ndarray: # (c,) values; -inf where it is certain that it is not wanted
+        return a * base + w * self.Z[int(j)]
+
+    def scores(
+        self,
+        base: np.ndarray,  # (L,) what there is so far
+        candidates: Sequence,  # (c, 3) member, its weight, the weight of the base
+        slack: float = 0.0,  # how far below the best a value is still wanted
+    ) -> np.ndarray:  # (c,) values; -inf where it is certain that it is not wanted
         "The values of the candidates that may be the best."
         return np.array(list(POOL.map(lambda c: self.exact(self.mixture(base, c)), candidates)))
 
 # %% ../../nbs/blend/01_greedy.ipynb #00000007
-BINS, NODES, DEGREE = 16384, 9, 6 # of the histogram; weights guessed a member; of the polynomial through them
+BINS, NODES, DEGREE = 16384, 9, 6  # of the histogram; weights guessed a member; of the polynomial through them
+
 
 class AucEvaluator(Evaluator):
     "A race for the AUC of a binary target."
-    def __init__(self,
-        goal:Objective,    # whose metric is the AUC
-        Z:np.ndarray, # (m, n, 1) members in the goal's space
+
+    def __init__(
+        self,
+        goal: Objective,  # whose metric is the AUC
+        Z: np.ndarray,  # (m, n, 1) members in the goal's space
     ):
         self.order = np.argsort(goal.y != 1, kind='stable')
         super().__init__(goal, Z[:, self.order])
         self.i, self.z = int((goal.y == 1).sum()), self.Z.astype(np.float32)
         self.span = np.c_[self.z.min(1), self.z.max(1)]
         self.v, self.u, self.bin = np.empty_like(self.z[0]), np.empty_like(self.z[0]), np.empty(len(goal.y), np.int64)
-    def exact(self,
-        v:np.ndarray, # (n,) a mixture, positive rows first
-    ) -> float: # its AUC
+
+    def exact(
+        self,
+        v: np.ndarray,  # (n,) a mixture, positive rows first
+    ) -> float:  # its AUC
         "The AUC, by sorting."
-        return auc_of(v[:self.i], v[self.i:])
-    def guess(self,
-        base:np.ndarray, # (n,) float32
-        c:Sequence,      # a candidate: member, its weight, the weight of the base
-    ) -> float: # about its AUC
+        return auc_of(v[: self.i], v[self.i :])
+
+    def guess(
+        self,
+        base: np.ndarray,  # (n,) float32
+        c: Sequence,  # a candidate: member, its weight, the weight of the base
+    ) -> float:  # about its AUC
         "The AUC, by a histogram in which a bin is a tie."
         j, w, a = int(c[0]), *c[1:]
-        ends = np.sort([a*base[-2:], w*self.span[j]], 1).sum(0)              # the least and the most that the mixture can be
+        ends = np.sort([a * base[-2:], w * self.span[j]], 1).sum(0)  # the least and the most that the mixture can be
         unit = (BINS - 2) / max(ends[1] - ends[0], 1e-30)
-        np.multiply(base[:-2], np.float32(a*unit), out=self.v); np.multiply(self.z[j], np.float32(w*unit), out=self.u)
-        self.v += self.u; self.v -= np.float32(ends[0]*unit - .5)
+        np.multiply(base[:-2], np.float32(a * unit), out=self.v)
+        np.multiply(self.z[j], np.float32(w * unit), out=self.u)
+        self.v += self.u
+        self.v -= np.float32(ends[0] * unit - 0.5)
         np.copyto(self.bin, self.v, casting='unsafe')
-        neg, pos = np.bincount(self.bin[self.i:], minlength=BINS), self.bin[:self.i]
+        neg, pos = np.bincount(self.bin[self.i :], minlength=BINS), self.bin[: self.i]
         below = np.cumsum(neg)
-        return (2*below[pos].sum() - neg[pos].sum()) / (2*self.i*(len(self.bin) - self.i))
-    def guesses(self,
-        base:np.ndarray,     # (n,) what there is so far
-        candidates:Sequence, # (c, 3) member, its weight, the weight of the base; by member
-    ) -> np.ndarray: # (c,)
+        return (2 * below[pos].sum() - neg[pos].sum()) / (2 * self.i * (len(self.bin) - self.i))
+
+    def guesses(
+        self,
+        base: np.ndarray,  # (n,) what there is so far
+        candidates: Sequence,  # (c, 3) member, its weight, the weight of the base; by member
+    ) -> np.ndarray:  # (c,)
         "A guess for each candidate: a polynomial in the weight through a few histograms."
         b = np.r_[base, base.min(), base.max()].astype(np.float32)
         members, counts = np.unique(candidates[:, 0], return_counts=True)
         k = counts[0]
-        if k <= NODES + 3 or (counts != k).any(): return np.array([self.guess(b, c) for c in candidates])
+        if k <= NODES + 3 or (counts != k).any():
+            return np.array([self.guess(b, c) for c in candidates])
         at = np.round((k - 1) * (1 - np.cos(np.pi * np.arange(NODES) / (NODES - 1))) / 2).astype(int)
         basis = np.polynomial.chebyshev.chebvander(np.linspace(-1, 1, k), DEGREE)
-        curve = basis @ np.linalg.pinv(basis[at])                           # values at the nodes → values at all weights
-        known = np.array([[self.guess(b, c) for c in candidates[i*k + at]] for i in range(len(members))])
+        curve = basis @ np.linalg.pinv(basis[at])  # values at the nodes → values at all weights
+        known = np.array([[self.guess(b, c) for c in candidates[i * k + at]] for i in range(len(members))])
         return (known @ curve.T).ravel()
-    def scores(self,
-        base:np.ndarray,     # (n,) what there is so far
-        candidates:Sequence, # (c, 3) member, its weight, the weight of the base
-        slack:float=0.,      # how far below the best a value is still wanted
-    ) -> np.ndarray: # (c,) values; -inf where it is as good as certain that it is not wanted
+
+    def scores(
+        self,
+        base: np.ndarray,  # (n,) what there is so far
+        candidates: Sequence,  # (c, 3) member, its weight, the weight of the base
+        slack: float = 0.0,  # how far below the best a value is still wanted
+    ) -> np.ndarray:  # (c,) values; -inf where it is as good as certain that it is not wanted
         "The exact AUC of the candidates that may be the best, in the order of a guess."
         candidates = np.asarray(candidates, np.float64)
-        if len(candidates) < 8 or len(base) < 2000: return super().scores(base, candidates)
+        if len(candidates) < 8 or len(base) < 2000:
+            return super().scores(base, candidates)
         guess, out = self.guesses(base, candidates), np.full(len(candidates), -np.inf)
         todo = np.unique(np.r_[np.argsort(-guess)[:6], np.linspace(0, len(guess) - 1, 8).astype(int)])
         while len(todo):
             out[todo] = super().scores(base, candidates[todo])
             seen = np.isfinite(out)
             off = out[seen] - guess[seen]
-            reach = guess + np.median(off) + 4*abs(off - np.median(off)).max()
+            reach = guess + np.median(off) + 4 * abs(off - np.median(off)).max()
             left = np.flatnonzero(~seen & (reach >= out.max() - slack))
-            todo = left[np.argsort(-guess[left])[:max(8, len(left)//4)]]
+            todo = left[np.argsort(-guess[left])[: max(8, len(left) // 4)]]
         return out
 
 # %% ../../nbs/blend/01_greedy.ipynb #0000000c
-def _undominated(Z, top): # the same for a block of rows
+def _undominated(Z, top):  # the same for a block of rows
     rivals, rows = np.argsort(-Z.mean(0), 1)[:, :top].T, np.arange(Z.shape[1])
     row, cls = np.nonzero(np.logical_or.reduce([z >= z[rows, rivals[0]][:, None] - 1e-9 for z in Z]))
     for rival in rivals[1:]:
@@ -120,22 +144,25 @@ def _undominated(Z, top): # the same for a block of rows
         row, cls = row[alive], cls[alive]
     return row, cls
 
+
 def reachable_classes(
-    Z:np.ndarray, # (m, n, k) members
-    top:int=4,    # favourites of the mean that are held against the rest
-) -> tuple: # rows and classes, (L,) each, by row
+    Z: np.ndarray,  # (m, n, k) members
+    top: int = 4,  # favourites of the mean that are held against the rest
+) -> tuple:  # rows and classes, (L,) each, by row
     "The entries that some mixture with weights of 0 or more may bring to the top of their row."
-    step = max(1, 4_000_000 // max(1, Z.shape[0] * Z.shape[2]))        # rows at a time, so that memory stays small
+    step = max(1, 4_000_000 // max(1, Z.shape[0] * Z.shape[2]))  # rows at a time, so that memory stays small
     starts = range(0, Z.shape[1], step)
-    found = [_undominated(Z[:, i:i + step].astype(np.float64), top) for i in starts]
+    found = [_undominated(Z[:, i : i + step].astype(np.float64), top) for i in starts]
     return np.concatenate([row + i for (row, _), i in zip(found, starts)]), np.concatenate([cls for _, cls in found])
 
 # %% ../../nbs/blend/01_greedy.ipynb #0000000e
 class LabelEvaluator(Evaluator):
     "A race for a metric of labels, with weights of 0 or more and several classes."
-    def __init__(self,
-        goal:Objective,    # whose metric can be had from labels
-        Z:np.ndarray, # (m, n, k) members in the goal's space
+
+    def __init__(
+        self,
+        goal: Objective,  # whose metric can be had from labels
+        Z: np.ndarray,  # (m, n, k) members in the goal's space
     ):
         self.goal, self.k, (row, cls) = goal, Z.shape[2], reachable_classes(Z)
         self.fixed = np.full(Z.shape[1], -1)
@@ -144,139 +171,172 @@ class LabelEvaluator(Evaluator):
         self.row, self.cls = row[~one], cls[~one]
         self.Z = np.ascontiguousarray(Z[:, self.row, self.cls], np.float64)
         self.low, self.high = self.Z.min(0), self.Z.max(0)
-    def calls(self,
-        V:np.ndarray,                    # (c, l) mixtures
-        at:slice|np.ndarray=slice(None), # (L,) which entries these are
-    ) -> tuple: # rows, and their (c, rows) codes: the first of the highest
+
+    def calls(
+        self,
+        V: np.ndarray,  # (c, l) mixtures
+        at: slice | np.ndarray = slice(None),  # (L,) which entries these are
+    ) -> tuple:  # rows, and their (c, rows) codes: the first of the highest
         "The label of each open row under each mixture."
         row, cls = self.row[at], self.cls[at]
-        if not len(row): return row, np.zeros((len(V), 0), int)
+        if not len(row):
+            return row, np.zeros((len(V), 0), int)
         starts = np.flatnonzero(np.diff(row, prepend=-1))
         best = np.repeat(np.maximum.reduceat(V, starts, 1), np.diff(starts, append=len(row)), 1)
         return row[starts], np.minimum.reduceat(np.where(V == best, cls, self.k), starts, 1)
-    def threats(self,
-        base:np.ndarray, # (L,) what there is so far
-        now:np.ndarray,  # (rows,) its labels
-        ratio:float,     # the most that a member weighs against it
-    ) -> np.ndarray: # entries that may be on top, in rows that have more than one
+
+    def threats(
+        self,
+        base: np.ndarray,  # (L,) what there is so far
+        now: np.ndarray,  # (rows,) its labels
+        ratio: float,  # the most that a member weighs against it
+    ) -> np.ndarray:  # entries that may be on top, in rows that have more than one
         "What some candidate may turn: it gains at most `ratio` times the distance between what members say."
         count = np.diff(np.flatnonzero(np.diff(self.row, prepend=-1)), append=len(self.row))
         top = np.repeat(np.flatnonzero(self.cls == np.repeat(now, count)), count)
-        may = base >= base[top] - ratio*(self.high - self.low[top]) - 1e-9
+        may = base >= base[top] - ratio * (self.high - self.low[top]) - 1e-9
         return np.flatnonzero(may & (np.bincount(self.row[may], minlength=len(self.fixed))[self.row] > 1))
-    def exact(self,
-        v:np.ndarray, # (L,) a mixture
-    ) -> float: # its value
+
+    def exact(
+        self,
+        v: np.ndarray,  # (L,) a mixture
+    ) -> float:  # its value
         "The metric of one mixture."
-        return self.scores(v, [(0, 0., 1.)])[0]
-    def scores(self,
-        base:np.ndarray,     # (L,) what there is so far
-        candidates:Sequence, # (c, 3) member, its weight, the weight of the base
-        slack:float=0.,      # not used, all are valued
-    ) -> np.ndarray: # (c,) values
+        return self.scores(v, [(0, 0.0, 1.0)])[0]
+
+    def scores(
+        self,
+        base: np.ndarray,  # (L,) what there is so far
+        candidates: Sequence,  # (c, 3) member, its weight, the weight of the base
+        slack: float = 0.0,  # not used, all are valued
+    ) -> np.ndarray:  # (c,) values
         "The values of all candidates, counted in one go; rows that none of them can turn keep their label."
         js, w, a = np.asarray(candidates, np.float64).T
         rows, now = self.calls(base[None])
-        label = self.fixed.copy(); label[rows] = now[0]
+        label = self.fixed.copy()
+        label[rows] = now[0]
         at = self.threats(base, now[0], (w / np.maximum(a, 1e-9)).max()) if len(rows) else rows
-        few = max(1, 2_000_000 // (len(at) + len(label)))                   # candidates at a time, so that memory stays small
-        return np.concatenate([self._part(base[at], at, label, js[i:i+few].astype(int), w[i:i+few, None], a[i:i+few, None]) for i in range(0, len(js), few)])
+        few = max(1, 2_000_000 // (len(at) + len(label)))  # candidates at a time, so that memory stays small
+        return np.concatenate(
+            [
+                self._part(base[at], at, label, js[i : i + few].astype(int), w[i : i + few, None], a[i : i + few, None])
+                for i in range(0, len(js), few)
+            ]
+        )
+
     def _part(self, base, at, label, js, w, a):
         calls = np.repeat(label[None], len(js), 0)
-        rows, turned = self.calls(a*base + w*self.Z[js[:, None], at], at)
+        rows, turned = self.calls(a * base + w * self.Z[js[:, None], at], at)
         calls[:, rows] = turned
         values = self.goal.metric.of_labels(self.goal.y, calls, self.k)
         return values if self.goal.metric.greater else -values
 
 # %% ../../nbs/blend/01_greedy.ipynb #00000010
 def make_evaluator(
-    goal:Objective,           # what is raised
-    Z:np.ndarray,        # (m, n, k) members in the goal's space
-    negative:bool=False, # whether weights may be negative
-) -> Evaluator: # the fastest that fits
+    goal: Objective,  # what is raised
+    Z: np.ndarray,  # (m, n, k) members in the goal's space
+    negative: bool = False,  # whether weights may be negative
+) -> Evaluator:  # the fastest that fits
     "A race for this goal."
     positive = 0 < (np.asarray(goal.y) == 1).sum() < len(goal.y)
-    if goal.metric.pairwise and Z.shape[2] == 1 and positive: return AucEvaluator(goal, Z)
+    if goal.metric.pairwise and Z.shape[2] == 1 and positive:
+        return AucEvaluator(goal, Z)
     return LabelEvaluator(goal, Z) if goal.metric.of_labels and Z.shape[2] > 1 and not negative else Evaluator(goal, Z)
 
 # %% ../../nbs/blend/01_greedy.ipynb #00000013
 def climb_path(
-    race:Evaluator,           # over the members
-    step:float=.01,      # between the weights that are tried
-    negative:bool=False, # whether to try negative ones
-) -> list: # (member, weight, value) of each step; the first is the best member, with weight 1
+    race: Evaluator,  # over the members
+    step: float = 0.01,  # between the weights that are tried
+    negative: bool = False,  # whether to try negative ones
+) -> list:  # (member, weight, value) of each step; the first is the best member, with weight 1
     "A greedy climb."
-    if not 0 < step <= .5: raise KitError(f'climb: step lies in 0 … 0.5; got {step}')
+    if not 0 < step <= 0.5:
+        raise KitError(f'climb: step lies in 0 … 0.5; got {step}')
     solo = [race.exact(z) for z in race.Z]
     left = sorted(range(len(solo)), key=lambda j: -solo[j])
-    path, base = [(left[0], 1., solo[left[0]])], race.Z[left.pop(0)]
-    ws = np.arange(-.5 if negative else step, .51, step)
+    path, base = [(left[0], 1.0, solo[left[0]])], race.Z[left.pop(0)]
+    ws = np.arange(-0.5 if negative else step, 0.51, step)
     while left:
         candidates = np.array([(j, w, 1 - w) for j in left for w in ws])
         values = race.scores(base, candidates)
         best = int(values.argmax())
-        if not values[best] > path[-1][2]: break
+        if not values[best] > path[-1][2]:
+            break
         j, base = int(candidates[best, 0]), race.mixture(base, candidates[best])
-        path.append((j, candidates[best, 1], values[best])); left.remove(j)
+        path.append((j, candidates[best, 1], values[best]))
+        left.remove(j)
     return path
 
 # %% ../../nbs/blend/01_greedy.ipynb #00000015
 def path_weights(
-    path:list, # of a climb
-    m:int,     # members
-) -> np.ndarray: # (m,) of sum 1
+    path: list,  # of a climb
+    m: int,  # members
+) -> np.ndarray:  # (m,) of sum 1
     "The weights in which a climb ends."
     weights = np.zeros(m)
-    for j, w, _ in path: weights *= 1 - w; weights[j] += w
+    for j, w, _ in path:
+        weights *= 1 - w
+        weights[j] += w
     return weights
+
 
 @weights_method('climb')
 def climb_weights(
-    Z:np.ndarray,        # (m, n, k) members in the space
-    y:np.ndarray,        # (n,) codes, inside the goal
-    goal:Objective,           # what to raise
-    step:float=.01,      # between the weights that are tried
-    negative:bool=False, # whether to try negative ones
-) -> dict: # weights, and the path
+    Z: np.ndarray,  # (m, n, k) members in the space
+    y: np.ndarray,  # (n,) codes, inside the goal
+    goal: Objective,  # what to raise
+    step: float = 0.01,  # between the weights that are tried
+    negative: bool = False,  # whether to try negative ones
+) -> dict:  # weights, and the path
     "Weights by a greedy climb."
     path = climb_path(make_evaluator(goal, Z, negative), step, negative)
-    return dict(weights=path_weights(path, len(Z)), path=[dict(member=int(j), weight=float(w), value=float(v)) for j, w, v in path])
+    return dict(
+        weights=path_weights(path, len(Z)),
+        path=[dict(member=int(j), weight=float(w), value=float(v)) for j, w, v in path],
+    )
 
 # %% ../../nbs/blend/01_greedy.ipynb #0000001a
-def _pick(errors, used, chance): # the least error; those in use win ties, then chance
+def _pick(errors, used, chance):  # the least error; those in use win ties, then chance
     best = np.flatnonzero(np.isclose(errors, np.nanmin(errors), atol=0, rtol=1e-12))
     known = [j for j in best if j in used]
     return int(chance.choice(known if len(best) > 1 and known else best))
 
+
 def caruana_order(
-    race:Evaluator,     # over the members
-    rounds:int=25, # members to add
-    seed:int=0,    # for ties
-) -> tuple: # members in the order of their adding, up to the best prefix; the error after each
+    race: Evaluator,  # over the members
+    rounds: int = 25,  # members to add
+    seed: int = 0,  # for ties
+) -> tuple:  # members in the order of their adding, up to the best prefix; the error after each
     "Selection with replacement."
     greater, chance = race.goal.metric.greater, np.random.RandomState(seed)
     order, errors, digits, base = [], [], None, np.zeros_like(race.Z[0])
     for s in range(rounds):
-        if s: base = base * ((s - 1)/s) + race.Z[order[-1]]/s
-        values = race.scores(base, [(j, 1/(s + 1), s/(s + 1)) for j in range(len(race.Z))], slack=1.1e-6)
+        if s:
+            base = base * ((s - 1) / s) + race.Z[order[-1]] / s
+        values = race.scores(base, [(j, 1 / (s + 1), s / (s + 1)) for j in range(len(race.Z))], slack=1.1e-6)
         e = (1 - values) if greater else -values
         e = e.round(digits) if digits else e
         j = _pick(e, order, chance)
-        if s == 0 and abs(e[j]) > 1e-4: digits = 6
-        order.append(j); errors.append(e[j].round(digits) if digits else e[j])
-        if len(race.Z) == 1: break
+        if s == 0 and abs(e[j]) > 1e-4:
+            digits = 6
+        order.append(j)
+        errors.append(e[j].round(digits) if digits else e[j])
+        if len(race.Z) == 1:
+            break
     last = int(np.argmin(errors))
-    return order[:last + 1], errors[:last + 1]
+    return order[: last + 1], errors[: last + 1]
+
 
 @weights_method('caruana')
 def caruana_weights(
-    Z:np.ndarray,  # (m, n, k) members in the space
-    y:np.ndarray,  # (n,) codes, inside the goal
-    goal:Objective,     # what to raise
-    rounds:int=25, # members to add
-    seed:int=0,    # for ties
-) -> dict: # weights, and the order
+    Z: np.ndarray,  # (m, n, k) members in the space
+    y: np.ndarray,  # (n,) codes, inside the goal
+    goal: Objective,  # what to raise
+    rounds: int = 25,  # members to add
+    seed: int = 0,  # for ties
+) -> dict:  # weights, and the order
     "Weights by selection with replacement."
-    if rounds < 1: raise KitError(f'caruana: at least 1 round; got {rounds}')
+    if rounds < 1:
+        raise KitError(f'caruana: at least 1 round; got {rounds}')
     order, _ = caruana_order(make_evaluator(goal, Z), rounds, seed)
     return dict(weights=np.bincount(order, minlength=len(Z)) / len(order), order=order)

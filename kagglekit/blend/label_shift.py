@@ -14,24 +14,31 @@ from ..core.validation import KitError, check_names
 from ..data.metrics import Metric
 
 # %% ../../nbs/blend/05_label_shift.ipynb #00000004
-def _shares(p, old, of): # the EM: shares of the columns of p, whose shares in train are old
+def _shares(p, old, of):  # the EM: shares of the columns of p, whose shares in train are old
     new = old.copy()
     for _ in range(10_000):
         q = p * (new / old)
         q /= q.sum(1, keepdims=True)
         before, new = new, q.mean(0)
-        if np.abs(new - before).max() < 1e-8: return new
+        if np.abs(new - before).max() < 1e-8:
+            return new
     raise KitError(f'the shares of {of} have not come to rest after 10,000 steps. Take fewer groups')
 
+
 def estimate_prior(
-    p:np.ndarray,      # (n, k) test probabilities
-    prior:np.ndarray,  # (k,) shares of the classes in train
-    groups:Sequence|None=None, # (k,) the group of each class, inside which the shares stay as in train; each class its own when left out
-) -> np.ndarray: # (k,) shares in test
+    p: np.ndarray,  # (n, k) test probabilities
+    prior: np.ndarray,  # (k,) shares of the classes in train
+    groups: Sequence
+    | None = None,  # (k,) the group of each class, inside which the shares stay as in train; each class its own when left out
+) -> np.ndarray:  # (k,) shares in test
     "The shares of the classes in test, from the probabilities alone."
     prior, groups = np.asarray(prior, float), np.asarray(range(len(prior)) if groups is None else groups)
-    if p.shape[1] != len(prior) or len(groups) != len(prior): raise KitError(f'prior: {p.shape[1]} columns, {len(prior)} shares and {len(groups)} groups; one of each for every class')
-    if (prior <= 0).any(): raise KitError(f'prior: class {int(np.argmin(prior))} is not in train, so nothing is known of it')
+    if p.shape[1] != len(prior) or len(groups) != len(prior):
+        raise KitError(
+            f'prior: {p.shape[1]} columns, {len(prior)} shares and {len(groups)} groups; one of each for every class'
+        )
+    if (prior <= 0).any():
+        raise KitError(f'prior: class {int(np.argmin(prior))} is not in train, so nothing is known of it')
     names, at = np.unique(groups, return_inverse=True)
     old = np.bincount(at, prior)
     together = np.stack([p[:, at == g].sum(1) for g in range(len(names))], 1)
@@ -39,78 +46,99 @@ def estimate_prior(
 
 # %% ../../nbs/blend/05_label_shift.ipynb #00000006
 def correct_prior(
-    p:np.ndarray,     # (n, k) probabilities
-    old:np.ndarray,   # (k,) shares that they were learnt with
-    new:np.ndarray,   # (k,) shares where they are used
-) -> np.ndarray: # (n, k)
+    p: np.ndarray,  # (n, k) probabilities
+    old: np.ndarray,  # (k,) shares that they were learnt with
+    new: np.ndarray,  # (k,) shares where they are used
+) -> np.ndarray:  # (n, k)
     "Probabilities as they would be with other shares of the classes."
     q = p * (np.asarray(new, float) / np.asarray(old, float))
     return q / q.sum(1, keepdims=True)
 
 # %% ../../nbs/blend/05_label_shift.ipynb #0000000e
 def shifted_score(
-    y:np.ndarray,      # (n,) codes
-    p:np.ndarray,      # (n, k) out-of-fold probabilities
-    prior:np.ndarray,  # (k,) shares to be drawn with
-    metric:Metric,     # by which they are scored
-    g:np.random.Generator, # chance
-    draws:int=20,      # of n rows each
-) -> np.ndarray: # (draws,) scores
+    y: np.ndarray,  # (n,) codes
+    p: np.ndarray,  # (n, k) out-of-fold probabilities
+    prior: np.ndarray,  # (k,) shares to be drawn with
+    metric: Metric,  # by which they are scored
+    g: np.random.Generator,  # chance
+    draws: int = 20,  # of n rows each
+) -> np.ndarray:  # (draws,) scores
     "The score of rows drawn with other shares of the classes."
     count = np.bincount(y, minlength=len(prior))
     lost = np.flatnonzero((np.asarray(prior) > 0) & (count == 0))
-    if len(lost): raise KitError(f'class {lost[0]} has a share and no rows to be drawn')
+    if len(lost):
+        raise KitError(f'class {lost[0]} has a share and no rows to be drawn')
     chances = (np.asarray(prior, float) / np.maximum(count, 1))[y]
     rows = g.choice(len(y), (draws, len(y)), p=chances / chances.sum())
     return np.array([metric(y[r], p[r]) for r in rows])
 
 # %% ../../nbs/blend/05_label_shift.ipynb #00000012
 def prior_groups(
-    text:str,         # 'classes', 'normal', 'normal .43', or a column of the competition's kinds
-    comp:Competition, # whose classes are grouped
-) -> tuple: # (k,) the group of each class, and the given share of the normal ones; None where it is to be estimated
+    text: str,  # 'classes', 'normal', 'normal .43', or a column of the competition's kinds
+    comp: Competition,  # whose classes are grouped
+) -> tuple:  # (k,) the group of each class, and the given share of the normal ones; None where it is to be estimated
     "What a blend's prior asks for."
     how, *rest = text.split() or ['']
-    if len(rest) > 1: raise KitError(f"prior: '{text}' is no way with a share, such as 'normal .43'")
+    if len(rest) > 1:
+        raise KitError(f"prior: '{text}' is no way with a share, such as 'normal .43'")
     check_names([how], ('classes', 'normal', *comp.class_groups), f'prior of {comp.name}')
-    if how == 'classes': groups = np.arange(comp.n_classes)
-    elif how != 'normal': groups = class_kinds(comp, how)
-    elif not comp.normal_class: raise KitError(f'prior: {comp.name} does not say which classes are normal; take classes')
-    else: groups = class_kinds(comp, comp.normal_class[0]) == comp.normal_class[1]
-    try: share = float(rest[0]) if rest else None
-    except ValueError: raise KitError(f"prior: '{rest[0]}' in '{text}' is not a number") from None
-    if share is not None and (how != 'normal' or not 0 < share < 1): raise KitError(f"prior: '{text}'; a share, above 0 and below 1, is given of normal alone")
+    if how == 'classes':
+        groups = np.arange(comp.n_classes)
+    elif how != 'normal':
+        groups = class_kinds(comp, how)
+    elif not comp.normal_class:
+        raise KitError(f'prior: {comp.name} does not say which classes are normal; take classes')
+    else:
+        groups = class_kinds(comp, comp.normal_class[0]) == comp.normal_class[1]
+    try:
+        share = float(rest[0]) if rest else None
+    except ValueError:
+        raise KitError(f"prior: '{rest[0]}' in '{text}' is not a number") from None
+    if share is not None and (how != 'normal' or not 0 < share < 1):
+        raise KitError(f"prior: '{text}'; a share, above 0 and below 1, is given of normal alone")
     return groups, share
 
+
 def fit_prior(
-    text:str,         # as above
-    p:np.ndarray,     # (t, k) test probabilities
-    comp:Competition, # whose train rows tell the shares that were learnt
-) -> dict: # asked, old and new (k,) shares as lists
+    text: str,  # as above
+    p: np.ndarray,  # (t, k) test probabilities
+    comp: Competition,  # whose train rows tell the shares that were learnt
+) -> dict:  # asked, old and new (k,) shares as lists
     "The shares of train, and those of test."
-    if p.shape[1] == 1: raise KitError('prior: a yes or no is scored by its order, which no prior changes')
-    if np.abs(p.sum(1) - 1).max() > 1e-3: raise KitError('prior: these are no probabilities, whose rows add up to 1; mix in the space prob, log or logit')
+    if p.shape[1] == 1:
+        raise KitError('prior: a yes or no is scored by its order, which no prior changes')
+    if np.abs(p.sum(1) - 1).max() > 1e-3:
+        raise KitError('prior: these are no probabilities, whose rows add up to 1; mix in the space prob, log or logit')
     groups, share = prior_groups(text, comp)
     old = np.bincount(comp.train.target, minlength=comp.n_classes) / len(comp.train)
-    new = old * np.where(groups, share / old[groups].sum(), (1 - share) / old[~groups].sum()) if share is not None else estimate_prior(p, old, groups)
+    new = (
+        old * np.where(groups, share / old[groups].sum(), (1 - share) / old[~groups].sum())
+        if share is not None
+        else estimate_prior(p, old, groups)
+    )
     return dict(asked=text, old=old.tolist(), new=new.tolist())
 
+
 def prior_at_home(
-    text:str,         # as above
-    p:np.ndarray,     # (n, k) out-of-fold probabilities
-    comp:Competition, # whose train rows they are
-) -> float: # share of the rows that it puts into a wrong group; 0 is right
+    text: str,  # as above
+    p: np.ndarray,  # (n, k) out-of-fold probabilities
+    comp: Competition,  # whose train rows they are
+) -> float:  # share of the rows that it puts into a wrong group; 0 is right
     "How far the same estimate is off where the shares are known."
     fitted = fit_prior(text.split()[0], p, comp)
     groups = np.unique(prior_groups(text, comp)[0], return_inverse=True)[1]
     return float(np.abs(np.bincount(groups, np.subtract(fitted['new'], fitted['old']))).sum() / 2)
 
+
 def prior_effect(
-    y:np.ndarray,   # (n,) codes of the train rows
-    p:np.ndarray,   # (n, k) their out-of-fold probabilities
-    prior:dict,     # from fit_prior
-    metric:Metric,  # by which they are scored
-) -> dict: # as learnt, corrected, and the standard deviation of the gain over the draws
+    y: np.ndarray,  # (n,) codes of the train rows
+    p: np.ndarray,  # (n, k) their out-of-fold probabilities
+    prior: dict,  # from fit_prior
+    metric: Metric,  # by which they are scored
+) -> dict:  # as learnt, corrected, and the standard deviation of the gain over the draws
     "What the correction brings where the shares are those of test."
-    before, after = (shifted_score(y, q, prior['new'], metric, rng('prior')) for q in (p, correct_prior(p, prior['old'], prior['new'])))
+    before, after = (
+        shifted_score(y, q, prior['new'], metric, rng('prior'))
+        for q in (p, correct_prior(p, prior['old'], prior['new']))
+    )
     return dict(learnt=float(before.mean()), corrected=float(after.mean()), sd=float((after - before).std()))

@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 from .methods import check_members, check_space, join_logits, mean_logits, mix
 from ..data.competition import Competition, prob_columns
 from ..data.tables import match_ids
-from ..core.paths import inside, out_dir
 from ..core.storage import hash_file
 from ..core.validation import KitError, check_names, check_value
 from ..data.folds import make_folds
@@ -29,39 +28,47 @@ from .rule_sources import Source, vote_labels
 from ..runs.run import Run
 
 # %% ../../nbs/blend/07_members.ipynb #00000006
-KINDS = dict( # what a member is → what else may be said of it
+KINDS = dict(  # what a member is → what else may be said of it
     exp=('folds', 'space', 'mix'),
     file=('oof', 'classes', 'mix'),
     logits=('rows', 'classes', 'folds', 'space', 'oof', 'oof_rows', 'mix'),
-    votes=('weights',))
-SPEC = tuple(dict.fromkeys((*KINDS, *(k for more in KINDS.values() for k in more), 'name'))) # all of it
+    votes=('weights',),
+)
+SPEC = tuple(dict.fromkeys((*KINDS, *(k for more in KINDS.values() for k in more), 'name')))  # all of it
 _TEXTS = str | tuple[str, ...]
 TYPES = dict(
     **dict.fromkeys(('exp', 'file', 'oof', 'space', 'name', 'votes'), str),
     **dict.fromkeys(('rows', 'oof_rows', 'classes', 'logits'), _TEXTS),
     folds=tuple[int, ...],
     mix=bool,
-    weights=tuple[float, ...] | dict[str, float])
+    weights=tuple[float, ...] | dict[str, float],
+)
+
 
 @dataclass(frozen=True)
 class Member:
     "Predictions, joined to the competition's rows."
-    name:str             # in messages, weights and rules
-    spec:dict            # as it was asked for
-    oof:np.ndarray|None  # (n, k) in train order; None where it has none
-    test:np.ndarray      # (t, k) in test order
-    classes:tuple        # class names of the columns
-    fold:np.ndarray|None # (n,) folds of the out-of-fold rows; None where nobody knows
-    files:dict           # file name → hash
-    logits:tuple = (None, None) # of the out-of-fold and the test rows, where it came as logits
-    voters:float = 0.    # the weight of all votes, where it is a vote
-    def __repr__(self): return self.name + ' (no OOF)' * (self.oof is None)
-    def source(self, side:str): # 'test' or 'oof'
+
+    name: str  # in messages, weights and rules
+    spec: dict  # as it was asked for
+    oof: np.ndarray | None  # (n, k) in train order; None where it has none
+    test: np.ndarray  # (t, k) in test order
+    classes: tuple  # class names of the columns
+    fold: np.ndarray | None  # (n,) folds of the out-of-fold rows; None where nobody knows
+    files: dict  # file name → hash
+    logits: tuple = (None, None)  # of the out-of-fold and the test rows, where it came as logits
+    voters: float = 0.0  # the weight of all votes, where it is a vote
+
+    def __repr__(self):
+        return self.name + ' (no OOF)' * (self.oof is None)
+
+    def source(self, side: str):  # 'test' or 'oof'
         "Its predictions as a source for rules."
         p = np.asarray(getattr(self, side), np.float64)
         return Source(p, self.classes, self.logits[side == 'test'], self.voters)
 
-def _written(m): # a member's own words, with their types
+
+def _written(m):  # a member's own words, with their types
     m = dict(exp=m) if isinstance(m, str) else m
     if not isinstance(m, dict):
         raise KitError(f'a member is an id, or a mapping such as {{"file": "theirs.csv"}}; got {m!r}')
@@ -73,44 +80,49 @@ def _written(m): # a member's own words, with their types
     plain = lambda v: list(v) if isinstance(v, tuple) else v
     return kinds[0], {k: plain(check_value(f'member {m[kinds[0]]}: {k}', v, TYPES[k])) for k, v in m.items()}
 
+
 def member_spec(
-    m:str|dict, # an id, or a dict
-) -> dict: # with a name
+    m: str | dict,  # an id, or a dict
+) -> dict:  # with a name
     "A member's specification, completed."
     kind, m = _written(m)
-    if not m[kind]: raise KitError(f'a member: {kind} is empty')
-    if 'space' in m: check_space(m['space'])
-    of = f"[{','.join(map(str, m['folds']))}]" if 'folds' in m else ''
+    if not m[kind]:
+        raise KitError(f'a member: {kind} is empty')
+    if 'space' in m:
+        check_space(m['space'])
+    of = f'[{",".join(map(str, m["folds"]))}]' if 'folds' in m else ''
     first = m[kind][0] if isinstance(m[kind], list) else m[kind]
     own = first if kind == 'exp' else Path(first).stem
     return m | dict(name=m.get('name') or own + of)
 
 # %% ../../nbs/blend/07_members.ipynb #00000009
 def choose_folds(
-    table:pd.DataFrame, # fold, id, p_…
-    folds:Sequence,     # which
-    columns:Sequence,   # the p_ columns
-    what:str,           # for messages
-) -> pd.DataFrame: # id, p_…
+    table: pd.DataFrame,  # fold, id, p_…
+    folds: Sequence,  # which
+    columns: Sequence,  # the p_ columns
+    what: str,  # for messages
+) -> pd.DataFrame:  # id, p_…
     "The mean over some folds of a run's test predictions, in float32 as runs store it."
     check_folds(folds, table.fold.unique(), what)
     part = table[table.fold.isin(folds)]
     return part.groupby('id', sort=False)[list(columns)].mean().astype(np.float32).reset_index()
 
+
 def check_folds(
-    folds:Sequence, # as asked for
-    known:Sequence, # those there are
-    what:str,       # whose
+    folds: Sequence,  # as asked for
+    known: Sequence,  # those there are
+    what: str,  # whose
 ):
     "Raise `KitError` unless these are some of the folds, each once."
     check_names(folds, [int(f) for f in known], f'fold of {what}')
     if len(set(folds)) != len(folds) or not len(folds):
         raise KitError(f'{what}: folds {list(folds)}; name each once, and at least one')
 
+
 def read_predictions(
-    path:Path,    # a parquet table of a run or a blend
-    comp:Competition, # of the run
-) -> tuple: # the other columns (id, fold, target), and (n, k) probabilities as they are stored
+    path: Path,  # a parquet table of a run or a blend
+    comp: Competition,  # of the run
+) -> tuple:  # the other columns (id, fold, target), and (n, k) probabilities as they are stored
     "A table of predictions, without a second copy of it in memory."
     columns, what = prob_columns(comp.classes), f'{path.parent.name}: {path.name}'
     try:
@@ -122,28 +134,32 @@ def read_predictions(
         head = file.read(columns=[n for n in names if n not in have]).to_pandas()
         single = all(file.schema_arrow.field(n).type == pa.float32() for n in have)
         p = np.empty((len(head), len(columns)), np.float32 if single else np.float64)
-        few = max(1, 4_000_000 // max(1, len(head)))                  # columns at a time
+        few = max(1, 4_000_000 // max(1, len(head)))  # columns at a time
         for at in range(0, len(columns), few):
-            for j, column in enumerate(file.read(columns=columns[at:at + few]).columns, at): p[:, j] = column.to_numpy()
+            for j, column in enumerate(file.read(columns=columns[at : at + few]).columns, at):
+                p[:, j] = column.to_numpy()
         pa.default_memory_pool().release_unused()
     except (OSError, ValueError, TypeError) as e:
-        raise KitError(f'{what} is damaged ({str(e).splitlines()[0][:80]}); make the run again, or copy the file '
-                       f'again') from None
+        raise KitError(
+            f'{what} is damaged ({str(e).splitlines()[0][:80]}); make the run again, or copy the file again'
+        ) from None
     lost = [c for c in ['id'] + ['fold'] * (path.stem != 'test') if c not in head]
-    if lost: raise KitError(f'{what} has no column {lost[0]}; it was written by something else')
+    if lost:
+        raise KitError(f'{what} has no column {lost[0]}; it was written by something else')
     return head, p
 
+
 def check_rows(
-    head:pd.DataFrame, # with the ids
-    p:np.ndarray,      # (n, k) what is said of them
-    ids:pd.Series,     # the ids that it must hold, in their order
-    what:str,          # for the message
+    head: pd.DataFrame,  # with the ids
+    p: np.ndarray,  # (n, k) what is said of them
+    ids: pd.Series,  # the ids that it must hold, in their order
+    what: str,  # for the message
 ):
     "Raise `KitError` unless these are probabilities of exactly these ids, in this order."
     if head.id.tolist() != ids.tolist():
         match_ids(head.id.astype(str), ids, what)
         raise KitError(f'{what}: its rows are in another order')
-    low, high = p.min(1), p.max(1)                                    # NaN stays NaN
+    low, high = p.min(1), p.max(1)  # NaN stays NaN
     wrong = ~((low >= -1e-6) & (high <= 1 + 1e-6))
     if wrong.any():
         row = int(np.argmax(wrong))
@@ -151,40 +167,58 @@ def check_rows(
 
 # %% ../../nbs/blend/07_members.ipynb #0000000c
 def check_run(
-    run:Run,          # a member
-    comp:Competition, # as it is now
+    run: Run,  # a member
+    comp: Competition,  # as it is now
 ):
     "Raise `KitError` unless a run has ended well, on this training table."
-    if not run.exists() and not any(run.folder.glob('*.parquet')): raise KitError(f'{run}: there is no such run')
+    if not run.exists() and not any(run.folder.glob('*.parquet')):
+        raise KitError(f'{run}: there is no such run')
     status, params, score = (run.read(f'{n}.json') for n in ('status', 'params', 'score'))
     state = run.state()
     if state in ('failed', 'interrupted', 'running'):
-        error = f" ({status['error']})" if status.get('error') else ''
+        error = f' ({status["error"]})' if status.get('error') else ''
         raise KitError(f'{run} is {state}{error}; finish it first, with the same command, or leave it out')
-    if params.get('trial'): raise KitError(f'{run} is a trial, on a part of the rows; blend the real run')
+    if params.get('trial'):
+        raise KitError(f'{run} is a trial, on a part of the rows; blend the real run')
     if score.get('dead') and 'blend' not in params:
-        raise KitError(f"{run}: nothing was learnt in fold {', '.join(map(str, np.atleast_1d(score['dead'])))}; "
-                       f"train it again, or leave it out")
+        raise KitError(
+            f'{run}: nothing was learnt in fold {", ".join(map(str, np.atleast_1d(score["dead"])))}; '
+            f'train it again, or leave it out'
+        )
     seen = object_states(comp, params.get('recipe', {}).get('single_object', ''))
     if params.get('data_hash') not in (None, seen.hash()):
-        raise KitError(f'{run} was made with another training table than there is now: ids, files or targets have '
-                       f'changed since. '
-                       'Train it again, or restore the table')
+        raise KitError(
+            f'{run} was made with another training table than there is now: ids, files or targets have '
+            f'changed since. '
+            'Train it again, or restore the table'
+        )
 
-def _check_target(run, head, comp): # the answers that stand beside the out-of-fold rows are those of today
-    if 'target' not in head: return
+
+def _check_target(run, head, comp):  # the answers that stand beside the out-of-fold rows are those of today
+    if 'target' not in head:
+        return
     other = head.target.to_numpy() != comp.train.target.to_numpy()
     if other.any():
-        raise KitError(f'{run}: oof.parquet has other answers than the training table, in {other.sum()} rows, such '
-                       f'as id {head.id[other].iloc[0]}; '
-                       'the target was edited since. Train it again')
+        raise KitError(
+            f'{run}: oof.parquet has other answers than the training table, in {other.sum()} rows, such '
+            f'as id {head.id[other].iloc[0]}; '
+            'the target was edited since. Train it again'
+        )
 
-def _test_of_run(run, spec, comp): # test rows, and the name of their file
+
+def _test_of_run(run, spec, comp):  # test rows, and the name of their file
     name = 'test_folds.parquet' if 'folds' in spec else 'test.parquet'
-    path = run.folder/name
+    path = run.folder / name
     if not path.exists():
-        why = ('of a blend no folds can be chosen' if run.read('blend.json') else 'predictions stay on the machine that made them; copy it here') \
-            if run.state() in ('done', 'recorded') else 'it is not finished'
+        why = (
+            (
+                'of a blend no folds can be chosen'
+                if run.read('blend.json')
+                else 'predictions stay on the machine that made them; copy it here'
+            )
+            if run.state() in ('done', 'recorded')
+            else 'it is not finished'
+        )
         raise KitError(f'{run} has no {name}: {why}')
     head, p = read_predictions(path, comp)
     if 'folds' not in spec:
@@ -192,26 +226,30 @@ def _test_of_run(run, spec, comp): # test rows, and the name of their file
         return p, name
     check_folds(spec['folds'], head.fold.unique(), str(run))
     parts = [(head[at].reset_index(drop=True), p[at]) for at in (head.fold.to_numpy() == f for f in spec['folds'])]
-    for f, (rows, part) in zip(spec['folds'], parts): check_rows(rows, part, comp.test.id, f'{run}: {name}, fold {f}')
+    for f, (rows, part) in zip(spec['folds'], parts):
+        check_rows(rows, part, comp.test.id, f'{run}: {name}, fold {f}')
     return mix([part for _, part in parts], None, spec.get('space', 'prob')), name
+
 
 def _read_run(spec, comp):
     run = Run(comp.name, spec['exp'])
     check_run(run, comp)
     test, name = _test_of_run(run, spec, comp)
-    files, oof, fold, path = {name: hash_file(run.folder/name)}, None, None, run.folder/'oof.parquet'
+    files, oof, fold, path = {name: hash_file(run.folder / name)}, None, None, run.folder / 'oof.parquet'
     if path.exists():
         head, oof = read_predictions(path, comp)
         check_rows(head, oof, comp.train.id, f'{run}: oof.parquet')
         _check_target(run, head, comp)
         fold, files['oof.parquet'] = head.fold.to_numpy(), hash_file(path)
-        if run.read('params.json').get('folds_made'): fold = None       # a blend of files whose folds nobody knows
+        if run.read('params.json').get('folds_made'):
+            fold = None  # a blend of files whose folds nobody knows
     return Member(spec['name'], spec, oof, test, comp.classes, fold, files)
 
 # %% ../../nbs/blend/07_members.ipynb #0000000e
-def _hashes(spec, *names): # of the files that a member names
+def _hashes(spec, *names):  # of the files that a member names
     paths = [p for n in names if n in spec for p in (spec[n] if isinstance(spec[n], list) else [spec[n]])]
     return {str(p): hash_file(find_file(p)) for p in paths}
+
 
 def _read_file(spec, comp):
     test, classes, _ = read_outside(spec['file'], comp, 'test', spec.get('classes', ''))
@@ -219,6 +257,7 @@ def _read_file(spec, comp):
     if 'oof' in spec:
         oof, other, fold = read_outside(spec['oof'], comp, 'oof', list(classes) if 'classes' in spec else '')
     return Member(spec['name'], spec, oof, test, classes, fold, _hashes(spec, 'file', 'oof'))
+
 
 def _read_logits(spec, comp):
     Z, classes = read_logits(spec['logits'], comp, spec.get('rows', ''), spec.get('classes', ''))
@@ -231,28 +270,35 @@ def _read_logits(spec, comp):
     if 'oof' in spec:
         O, other = read_logits(spec['oof'], comp, spec.get('oof_rows', ''), spec.get('classes', ''), 'oof')
         if len(O) != 1:
-            raise KitError(f"{spec['oof']}: {len(O)} folds of out-of-fold logits; every train row has one, of shape "
-                           f"(rows, classes)")
+            raise KitError(
+                f'{spec["oof"]}: {len(O)} folds of out-of-fold logits; every train row has one, of shape '
+                f'(rows, classes)'
+            )
         oof = mean_logits(O)
-    elif 'oof_rows' in spec: raise KitError(f"{spec['name']}: oof_rows is given without oof")
+    elif 'oof_rows' in spec:
+        raise KitError(f'{spec["name"]}: oof_rows is given without oof')
     kept = (None, None) if z is None else (oof[0], z)
     return Member(spec['name'], spec, oof[1], p, classes, None, _hashes(spec, 'logits', 'oof'), logits=kept)
+
 
 def _read_vote(spec, comp):
     if Path(spec['votes']).suffix in ('.csv', '.parquet'):
         v = read_votes(spec['votes'], comp, spec.get('weights'))
         return Member(spec['name'], spec, None, v.p, v.classes, None, _hashes(spec, 'votes'), voters=v.voters)
     run, weights = Run(comp.name, spec['votes']), spec.get('weights')
-    if run.exists(): check_run(run, comp)
-    if isinstance(weights, dict): raise KitError(f'{run}: its snapshots have no names; give the weights as a list')
+    if run.exists():
+        check_run(run, comp)
+    if isinstance(weights, dict):
+        raise KitError(f'{run}: its snapshots have no names; give the weights as a list')
     v = vote_labels(snapshot_labels(run, comp), weights)
-    files = {'snapshots.parquet': hash_file(run.folder/'snapshots.parquet')}
+    files = {'snapshots.parquet': hash_file(run.folder / 'snapshots.parquet')}
     return Member(spec['name'], spec, None, v.p, v.classes, None, files, voters=v.voters)
 
+
 def read_member(
-    m:str|dict,       # as it was asked for: an id or a dict
-    comp:Competition, # whose rows it must hold
-) -> Member: # checked, in the competition's order
+    m: str | dict,  # as it was asked for: an id or a dict
+    comp: Competition,  # whose rows it must hold
+) -> Member:  # checked, in the competition's order
     "A member from its run folder or its file."
     spec = member_spec(m)
     read = dict(exp=_read_run, file=_read_file, logits=_read_logits, votes=_read_vote)
@@ -262,53 +308,71 @@ def read_member(
 @dataclass
 class Table:
     "Members side by side."
-    members:list       # of Member
-    y:np.ndarray       # (n,) codes
-    fold:np.ndarray    # (n,) folds; None where no member has an OOF
-    mixed:list         # positions of the members that are mixed; the others serve rules
-    made:bool = False  # whether the folds were made here, since nobody knows those of the members
-    def _of(self, side): return [getattr(self.members[i], side) for i in self.mixed]
+
+    members: list  # of Member
+    y: np.ndarray  # (n,) codes
+    fold: np.ndarray  # (n,) folds; None where no member has an OOF
+    mixed: list  # positions of the members that are mixed; the others serve rules
+    made: bool = False  # whether the folds were made here, since nobody knows those of the members
+
+    def _of(self, side):
+        return [getattr(self.members[i], side) for i in self.mixed]
+
     def names(self):
         "Who is mixed."
         return self._of('name')
+
     def P(self):
         "Out-of-fold probabilities, (m, n, k)."
         return _stack(self._of('oof'))
+
     def T(self):
         "Test probabilities, (m, t, k)."
         return _stack(self._of('test'))
-    def logits(self, side:str, space:str): # 'oof' or 'test'; where the mean is taken
+
+    def logits(self, side: str, space: str):  # 'oof' or 'test'; where the mean is taken
         "The members as logits, (m, rows, k); None unless the space asks for it and one came so."
         return join_logits(self._of(side), [z[side == 'test'] for z in self._of('logits')], space)
+
     def came_as_logits(self):
         "Whether all that are mixed came as logits."
         return bool(self.mixed) and all(z[1] is not None for z in self._of('logits'))
+
     def without_oof(self):
         "The names of those that have none."
         return [name for name, oof in zip(self.names(), self._of('oof')) if oof is None]
+
     def scores(self):
         "The names of those that hold scores, beyond 0 … 1, and no probabilities."
         beyond = lambda p: p is not None and (p.min() < -1e-6 or p.max() > 1 + 1e-6)
         return [m.name for m in (self.members[i] for i in self.mixed) if beyond(m.oof) or beyond(m.test)]
 
-def _stack(arrays): # (m, …) of arrays; without a copy where they are views of one already
+
+def _stack(arrays):  # (m, …) of arrays; without a copy where they are views of one already
     whole = arrays[0].base
-    is_whole = whole is not None and whole.ndim == 3 and len(whole) == len(arrays) and all(a.base is whole for a in arrays)
+    is_whole = (
+        whole is not None and whole.ndim == 3 and len(whole) == len(arrays) and all(a.base is whole for a in arrays)
+    )
     return whole if is_whole else np.stack(arrays)
 
-def _check_folds_agree(members, comp): # the folds that all members share; None where nobody knows
+
+def _check_folds_agree(members, comp):  # the folds that all members share; None where nobody knows
     known = [m for m in members if m.fold is not None]
     for m in known[1:]:
         off = m.fold != known[0].fold
         if off.any():
-            raise KitError(f'{m.name} was validated on other folds than {known[0].name}: {off.sum()} of {len(off)} '
-                           f'rows, '
-                           f'such as id {comp.train.id[off].iloc[0]}; blend runs of one split')
+            raise KitError(
+                f'{m.name} was validated on other folds than {known[0].name}: {off.sum()} of {len(off)} '
+                f'rows, '
+                f'such as id {comp.train.id[off].iloc[0]}; blend runs of one split'
+            )
     return known[0].fold if known else None
 
-def _stacked(members, mixed, side): # the mixed members' arrays as views of one, so that a stack of them costs nothing
+
+def _stacked(members, mixed, side):  # the mixed members' arrays as views of one, so that a stack of them costs nothing
     arrays = [getattr(members[i], side) for i in mixed]
-    if len(arrays) < 2 or any(a is None for a in arrays): return members
+    if len(arrays) < 2 or any(a is None for a in arrays):
+        return members
     whole = np.empty((len(arrays), *arrays[0].shape), np.result_type(*arrays))
     del arrays
     for j, i in enumerate(mixed):
@@ -316,20 +380,24 @@ def _stacked(members, mixed, side): # the mixed members' arrays as views of one,
         members[i] = replace(members[i], **{side: whole[j]})
     return members
 
+
 def join_members(
-    members:Sequence, # Member after Member; what is iterated over once is not held twice in memory
-    comp:Competition, # of all of them
-) -> Table: # side by side
+    members: Sequence,  # Member after Member; what is iterated over once is not held twice in memory
+    comp: Competition,  # of all of them
+) -> Table:  # side by side
     "Members that were checked against each other."
     members = list(members)
     names = [m.name for m in members]
     twice = sorted({n for n in names if names.count(n) > 1})
-    if twice: raise KitError(f"{', '.join(twice)}: a member twice; a weight says it better, or give it a name")
-    if 'blend' in names: raise KitError("blend is what the mix of all members is called; give this member another name")
+    if twice:
+        raise KitError(f'{", ".join(twice)}: a member twice; a weight says it better, or give it a name')
+    if 'blend' in names:
+        raise KitError('blend is what the mix of all members is called; give this member another name')
     fold = _check_folds_agree(members, comp)
     mixed = [i for i, m in enumerate(members) if m.classes == comp.classes and m.spec.get('mix', True) and not m.voters]
     made = fold is None and any(m.oof is not None for m in members)
-    if made: fold = make_folds(comp).fold.to_numpy()
+    if made:
+        fold = make_folds(comp).fold.to_numpy()
     for side, said in (('test', 'test'), ('oof', 'OOF')):
         at = [i for i in mixed if getattr(members[i], side) is not None]
         check_members([getattr(members[i], side) for i in at], [f'{members[i].name} ({said})' for i in at])

@@ -21,43 +21,64 @@ from ..core.validation import KitError, check_clash, check_names
 from ..data.metrics import Metric
 
 # %% ../../nbs/blend/00_methods.ipynb #73d8180a
-EPS = 1e-7             # probabilities are kept this far from 0 and 1 before a logarithm; float32 resolves no less near 1
-BLOCK = 2_000_000      # numbers of each member that are mixed at a time, so that memory stays small
+EPS = 1e-7  # probabilities are kept this far from 0 and 1 before a logarithm; float32 resolves no less near 1
+BLOCK = 2_000_000  # numbers of each member that are mixed at a time, so that memory stays small
+
 
 @dataclass(frozen=True)
 class Space:
     "Where a mean is taken."
-    name:str      # such as 'rank'
-    to:Callable   # probabilities → values
-    back:Callable # mean values → probabilities, or scores of the same order
 
-def _ranks(P): return rankdata(P, axis=-2) / P.shape[-2]
-def _clip(P): return np.clip(np.asarray(P, np.float64), EPS, 1 - EPS)
-def _from_logits(Z): return expit(Z) if Z.shape[-1] == 1 else softmax(Z, -1)
+    name: str  # such as 'rank'
+    to: Callable  # probabilities → values
+    back: Callable  # mean values → probabilities, or scores of the same order
 
-SPACES = {s.name: s for s in [ # name → Space
-    Space('prob', lambda P: P, lambda S: S),
-    Space('rank', _ranks, lambda S: S),
-    Space('logit', lambda P: logit(_clip(P)), expit),
-    Space('log', lambda P: np.log(_clip(P)), np.exp)]}
-LOGITS = Space('logits', lambda Z: Z, _from_logits) # of values that are logits already
+
+def _ranks(P):
+    return rankdata(P, axis=-2) / P.shape[-2]
+
+
+def _clip(P):
+    return np.clip(np.asarray(P, np.float64), EPS, 1 - EPS)
+
+
+def _from_logits(Z):
+    return expit(Z) if Z.shape[-1] == 1 else softmax(Z, -1)
+
+
+SPACES = {
+    s.name: s
+    for s in [  # name → Space
+        Space('prob', lambda P: P, lambda S: S),
+        Space('rank', _ranks, lambda S: S),
+        Space('logit', lambda P: logit(_clip(P)), expit),
+        Space('log', lambda P: np.log(_clip(P)), np.exp),
+    ]
+}
+LOGITS = Space('logits', lambda Z: Z, _from_logits)  # of values that are logits already
+
 
 def find_space(
-    name:str, # 'prob', 'rank', 'logit', 'log', or 'power 2' with an exponent from .01 to 100; 'logits' in a record
-) -> Space: # the space
+    name: str,  # 'prob', 'rank', 'logit', 'log', or 'power 2' with an exponent from .01 to 100; 'logits' in a record
+) -> Space:  # the space
     "A space by its name."
-    if name == LOGITS.name: return LOGITS
+    if name == LOGITS.name:
+        return LOGITS
     word, _, a = str(name).partition(' ')
     if word != 'power':
         check_names([name], [*SPACES, 'power 2'], 'space')
         return SPACES[name]
-    try: a = float(a)
-    except ValueError: a = 0
-    if not .01 <= a <= 100: raise KitError(f"space '{name}': write 'power 2', with an exponent from 0.01 to 100")
-    return Space(name, lambda P: np.maximum(P, 0, dtype=np.float64)**a, lambda S: np.maximum(S, 0)**(1/a))
+    try:
+        a = float(a)
+    except ValueError:
+        a = 0
+    if not 0.01 <= a <= 100:
+        raise KitError(f"space '{name}': write 'power 2', with an exponent from 0.01 to 100")
+    return Space(name, lambda P: np.maximum(P, 0, dtype=np.float64) ** a, lambda S: np.maximum(S, 0) ** (1 / a))
+
 
 def check_space(
-    name:str, # as a page may write it
+    name: str,  # as a page may write it
 ):
     "Raise `KitError` unless this is a space of probabilities."
     if name == LOGITS.name:
@@ -66,62 +87,70 @@ def check_space(
 
 # %% ../../nbs/blend/00_methods.ipynb #00000009
 def normalise_weights(
-    weights:Sequence, # (m,) or (m, k) numbers, negative ones allowed
-    m:int,            # members
-) -> np.ndarray: # the same divided by their sum over members
+    weights: Sequence,  # (m,) or (m, k) numbers, negative ones allowed
+    m: int,  # members
+) -> np.ndarray:  # the same divided by their sum over members
     "Weights that sum to 1."
     w = np.asarray(weights, np.float64)
-    if w.ndim not in (1, 2) or len(w) != m: raise KitError(f'weights: {len(w) if w.ndim else w} for {m} members')
+    if w.ndim not in (1, 2) or len(w) != m:
+        raise KitError(f'weights: {len(w) if w.ndim else w} for {m} members')
     total = w.sum(0)
     if not np.isfinite(w).all() or (abs(total) < 1e-9).any():
         raise KitError(f'weights {w.tolist()} sum to {total.tolist()}; they are shares and must sum to something')
     return w / total
 
+
 def normalise_rows(
-    S:np.ndarray, # (…, n, k) mixed values, back from their space
-) -> np.ndarray: # rows of several classes sum to 1; a single column stays
+    S: np.ndarray,  # (…, n, k) mixed values, back from their space
+) -> np.ndarray:  # rows of several classes sum to 1; a single column stays
     "Make the columns of a row shares of 1 again."
-    if S.shape[-1] == 1: return S
+    if S.shape[-1] == 1:
+        return S
     total = S.sum(-1, keepdims=True)
     return S / np.where(total > 0, total, 1)
 
-def _blocks(n, width): # slices of n rows (or columns) of that width
+
+def _blocks(n, width):  # slices of n rows (or columns) of that width
     step = max(1, BLOCK // max(width, 1))
     return [slice(i, i + step) for i in range(0, n, step)]
 
+
 def mix(
-    P:Sequence,                 # (m, n, k) probabilities, an array or a list of members
-    weights:Sequence|None=None, # (m,), or (m, k) with weights a class; equal ones when left out
-    space:str='prob',           # where the mean is taken, see find_space
-) -> np.ndarray: # (n, k) float64
+    P: Sequence,  # (m, n, k) probabilities, an array or a list of members
+    weights: Sequence | None = None,  # (m,), or (m, k) with weights a class; equal ones when left out
+    space: str = 'prob',  # where the mean is taken, see find_space
+) -> np.ndarray:  # (n, k) float64
     "The weighted mean of members, in double precision, block by block."
     s, w = find_space(space), normalise_weights(np.ones(len(P)) if weights is None else weights, len(P))
     n, k = P[0].shape
     out = np.empty((n, k))
-    for at in _blocks(k, n) if space == 'rank' else _blocks(n, k):      # ranks are taken among all rows
+    for at in _blocks(k, n) if space == 'rank' else _blocks(n, k):  # ranks are taken among all rows
         at = (slice(None), at) if space == 'rank' else (at,)
         V = s.to(np.stack([p[at] for p in P]))
         shares = w[(slice(None), *at[1:])] if w.ndim == 2 else w
         out[at] = s.back(np.einsum('mnk,mk->nk' if w.ndim == 2 else 'mnk,m->nk', V, shares))
-    for at in _blocks(n, k): out[at] = normalise_rows(out[at])
+    for at in _blocks(n, k):
+        out[at] = normalise_rows(out[at])
     return out
 
 # %% ../../nbs/blend/00_methods.ipynb #b10c0003
 def join_logits(
-    P:Sequence, # (m, n, k) probabilities
-    Z:Sequence, # (m,) each member's logits, (n, k); None where it came as probabilities
-    space:str,  # where the mean is taken
-) -> list|None: # (m, n, k) logits, up to a constant a row; None where the mean is not one of logits
+    P: Sequence,  # (m, n, k) probabilities
+    Z: Sequence,  # (m,) each member's logits, (n, k); None where it came as probabilities
+    space: str,  # where the mean is taken
+) -> list | None:  # (m, n, k) logits, up to a constant a row; None where the mean is not one of logits
     "Members as logits, where the space asks for it and one of them came so."
     one = P[0].shape[1] == 1
-    if all(z is None for z in Z) or space != 'logit' and (one or space != 'log'): return None
+    if all(z is None for z in Z) or space != 'logit' and (one or space != 'log'):
+        return None
     to = SPACES['logit' if one else 'log'].to
     return [to(p) if z is None else z for p, z in zip(P, Z)]
 
+
 def mean_logits(
-    Z:Sequence,                 # (m, n, k) logits
-    weights:Sequence|None=None, # (m,); equal ones when left out
-) -> tuple: # (n, k) the mean, and (n, k) its probabilities
+    Z: Sequence,  # (m, n, k) logits
+    weights: Sequence | None = None,  # (m,); equal ones when left out
+) -> tuple:  # (n, k) the mean, and (n, k) its probabilities
     "The weighted mean of logits."
     w = normalise_weights(np.ones(len(Z)) if weights is None else weights, len(Z))
     mean = sum(a * np.asarray(z, np.float64) for a, z in zip(w, Z))
@@ -129,8 +158,8 @@ def mean_logits(
 
 # %% ../../nbs/blend/00_methods.ipynb #0000000e
 def check_members(
-    P:Sequence,     # (m, n, k) probabilities or scores, an array or a list of members
-    names:Sequence, # (m,) the members' names, for messages
+    P: Sequence,  # (m, n, k) probabilities or scores, an array or a list of members
+    names: Sequence,  # (m,) the members' names, for messages
 ):
     "Raise `KitError` at a member that has NaN or says the same of every row."
     for p, name in zip(P, names):
@@ -138,192 +167,232 @@ def check_members(
         if bad.any():
             raise KitError(f'{name}: {bad.sum()} of {len(p)} rows hold NaN, the first is row {np.argmax(bad)}')
         if len(p) > 1 and (p == p[0]).all():
-            raise KitError(f'{name} is constant: it says {p[0, 0]:g} of all {len(p)} rows; it learned nothing, leave '
-                           f'it out')
+            raise KitError(
+                f'{name} is constant: it says {p[0, 0]:g} of all {len(p)} rows; it learned nothing, leave it out'
+            )
 
 # %% ../../nbs/blend/00_methods.ipynb #00000011
 @dataclass(frozen=True)
 class Method:
     "A way to make one prediction of many."
-    name:str         # as in blend.json
-    fit:Callable     # (P, y, metric, **options) → dict that JSON can hold
-    apply:Callable   # (P, that dict) → (n, k)
-    fitted:bool=True # whether the answers are used; where not, no out-of-fold rows are needed
 
-METHODS:dict[str, Method] = {} # name → Method
+    name: str  # as in blend.json
+    fit: Callable  # (P, y, metric, **options) → dict that JSON can hold
+    apply: Callable  # (P, that dict) → (n, k)
+    fitted: bool = True  # whether the answers are used; where not, no out-of-fold rows are needed
+
+
+METHODS: dict[str, Method] = {}  # name → Method
+
 
 def method(
-    name:str,         # a new name
-    apply:Callable,   # (P, params) → (n, k)
-    fitted:bool=True, # whether the answers are used
+    name: str,  # a new name
+    apply: Callable,  # (P, params) → (n, k)
+    fitted: bool = True,  # whether the answers are used
 ):
     "Decorator: register a fit function as a method."
+
     def _add(fit):
         check_clash('blending method', name, METHODS[name].fit if name in METHODS else None, fit)
         METHODS[name] = Method(name, fit, apply, fitted)
         return fit
+
     return _add
 
-def _mixed(P, params): return mix(P, params['weights'], params['space'])
+
+def _mixed(P, params):
+    return mix(P, params['weights'], params['space'])
+
 
 def weights_method(
-    name:str, # a new name
+    name: str,  # a new name
 ):
     "Decorator: register a function (values in the space, y, goal, **options) → weights, or a dict with weights and more."
+
     def _add(find):
         def _fit(P, y, metric, space='prob', **options):
             s = find_space(space)
             found = find(s.to(P), y, goal(metric, y, s), **options)
             found = found if isinstance(found, dict) else dict(weights=found)
             return found | dict(weights=normalise_weights(found['weights'], len(P)).tolist(), space=space)
+
         _fit.__module__ = find.__module__
         method(name, _mixed)(_fit)
         return find
+
     return _add
 
 # %% ../../nbs/blend/00_methods.ipynb #00000013
 @dataclass(frozen=True)
 class Objective:
     "The value of a mixture; more is better."
-    metric:Metric # which
-    y:np.ndarray  # (n,) codes
-    space:Space   # in which the mixtures are
-    def __call__(self,
-        S:np.ndarray, # (m, n, k) mixtures in the space
-    ) -> np.ndarray: # (m,) values; -inf where undefined
+
+    metric: Metric  # which
+    y: np.ndarray  # (n,) codes
+    space: Space  # in which the mixtures are
+
+    def __call__(
+        self,
+        S: np.ndarray,  # (m, n, k) mixtures in the space
+    ) -> np.ndarray:  # (m,) values; -inf where undefined
         "The value of each of many mixtures."
         order_is_all = self.metric.values == 'scores' or self.metric.values == 'labels' and S.shape[2] > 1
         v = self.metric.many(self.y, S if order_is_all else normalise_rows(self.space.back(S)))
         return np.nan_to_num(v if self.metric.greater else -v, nan=-np.inf)
 
+
 def goal(
-    metric:Metric, # which
-    y:np.ndarray,  # (n,) codes
-    space:Space,   # in which mixtures will be
-) -> Objective: # (m, n, k) → (m,)
+    metric: Metric,  # which
+    y: np.ndarray,  # (n,) codes
+    space: Space,  # in which mixtures will be
+) -> Objective:  # (m, n, k) → (m,)
     "What a search tries to raise."
     return Objective(metric, np.asarray(y), space)
 
 # %% ../../nbs/blend/00_methods.ipynb #00000016
 @method('mean', _mixed, fitted=False)
 def equal_weights(
-    P:Sequence,        # (m, n, k) probabilities
-    y:np.ndarray,      # (n,) codes, not used
-    metric:Metric,     # not used
-    space:str='prob',  # where the mean is taken
-) -> dict: # weights, space
+    P: Sequence,  # (m, n, k) probabilities
+    y: np.ndarray,  # (n,) codes, not used
+    metric: Metric,  # not used
+    space: str = 'prob',  # where the mean is taken
+) -> dict:  # weights, space
     "Each member counts the same."
     find_space(space)
     return dict(weights=normalise_weights(np.ones(len(P)), len(P)).tolist(), space=space)
 
+
 @method('weighted', _mixed, fitted=False)
 def given_weights(
-    P:Sequence,        # (m, n, k) probabilities
-    y:np.ndarray,      # (n,) codes, not used
-    metric:Metric,     # not used
-    weights:Sequence,  # (m,) numbers
-    space:str='prob',  # where the mean is taken
-) -> dict: # weights, space
+    P: Sequence,  # (m, n, k) probabilities
+    y: np.ndarray,  # (n,) codes, not used
+    metric: Metric,  # not used
+    weights: Sequence,  # (m,) numbers
+    space: str = 'prob',  # where the mean is taken
+) -> dict:  # weights, space
     "The weights that someone chose."
     find_space(space)
     return dict(weights=normalise_weights(weights, len(P)).tolist(), space=space)
 
 # %% ../../nbs/blend/00_methods.ipynb #00000018
 def fit_blend(
-    name:str,      # a key of METHODS
-    P:np.ndarray,  # (m, n, k) out-of-fold probabilities
-    y:np.ndarray,  # (n,) codes
-    metric:Metric, # what is to be good
-    **options,     # the method's own, such as space='rank'
-) -> dict: # method, options, and what was fitted
+    name: str,  # a key of METHODS
+    P: np.ndarray,  # (m, n, k) out-of-fold probabilities
+    y: np.ndarray,  # (n,) codes
+    metric: Metric,  # what is to be good
+    **options,  # the method's own, such as space='rank'
+) -> dict:  # method, options, and what was fitted
     "Choose a blend with the answers in sight."
     check_names([name], METHODS, 'blending method')
-    try: params = METHODS[name].fit(P, y, metric, **options)
+    try:
+        params = METHODS[name].fit(P, y, metric, **options)
     except TypeError as e:
         found = re.search(r"(unexpected keyword|missing \d+ required positional) arguments?:? ('.*)", str(e))
-        if not found: raise
+        if not found:
+            raise
         how = 'takes no' if found[1].startswith('unexpected') else 'needs'
         raise KitError(f'the method {name} {how} {found[2]}; given: {", ".join(options) or "no options"}') from None
     return dict(method=name, params=params)
 
+
 def apply_blend(
-    P:np.ndarray, # (m, n, k) probabilities of the same members, in their order
-    blend:dict,   # as fit_blend gave it
-) -> np.ndarray: # (n, k)
+    P: np.ndarray,  # (m, n, k) probabilities of the same members, in their order
+    blend: dict,  # as fit_blend gave it
+) -> np.ndarray:  # (n, k)
     "The blend's predictions."
     return METHODS[blend['method']].apply(P, blend['params'])
 
 # %% ../../nbs/blend/00_methods.ipynb #0000001b
 def likelihood_weights(
-    G:np.ndarray, # (m, n) each member's probability of what was true
-) -> np.ndarray: # (m,) 0 or more, of sum 1
+    G: np.ndarray,  # (m, n) each member's probability of what was true
+) -> np.ndarray:  # (m,) 0 or more, of sum 1
     "The shares under which the truth was most probable."
     G, m = np.maximum(G, EPS), len(G)
+
     def _loss(w):
         p = np.maximum(w @ G, EPS)
         return -np.log(p).mean(), -(G / p).mean(1)
-    found = minimize(_loss, np.full(m, 1/m), jac=True, method='SLSQP', bounds=[(0, 1)]*m, options=dict(maxiter=300, ftol=1e-10),
-                     constraints=dict(type='eq', fun=lambda w: w.sum() - 1, jac=lambda w: np.ones(m)))
+
+    found = minimize(
+        _loss,
+        np.full(m, 1 / m),
+        jac=True,
+        method='SLSQP',
+        bounds=[(0, 1)] * m,
+        options=dict(maxiter=300, ftol=1e-10),
+        constraints=dict(type='eq', fun=lambda w: w.sum() - 1, jac=lambda w: np.ones(m)),
+    )
     w = np.clip(found.x, 0, None)
     return w / w.sum()
 
+
 def true_probs(
-    P:np.ndarray, # (m, n, k) probabilities
-    y:np.ndarray, # (n,) codes
-) -> np.ndarray: # (m, n) float64
+    P: np.ndarray,  # (m, n, k) probabilities
+    y: np.ndarray,  # (n,) codes
+) -> np.ndarray:  # (m, n) float64
     "The probability that each member gave to what was true."
-    if P.shape[2] > 1: return np.asarray(P[:, np.arange(len(y)), y], np.float64)
+    if P.shape[2] > 1:
+        return np.asarray(P[:, np.arange(len(y)), y], np.float64)
     one = np.asarray(P[:, :, 0], np.float64)
     return np.where(y == 1, one, 1 - one)
 
+
 @method('likelihood', _mixed)
 def fit_likelihood(
-    P:np.ndarray,            # (m, n, k) probabilities
-    y:np.ndarray,            # (n,) codes
-    metric:Metric|None=None, # not used: it is log loss that is lowered
-) -> dict: # weights, space
+    P: np.ndarray,  # (m, n, k) probabilities
+    y: np.ndarray,  # (n,) codes
+    metric: Metric | None = None,  # not used: it is log loss that is lowered
+) -> dict:  # weights, space
     "Weights by SLSQP on log loss."
     return dict(weights=likelihood_weights(true_probs(P, y)).tolist(), space='prob')
 
 # %% ../../nbs/blend/00_methods.ipynb #0000001f
 @weights_method('nelder')
 def nelder_weights(
-    Z:np.ndarray, # (m, n, k) members in the space
-    y:np.ndarray, # (n,) codes, inside the goal
-    goal:Objective,    # what to raise
-    steps:int=0,  # evaluations at most; 60 a member when 0
-) -> dict: # weights, and how many evaluations it took
+    Z: np.ndarray,  # (m, n, k) members in the space
+    y: np.ndarray,  # (n,) codes, inside the goal
+    goal: Objective,  # what to raise
+    steps: int = 0,  # evaluations at most; 60 a member when 0
+) -> dict:  # weights, and how many evaluations it took
     "Weights of 0 or more by Nelder–Mead on the metric itself."
     norm = lambda v: np.abs(v) / np.abs(v).sum()
     value = lambda v: -goal(np.einsum('mnk,m->nk', Z, norm(v))[None])[0]
-    start = np.full(len(Z), 1/len(Z))
-    simplex = np.vstack([start, start + np.eye(len(Z)) * .25])
-    found = minimize(value, start, method='Nelder-Mead', options=dict(maxfev=steps or 60*len(Z), initial_simplex=simplex, xatol=1e-3, fatol=1e-7))
+    start = np.full(len(Z), 1 / len(Z))
+    simplex = np.vstack([start, start + np.eye(len(Z)) * 0.25])
+    found = minimize(
+        value,
+        start,
+        method='Nelder-Mead',
+        options=dict(maxfev=steps or 60 * len(Z), initial_simplex=simplex, xatol=1e-3, fatol=1e-7),
+    )
     return dict(weights=norm(found.x), evaluations=int(found.nfev))
 
 # %% ../../nbs/blend/00_methods.ipynb #00000022
-def _features(P): # (n, m·k) logits
+def _features(P):  # (n, m·k) logits
     return np.moveaxis(np.stack([logit(_clip(p)) for p in P]), 0, 1).reshape(len(P[0]), -1)
 
+
 def apply_stack(
-    P:np.ndarray, # (m, n, k) probabilities
-    params:dict,  # coef, intercept, classes
-) -> np.ndarray: # (n, k)
+    P: np.ndarray,  # (m, n, k) probabilities
+    params: dict,  # coef, intercept, classes
+) -> np.ndarray:  # (n, k)
     "The regression's probabilities; a class that it never saw gets 0."
     S = _features(P) @ np.array(params['coef']).T + params['intercept']
-    if P[0].shape[1] == 1: return expit(S)
+    if P[0].shape[1] == 1:
+        return expit(S)
     out = np.zeros(P[0].shape)
     e = np.exp(S - S.max(1, keepdims=True)) if S.shape[1] > 1 else np.c_[1 - expit(S), expit(S)]
     out[:, params['classes']] = e / e.sum(1, keepdims=True)
     return out
 
+
 @method('stack', apply_stack)
 def fit_stack(
-    P:np.ndarray,            # (m, n, k) probabilities
-    y:np.ndarray,            # (n,) codes
-    metric:Metric|None=None, # not used: it is log loss that is lowered
-    C:float=.01,             # inverse strength of the penalty; less is stronger
-) -> dict: # coef (features a class), intercept, classes that were seen
+    P: np.ndarray,  # (m, n, k) probabilities
+    y: np.ndarray,  # (n,) codes
+    metric: Metric | None = None,  # not used: it is log loss that is lowered
+    C: float = 0.01,  # inverse strength of the penalty; less is stronger
+) -> dict:  # coef (features a class), intercept, classes that were seen
     "A regularised logistic regression on the members' logits."
     if len(set(np.asarray(y).tolist())) < 2:
         raise KitError('stack: all rows are of one class; there is nothing to learn')
@@ -331,39 +400,46 @@ def fit_stack(
     return dict(coef=model.coef_.tolist(), intercept=model.intercept_.tolist(), classes=model.classes_.tolist())
 
 # %% ../../nbs/blend/00_methods.ipynb #00000027
-def _class_weights(P, y, c): # by the likelihood of class c against the rest
+def _class_weights(P, y, c):  # by the likelihood of class c against the rest
     p = np.asarray(P[:, :, c], np.float64)
     return likelihood_weights(np.where(y == c, p, 1 - p))
 
+
 @method('classes', _mixed)
 def fit_class_weights(
-    P:np.ndarray,            # (m, n, k) probabilities, k of 2 or more
-    y:np.ndarray,            # (n,) codes
-    metric:Metric|None=None, # not used
-    shrink:float=20,         # rows with which the common shares vote
-) -> dict: # weights (m, k), space
+    P: np.ndarray,  # (m, n, k) probabilities, k of 2 or more
+    y: np.ndarray,  # (n,) codes
+    metric: Metric | None = None,  # not used
+    shrink: float = 20,  # rows with which the common shares vote
+) -> dict:  # weights (m, k), space
     "Shares for each class."
-    if P.shape[2] == 1: raise KitError('classes: the target is binary; one set of weights is all there is')
+    if P.shape[2] == 1:
+        raise KitError('classes: the target is binary; one set of weights is all there is')
     common = likelihood_weights(true_probs(P, y))
+
     def _one(c):
         rows = (y == c).sum()
-        if not rows: return common
+        if not rows:
+            return common
         return (rows * _class_weights(P, y, c) + shrink * common) / (rows + shrink)
+
     return dict(weights=np.stack([_one(c) for c in range(P.shape[2])], 1).tolist(), space='prob')
 
 # %% ../../nbs/blend/00_methods.ipynb #0000002d
 def nested(
-    name:str,        # a key of METHODS
-    P:np.ndarray,    # (m, n, k) out-of-fold probabilities
-    y:np.ndarray,    # (n,) codes
-    fold:np.ndarray, # (n,) in which fold a row was validated
-    metric:Metric,   # what is to be good
-    **options,       # the method's own
-) -> np.ndarray: # (n, k) predictions, each by a blend that was fitted without the row's fold
+    name: str,  # a key of METHODS
+    P: np.ndarray,  # (m, n, k) out-of-fold probabilities
+    y: np.ndarray,  # (n,) codes
+    fold: np.ndarray,  # (n,) in which fold a row was validated
+    metric: Metric,  # what is to be good
+    **options,  # the method's own
+) -> np.ndarray:  # (n, k) predictions, each by a blend that was fitted without the row's fold
     "The blend of each row, chosen without its fold."
     y, fold = np.asarray(y), np.asarray(fold)
-    if len(set(fold.tolist())) < 2: raise KitError('nested: all rows are of one fold; there are no others to choose by')
-    if not METHODS[name].fitted: return apply_blend(P, fit_blend(name, P, y, metric, **options))
+    if len(set(fold.tolist())) < 2:
+        raise KitError('nested: all rows are of one fold; there are no others to choose by')
+    if not METHODS[name].fitted:
+        return apply_blend(P, fit_blend(name, P, y, metric, **options))
     out = np.full(P.shape[1:], np.nan)
     for f in np.unique(fold):
         b = fit_blend(name, P[:, fold != f], y[fold != f], metric, **options)

@@ -20,229 +20,290 @@ from .rule_sources import Source, vote_labels
 
 # %% ../../nbs/blend/06_outside_files.ipynb #93fee6b0
 def find_file(
-    path:str|Path, # as given, or below the workspace
-) -> Path: # where it is
+    path: str | Path,  # as given, or below the workspace
+) -> Path:  # where it is
     "A file that a blend takes from; a `KitError` where it is not there."
-    for p in (Path(path), root()/path):
-        if p.is_file(): return p
+    for p in (Path(path), root() / path):
+        if p.is_file():
+            return p
     raise KitError(f'{path} is not there, neither as it is written nor below the workspace')
 
+
 def read_any(
-    path:str|Path, # a CSV or parquet file
-) -> pd.DataFrame: # CSV as text; parquet as it is, but for its ids
+    path: str | Path,  # a CSV or parquet file
+) -> pd.DataFrame:  # CSV as text; parquet as it is, but for its ids
     "A table of either kind."
     file = find_file(path)
-    if file.suffix != '.parquet': return read_table(file, [])
-    try: df = pd.read_parquet(file)
+    if file.suffix != '.parquet':
+        return read_table(file, [])
+    try:
+        df = pd.read_parquet(file)
     except (OSError, ValueError) as e:
         raise KitError(f'{path} is no parquet table ({str(e).splitlines()[0][:80]}); copy it again') from None
     return df.reset_index(drop=True)
 
+
 def id_column(
-    df:pd.DataFrame,  # a table from elsewhere
-    comp:Competition, # whose rows it must hold
-    side:str,         # 'test' or 'oof'
-    what:str,         # the table, for the message
-) -> tuple: # name of the column, its ids as text, and the ids that are wanted
+    df: pd.DataFrame,  # a table from elsewhere
+    comp: Competition,  # whose rows it must hold
+    side: str,  # 'test' or 'oof'
+    what: str,  # the table, for the message
+) -> tuple:  # name of the column, its ids as text, and the ids that are wanted
     "The ids of a table, and the competition's own in its order."
     first, column = comp.sample.columns[0], None
     for name in (first, 'id') if side == 'test' else ('id', first):
-        if name in df and column is None: column = name
-    if column is None: raise KitError(f"{what} has no column {first}; it has {', '.join(map(str, df.columns[:6]))}")
+        if name in df and column is None:
+            column = name
+    if column is None:
+        raise KitError(f'{what} has no column {first}; it has {", ".join(map(str, df.columns[:6]))}')
     ids = df[column]
     if ids.dtype.kind == 'f':
-        raise KitError(f'{what}: the ids in {column} are numbers with a point, and may have lost digits; write them '
-                       f'as text')
+        raise KitError(
+            f'{what}: the ids in {column} are numbers with a point, and may have lost digits; write them as text'
+        )
     ids = ids.astype(str)
-    if side == 'oof': return column, ids, comp.train.id
+    if side == 'oof':
+        return column, ids, comp.train.id
     own = not ids.isin(comp.test.sample_id).any() and ids.isin(comp.test.id).any()
     return column, ids, comp.test.id if own else comp.test.sample_id
 
-def _numbers(df, ids, what): # (n, k) float64; a cell that is no number is named
+
+def _numbers(df, ids, what):  # (n, k) float64; a cell that is no number is named
     try:
         p = df.to_numpy(object).astype(np.float64)
-        if df.shape[1] and any('_' in ''.join(c) for _, c in df.items() if c.map(type).eq(str).all()): raise ValueError
-    except (ValueError, TypeError): p = df.apply(pd.to_numeric, errors='coerce').to_numpy(np.float64, na_value=np.nan)
+        if df.shape[1] and any('_' in ''.join(c) for _, c in df.items() if c.map(type).eq(str).all()):
+            raise ValueError
+    except (ValueError, TypeError):
+        p = df.apply(pd.to_numeric, errors='coerce').to_numpy(np.float64, na_value=np.nan)
     bad = ~np.isfinite(p)
     if bad.any():
         row, column = np.argwhere(bad)[0]
-        raise KitError(f"{what}: {bad.any(1).sum()} rows hold no probabilities, such as id {ids.iloc[row]}: "
-                       f"{df.columns[column]} is '{df.iloc[row, column]}'")
+        raise KitError(
+            f'{what}: {bad.any(1).sum()} rows hold no probabilities, such as id {ids.iloc[row]}: '
+            f"{df.columns[column]} is '{df.iloc[row, column]}'"
+        )
     return p
 
 # %% ../../nbs/blend/06_outside_files.ipynb #dda7eb93
-def _columns(df, comp, what): # the columns that hold the answers, as the competition orders its classes
+def _columns(df, comp, what):  # the columns that hold the answers, as the competition orders its classes
     cols, answers = prob_columns(comp.classes), list(comp.sample.columns[1:])
     have = [c for c in df if str(c).startswith('p_')]
     if have:
-        if sorted(have) == sorted(cols): return cols
-        raise KitError(f'{what}: its class columns are {", ".join(have[:4])} …, and {", ".join(cols[:4])} … are '
-                       f'wanted. '
-                       'Are they classes of its own? Then say "classes": "own", and it can stand in rules')
-    if sorted(answers) == sorted(comp.classes) and set(answers) <= set(df): return list(comp.classes)
-    if answers[0] in df: return answers[:1]
-    raise KitError(f"{what}: neither a column {answers[0]} nor {cols[0]} …; it has "
-                   f"{', '.join(map(str, df.columns[:8]))}")
+        if sorted(have) == sorted(cols):
+            return cols
+        raise KitError(
+            f'{what}: its class columns are {", ".join(have[:4])} …, and {", ".join(cols[:4])} … are '
+            f'wanted. '
+            'Are they classes of its own? Then say "classes": "own", and it can stand in rules'
+        )
+    if sorted(answers) == sorted(comp.classes) and set(answers) <= set(df):
+        return list(comp.classes)
+    if answers[0] in df:
+        return answers[:1]
+    raise KitError(
+        f'{what}: neither a column {answers[0]} nor {cols[0]} …; it has {", ".join(map(str, df.columns[:8]))}'
+    )
 
-def _own_classes(df, classes, comp, what): # p and class names of a table with classes of its own
+
+def _own_classes(df, classes, comp, what):  # p and class names of a table with classes of its own
     have, answer = [str(c)[2:] for c in df if str(c).startswith('p_')], comp.sample.columns[1]
     names = have or (sorted(df[answer].unique()) if answer in df else [])
     if not names:
-        raise KitError(f"{what}: no p_ columns and no column {answer}; it has {', '.join(map(str, df.columns[:8]))}")
+        raise KitError(f'{what}: no p_ columns and no column {answer}; it has {", ".join(map(str, df.columns[:8]))}')
     if classes != 'own':
         if set(classes) < set(names) and have or not set(names) <= set(classes):
-            raise KitError(f"{what}: it has the classes {', '.join(names[:6])}, and {', '.join(list(classes)[:6])} "
-                           f"were named")
+            raise KitError(
+                f'{what}: it has the classes {", ".join(names[:6])}, and {", ".join(list(classes)[:6])} were named'
+            )
         if have and set(classes) != set(names):
-            raise KitError(f"{what}: it has no column for {sorted(set(classes) - set(names))[0]}")
+            raise KitError(f'{what}: it has no column for {sorted(set(classes) - set(names))[0]}')
         names = list(classes)
-    if len(names) < 2: raise KitError(f'{what}: a single class says nothing; it has {names[0]}')
+    if len(names) < 2:
+        raise KitError(f'{what}: a single class says nothing; it has {names[0]}')
     return names, [f'p_{n}' for n in names] if have else [answer]
 
+
 def read_outside(
-    path:str|Path,    # a CSV or parquet table
-    comp:Competition, # whose rows it must hold
-    side:str,         # 'test' or 'oof'
-    classes:str|Sequence='', # 'own' or names where it has classes of its own
-) -> tuple: # (rows, k) float64 in the competition's order; (k,) class names; (rows,) folds or None
+    path: str | Path,  # a CSV or parquet table
+    comp: Competition,  # whose rows it must hold
+    side: str,  # 'test' or 'oof'
+    classes: str | Sequence = '',  # 'own' or names where it has classes of its own
+) -> tuple:  # (rows, k) float64 in the competition's order; (k,) class names; (rows,) folds or None
     "Predictions that somebody else made."
     df, what = read_any(path), str(path)
     key, ids, want = id_column(df, comp, side, what)
     df = df.iloc[match_ids(ids, want, what)].reset_index(drop=True)
     names, columns = _own_classes(df, classes, comp, what) if classes else (comp.classes, _columns(df, comp, what))
-    if key in columns: raise KitError(f'{what}: {key} is the column of the ids, so it cannot be a class')
+    if key in columns:
+        raise KitError(f'{what}: {key} is the column of the ids, so it cannot be a class')
     fold = _folds(df.fold, want, what) if side == 'oof' and 'fold' in df else None
     if columns == [comp.sample.columns[1]] and len(names) > 1:
         return np.eye(len(names))[encode(df[columns[0]].astype(str), names, what)], tuple(names), fold
     return _numbers(df[columns], want, what), tuple(names), fold
 
-def _folds(column, ids, what): # folds of out-of-fold rows
+
+def _folds(column, ids, what):  # folds of out-of-fold rows
     fold = pd.to_numeric(column, errors='coerce')
     bad = ~(fold >= 0) | (fold != fold.round())
     if bad.any():
-        raise KitError(f"{what}: id {ids[bad.to_numpy()].iloc[0]} has the fold '{column[bad].iloc[0]}'; folds are 0, "
-                       f"1, …")
+        raise KitError(
+            f"{what}: id {ids[bad.to_numpy()].iloc[0]} has the fold '{column[bad].iloc[0]}'; folds are 0, 1, …"
+        )
     return fold.to_numpy(int)
 
 # %% ../../nbs/blend/06_outside_files.ipynb #b127bf1c
 def voter_weights(
-    weights:Sequence|dict|None, # a number a voter, or voter → number; voters that are not named weigh 1
-    voters:Sequence,            # their names
-    what:str,                   # the table, for the message
-) -> list|None: # (voters,)
+    weights: Sequence | dict | None,  # a number a voter, or voter → number; voters that are not named weigh 1
+    voters: Sequence,  # their names
+    what: str,  # the table, for the message
+) -> list | None:  # (voters,)
     "The weights of voters, in their order."
-    if weights is None: return None
-    if not isinstance(weights, dict): return list(weights)
+    if weights is None:
+        return None
+    if not isinstance(weights, dict):
+        return list(weights)
     check_names(weights, voters, f'voter with a weight in {what}')
     return [weights.get(v, 1) for v in voters]
 
-NO_CLASS = 'null' # the vote for none of the competition's classes
 
-def _check_labels(votes, ids, known, what): # raise KitError at the first vote that names no class
+NO_CLASS = 'null'  # the vote for none of the competition's classes
+
+
+def _check_labels(votes, ids, known, what):  # raise KitError at the first vote that names no class
     for voter in votes:
         wrong = ~votes[voter].isin(known)
-        if not wrong.any(): continue
+        if not wrong.any():
+            continue
         row, label = votes.index[wrong][0], str(votes[voter][wrong].iloc[0])
-        raise KitError(f"{what}: {voter} votes {label!r} for id {ids[row]}, which is no class{nearest(label, known)}; "
-                       f"write {NO_CLASS} for a vote for none of them")
+        raise KitError(
+            f'{what}: {voter} votes {label!r} for id {ids[row]}, which is no class{nearest(label, known)}; '
+            f'write {NO_CLASS} for a vote for none of them'
+        )
+
 
 def read_votes(
-    path:str|Path,                   # a CSV or parquet table: ids, then a column of labels a voter
-    comp:Competition,                # whose test rows it must hold
-    weights:Sequence|dict|None=None, # of the voters
-) -> Source: # shares of the votes, in test order
+    path: str | Path,  # a CSV or parquet table: ids, then a column of labels a voter
+    comp: Competition,  # whose test rows it must hold
+    weights: Sequence | dict | None = None,  # of the voters
+) -> Source:  # shares of the votes, in test order
     "Snapshots' labels as a source for rules."
     df, what = read_any(path), str(path)
     key, ids, want = id_column(df, comp, 'test', what)
     df = df.iloc[match_ids(ids, want, what)].drop(columns=[key, *{comp.sample.columns[1]} & set(df)])
-    if comp.binary: raise KitError(f'{what}: votes are for competitions with several classes')
-    if not df.shape[1]: raise KitError(f'{what}: no column of votes beside {key}')
+    if comp.binary:
+        raise KitError(f'{what}: votes are for competitions with several classes')
+    if not df.shape[1]:
+        raise KitError(f'{what}: no column of votes beside {key}')
     _check_labels(df, ids, (*comp.classes, NO_CLASS), what)
     return vote_labels(df, voter_weights(weights, list(df), what))
 
 # %% ../../nbs/blend/06_outside_files.ipynb #e862b00c
-def _load(path): # the arrays of a file
+def _load(path):  # the arrays of a file
     file, what = find_file(path), str(path)
     try:
         if file.suffix in ('.pth', '.pt'):
-            import torch                          # here: it takes seconds, and most blends need none
+            import torch  # here: it takes seconds, and most blends need none
+
             x = torch.load(file, map_location='cpu', weights_only=True)
             x = list(x.values()) if isinstance(x, dict) else x
             parts = list(x) if isinstance(x, list | tuple) else [x]
-            return [np.asarray(p.detach().float().numpy() if p.dtype == torch.bfloat16 else p.detach().numpy()) for p in parts]
+            return [
+                np.asarray(p.detach().float().numpy() if p.dtype == torch.bfloat16 else p.detach().numpy())
+                for p in parts
+            ]
         x = np.load(file, allow_pickle=False)
         return [x[k] for k in x.files] if hasattr(x, 'files') else [x]
-    except Exception as e:                        # torch and NumPy raise nearly anything at a damaged file
-        raise KitError(f'{what}: no array of logits can be read ({type(e).__name__}); '
-                       'save numbers, not Python objects, as .npy or as a tensor in .pth') from None
+    except Exception as e:  # torch and NumPy raise nearly anything at a damaged file
+        raise KitError(
+            f'{what}: no array of logits can be read ({type(e).__name__}); '
+            'save numbers, not Python objects, as .npy or as a tensor in .pth'
+        ) from None
 
-def _as_folds(x, k, what): # (folds, rows, k)
-    if x.dtype.kind not in 'fiu': raise KitError(f'{what}: logits are numbers, and this holds {x.dtype}')
-    if k == 1 and (x.ndim == 1 or x.ndim == 2 and x.shape[1] > 1): x = x[..., None]
+
+def _as_folds(x, k, what):  # (folds, rows, k)
+    if x.dtype.kind not in 'fiu':
+        raise KitError(f'{what}: logits are numbers, and this holds {x.dtype}')
+    if k == 1 and (x.ndim == 1 or x.ndim == 2 and x.shape[1] > 1):
+        x = x[..., None]
     x = x[None] if x.ndim == 2 else x
     if x.ndim != 3 or x.shape[2] != k:
-        raise KitError(f'{what}: its shape is {x.shape}; (folds, rows, {k} classes) is wanted, or (rows, {k} '
-                       f'classes) a file')
+        raise KitError(
+            f'{what}: its shape is {x.shape}; (folds, rows, {k} classes) is wanted, or (rows, {k} classes) a file'
+        )
     return x.astype(np.float64)
 
+
 def row_ids(
-    rows:str|Sequence, # see the table above
-    comp:Competition,  # whose rows
-    side:str,          # 'test' or 'oof'
-    what:str,          # the array, for the message
-) -> pd.Series: # ids as text, in the order of the array
+    rows: str | Sequence,  # see the table above
+    comp: Competition,  # whose rows
+    side: str,  # 'test' or 'oof'
+    what: str,  # the array, for the message
+) -> pd.Series:  # ids as text, in the order of the array
     "The ids of an array's rows."
     table, own = (comp.test, comp.test.sample_id) if side == 'test' else (comp.train, comp.train.id)
     words = dict(sample=comp.sample.iloc[:, 0], test=own) if side == 'test' else dict(train=own)
     words['files'] = own[table.file.argsort(kind='stable')]
     if not rows:
-        raise KitError(f"{what}: an array names no ids; give {'rows' if side == 'test' else 'oof_rows'}: "
-                       f"{', '.join(words)}, a file with the ids in its order, or a list")
-    if not isinstance(rows, str): return pd.Series([str(r) for r in rows])
-    if rows in words: return words[rows].reset_index(drop=True)
-    if '.' not in rows: check_names([rows], words, f'order of rows of {what}')
+        raise KitError(
+            f'{what}: an array names no ids; give {"rows" if side == "test" else "oof_rows"}: '
+            f'{", ".join(words)}, a file with the ids in its order, or a list'
+        )
+    if not isinstance(rows, str):
+        return pd.Series([str(r) for r in rows])
+    if rows in words:
+        return words[rows].reset_index(drop=True)
+    if '.' not in rows:
+        check_names([rows], words, f'order of rows of {what}')
     return read_any(rows).iloc[:, 0].astype(str)
 
-def _heads(Z, comp): # logits of the heads → logits of their classes, up to a constant a row
+
+def _heads(Z, comp):  # logits of the heads → logits of their classes, up to a constant a row
     sizes = [len(names) for _, names in comp.heads]
     out, start = np.zeros((*Z.shape[:-1], 1)), 0
     for size in sizes:
-        out = (out[..., :, None] + Z[..., None, start:start + size]).reshape(*Z.shape[:-1], -1)
+        out = (out[..., :, None] + Z[..., None, start : start + size]).reshape(*Z.shape[:-1], -1)
         start += size
     return out
 
+
 def logit_classes(
-    classes:str|Sequence, # see the table above
-    comp:Competition,     # whose classes
-    what:str,             # the array, for the message
-) -> tuple: # (k,) names of the columns
+    classes: str | Sequence,  # see the table above
+    comp: Competition,  # whose classes
+    what: str,  # the array, for the message
+) -> tuple:  # (k,) names of the columns
     "The names of an array's columns."
     words = ('sorted', 'competition') + ('heads',) * bool(comp.heads)
-    if comp.binary and not classes: return comp.classes
+    if comp.binary and not classes:
+        return comp.classes
     if not classes:
-        raise KitError(f"{what}: an array names no classes; give classes: {', '.join(words)}, or a list of names")
+        raise KitError(f'{what}: an array names no classes; give classes: {", ".join(words)}, or a list of names')
     if isinstance(classes, str):
         check_names([classes], words, f'order of classes of {what}')
-        if classes == 'heads': return tuple(f'{head}-{n}' for head, names in comp.heads for n in names)
+        if classes == 'heads':
+            return tuple(f'{head}-{n}' for head, names in comp.heads for n in names)
         return tuple(sorted(comp.classes)) if classes == 'sorted' else comp.classes
     twice = sorted({c for c in classes if list(classes).count(c) > 1})
-    if twice: raise KitError(f'{what}: the class {twice[0]} is named twice')
+    if twice:
+        raise KitError(f'{what}: the class {twice[0]} is named twice')
     return tuple(map(str, classes))
 
+
 def read_logits(
-    path:str|Sequence,    # a file, or a list of one a fold
-    comp:Competition,     # whose rows it must hold
-    rows:str|Sequence,    # the order of the rows
-    classes:str|Sequence, # the order of the classes
-    side:str='test',      # 'test' or 'oof'
-) -> tuple: # (folds, n, k) float64 in the competition's order of rows and, where they are its own, of classes; (k,) class names
+    path: str | Sequence,  # a file, or a list of one a fold
+    comp: Competition,  # whose rows it must hold
+    rows: str | Sequence,  # the order of the rows
+    classes: str | Sequence,  # the order of the classes
+    side: str = 'test',  # 'test' or 'oof'
+) -> (
+    tuple
+):  # (folds, n, k) float64 in the competition's order of rows and, where they are its own, of classes; (k,) class names
     "Published logits."
     paths = [path] if isinstance(path, str | Path) else list(path)
     what = str(paths[0])
     names = logit_classes(classes, comp, what)
     parts = [_as_folds(x, len(names), str(p)) for p in paths for x in _load(p)]
     if len({x.shape[1] for x in parts}) != 1:
-        raise KitError(f"{what}: {', '.join(str(x.shape[1]) for x in parts)} rows; all folds need the same")
+        raise KitError(f'{what}: {", ".join(str(x.shape[1]) for x in parts)} rows; all folds need the same')
     Z, ids = np.concatenate(parts), row_ids(rows, comp, side, what)
     if len(ids) != Z.shape[1]:
         raise KitError(f'{what}: it has {Z.shape[1]:,} rows, and its order names {len(ids):,} ids')
@@ -250,8 +311,12 @@ def read_logits(
     Z = Z[:, match_ids(ids, want, f'{what}: the ids of its rows')]
     bad = ~np.isfinite(Z).all(2)
     if bad.any():
-        raise KitError(f'{what}: fold {np.argwhere(bad)[0][0]} has a logit that is NaN or infinite, of id '
-                       f'{want.iloc[np.argwhere(bad)[0][1]]}')
-    if classes == 'heads': return _heads(Z, comp), comp.classes
-    if set(names) != set(comp.classes): return Z, names
+        raise KitError(
+            f'{what}: fold {np.argwhere(bad)[0][0]} has a logit that is NaN or infinite, of id '
+            f'{want.iloc[np.argwhere(bad)[0][1]]}'
+        )
+    if classes == 'heads':
+        return _heads(Z, comp), comp.classes
+    if set(names) != set(comp.classes):
+        return Z, names
     return Z[:, :, [names.index(c) for c in comp.classes]], comp.classes

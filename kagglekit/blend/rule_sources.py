@@ -19,62 +19,72 @@ from ..data.metrics import labels_of
 @dataclass(frozen=True)
 class Source:
     "Predictions with their class names."
-    p:np.ndarray                  # (n, k) probabilities; a row of NaN is no opinion
-    classes:tuple                 # (k,) class names
-    logits:np.ndarray|None = None # (n, k) where it came as logits, or is a mean of logits
-    voters:float = 0.             # the weight of all votes, where the probabilities are shares of votes
+
+    p: np.ndarray  # (n, k) probabilities; a row of NaN is no opinion
+    classes: tuple  # (k,) class names
+    logits: np.ndarray | None = None  # (n, k) where it came as logits, or is a mean of logits
+    voters: float = 0.0  # the weight of all votes, where the probabilities are shares of votes
+
     def labels(self):
         "The likeliest class of each row, as text; empty where there is no opinion."
         known = np.isfinite(self.p).all(1)
         return np.where(known, np.asarray(self.classes, object)[labels_of(np.where(known[:, None], self.p, 0))], '')
+
     def sureness(self):
         "The probability of the likeliest class."
         return np.nan_to_num(self.p).max(1)
+
     def tied(self):
         "Whether two classes share the highest probability, (n,) bool."
         return (np.abs(self.p - self.p.max(1, keepdims=True)) < 1e-9).sum(1) > 1
-    def onto(self,
-        classes:Sequence, # (c,) class names of the competition
-    ) -> np.ndarray: # (n, c); NaN where the label is none of them
+
+    def onto(
+        self,
+        classes: Sequence,  # (c,) class names of the competition
+    ) -> np.ndarray:  # (n, c); NaN where the label is none of them
         "The probabilities in the competition's columns."
         at = pd.Index(self.classes).get_indexer(classes)
-        p = np.where(at >= 0, self.p[:, np.maximum(at, 0)], 0.)
+        p = np.where(at >= 0, self.p[:, np.maximum(at, 0)], 0.0)
         p[~np.isin(self.labels(), classes)] = np.nan
         return p
 
 # %% ../../nbs/blend/03_rule_sources.ipynb #4d64fc57
 def second_choice(
-    s:Source, # with two classes or more
-) -> Source: # whose label is the runner-up
+    s: Source,  # with two classes or more
+) -> Source:  # whose label is the runner-up
     "A source without its first choice."
     p = s.p.copy()
     p[np.arange(len(p)), np.nan_to_num(p).argmax(1)] = 0
     return Source(p, s.classes)
 
 # %% ../../nbs/blend/03_rule_sources.ipynb #0000000a
-def _shares(votes, weights): # (n, k) bool of each of many voters → shares, and the weight of all
-    if weights is None: return np.mean(votes, 0), float(len(votes))
+def _shares(votes, weights):  # (n, k) bool of each of many voters → shares, and the weight of all
+    if weights is None:
+        return np.mean(votes, 0), float(len(votes))
     w = np.asarray(weights, np.float64)
-    if len(w) != len(votes): raise KitError(f'votes: {len(w)} weights for {len(votes)} voters')
+    if len(w) != len(votes):
+        raise KitError(f'votes: {len(w)} weights for {len(votes)} voters')
     if not np.isfinite(w).all() or (w < 0).any() or not w.sum() > 0:
         raise KitError(f'votes: weights are 0 or more, and one of them is above 0; got {w.tolist()}')
     shares = np.einsum('v,vnk->nk', w, np.asarray(votes, np.float64)) / w.sum()
-    return np.round(shares, 12), float(w.sum())                        # so that .1 + .2 ties with .3
+    return np.round(shares, 12), float(w.sum())  # so that .1 + .2 ties with .3
+
 
 def vote_labels(
-    votes:pd.DataFrame,         # (n, voters) labels as text; nothing but voters
-    weights:Sequence|None=None, # (voters,) 0 or more; equal ones when left out
-) -> Source: # shares of the votes, names in alphabetical order
+    votes: pd.DataFrame,  # (n, voters) labels as text; nothing but voters
+    weights: Sequence | None = None,  # (voters,) 0 or more; equal ones when left out
+) -> Source:  # shares of the votes, names in alphabetical order
     "The majority of labels."
     names = sorted(set(votes.to_numpy().ravel().tolist()))
     codes = pd.Index(names).get_indexer(votes.to_numpy().ravel()).reshape(votes.shape)
     p, total = _shares([codes[:, [v]] == np.arange(len(names)) for v in range(codes.shape[1])], weights)
     return Source(p, tuple(names), voters=total)
 
+
 def vote(
-    sources:Sequence,           # list of Source with the same classes
-    weights:Sequence|None=None, # (sources,) 0 or more; equal ones when left out
-) -> Source: # shares of the votes
+    sources: Sequence,  # list of Source with the same classes
+    weights: Sequence | None = None,  # (sources,) 0 or more; equal ones when left out
+) -> Source:  # shares of the votes
     "The majority of the sources' labels; a tie goes to the class that comes first."
     k = len(sources[0].classes)
     p, total = _shares([labels_of(s.p)[:, None] == np.arange(k) for s in sources], weights)
@@ -82,12 +92,13 @@ def vote(
 
 # %% ../../nbs/blend/03_rule_sources.ipynb #90f58867
 def source_parts(
-    name:str, # of the source
-    made:dict, # how it is made
-) -> tuple: # 'mix' or 'vote'; names of what it is made of; their weights or None; the space or None
+    name: str,  # of the source
+    made: dict,  # how it is made
+) -> tuple:  # 'mix' or 'vote'; names of what it is made of; their weights or None; the space or None
     "How a source is made, checked."
     what = f'source {name}'
-    if not isinstance(made, dict): raise KitError(f'{what}: write {{mix: [a, b]}} or {{vote: [a, b]}}; got {made!r}')
+    if not isinstance(made, dict):
+        raise KitError(f'{what}: write {{mix: [a, b]}} or {{vote: [a, b]}}; got {made!r}')
     check_names(made, ('mix', 'vote', 'space'), f'way to make the {what}')
     ways = [w for w in ('mix', 'vote') if w in made]
     if len(ways) != 1 or 'space' in made and ways != ['mix']:
@@ -97,34 +108,41 @@ def source_parts(
         raise KitError(f'{what}: {ways[0]} takes a list of sources, or source: weight; got {of!r}')
     weights = list(of.values()) if isinstance(of, dict) else None
     bad = [w for w in weights or () if isinstance(w, bool) or not isinstance(w, int | float) or not math.isfinite(w)]
-    if bad: raise KitError(f'{what}: a weight is a number; got {bad[0]!r}')
-    if 'space' in made: check_space(made['space'])
+    if bad:
+        raise KitError(f'{what}: a weight is a number; got {bad[0]!r}')
+    if 'space' in made:
+        check_space(made['space'])
     return ways[0], list(of), weights, made.get('space')
 
+
 def mix_sources(
-    stack:Sequence,             # list of Source with the same classes
-    weights:Sequence|None=None, # (sources,); equal ones when left out
-    space:str|None=None,        # where the mean is taken; when left out logit if all came as logits, else prob
-) -> Source: # their mean
+    stack: Sequence,  # list of Source with the same classes
+    weights: Sequence | None = None,  # (sources,); equal ones when left out
+    space: str | None = None,  # where the mean is taken; when left out logit if all came as logits, else prob
+) -> Source:  # their mean
     "The mean of sources; a mean of logits stays one."
     P, Z = [s.p for s in stack], [s.logits for s in stack]
     space = space or ('prob' if any(z is None for z in Z) else 'logit')
     joined = join_logits(P, Z, space)
-    if joined is None: return Source(mix(P, weights, space), stack[0].classes)
+    if joined is None:
+        return Source(mix(P, weights, space), stack[0].classes)
     mean, p = mean_logits(joined, weights)
     return Source(p, stack[0].classes, logits=mean)
 
+
 def build_sources(
-    how:dict,     # name → {mix: members or member → weight}, or {vote: members}
-    members:dict, # name → Source
-) -> dict: # name → Source, the members included
+    how: dict,  # name → {mix: members or member → weight}, or {vote: members}
+    members: dict,  # name → Source
+) -> dict:  # name → Source, the members included
     "Sources made of members, and of sources before them."
     out = dict(members)
     for name, made in how.items():
-        if name in out: raise KitError(f'two sources are called {name}')
+        if name in out:
+            raise KitError(f'two sources are called {name}')
         way, of, weights, space = source_parts(name, made)
         check_names(of, out, f'member of the source {name}')
         stack = [out[m] for m in of]
-        if len({s.classes for s in stack}) > 1: raise KitError(f"source {name}: {', '.join(of)} have different classes")
+        if len({s.classes for s in stack}) > 1:
+            raise KitError(f'source {name}: {", ".join(of)} have different classes')
         out[name] = vote(stack, weights) if way == 'vote' else mix_sources(stack, weights, space)
     return out

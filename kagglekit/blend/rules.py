@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import yaml
 from ..core.randomness import rng
-from ..core.validation import KitError, check_names, nearest
+from ..core.validation import KitError, check_names
 from ..data.metrics import Metric, labels_of
 from .rule_sources import Source, build_sources, second_choice
 
@@ -24,42 +24,51 @@ from .rule_sources import Source, build_sources, second_choice
 PARTS = {f'{now}{part}_{how}' for now in ('', 'now_') for part in ('class', 'state', 'label') for how in ('in', 'not')}
 CONDITIONS = PARTS | {'confidence', 'confidence_below', 'source', 'any'}
 
+
 @dataclass(frozen=True)
 class Rule:
     "Take some rows from a source."
-    take:str                               # name of a source, or 'second' and a name
-    where:dict = field(default_factory=dict) # conditions; every row that differs when empty
-    name:str = ''                          # for tables
-    tie:str = 'first'                      # where votes are tied: 'first' of the names, or 'current' to keep the answer
-    current_votes:float = 0.               # weight of the current answer's own vote
+
+    take: str  # name of a source, or 'second' and a name
+    where: dict = field(default_factory=dict)  # conditions; every row that differs when empty
+    name: str = ''  # for tables
+    tie: str = 'first'  # where votes are tied: 'first' of the names, or 'current' to keep the answer
+    current_votes: float = 0.0  # weight of the current answer's own vote
+
 
 def plain_rule(
-    rule:Rule, # a rule
-) -> dict: # as JSON holds it; what is left as it is by default is not written
+    rule: Rule,  # a rule
+) -> dict:  # as JSON holds it; what is left as it is by default is not written
     "A rule as plain data."
     return {k: v for k, v in asdict(rule).items() if k in ('take', 'where', 'name') or v != getattr(Rule(''), k)}
 
+
 def part_of(
-    labels:np.ndarray, # (n,) text
-    part:str,          # 'class', 'state' or 'label'
-) -> np.ndarray: # (n,) text
+    labels: np.ndarray,  # (n,) text
+    part: str,  # 'class', 'state' or 'label'
+) -> np.ndarray:  # (n,) text
     "The class of 'cable-cut' is 'cable', its state is 'cut'."
-    if part == 'label': return np.asarray(labels, object)
+    if part == 'label':
+        return np.asarray(labels, object)
     return np.array([t.partition('-')[0 if part == 'class' else 2] for t in labels], object)
 
+
 def holds(
-    where:dict,     # conditions
-    source:Source,  # that they are asked of
-    now:np.ndarray, # (n,) current labels
-    sources:dict,   # name → Source
-) -> np.ndarray: # (n,) bool
+    where: dict,  # conditions
+    source: Source,  # that they are asked of
+    now: np.ndarray,  # (n,) current labels
+    sources: dict,  # name → Source
+) -> np.ndarray:  # (n,) bool
     "Where all conditions hold."
     source = sources[where['source']] if 'source' in where else source
     out = np.ones(len(now), bool)
     for word, value in where.items():
-        if word == 'any': out &= np.logical_or.reduce([holds(w, source, now, sources) for w in value])
-        elif word == 'confidence': out &= source.sureness() >= value
-        elif word == 'confidence_below': out &= source.sureness() < value
+        if word == 'any':
+            out &= np.logical_or.reduce([holds(w, source, now, sources) for w in value])
+        elif word == 'confidence':
+            out &= source.sureness() >= value
+        elif word == 'confidence_below':
+            out &= source.sureness() < value
         elif word != 'source':
             part, how = word.removeprefix('now_').split('_')
             hit = np.isin(part_of(now if word.startswith('now_') else source.labels(), part).astype(str), value)
@@ -67,77 +76,96 @@ def holds(
     return out
 
 # %% ../../nbs/blend/04_rules.ipynb #00000012
-def _check_values(where, what): # the types of what conditions hold
+def _check_values(where, what):  # the types of what conditions hold
     if not isinstance(where, dict):
         raise KitError(f'{what}: where is a mapping of conditions, such as {{class_in: [cable]}}; got {where!r}')
     check_names(where, CONDITIONS, f'condition in {what}')
     for word, value in where.items():
         if word in PARTS:
-            if isinstance(value, str): raise KitError(f'{what}: {word} takes a list; write [{value}]')
+            if isinstance(value, str):
+                raise KitError(f'{what}: {word} takes a list; write [{value}]')
             if not isinstance(value, list | tuple) or not value or not all(isinstance(v, str) for v in value):
-                raise KitError(f"{what}: {word} takes a list of names; got {value!r}. Put a name such as no or 1.0 "
-                               f"in quotes: ['no']")
-        elif word.startswith('confidence') and (isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)):
+                raise KitError(
+                    f'{what}: {word} takes a list of names; got {value!r}. Put a name such as no or 1.0 '
+                    f"in quotes: ['no']"
+                )
+        elif word.startswith('confidence') and (
+            isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value)
+        ):
             raise KitError(f'{what}: {word} is a number, a probability or a share of votes; got {value!r}')
         elif word == 'any' and (not isinstance(value, list | tuple) or not value):
             raise KitError(f'{what}: any takes a list of sets of conditions; got {value!r}')
 
+
 def check_where(
-    where:dict,       # conditions
-    take:str,         # the source that they are asked of
-    sources:dict,     # name → Source
-    classes:Sequence, # of the competition
-    what:str,         # the rule, for messages
+    where: dict,  # conditions
+    take: str,  # the source that they are asked of
+    sources: dict,  # name → Source
+    classes: Sequence,  # of the competition
+    what: str,  # the rule, for messages
 ):
     "Raise `KitError` at a condition that can never mean anything."
     _check_values(where, what)
     check_names([where.get('source', take)], sources, f'source in {what}')
-    for inner in where.get('any', ()): check_where(inner, where.get('source', take), sources, classes, what)
+    for inner in where.get('any', ()):
+        check_where(inner, where.get('source', take), sources, classes, what)
     for word in PARTS & set(where):
         names = classes if word.startswith('now_') else (*sources[where.get('source', take)].classes, *classes)
-        check_names(where[word], set(part_of(names, word.removeprefix('now_').split('_')[0])), f"{word.removeprefix('now_').split('_')[0]} in {what}")
+        check_names(
+            where[word],
+            set(part_of(names, word.removeprefix('now_').split('_')[0])),
+            f'{word.removeprefix("now_").split("_")[0]} in {what}',
+        )
 
-def _check_votes(rule, sources, what): # a rule's two words for votes
+
+def _check_votes(rule, sources, what):  # a rule's two words for votes
     check_names([rule.tie], ('first', 'current'), f'tie in {what}')
     weight = rule.current_votes
     if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0 <= weight < math.inf:
         raise KitError(f'{what}: current_votes is the weight of a vote, 0 or more; got {weight!r}')
     if weight and (rule.take not in sources or not sources[rule.take].voters):
-        raise KitError(f'{what}: current_votes is for votes, and {rule.take} is none; take a table of votes, or a '
-                       f'source made by vote')
+        raise KitError(
+            f'{what}: current_votes is for votes, and {rule.take} is none; take a table of votes, or a '
+            f'source made by vote'
+        )
+
 
 def check_rules(
-    rules:Sequence,   # list of Rule
-    sources:dict,     # name → Source
-    classes:Sequence, # of the competition
+    rules: Sequence,  # list of Rule
+    sources: dict,  # name → Source
+    classes: Sequence,  # of the competition
 ):
     "Raise `KitError` at a rule that names what does not exist."
     for i, r in enumerate(rules):
-        what = f"rule {i + 1}{f' ({r.name})' if r.name else ''}"
+        what = f'rule {i + 1}{f" ({r.name})" if r.name else ""}'
         check_names([r.take.removeprefix('second ')], sources, f'source in {what}')
         _check_votes(r, sources, what)
         check_where(r.where, r.take.removeprefix('second '), sources, classes, what)
 
 # %% ../../nbs/blend/04_rules.ipynb #171b5956
 def where_text(
-    where:dict, # conditions
-    it:str='its', # how the source is called
-) -> str: # such as 'its state is not good and the current class is cable'
+    where: dict,  # conditions
+    it: str = 'its',  # how the source is called
+) -> str:  # such as 'its state is not good and the current class is cable'
     "Conditions in words."
     it, say = f"{where['source']}'s" if 'source' in where else it, []
     for word, value in where.items():
-        if word == 'any': say.append('(' + ' or '.join(where_text(w, it) for w in value) + ')')
-        elif word.startswith('confidence'): say.append(f"{it} confidence is "
-                                                       f"{'below' if 'below' in word else 'at least'} {value}")
+        if word == 'any':
+            say.append('(' + ' or '.join(where_text(w, it) for w in value) + ')')
+        elif word.startswith('confidence'):
+            say.append(f'{it} confidence is {"below" if "below" in word else "at least"} {value}')
         elif word != 'source':
             part, how = word.removeprefix('now_').split('_')
-            say.append(f"{'the current' if word.startswith('now_') else it} {part} is "
-                       f"{'' if how == 'in' else 'not '}{' or '.join(value)}")
+            say.append(
+                f'{"the current" if word.startswith("now_") else it} {part} is '
+                f'{"" if how == "in" else "not "}{" or ".join(value)}'
+            )
     return ' and '.join(say)
 
+
 def rule_text(
-    rule:Rule, # a rule
-) -> str: # a sentence
+    rule: Rule,  # a rule
+) -> str:  # a sentence
     "A rule in words."
     who = f"{rule.take.removeprefix('second ')}'s second choice" if rule.take.startswith('second ') else rule.take
     ballot = f'; the current answer has {rule.current_votes:g} of the votes' if rule.current_votes else ''
@@ -145,7 +173,7 @@ def rule_text(
     return f'take {who} where it differs' + (f' and {where_text(rule.where)}' if rule.where else '') + ballot + tie
 
 # %% ../../nbs/blend/04_rules.ipynb #00000018
-def _with_current(votes, now, weight): # the votes, and the current answer's own
+def _with_current(votes, now, weight):  # the votes, and the current answer's own
     names = sorted({*votes.classes, *now})
     counts = np.zeros((len(now), len(names)))
     counts[:, [names.index(c) for c in votes.classes]] = votes.p * votes.voters
@@ -153,27 +181,31 @@ def _with_current(votes, now, weight): # the votes, and the current answer's own
     total = votes.voters + weight
     return Source(np.round(counts / total, 9), tuple(names), voters=total)
 
+
 def taken(
-    rule:Rule,        # a rule
-    p:np.ndarray,     # (n, k) current probabilities
-    sources:dict,     # name → Source
-    classes:Sequence, # (k,) of the competition
-) -> tuple: # (n,) bool, which rows change; (n, k) what they become
+    rule: Rule,  # a rule
+    p: np.ndarray,  # (n, k) current probabilities
+    sources: dict,  # name → Source
+    classes: Sequence,  # (k,) of the competition
+) -> tuple:  # (n,) bool, which rows change; (n, k) what they become
     "The rows that a rule takes."
     source = second_choice(sources[rule.take[7:]]) if rule.take.startswith('second ') else sources[rule.take]
     now = Source(p, classes).labels()
-    if rule.current_votes: source = _with_current(source, now, rule.current_votes)
+    if rule.current_votes:
+        source = _with_current(source, now, rule.current_votes)
     new = source.onto(classes)
     hit = np.isfinite(new).all(1) & (source.labels() != now)
-    if rule.tie == 'current': hit &= ~source.tied()
+    if rule.tie == 'current':
+        hit &= ~source.tied()
     return hit & holds(rule.where, source, now, sources), new
 
+
 def apply_rules(
-    base:np.ndarray,  # (n, k) probabilities to start from
-    rules:Sequence,   # list of Rule, in their order
-    sources:dict,     # name → Source
-    classes:Sequence, # (k,) of the competition
-) -> tuple: # (n, k) probabilities, list of (n,) bool: the rows that each rule changed
+    base: np.ndarray,  # (n, k) probabilities to start from
+    rules: Sequence,  # list of Rule, in their order
+    sources: dict,  # name → Source
+    classes: Sequence,  # (k,) of the competition
+) -> tuple:  # (n, k) probabilities, list of (n,) bool: the rows that each rule changed
     "Rule after rule; later ones win."
     check_rules(rules, sources, classes)
     p, hits = np.array(base, np.float64), []
@@ -184,58 +216,75 @@ def apply_rules(
     return p, hits
 
 # %% ../../nbs/blend/04_rules.ipynb #785d47c3
-def _load(text): # the text or the file of rules as plain data, and how messages call it
+def _load(text):  # the text or the file of rules as plain data, and how messages call it
     path = Path(str(text).strip())
-    if '\n' in str(text) or path.suffix not in ('.yaml', '.yml', '.json'): path = None
-    if path and not path.is_file(): raise KitError(f'{path} is not there')
-    try: return yaml.safe_load(path.read_text(encoding='utf8') if path else str(text)), str(path or 'rules')
-    except UnicodeDecodeError: raise KitError(f'{path}: it is not UTF-8; save it as UTF-8') from None
+    if '\n' in str(text) or path.suffix not in ('.yaml', '.yml', '.json'):
+        path = None
+    if path and not path.is_file():
+        raise KitError(f'{path} is not there')
+    try:
+        return yaml.safe_load(path.read_text(encoding='utf8') if path else str(text)), str(path or 'rules')
+    except UnicodeDecodeError:
+        raise KitError(f'{path}: it is not UTF-8; save it as UTF-8') from None
     except (yaml.YAMLError, ValueError, RecursionError) as e:
         lines = str(e).splitlines() or ['']
-        raise KitError(f"{path or 'rules'}: this is neither YAML nor JSON: {lines[0]}, {lines[-1].strip()}") from None
+        raise KitError(f'{path or "rules"}: this is neither YAML nor JSON: {lines[0]}, {lines[-1].strip()}') from None
 
-def _rule(r, what): # one entry of rules
+
+def _rule(r, what):  # one entry of rules
     if not isinstance(r, dict):
-        raise KitError(f'{what}: a rule is a mapping such as {{take: exp0002, where: {{class_in: [cable]}}}}; got '
-                       f'{r!r}')
+        raise KitError(
+            f'{what}: a rule is a mapping such as {{take: exp0002, where: {{class_in: [cable]}}}}; got {r!r}'
+        )
     check_names(r, ('take', 'where', 'name', 'tie', 'current_votes'), f'entry in {what}')
-    if not isinstance(r.get('take'), str): raise KitError(f'{what}: take names a source; got {r.get("take")!r}')
+    if not isinstance(r.get('take'), str):
+        raise KitError(f'{what}: take names a source; got {r.get("take")!r}')
     whole = lambda v: str(v) if isinstance(v, int) and not isinstance(v, bool) else v
-    def _names(where): # class names that are whole numbers are text
-        if not isinstance(where, dict): return where
+
+    def _names(where):  # class names that are whole numbers are text
+        if not isinstance(where, dict):
+            return where
         each = lambda k, v: [_names(w) for w in v] if k == 'any' else [whole(x) for x in v] if k in PARTS else v
         return {k: each(k, v) if isinstance(v, list) else v for k, v in where.items()}
+
     return Rule(**r | dict(where=_names(r.get('where') or {}), name=str(r.get('name') or '')))
 
+
 def read_rules(
-    text:str|Path, # YAML or JSON, or the path of a file
-) -> dict: # sources: name → how it is made; base: a name; rules: list of Rule
+    text: str | Path,  # YAML or JSON, or the path of a file
+) -> dict:  # sources: name → how it is made; base: a name; rules: list of Rule
     "Rules from text."
     spec, what = _load(text)
     if not isinstance(spec, dict) or not {'base', 'rules'} <= set(spec):
-        raise KitError(f'{what}: give base, the source to start from, such as base: blend, and rules, a list; '
-                       f'sources where there are any')
+        raise KitError(
+            f'{what}: give base, the source to start from, such as base: blend, and rules, a list; '
+            f'sources where there are any'
+        )
     check_names(spec, ('sources', 'base', 'rules'), 'entry in the rules')
     sources, rules = spec.get('sources') or {}, spec['rules'] or []
     if not isinstance(sources, dict) or not all(isinstance(n, str) for n in sources):
         raise KitError(f'{what}: sources are a mapping of names, such as {{soft: {{mix: [a, b]}}}}; got {sources!r}')
-    if not isinstance(rules, list): raise KitError(f'{what}: rules are a list; got {rules!r}')
-    if not isinstance(spec['base'], str): raise KitError(f"{what}: base names a source; got {spec['base']!r}")
+    if not isinstance(rules, list):
+        raise KitError(f'{what}: rules are a list; got {rules!r}')
+    if not isinstance(spec['base'], str):
+        raise KitError(f'{what}: base names a source; got {spec["base"]!r}')
     return dict(sources=sources, base=spec['base'], rules=[_rule(r, f'rule {i}') for i, r in enumerate(rules, 1)])
 
 # %% ../../nbs/blend/04_rules.ipynb #00000024
-def _valuer(metric, k): # (rows, p) → value; labels are worked out once for metrics that see no more
-    if not metric.of_labels: return lambda y, p, rows: metric(y[rows], p[rows])
+def _valuer(metric, k):  # (rows, p) → value; labels are worked out once for metrics that see no more
+    if not metric.of_labels:
+        return lambda y, p, rows: metric(y[rows], p[rows])
     return lambda y, p, rows: metric.of_labels(y[rows], p[None, rows], max(2, k))[0]
 
+
 def gain_interval(
-    metric:Metric,               # which
-    y:np.ndarray,                # (n,) codes
-    before:np.ndarray,           # (n, k) probabilities
-    after:np.ndarray,            # (n, k) probabilities
-    groups:np.ndarray|None=None, # (n,) what is drawn as a whole; rows when left out
-    times:int=400,               # draws
-) -> tuple: # low, high: the middle 95 % of the gains
+    metric: Metric,  # which
+    y: np.ndarray,  # (n,) codes
+    before: np.ndarray,  # (n, k) probabilities
+    after: np.ndarray,  # (n, k) probabilities
+    groups: np.ndarray | None = None,  # (n,) what is drawn as a whole; rows when left out
+    times: int = 400,  # draws
+) -> tuple:  # low, high: the middle 95 % of the gains
     "How much of a gain the choice of rows explains."
     value, g, n = _valuer(metric, before.shape[1]), rng('gain', len(y), times), len(y)
     a, b = (labels_of(q) if metric.of_labels else q for q in (before, after))
@@ -246,59 +295,71 @@ def gain_interval(
         drawn = g.integers(0, len(sizes), len(sizes))
         rows = order[np.repeat(ends[drawn] - np.cumsum(sizes[drawn]), sizes[drawn]) + np.arange(sizes[drawn].sum())]
         gains.append(value(y, b, rows) - value(y, a, rows))
-    return tuple(float(q) for q in np.nanquantile(np.array(gains) * (1 if metric.greater else -1), [.025, .975]))
+    return tuple(float(q) for q in np.nanquantile(np.array(gains) * (1 if metric.greater else -1), [0.025, 0.975]))
 
 # %% ../../nbs/blend/04_rules.ipynb #00000028
-def _verdict(changes, low, high): # what an interval of gains says
-    if not changes: return 'changes nothing'
-    if low > 0: return 'helps'
+def _verdict(changes, low, high):  # what an interval of gains says
+    if not changes:
+        return 'changes nothing'
+    if low > 0:
+        return 'helps'
     return 'harms' if high < 0 else 'not distinguishable from 0'
 
+
 def rule_effects(
-    y:np.ndarray,     # (n,) codes
-    base:np.ndarray,  # (n, k) out-of-fold probabilities to start from
-    rules:Sequence,   # list of Rule
-    sources:dict,     # name → Source, out-of-fold
-    classes:Sequence, # (k,) of the competition
-    how:dict,         # metric; groups (n,) or None; times (draws)
-) -> pd.DataFrame: # a row a rule: name, in words, rows changed, right before and after, gain, low, high, verdict
+    y: np.ndarray,  # (n,) codes
+    base: np.ndarray,  # (n, k) out-of-fold probabilities to start from
+    rules: Sequence,  # list of Rule
+    sources: dict,  # name → Source, out-of-fold
+    classes: Sequence,  # (k,) of the competition
+    how: dict,  # metric; groups (n,) or None; times (draws)
+) -> pd.DataFrame:  # a row a rule: name, in words, rows changed, right before and after, gain, low, high, verdict
     "What each rule does to the out-of-fold rows, at its place in the order."
     metric, out, p = how['metric'], [], np.array(base, np.float64)
     for rule in rules:
         after, (hit,) = apply_rules(p, [rule], sources, classes)
         gain = (metric(y, after) - metric(y, p)) * (1 if metric.greater else -1)
-        low, high = gain_interval(metric, y, p, after, how.get('groups'), how.get('times', 400)) if hit.any() else (0., 0.)
+        low, high = (
+            gain_interval(metric, y, p, after, how.get('groups'), how.get('times', 400)) if hit.any() else (0.0, 0.0)
+        )
         verdict = _verdict(hit.any(), low, high)
         right = [int((labels_of(q)[hit] == y[hit]).sum()) for q in (p, after)]
         counts = dict(rows=int(hit.sum()), right_before=right[0], right_after=right[1])
-        out.append(dict(rule=rule.name, words=rule_text(rule)) | counts | dict(gain=gain, low=low, high=high, verdict=verdict))
+        out.append(
+            dict(rule=rule.name, words=rule_text(rule)) | counts | dict(gain=gain, low=low, high=high, verdict=verdict)
+        )
         p = after
-    return pd.DataFrame(out, columns=['rule', 'words', 'rows', 'right_before', 'right_after', 'gain', 'low', 'high', 'verdict'])
+    return pd.DataFrame(
+        out, columns=['rule', 'words', 'rows', 'right_before', 'right_after', 'gain', 'low', 'high', 'verdict']
+    )
 
 # %% ../../nbs/blend/04_rules.ipynb #0000002b
 def choose_rules(
-    y:np.ndarray,     # (n,) codes
-    base:np.ndarray,  # (n, k) out-of-fold probabilities
-    rules:Sequence,   # list of Rule
-    sources:dict,     # name → Source
-    classes:Sequence, # (k,) of the competition
-    metric:Metric,    # what is to be good
-) -> list: # of Rule: those that raised the metric at their place
+    y: np.ndarray,  # (n,) codes
+    base: np.ndarray,  # (n, k) out-of-fold probabilities
+    rules: Sequence,  # list of Rule
+    sources: dict,  # name → Source
+    classes: Sequence,  # (k,) of the competition
+    metric: Metric,  # what is to be good
+) -> list:  # of Rule: those that raised the metric at their place
     "The rules that help, tried in their order."
     kept, p = [], np.array(base, np.float64)
     for rule in rules:
         after, _ = apply_rules(p, [rule], sources, classes)
-        if metric.better(metric(y, after), metric(y, p)): kept.append(rule); p = after
+        if metric.better(metric(y, after), metric(y, p)):
+            kept.append(rule)
+            p = after
     return kept
 
+
 def nested_rules(
-    y:np.ndarray,    # (n,) codes
-    fold:np.ndarray, # (n,) in which fold a row was validated
-    base:np.ndarray, # (n, k) out-of-fold probabilities
-    rules:Sequence,  # list of Rule
-    sources:dict,    # name → Source
-    how:dict,        # classes, metric
-) -> np.ndarray: # (n, k): each row under the rules that helped in the other folds
+    y: np.ndarray,  # (n,) codes
+    fold: np.ndarray,  # (n,) in which fold a row was validated
+    base: np.ndarray,  # (n, k) out-of-fold probabilities
+    rules: Sequence,  # list of Rule
+    sources: dict,  # name → Source
+    how: dict,  # classes, metric
+) -> np.ndarray:  # (n, k): each row under the rules that helped in the other folds
     "Predictions with rules that were chosen without the row's fold."
     out, classes = np.array(base, np.float64), how['classes']
     for f in np.unique(fold):

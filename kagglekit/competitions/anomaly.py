@@ -17,108 +17,325 @@ from ..core.validation import KitError
 from ..runs.recipe import Recipe, Recipes
 from ..data.folds import published_folds
 
-def _rows(path, columns, part): # a table of files, with ids
+
+def _rows(path, columns, part):  # a table of files, with ids
     df = read_table(path, ['index', 'file_name'] + columns, id='file_name')
     return df.assign(id=df.file_name.str.rsplit('.', n=1).str[0], file=part + '/' + df.file_name)
 
-def _check_label(train, path): # a label is a class and a state
+
+def _check_label(train, path):  # a label is a class and a state
     wrong = train[train.label != train['class'] + '-' + train.state]
-    if not len(wrong): return
+    if not len(wrong):
+        return
     row = wrong.iloc[0]
-    raise KitError(f"{path}: {row.file_name} is '{row.label}', but its class is {row['class']} and its state {row.state}; "
-                   'which of them is right is for you to say')
+    raise KitError(
+        f"{path}: {row.file_name} is '{row.label}', but its class is {row['class']} and its state {row.state}; "
+        'which of them is right is for you to say'
+    )
+
 
 @competition('anomaly', 'anomaly-practice')
-def read_anomaly(name:str): # the folder under data/
+def read_anomaly(name: str):  # the folder under data/
     "Class-states of things, in Dacon's layout, for any number of classes and sizes."
     folder = data_dir(name)
-    train = _rows(folder/'train_df.csv', ['class', 'state', 'label'], 'train')
-    test = _rows(folder/'test_df.csv', [], 'test').rename(columns=dict(index='sample_id'))
-    sample = read_table(folder/'sample_submission.csv', ['index', 'label'], id='index')
+    train = _rows(folder / 'train_df.csv', ['class', 'state', 'label'], 'train')
+    test = _rows(folder / 'test_df.csv', [], 'test').rename(columns=dict(index='sample_id'))
+    sample = read_table(folder / 'sample_submission.csv', ['index', 'label'], id='index')
     classes = find_classes(train.label, f'{folder}/train_df.csv')
-    _check_label(train, folder/'train_df.csv')
+    _check_label(train, folder / 'train_df.csv')
     train['target'] = encode(train.label, classes, 'train_df.csv')
     things, states = (tuple(sorted(train[kind].unique())) for kind in ('class', 'state'))
-    whole = classes == tuple(f'{thing}-{state}' for thing in things for state in states)        # every thing has every state
-    return Competition(name, train, test, sample, classes,
-                       metric='macro_f1',
-                       class_groups=('class', 'state'),
-                       normal_class=('state', 'good') if 'good' in states else (),
-                       heads=(('class', things), ('state', states)) if whole else ())
+    whole = classes == tuple(f'{thing}-{state}' for thing in things for state in states)  # every thing has every state
+    return Competition(
+        name,
+        train,
+        test,
+        sample,
+        classes,
+        metric='macro_f1',
+        class_groups=('class', 'state'),
+        normal_class=('state', 'good') if 'good' in states else (),
+        heads=(('class', things), ('state', states)) if whole else (),
+    )
 
 # %% ../../nbs/competitions/anomaly.ipynb #00000010
-NUTS = 'metal_nut-*'                                                           # a mirror makes metal_nut-flip of metal_nut-good
-HARD = 'cable-* capsule-* screw-* transistor-* zipper-* not *-good'            # anomalies that the first place found hard
-V2   = ('turn45', 'vflip', 'affine 45', 'tone', 'blur_noise')                  # its augmentation v2
+NUTS = 'metal_nut-*'  # a mirror makes metal_nut-flip of metal_nut-good
+HARD = 'cable-* capsule-* screw-* transistor-* zipper-* not *-good'  # anomalies that the first place found hard
+V2 = ('turn45', 'vflip', 'affine 45', 'tone', 'blur_noise')  # its augmentation v2
 
 # %% ../../nbs/competitions/anomaly.ipynb #0000001b
 dacon = Recipes('anomaly')
 for _k in (5, 10):
-    published_folds('anomaly', f'{_k}-Fold_idx.npy',
-                    "the first place's, in the folder data of https://github.com/Karel911/MVtec_AD-anomaly-detection")
-one_gpu = dacon.add(Recipe('exp0001', reason='a baseline for one GPU: whole objects, no mirrors', arch='tf_efficientnet_b4.ns_jft_in1k', size=384, epochs=20, lr=3e-4,
-                           bs=32, augment=('affine 10', 'light .1'), label_smoothing=.1))
-dacon.add(one_gpu.but('exp0002', 'mirrors, but for nuts', augment=(f'hflip not {NUTS}', f'vflip not {NUTS}', 'affine 10', 'light .1')))
-dacon.add(one_gpu.but('exp0003', 'rare classes weigh more', class_weight_power=.5))
+    published_folds(
+        'anomaly',
+        f'{_k}-Fold_idx.npy',
+        "the first place's, in the folder data of https://github.com/Karel911/MVtec_AD-anomaly-detection",
+    )
+one_gpu = dacon.add(
+    Recipe(
+        'exp0001',
+        reason='a baseline for one GPU: whole objects, no mirrors',
+        arch='tf_efficientnet_b4.ns_jft_in1k',
+        size=384,
+        epochs=20,
+        lr=3e-4,
+        bs=32,
+        augment=('affine 10', 'light .1'),
+        label_smoothing=0.1,
+    )
+)
+dacon.add(
+    one_gpu.but(
+        'exp0002', 'mirrors, but for nuts', augment=(f'hflip not {NUTS}', f'vflip not {NUTS}', 'affine 10', 'light .1')
+    )
+)
+dacon.add(one_gpu.but('exp0003', 'rare classes weigh more', class_weight_power=0.5))
 dacon.add(one_gpu.but('exp0004', 'rare classes are drawn more often', sampling='label .5'))
 dacon.add(one_gpu.but('exp0005', 'what is right counts less', loss='focal'))
-run66 = dacon.add(Recipe('features_66', reason='the baseline of the first place', arch='tf_efficientnet_b6.ap_in1k', size=576, infer_size=640, folds=10, fold_file='10-Fold_idx.npy',
-                         augment=('rot90', 'vflip', 'affine 15', 'tone', 'blur_noise'), epochs=100, lr=5e-5, scheduler='plateau', optimizer='Adam', weight_decay=1e-4, bs=48, grad_clip=2.,
-                         patience=5, monitor='loss', checkpoint='best', seed=42), 'with features_85: LB .896')
-run85  = dacon.add(run66.but('features_85', 'turns of up to 45 degrees', augment=V2))
-run146 = dacon.add(run85.but('features_146', 'be less sure', label_smoothing=.1, infer_size=0), 'alone: LB .894; B6 by their README, B7 by their ensemble.py')
-run39  = dacon.add(run85.but('features_39', 'a margin for the hard anomalies', loss='arcface', margin=.1, margin_on=HARD, arc_scale=8.), 'with a weight of .1 for each of two folds in the soft blend: LB .899')
-run92  = dacon.add(run39.but('features_92', 'a margin, and be less sure; five folds', label_smoothing=.1, infer_size=0, folds=5, fold_file='5-Fold_idx.npy'), 'with a weight of .15 for one fold in the soft blend; its published logits are those of 576 pixels')
-run100 = dacon.add(run85.but('features_100', 'another network', arch='resnext101_32x8d.tv_in1k', bs=16, infer_size=0, folds=5, fold_file='5-Fold_idx.npy'), 'listed, but not in their final blend')
-dacon.add(run100.but('features_100_resnest', 'a third one', arch='resnest50d_4s2x40d.in1k'), 'the example of their README; no result is told')
+run66 = dacon.add(
+    Recipe(
+        'features_66',
+        reason='the baseline of the first place',
+        arch='tf_efficientnet_b6.ap_in1k',
+        size=576,
+        infer_size=640,
+        folds=10,
+        fold_file='10-Fold_idx.npy',
+        augment=('rot90', 'vflip', 'affine 15', 'tone', 'blur_noise'),
+        epochs=100,
+        lr=5e-5,
+        scheduler='plateau',
+        optimizer='Adam',
+        weight_decay=1e-4,
+        bs=48,
+        grad_clip=2.0,
+        patience=5,
+        monitor='loss',
+        checkpoint='best',
+        seed=42,
+    ),
+    'with features_85: LB .896',
+)
+run85 = dacon.add(run66.but('features_85', 'turns of up to 45 degrees', augment=V2))
+run146 = dacon.add(
+    run85.but('features_146', 'be less sure', label_smoothing=0.1, infer_size=0),
+    'alone: LB .894; B6 by their README, B7 by their ensemble.py',
+)
+run39 = dacon.add(
+    run85.but(
+        'features_39', 'a margin for the hard anomalies', loss='arcface', margin=0.1, margin_on=HARD, arc_scale=8.0
+    ),
+    'with a weight of .1 for each of two folds in the soft blend: LB .899',
+)
+run92 = dacon.add(
+    run39.but(
+        'features_92',
+        'a margin, and be less sure; five folds',
+        label_smoothing=0.1,
+        infer_size=0,
+        folds=5,
+        fold_file='5-Fold_idx.npy',
+    ),
+    'with a weight of .15 for one fold in the soft blend; its published logits are those of 576 pixels',
+)
+run100 = dacon.add(
+    run85.but(
+        'features_100',
+        'another network',
+        arch='resnext101_32x8d.tv_in1k',
+        bs=16,
+        infer_size=0,
+        folds=5,
+        fold_file='5-Fold_idx.npy',
+    ),
+    'listed, but not in their final blend',
+)
+dacon.add(
+    run100.but('features_100_resnest', 'a third one', arch='resnest50d_4s2x40d.in1k'),
+    'the example of their README; no result is told',
+)
 
 # %% ../../nbs/competitions/anomaly.ipynb #0000001e
 practice = Recipes('anomaly-practice')
-exp0001 = practice.add(Recipe('exp0001', reason='the smallest honest baseline: pretrained, nothing else', arch='tf_efficientnet_lite0',
-                              size=96, epochs=3, lr=1e-3, scheduler='onecycle', bs=16))
+exp0001 = practice.add(
+    Recipe(
+        'exp0001',
+        reason='the smallest honest baseline: pretrained, nothing else',
+        arch='tf_efficientnet_lite0',
+        size=96,
+        epochs=3,
+        lr=1e-3,
+        scheduler='onecycle',
+        bs=16,
+    )
+)
 exp0002 = practice.add(exp0001.but('exp0002', 'cracks are thin lines; a bigger picture keeps them', size=144))
-exp0003 = practice.add(exp0001.but('exp0003', 'the labels are guesses in thirds, so be less sure of them', label_smoothing=.1))
-exp0004 = practice.add(exp0001.but('exp0004', 'a cell turned or mirrored is as cracked as before', augment=('hflip', 'rot90')))
-exp0005 = practice.add(exp0001.but('exp0005', 'averaged weights are steadier than the last ones', ema=.99))
-exp0006 = practice.add(exp0002.but('exp0006', 'three epochs are too few to learn from turned cells; with eight they may pay', epochs=8, augment=('hflip', 'rot90'), tta=('hflip', 'vflip', 'turn180')))
+exp0003 = practice.add(
+    exp0001.but('exp0003', 'the labels are guesses in thirds, so be less sure of them', label_smoothing=0.1)
+)
+exp0004 = practice.add(
+    exp0001.but('exp0004', 'a cell turned or mirrored is as cracked as before', augment=('hflip', 'rot90'))
+)
+exp0005 = practice.add(exp0001.but('exp0005', 'averaged weights are steadier than the last ones', ema=0.99))
+exp0006 = practice.add(
+    exp0002.but(
+        'exp0006',
+        'three epochs are too few to learn from turned cells; with eight they may pay',
+        epochs=8,
+        augment=('hflip', 'rot90'),
+        tta=('hflip', 'vflip', 'turn180'),
+    )
+)
 exp0007 = practice.add(exp0001.but('exp0007', 'how much does chance alone move the baseline?', seed=1))
-exp0008 = practice.add(exp0001.but('exp0008', 'a margin between the faults, none for good ones', loss='arcface', margin=.1, margin_on='not *-good', arc_scale=8.))
-exp0009 = practice.add(exp0008.but('exp0009', 'the margin, and be less sure', label_smoothing=.1))
-exp0010 = practice.add(exp0001.but('exp0010', 'ten folds: a ninth more to learn from, and ten networks for the test', folds=10))
-exp0011 = practice.add(exp0001.but('exp0011', 'a fault looks alike on both kinds of cell: ask for the cell and for its state', heads=('class', 'state')))
-exp0012 = practice.add(exp0001.but('exp0012', 'rare classes weigh more', class_weight_power=.5))
+exp0008 = practice.add(
+    exp0001.but(
+        'exp0008',
+        'a margin between the faults, none for good ones',
+        loss='arcface',
+        margin=0.1,
+        margin_on='not *-good',
+        arc_scale=8.0,
+    )
+)
+exp0009 = practice.add(exp0008.but('exp0009', 'the margin, and be less sure', label_smoothing=0.1))
+exp0010 = practice.add(
+    exp0001.but('exp0010', 'ten folds: a ninth more to learn from, and ten networks for the test', folds=10)
+)
+exp0011 = practice.add(
+    exp0001.but(
+        'exp0011',
+        'a fault looks alike on both kinds of cell: ask for the cell and for its state',
+        heads=('class', 'state'),
+    )
+)
+exp0012 = practice.add(exp0001.but('exp0012', 'rare classes weigh more', class_weight_power=0.5))
 exp0013 = practice.add(exp0002.but('exp0013', 'learn small, look large', infer_size=176))
 for _r in (exp0001, exp0003, exp0008, exp0009):
     for _seed in (1, 2):
-        if (_r.exp, _seed) != ('exp0001', 1): practice.add(_r.but(f'{_r.exp}-seed{_seed}', 'how much chance alone moves it', seed=_seed))
+        if (_r.exp, _seed) != ('exp0001', 1):
+            practice.add(_r.but(f'{_r.exp}-seed{_seed}', 'how much chance alone moves it', seed=_seed))
 
 # %% ../../nbs/competitions/anomaly.ipynb #00000020
 _sides = ('hflip', 'vflip', 'hvflip', 'turn90', 'turn270')
-judge = practice.add(exp0006.but('exp0014', 'the state asked apart, turned, a little light; seen larger from six sides; three folds to choose by', heads=('class', 'state'), size=160, infer_size=192, folds=3, epochs=12,
-                                 augment=('hflip', 'rot90', 'light .2'), ema=.99, tta=_sides))
+judge = practice.add(
+    exp0006.but(
+        'exp0014',
+        'the state asked apart, turned, a little light; seen larger from six sides; three folds to choose by',
+        heads=('class', 'state'),
+        size=160,
+        infer_size=192,
+        folds=3,
+        epochs=12,
+        augment=('hflip', 'rot90', 'light .2'),
+        ema=0.99,
+        tta=_sides,
+    )
+)
 practice.add(judge.but('exp0015', 'the same on all rows: for the test', train_all=True))
 
 # %% ../../nbs/competitions/anomaly.ipynb #00000022
-small66 = practice.add(Recipe('small_66', reason='features_66, small', arch='tf_efficientnet_lite0', size=64, infer_size=72, folds=3, augment=run66.augment, epochs=3, lr=1e-3,
-                              scheduler='plateau', optimizer='Adam', weight_decay=1e-4, bs=16, grad_clip=2., patience=5, monitor='loss', checkpoint='best', seed=42))
+small66 = practice.add(
+    Recipe(
+        'small_66',
+        reason='features_66, small',
+        arch='tf_efficientnet_lite0',
+        size=64,
+        infer_size=72,
+        folds=3,
+        augment=run66.augment,
+        epochs=3,
+        lr=1e-3,
+        scheduler='plateau',
+        optimizer='Adam',
+        weight_decay=1e-4,
+        bs=16,
+        grad_clip=2.0,
+        patience=5,
+        monitor='loss',
+        checkpoint='best',
+        seed=42,
+    )
+)
 small85 = practice.add(small66.but('small_85', 'features_85, small', augment=V2))
-practice.add(small85.but('small_146', 'features_146, small', label_smoothing=.1, infer_size=0))
-small39 = practice.add(small85.but('small_39', 'features_39, small', loss='arcface', margin=.1, margin_on='not *-good', arc_scale=8.))
-practice.add(small39.but('small_92', 'features_92, small', label_smoothing=.1, infer_size=0, folds=2))
-small100 = practice.add(small85.but('small_100', 'features_100, small: another network', arch='tf_efficientnet_lite1', infer_size=0, folds=2))
-practice.add(small100.but('small_100_resnest', 'features_100_resnest, small; its weights are on a hub only', arch='resnest14d', pretrained=False))
+practice.add(small85.but('small_146', 'features_146, small', label_smoothing=0.1, infer_size=0))
+small39 = practice.add(
+    small85.but('small_39', 'features_39, small', loss='arcface', margin=0.1, margin_on='not *-good', arc_scale=8.0)
+)
+practice.add(small39.but('small_92', 'features_92, small', label_smoothing=0.1, infer_size=0, folds=2))
+small100 = practice.add(
+    small85.but(
+        'small_100', 'features_100, small: another network', arch='tf_efficientnet_lite1', infer_size=0, folds=2
+    )
+)
+practice.add(
+    small100.but(
+        'small_100_resnest',
+        'features_100_resnest, small; its weights are on a hub only',
+        arch='resnest14d',
+        pretrained=False,
+    )
+)
 
 # %% ../../nbs/competitions/anomaly.ipynb #00000024
-cable87 = dacon.add(Recipe('features_87_cable', reason='the states of cables alone, by snapshots that vote', arch='tf_efficientnet_b6.ap_in1k', size=576, train_all=True, single_object='cable', loss='arcface', margin=.1,
-                           margin_on='not null', arc_scale=8., checkpoint='best', epochs=100, lr=5e-5, scheduler='flat', optimizer='Adam', weight_decay=1e-4, bs=48, grad_clip=2., augment=V2, seed=42))
-for _thing in ('grid', 'pill', 'wood'): dacon.add(cable87.but(f'features_87_{_thing}', f'the states of {_thing} alone', single_object=_thing))
-dacon.add(cable87.but('features_87_metal_nut', 'the states of metal nuts alone; mirrored, a whole one is a flipped one', single_object='metal_nut', augment=tuple(a for a in V2 if a != 'vflip')))
+cable87 = dacon.add(
+    Recipe(
+        'features_87_cable',
+        reason='the states of cables alone, by snapshots that vote',
+        arch='tf_efficientnet_b6.ap_in1k',
+        size=576,
+        train_all=True,
+        single_object='cable',
+        loss='arcface',
+        margin=0.1,
+        margin_on='not null',
+        arc_scale=8.0,
+        checkpoint='best',
+        epochs=100,
+        lr=5e-5,
+        scheduler='flat',
+        optimizer='Adam',
+        weight_decay=1e-4,
+        bs=48,
+        grad_clip=2.0,
+        augment=V2,
+        seed=42,
+    )
+)
+for _thing in ('grid', 'pill', 'wood'):
+    dacon.add(cable87.but(f'features_87_{_thing}', f'the states of {_thing} alone', single_object=_thing))
+dacon.add(
+    cable87.but(
+        'features_87_metal_nut',
+        'the states of metal nuts alone; mirrored, a whole one is a flipped one',
+        single_object='metal_nut',
+        augment=tuple(a for a in V2 if a != 'vflip'),
+    )
+)
 
-mono87 = practice.add(Recipe('small_87_mono', reason='features_87, small: the states of one kind of cell alone', arch='tf_efficientnet_lite0', size=96, train_all=True, single_object='mono', loss='arcface', margin=.1,
-                             margin_on='not null', arc_scale=8., checkpoint='best', epochs=6, lr=1e-3, scheduler='flat', bs=16, grad_clip=2., augment=('rot90', 'vflip')))
+mono87 = practice.add(
+    Recipe(
+        'small_87_mono',
+        reason='features_87, small: the states of one kind of cell alone',
+        arch='tf_efficientnet_lite0',
+        size=96,
+        train_all=True,
+        single_object='mono',
+        loss='arcface',
+        margin=0.1,
+        margin_on='not null',
+        arc_scale=8.0,
+        checkpoint='best',
+        epochs=6,
+        lr=1e-3,
+        scheduler='flat',
+        bs=16,
+        grad_clip=2.0,
+        augment=('rot90', 'vflip'),
+    )
+)
 practice.add(mono87.but('small_87_poly', 'the same for the other kind', single_object='poly'))
 
-PUBLISHED = dict(snapshots='both', patience=5, scheduler='plateau(on=train)') # the rule of the winner's own code
+PUBLISHED = dict(snapshots='both', patience=5, scheduler='plateau(on=train)')  # the rule of the winner's own code
 for _page in (dacon, practice):
     for _r in [r for r in _page.values() if r.single_object]:
         _page.add(_r.but(f'{_r.exp}_published', 'snapshots and the end by the published rule', **PUBLISHED))

@@ -19,82 +19,120 @@ from ..core.validation import KitError, check_names, nearest
 from ..runs.recipe import Recipe, Recipes
 
 # %% ../../nbs/competitions/mask.ipynb #00000005
-MASK, GENDER, AGE = ('wear', 'incorrect', 'not worn'), ('male', 'female'), ('below 30', '30 to 59', '60 and above') # answers in the order of their codes
-PICTURES = dict(incorrect_mask='incorrect', mask1='wear', mask2='wear', mask3='wear', mask4='wear', mask5='wear', normal='not worn') # what a person's pictures show
-OLD = 60 # years at which the oldest class begins
+MASK, GENDER, AGE = (
+    ('wear', 'incorrect', 'not worn'),
+    ('male', 'female'),
+    ('below 30', '30 to 59', '60 and above'),
+)  # answers in the order of their codes
+PICTURES = dict(
+    incorrect_mask='incorrect', mask1='wear', mask2='wear', mask3='wear', mask4='wear', mask5='wear', normal='not worn'
+)  # what a person's pictures show
+OLD = 60  # years at which the oldest class begins
+
 
 def age_code(
-    age:np.ndarray, # (n,) years
-    old:int=OLD,    # years at which the oldest class begins
-) -> np.ndarray: # (n,) 0, 1 or 2
+    age: np.ndarray,  # (n,) years
+    old: int = OLD,  # years at which the oldest class begins
+) -> np.ndarray:  # (n,) 0, 1 or 2
     "The class of an age."
     return np.digitize(age, (30, old))
 
+
 def class_code(
-    mask:np.ndarray,   # (n,) code of MASK
-    gender:np.ndarray, # (n,) code of GENDER
-    age:np.ndarray,    # (n,) code of AGE
-) -> np.ndarray: # (n,) 0 … 17
+    mask: np.ndarray,  # (n,) code of MASK
+    gender: np.ndarray,  # (n,) code of GENDER
+    age: np.ndarray,  # (n,) code of AGE
+) -> np.ndarray:  # (n,) 0 … 17
     "The three answers as the competition's class."
     return 6 * mask + 3 * gender + age
 
 # %% ../../nbs/competitions/mask.ipynb #00000008
 def read_people(
-    path:Path, # train.csv
-) -> pd.DataFrame: # id, gender, race, age, path, all text
+    path: Path,  # train.csv
+) -> pd.DataFrame:  # id, gender, race, age, path, all text
     "The people to train on."
     people = read_table(path, ['id', 'gender', 'race', 'age', 'path'], id='path')
     odd = people[people.path != people.id + '_' + people.gender + '_' + people.race + '_' + people.age]
-    if len(odd): raise KitError(f"{path}: {odd.path.iloc[0]} is id {odd.id.iloc[0]}, {odd.gender.iloc[0]}, {odd.race.iloc[0]}, {odd.age.iloc[0]} by its columns, which is another folder; "
-                                "leave the table as it came, and put what is wrong in it into corrections.csv")
+    if len(odd):
+        raise KitError(
+            f'{path}: {odd.path.iloc[0]} is id {odd.id.iloc[0]}, {odd.gender.iloc[0]}, {odd.race.iloc[0]}, {odd.age.iloc[0]} by its columns, which is another folder; '
+            'leave the table as it came, and put what is wrong in it into corrections.csv'
+        )
     return people
 
+
 def find_pictures(
-    folder:Path, # of a person
-) -> dict: # picture's name → file's name
+    folder: Path,  # of a person
+) -> dict:  # picture's name → file's name
     "The seven pictures of a person; the hidden files beside them are not looked at."
-    if not folder.is_dir(): raise KitError(f'{folder} is not there, but train.csv has this person; unpack the data again')
+    if not folder.is_dir():
+        raise KitError(f'{folder} is not there, but train.csv has this person; unpack the data again')
     found = {}
     for file in sorted(f.name for f in folder.iterdir() if not f.name.startswith('.')):
         name, _, end = file.rpartition('.')
-        if name not in PICTURES or end.lower() not in ('jpg', 'jpeg', 'png'): raise KitError(f"{folder}: {file} is none of a person's seven pictures{nearest(name, PICTURES)}: {', '.join(PICTURES)}, as jpg, jpeg or png")
-        if name in found: raise KitError(f'{folder} has {name} twice, as {found[name]} and as {file}; remove one')
+        if name not in PICTURES or end.lower() not in ('jpg', 'jpeg', 'png'):
+            raise KitError(
+                f"{folder}: {file} is none of a person's seven pictures{nearest(name, PICTURES)}: {', '.join(PICTURES)}, as jpg, jpeg or png"
+            )
+        if name in found:
+            raise KitError(f'{folder} has {name} twice, as {found[name]} and as {file}; remove one')
         found[name] = file
     lost = [name for name in PICTURES if name not in found]
-    if lost: raise KitError(f"{folder} has {len(found)} of 7 pictures; {', '.join(lost)} is missing; unpack the data again")
+    if lost:
+        raise KitError(f'{folder} has {len(found)} of 7 pictures; {", ".join(lost)} is missing; unpack the data again')
     return found
 
 # %% ../../nbs/competitions/mask.ipynb #00000009
 def list_pictures(
-    people:pd.DataFrame, # from read_people
-    folder:Path,         # train/images
-) -> pd.DataFrame: # id, file (below the data folder), person, gender, age, mask; all text
+    people: pd.DataFrame,  # from read_people
+    folder: Path,  # train/images
+) -> pd.DataFrame:  # id, file (below the data folder), person, gender, age, mask; all text
     "A row for each picture of each person."
-    usual = {name: f'{name}.jpg' for name in sorted(PICTURES)}          # where the tables stand alone, as for a blend
+    usual = {name: f'{name}.jpg' for name in sorted(PICTURES)}  # where the tables stand alone, as for a blend
     pictures = find_pictures if folder.is_dir() else lambda _: usual
-    rows = [(f'{p.path}/{name}', f'train/images/{p.path}/{file}', p.path, p.gender, p.age, PICTURES[name])
-            for p in people.itertuples() for name, file in pictures(folder/p.path).items()]
+    rows = [
+        (f'{p.path}/{name}', f'train/images/{p.path}/{file}', p.path, p.gender, p.age, PICTURES[name])
+        for p in people.itertuples()
+        for name, file in pictures(folder / p.path).items()
+    ]
     return pd.DataFrame(rows, columns=['id', 'file', 'person', 'gender', 'age', 'mask'])
 
+
 def add_codes(
-    train:pd.DataFrame, # from list_pictures, corrected or not
-) -> pd.DataFrame: # with age as a number; mask_code, gender_code, age_code, target; old58, old59; age_group, stratum
+    train: pd.DataFrame,  # from list_pictures, corrected or not
+) -> pd.DataFrame:  # with age as a number; mask_code, gender_code, age_code, target; old58, old59; age_group, stratum
     "What is predicted, as numbers, and what a fold gets its share of."
-    for column, fits, want in [('gender', train.gender.isin(GENDER), ' or '.join(GENDER)), ('mask', train['mask'].isin(MASK), ' or '.join(MASK)),
-                               ('age', train.age.str.fullmatch('[0-9]{1,3}') & ~train.age.isin(['0', '00', '000']), 'years, from 1 to 120')]:
-        if column == 'age': fits &= train.age.where(fits, '0').astype(int) <= 120
-        if not fits.all(): raise KitError(f"{train.id[~fits].iloc[0]}: {column} is '{train[column][~fits].iloc[0]}', and must be {want}")
+    for column, fits, want in [
+        ('gender', train.gender.isin(GENDER), ' or '.join(GENDER)),
+        ('mask', train['mask'].isin(MASK), ' or '.join(MASK)),
+        ('age', train.age.str.fullmatch('[0-9]{1,3}') & ~train.age.isin(['0', '00', '000']), 'years, from 1 to 120'),
+    ]:
+        if column == 'age':
+            fits &= train.age.where(fits, '0').astype(int) <= 120
+        if not fits.all():
+            raise KitError(
+                f"{train.id[~fits].iloc[0]}: {column} is '{train[column][~fits].iloc[0]}', and must be {want}"
+            )
     train = train.assign(age=train.age.astype(int))
-    train = train.assign(mask_code=pd.Index(MASK).get_indexer(train['mask']), gender_code=pd.Index(GENDER).get_indexer(train.gender), age_code=age_code(train.age))
+    train = train.assign(
+        mask_code=pd.Index(MASK).get_indexer(train['mask']),
+        gender_code=pd.Index(GENDER).get_indexer(train.gender),
+        age_code=age_code(train.age),
+    )
     group = np.array(AGE)[train.age_code]
     others = {f'old{old}': class_code(train.mask_code, train.gender_code, age_code(train.age, old)) for old in (58, 59)}
-    return train.assign(target=class_code(train.mask_code, train.gender_code, train.age_code), age_group=group, stratum=train.gender + ' ' + group, **others)
+    return train.assign(
+        target=class_code(train.mask_code, train.gender_code, train.age_code),
+        age_group=group,
+        stratum=train.gender + ' ' + group,
+        **others,
+    )
 
 # %% ../../nbs/competitions/mask.ipynb #0000000b
 def correct_labels(
-    train:pd.DataFrame, # from list_pictures
-    path:Path,          # corrections.csv: path, column, value
-) -> pd.DataFrame: # the same rows, corrected
+    train: pd.DataFrame,  # from list_pictures
+    path: Path,  # corrections.csv: path, column, value
+) -> pd.DataFrame:  # the same rows, corrected
     "Set wrong labels right, and say how many."
     fixes = read_table(path, ['path', 'column', 'value'])
     check_ids(fixes.path + ', ' + fixes.column, str(path))
@@ -102,57 +140,129 @@ def correct_labels(
     right = train.copy()
     for fix in fixes.itertuples():
         known = train.id if fix.column == 'mask' else train.person
-        if not (known == fix.path).any(): raise KitError(f"{path}: {fix.path} is no {'picture' if fix.column == 'mask' else 'person'} of the training{nearest(fix.path, known.unique())}")
+        if not (known == fix.path).any():
+            raise KitError(
+                f'{path}: {fix.path} is no {"picture" if fix.column == "mask" else "person"} of the training{nearest(fix.path, known.unique())}'
+            )
         right.loc[known == fix.path, fix.column] = fix.value
     print(f'{path.name}: {len(fixes)} corrections changed {(right != train).any(axis=1).sum()} of {len(train):,} rows')
     return right
 
+
 @competition('mask', 'mask-practice')
-def read_mask(name:str): # the folder under data/
+def read_mask(name: str):  # the folder under data/
     "Pictures of people, in Boostcamp's layout."
     folder = data_dir(name)
-    train = list_pictures(read_people(folder/'train'/'train.csv'), folder/'train'/'images')
-    if (folder/'corrections.csv').exists(): train = correct_labels(train, folder/'corrections.csv')
-    sample = read_table(folder/'eval'/'info.csv', ['ImageID', 'ans'], id='ImageID')
-    test = pd.DataFrame(dict(id=sample.ImageID.str.rsplit('.', n=1).str[0], sample_id=sample.ImageID, file='eval/images/' + sample.ImageID))
-    return Competition(name, add_codes(train), test, sample, tuple(str(c) for c in range(18)), metric='macro_f1', group='person', stratify='stratum',
-                       heads=(('mask', MASK), ('gender', GENDER), ('age', AGE)), labels=('old58', 'old59'))
+    train = list_pictures(read_people(folder / 'train' / 'train.csv'), folder / 'train' / 'images')
+    if (folder / 'corrections.csv').exists():
+        train = correct_labels(train, folder / 'corrections.csv')
+    sample = read_table(folder / 'eval' / 'info.csv', ['ImageID', 'ans'], id='ImageID')
+    test = pd.DataFrame(
+        dict(
+            id=sample.ImageID.str.rsplit('.', n=1).str[0],
+            sample_id=sample.ImageID,
+            file='eval/images/' + sample.ImageID,
+        )
+    )
+    return Competition(
+        name,
+        add_codes(train),
+        test,
+        sample,
+        tuple(str(c) for c in range(18)),
+        metric='macro_f1',
+        group='person',
+        stratify='stratum',
+        heads=(('mask', MASK), ('gender', GENDER), ('age', AGE)),
+        labels=('old58', 'old59'),
+    )
 
 # %% ../../nbs/competitions/mask.ipynb #0000001e
 boostcamp = Recipes('mask')
-base = boostcamp.add(Recipe('exp0001', reason='one softmax over the 18 classes, honest folds', arch='tf_efficientnet_b4.ns_jft_in1k', size=(512, 384), epochs=5,
-                            lr=1e-4, scheduler='restarts', optimizer='Adam', weight_decay=1e-6, bs=16, seed=3033))
+base = boostcamp.add(
+    Recipe(
+        'exp0001',
+        reason='one softmax over the 18 classes, honest folds',
+        arch='tf_efficientnet_b4.ns_jft_in1k',
+        size=(512, 384),
+        epochs=5,
+        lr=1e-4,
+        scheduler='restarts',
+        optimizer='Adam',
+        weight_decay=1e-6,
+        bs=16,
+        seed=3033,
+    )
+)
 three = boostcamp.add(base.but('exp0002', 'three questions, one network', heads=('mask', 'gender', 'age')))
 boostcamp.add(three.but('exp0003', 'nobody is sure of an age', heads=('mask', 'gender', 'age smooth=.1')))
-boostcamp.add(three.but('exp0004', 'the oldest class begins at 58, for training', train_labels='old58'), 'many teams report a gain, none a number')
+boostcamp.add(
+    three.but('exp0004', 'the oldest class begins at 58, for training', train_labels='old58'),
+    'many teams report a gain, none a number',
+)
 boostcamp.add(three.but('exp0005', 'the oldest class begins at 59, for training', train_labels='old59'))
 boostcamp.add(three.but('exp0006', 'the other network of the final answer', arch='resnet152.tv_in1k'))
-for _exp, _arch, _size in [('exp0007', 'resnet18.a1_in1k', (512, 384)), ('exp0008', 'resnet50.a1_in1k', (512, 384)), ('exp0009', 'densenet121.ra_in1k', (512, 384)),
-                           ('exp0010', 'vit_base_patch16_224.augreg2_in21k_ft_in1k', 224), ('exp0011', 'tf_efficientnet_b3.ns_jft_in1k', (512, 384))]:
+for _exp, _arch, _size in [
+    ('exp0007', 'resnet18.a1_in1k', (512, 384)),
+    ('exp0008', 'resnet50.a1_in1k', (512, 384)),
+    ('exp0009', 'densenet121.ra_in1k', (512, 384)),
+    ('exp0010', 'vit_base_patch16_224.augreg2_in21k_ft_in1k', 224),
+    ('exp0011', 'tf_efficientnet_b3.ns_jft_in1k', (512, 384)),
+]:
     boostcamp.add(three.but(_exp, 'another network', arch=_arch, size=_size))
 boostcamp.add(three.but('exp0012', 'the middle of the picture', inputs='rgb_centre', size=(320, 256)))
-boostcamp.add(three.but('exp0013', 'other light, other sides', augment=('hflip .2', 'perspective .2', 'light .2', 'grey .1', 'gauss .2')))
+boostcamp.add(
+    three.but(
+        'exp0013', 'other light, other sides', augment=('hflip .2', 'perspective .2', 'light .2', 'grey .1', 'gauss .2')
+    )
+)
 boostcamp.add(three.but('exp0014', 'classes are drawn equally often', sampling='target'))
 boostcamp.add(base.but('exp0015', 'what the metric asks for, beside the cross entropy', loss='ce_f1'))
 boostcamp.add(base.but('exp0016', 'a margin between the classes', loss='arcface', arch='resnet18.a1_in1k'))
-boostcamp.add(three.but('exp0017', 'three networks, one a question', arch='tf_efficientnet_b0.ns_jft_in1k', separate_nets=True, lr=6e-5, epochs=10, bs=64, scheduler='cosine'))
+boostcamp.add(
+    three.but(
+        'exp0017',
+        'three networks, one a question',
+        arch='tf_efficientnet_b0.ns_jft_in1k',
+        separate_nets=True,
+        lr=6e-5,
+        epochs=10,
+        bs=64,
+        scheduler='cosine',
+    )
+)
 boostcamp.add(three.but('exp0018', 'a tenth of the rate after each third', scheduler='step'))
 boostcamp.add(three.but('exp0019', 'one cosine', scheduler='cosine'))
 four = boostcamp.add(boostcamp['exp0004'].but('exp0020', 'all rows, no validation: for the last day', train_all=True))
 boostcamp.add(four.but('exp0021', 'all rows, the other network', arch='resnet152.tv_in1k'))
 
 # %% ../../nbs/competitions/mask.ipynb #dd2f905c
-last = boostcamp.add(boostcamp['exp0004'].but(
-    'last-day', 'the last day, with folds: 58 in training, the age smoothed, the rate by epoch',
-    heads=('mask', 'gender', 'age smooth=.1'),
-    scheduler="restarts(T_0=5, eta_min=1e-7, by='epoch')"))
+last = boostcamp.add(
+    boostcamp['exp0004'].but(
+        'last-day',
+        'the last day, with folds: 58 in training, the age smoothed, the rate by epoch',
+        heads=('mask', 'gender', 'age smooth=.1'),
+        scheduler="restarts(T_0=5, eta_min=1e-7, by='epoch')",
+    )
+)
 last_b4 = boostcamp.add(last.but('last-day-b4', 'the last day, all rows: EfficientNet-B4', train_all=True))
 boostcamp.add(last_b4.but('last-day-resnet152', 'the last day, all rows: ResNet-152', arch='resnet152.tv_in1k'))
 
 # %% ../../nbs/competitions/mask.ipynb #00000021
 practice = Recipes('mask-practice')
-exp0001 = practice.add(Recipe('exp0001', reason='18 classes, one softmax, people kept together', arch='tf_efficientnet_lite0',
-                              size=(64, 48), folds=3, epochs=4, lr=1e-3, scheduler='onecycle', bs=32))
+exp0001 = practice.add(
+    Recipe(
+        'exp0001',
+        reason='18 classes, one softmax, people kept together',
+        arch='tf_efficientnet_lite0',
+        size=(64, 48),
+        folds=3,
+        epochs=4,
+        lr=1e-3,
+        scheduler='onecycle',
+        bs=32,
+    )
+)
 exp0002 = practice.add(exp0001.but('exp0002', 'the lie: pictures of one person on both sides', grouped=False))
 exp0003 = practice.add(exp0001.but('exp0003', 'three questions, one network', heads=('mask', 'gender', 'age')))
 exp0004 = practice.add(exp0003.but('exp0004', 'the oldest class begins at 58, for training', train_labels='old58'))
@@ -162,12 +272,19 @@ exp0007 = practice.add(exp0003.but('exp0007', 'classes are drawn equally often',
 exp0008 = practice.add(exp0004.but('exp0008', 'another network, for an ensemble', arch='tf_efficientnet_lite1'))
 exp0009 = practice.add(exp0004.but('exp0009', 'all rows, no validation', train_all=True))
 for _r in (exp0001, exp0002, exp0003, exp0004):
-    for _seed in (1, 2): practice.add(_r.but(f'{_r.exp}-seed{_seed}', 'how much chance alone moves it', seed=_seed))
+    for _seed in (1, 2):
+        practice.add(_r.but(f'{_r.exp}-seed{_seed}', 'how much chance alone moves it', seed=_seed))
 
 # %% ../../nbs/competitions/mask.ipynb #a5064cde
-small_last = practice.add(exp0004.but(
-    'last-day', 'the last day with folds, small',
-    heads=('mask', 'gender', 'age smooth=.1'),
-    scheduler="restarts(T_0=4, eta_min=1e-7, by='epoch')"))
+small_last = practice.add(
+    exp0004.but(
+        'last-day',
+        'the last day with folds, small',
+        heads=('mask', 'gender', 'age smooth=.1'),
+        scheduler="restarts(T_0=4, eta_min=1e-7, by='epoch')",
+    )
+)
 small_first = practice.add(small_last.but('last-day-lite0', 'the last day, small: all rows', train_all=True))
-practice.add(small_first.but('last-day-lite1', 'the last day, small: all rows, the other network', arch='tf_efficientnet_lite1'))
+practice.add(
+    small_first.but('last-day-lite1', 'the last day, small: all rows, the other network', arch='tf_efficientnet_lite1')
+)

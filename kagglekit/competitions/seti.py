@@ -8,141 +8,441 @@ __all__ = ['kaggle', 'base', 'flip', 'mix', 'drop', 'square', 'split', 'order', 
            'practice', 'read_seti', 'read_old', 'small', 'rehearsed']
 
 # %% ../../nbs/competitions/seti.ipynb #00000002
-import kagglekit.data.cadence                            # its input formats: abacad, aaa_bcd, …
-import kagglekit.training.augment_cadence                             # its augmentations: shuffle_cons, lines, …
 from ..data.competition import Competition, competition
 from ..data.labels import encode
 from ..data.tables import read_table
 from ..core.paths import data_dir
 from ..runs.recipe import Recipe, Recipes
 
-def _files(part, ids): return part + '/' + ids.str[0] + '/' + ids + '.npy'
+
+def _files(part, ids):
+    return part + '/' + ids.str[0] + '/' + ids + '.npy'
+
 
 @competition('seti', 'seti-practice')
-def read_seti(name:str): # the folder under data/
+def read_seti(name: str):  # the folder under data/
     "Cadences, in Kaggle's layout."
     folder = data_dir(name)
-    train = read_table(folder/'train_labels.csv', ['id', 'target'], id='id')
-    sample = read_table(folder/'sample_submission.csv', ['id', 'target'], id='id')
+    train = read_table(folder / 'train_labels.csv', ['id', 'target'], id='id')
+    sample = read_table(folder / 'sample_submission.csv', ['id', 'target'], id='id')
     train = train.assign(target=encode(train.target, ('0', '1'), 'train_labels.csv'), file=_files('train', train.id))
     test = sample[['id']].assign(sample_id=sample.id, file=_files('test', sample.id))
     return Competition(name, train, test, sample, ('needle',), metric='auc', answer='probability')
 
+
 @competition('seti-old')
-def read_old(name:str): # the folder under data/
+def read_old(name: str):  # the folder under data/
     "The cadences of before the relaunch, whose files told their labels; with the test labels that were then published."
     folder, tables = data_dir(name), {}
     for part in ('train', 'test'):
-        df = read_table(folder/f'{part}_labels_old.csv', ['id', 'target'], id='id')
-        tables[part] = df.assign(target=encode(df.target, ('0', '1'), f'{part}_labels_old.csv'), file=_files(f'{part}_old', df.id))
+        df = read_table(folder / f'{part}_labels_old.csv', ['id', 'target'], id='id')
+        tables[part] = df.assign(
+            target=encode(df.target, ('0', '1'), f'{part}_labels_old.csv'), file=_files(f'{part}_old', df.id)
+        )
     test = tables['test'].assign(sample_id=tables['test'].id)
-    return Competition(name, tables['train'], test, test[['id']].assign(target='0.5'), ('needle',), metric='auc', answer='probability')
+    return Competition(
+        name, tables['train'], test, test[['id']].assign(target='0.5'), ('needle',), metric='auc', answer='probability'
+    )
 
 # %% ../../nbs/competitions/seti.ipynb #00000008
 kaggle = Recipes('seti')
-base = kaggle.add(Recipe('exp0001', reason='ABACAD in one stack at its own size, small holes', inputs='abacad', size=(256, 1638), arch='efficientnet_b0', folds=5, fold_seed=2021, epochs=30,
-                         lr=1e-3, optimizer='Adam', weight_decay=0., bs=8, augment=('holes .1',), loss='bce'), 'the author: simple baseline')
+base = kaggle.add(
+    Recipe(
+        'exp0001',
+        reason='ABACAD in one stack at its own size, small holes',
+        inputs='abacad',
+        size=(256, 1638),
+        arch='efficientnet_b0',
+        folds=5,
+        fold_seed=2021,
+        epochs=30,
+        lr=1e-3,
+        optimizer='Adam',
+        weight_decay=0.0,
+        bs=8,
+        augment=('holes .1',),
+        loss='bce',
+    ),
+    'the author: simple baseline',
+)
 flip = kaggle.add(base.but('exp0002', 'mirrors in frequency, in time, or both', augment=('holes .1', 'flip')))
-mix = kaggle.add(flip.but('exp0003', 'two skies on top of each other hold a needle if one of them does', mixup=1., mixup_label='or'), 'the author: kept ever after')
+mix = kaggle.add(
+    flip.but(
+        'exp0003', 'two skies on top of each other hold a needle if one of them does', mixup=1.0, mixup_label='or'
+    ),
+    'the author: kept ever after',
+)
 kaggle.add(mix.but('exp0004', 'a bent grid', augment=('holes .1', 'flip', 'grid .3')), 'the author: not kept')
-drop = kaggle.add(mix.but('exp0005', 'stochastic depth against overfitting', drop_rate=.2, drop_path_rate=.2), 'the author: kept')
-kaggle.add(drop.but('exp0006', 'the star first, then its surroundings; more mirrors', inputs='aaabcd', augment=('holes .1', 'flip .75')))
-square = kaggle.add(drop.but('exp0007', 'frequency is enlarged, time is shrunk', size=512), 'the author: seems to work; kept')
-kaggle.add(square.but('exp0008', 'the star first, in a square', inputs='aaabcd'), 'the author: almost the same, slightly down, but useful in an ensemble')
-kaggle.add(square.but('exp0009', 'a bigger network', arch='efficientnet_b3', drop_rate=.3), 'the author: bigger helps')
+drop = kaggle.add(
+    mix.but('exp0005', 'stochastic depth against overfitting', drop_rate=0.2, drop_path_rate=0.2), 'the author: kept'
+)
+kaggle.add(
+    drop.but(
+        'exp0006',
+        'the star first, then its surroundings; more mirrors',
+        inputs='aaabcd',
+        augment=('holes .1', 'flip .75'),
+    )
+)
+square = kaggle.add(
+    drop.but('exp0007', 'frequency is enlarged, time is shrunk', size=512), 'the author: seems to work; kept'
+)
+kaggle.add(
+    square.but('exp0008', 'the star first, in a square', inputs='aaabcd'),
+    'the author: almost the same, slightly down, but useful in an ensemble',
+)
+kaggle.add(square.but('exp0009', 'a bigger network', arch='efficientnet_b3', drop_rate=0.3), 'the author: bigger helps')
 kaggle.add(square.but('exp0010', 'a bigger picture', size=768), 'the author: a bigger model beats a bigger image')
 kaggle.add(square.but('exp0011', 'less what is in B, C and D alike', inputs='less_off'), 'the author: meh')
-split = kaggle.add(square.but('exp0012', 'the star in one channel, its surroundings in the other', inputs='aaa_bcd'), 'the author: mysteriously good')
+split = kaggle.add(
+    square.but('exp0012', 'the star in one channel, its surroundings in the other', inputs='aaa_bcd'),
+    'the author: mysteriously good',
+)
 
 # %% ../../nbs/competitions/seti.ipynb #0000000a
-kaggle.add(square.but('exp0013', 'what the metric asks for: a margin between positives and negatives', loss='auc_margin'), 'the author: did not learn at all. His loss was given logits where it means probabilities')
+kaggle.add(
+    square.but('exp0013', 'what the metric asks for: a margin between positives and negatives', loss='auc_margin'),
+    'the author: did not learn at all. His loss was given logits where it means probabilities',
+)
 order = kaggle.add(square.but('exp0014', 'a smooth stand-in for the AUC beside the cross entropy', loss='bce_auc'))
 kaggle.add(order.but('exp0014_2', 'ten times as much of it', loss='bce_auc 10'))
 kaggle.add(square.but('exp0015', 'a channel for each panel', inputs='a_b_a_c_a_d'), 'the author: terrible')
-bigger = kaggle.add(split.but('exp0016', 'two channels and a bigger network', arch='efficientnet_b3', drop_rate=.3), 'the author: good')
-kaggle.add(bigger.but('exp0016_c', 'no pixel beyond three deviations', clip_input=3.))
-level = kaggle.add(bigger.but('exp0016_n', 'features of one length, so that what is unlike anything can not shout', feature_norm=16.), 'the author: lowers CV and leaderboard alike. His norm was taken over the whole batch')
-kaggle.add(level.but('exp0016_n2', 'the mean of two labels instead of their union', mixup_label='linear'), 'the author: lowers CV and leaderboard alike')
-kaggle.add(bigger.but('exp0016_u', 'positives are drawn three times as often', sampling='target .5'), 'the author: no effect')
-kaggle.add(split.but('exp0017', 'lines drawn into the star make positives of negatives', augment=('flip', 'lines .05', 'chirps .05')))
-kaggle.add(split.but('exp0018', 'more noise', augment=('holes .1', 'flip', 'gauss 1')), 'the author: drops a little. His training pictures were divided by their deviation, the others not')
-kaggle.add(split.but('exp0019', 'test rows that exp0012 is sure of', pseudo_labels='exp0012', pseudo_threshold=(.02, .95)), 'the author, later: extremely effective. His labels came from all folds together, ours from the fold\'s own networks')
-kaggle.add(split.but('exp0020', 'the mean of the weights along a slow walk from exp0012', init_from='exp0012', swa=True, lr=1e-4, scheduler='flat'))
+bigger = kaggle.add(
+    split.but('exp0016', 'two channels and a bigger network', arch='efficientnet_b3', drop_rate=0.3), 'the author: good'
+)
+kaggle.add(bigger.but('exp0016_c', 'no pixel beyond three deviations', clip_input=3.0))
+level = kaggle.add(
+    bigger.but('exp0016_n', 'features of one length, so that what is unlike anything can not shout', feature_norm=16.0),
+    'the author: lowers CV and leaderboard alike. His norm was taken over the whole batch',
+)
+kaggle.add(
+    level.but('exp0016_n2', 'the mean of two labels instead of their union', mixup_label='linear'),
+    'the author: lowers CV and leaderboard alike',
+)
+kaggle.add(
+    bigger.but('exp0016_u', 'positives are drawn three times as often', sampling='target .5'), 'the author: no effect'
+)
+kaggle.add(
+    split.but(
+        'exp0017', 'lines drawn into the star make positives of negatives', augment=('flip', 'lines .05', 'chirps .05')
+    )
+)
+kaggle.add(
+    split.but('exp0018', 'more noise', augment=('holes .1', 'flip', 'gauss 1')),
+    'the author: drops a little. His training pictures were divided by their deviation, the others not',
+)
+kaggle.add(
+    split.but('exp0019', 'test rows that exp0012 is sure of', pseudo_labels='exp0012', pseudo_threshold=(0.02, 0.95)),
+    "the author, later: extremely effective. His labels came from all folds together, ours from the fold's own networks",
+)
+kaggle.add(
+    split.but(
+        'exp0020',
+        'the mean of the weights along a slow walk from exp0012',
+        init_from='exp0012',
+        swa=True,
+        lr=1e-4,
+        scheduler='flat',
+    )
+)
 kaggle.add(split.but('exp0021', 'thin lines survive a stem of stride 1', stem_stride1=True, epochs=10))
-kaggle.add(split.but('exp0022', 'the last epochs see what the test will be like', mixup_off=.2))
-only_vflip = kaggle.add(square.but('exp0023', 'mirrors in frequency only, the last epochs without mixup', augment=('holes .1', 'vflip'), mixup_off=.2), 'the author: in two stages abnormally good; the backbone of the second place')
-kaggle.add(only_vflip.but('exp0024', 'two channels in fewer columns, a bigger network, the mean of two labels', inputs='aaa_bcd', size=(512, 819), arch='tf_efficientnet_b3.ns_jft_in1k', augment=('holes .1', 'flip'), drop_rate=.3, mixup_label='linear', accumulate=4))
+kaggle.add(split.but('exp0022', 'the last epochs see what the test will be like', mixup_off=0.2))
+only_vflip = kaggle.add(
+    square.but(
+        'exp0023',
+        'mirrors in frequency only, the last epochs without mixup',
+        augment=('holes .1', 'vflip'),
+        mixup_off=0.2,
+    ),
+    'the author: in two stages abnormally good; the backbone of the second place',
+)
+kaggle.add(
+    only_vflip.but(
+        'exp0024',
+        'two channels in fewer columns, a bigger network, the mean of two labels',
+        inputs='aaa_bcd',
+        size=(512, 819),
+        arch='tf_efficientnet_b3.ns_jft_in1k',
+        augment=('holes .1', 'flip'),
+        drop_rate=0.3,
+        mixup_label='linear',
+        accumulate=4,
+    )
+)
 
-old = Recipes('seti-old')                          # on which all of these were run
-for _r in kaggle.values(): old.add(_r, kaggle.notes.get(_r.exp, ''))
+old = Recipes('seti-old')  # on which all of these were run
+for _r in kaggle.values():
+    old.add(_r, kaggle.notes.get(_r.exp, ''))
 
 # %% ../../nbs/competitions/seti.ipynb #0000000c
-two = kaggle.add(only_vflip.but('relaunch-exp000', 'exp0023 in two stages with EfficientNet-B4', arch='tf_efficientnet_b4.ns_jft_in1k', epochs=(20, 20), bs=48, drop_rate=.4), 'the author: abnormally good')
-kaggle.add(two.but('relaunch-exp001', 'two channels', inputs='aaa_bcd'), 'the author: some fold learnt nothing; channels seem to have no effect')
-kaggle.add(two.but('relaunch-exp002', 'three channels', inputs='aaa_bcd_abacad'), 'the author: some fold learnt nothing; channels seem to have no effect. His third one held garbage')
-five = kaggle.add(two.but('relaunch-exp003', 'a bigger network', arch='tf_efficientnet_b5.ns_jft_in1k', bs=36), 'the author: slightly better CV; it became the workhorse')
-kaggle.add(two.but('relaunch-exp004', 'the biggest network', arch='resnext101_32x32d.fb_wsl_ig1b_ft_in1k', bs=12, accumulate=4), 'the author: some fold learnt nothing')
-kaggle.add(five.but('relaunch-exp005', 'two channels, bigger', inputs='aaa_bcd'), 'the author: some fold learnt nothing')
-kaggle.add(five.but('relaunch-exp006', 'three channels, bigger', inputs='aaa_bcd_abacad'), 'the author: some fold learnt nothing. His third channel held garbage')
-kaggle.add(two.but('relaunch-exp007', 'stages three and four', epochs=(20, 20, 20, 20)), 'the author: repeating cosine annealing does not help')
-kaggle.add(two.but('relaunch-exp008', 'the head first; another family', arch='tf_efficientnetv2_s.in21k_ft_in1k', freeze_epochs=1, optimizer='RAdam'), 'the author: the warm-up cures folds that learn nothing, and never hurts')
-medium = kaggle.add(two.but('relaunch-exp009', 'the head first; another family, bigger', arch='tf_efficientnetv2_m.in21k_ft_in1k', freeze_epochs=1, optimizer='RAdam', bs=36), 'the author: so-so, as B5 is too good')
-kaggle.add(two.but('relaunch-exp010', 'another family, the biggest, without a warm-up', arch='tf_efficientnetv2_l.in21k_ft_in1k'), 'the author: EfficientNet-V2 trained as usual learns nothing')
-warm = kaggle.add(five.but('relaunch-exp011', 'the head first', freeze_epochs=1, optimizer='RAdam'), 'the author: steadier, and nothing against it')
-kaggle.add(five.but('relaunch-exp012', 'reversed in time it is a hard negative', augment=('holes .1', 'vflip', 'time_reverse .2')), 'the author: unclear; about as good as shuffling')
-kaggle.add(five.but('relaunch-exp013', 'A panels change places, and so do B, C and D', augment=('holes .1', 'vflip', 'shuffle_cons .5')), 'the author: CV up, leaderboard slightly down; for the ensemble')
-moved = kaggle.add(five.but('relaunch-exp014', 'panels backwards, swapped into a negative, changed among themselves', augment=('holes .1', 'vflip', 'panel_reverse .5', 'shuffle_inv .25', 'shuffle_cons .5')), 'the author: the CV looks good')
+two = kaggle.add(
+    only_vflip.but(
+        'relaunch-exp000',
+        'exp0023 in two stages with EfficientNet-B4',
+        arch='tf_efficientnet_b4.ns_jft_in1k',
+        epochs=(20, 20),
+        bs=48,
+        drop_rate=0.4,
+    ),
+    'the author: abnormally good',
+)
+kaggle.add(
+    two.but('relaunch-exp001', 'two channels', inputs='aaa_bcd'),
+    'the author: some fold learnt nothing; channels seem to have no effect',
+)
+kaggle.add(
+    two.but('relaunch-exp002', 'three channels', inputs='aaa_bcd_abacad'),
+    'the author: some fold learnt nothing; channels seem to have no effect. His third one held garbage',
+)
+five = kaggle.add(
+    two.but('relaunch-exp003', 'a bigger network', arch='tf_efficientnet_b5.ns_jft_in1k', bs=36),
+    'the author: slightly better CV; it became the workhorse',
+)
+kaggle.add(
+    two.but(
+        'relaunch-exp004', 'the biggest network', arch='resnext101_32x32d.fb_wsl_ig1b_ft_in1k', bs=12, accumulate=4
+    ),
+    'the author: some fold learnt nothing',
+)
+kaggle.add(
+    five.but('relaunch-exp005', 'two channels, bigger', inputs='aaa_bcd'), 'the author: some fold learnt nothing'
+)
+kaggle.add(
+    five.but('relaunch-exp006', 'three channels, bigger', inputs='aaa_bcd_abacad'),
+    'the author: some fold learnt nothing. His third channel held garbage',
+)
+kaggle.add(
+    two.but('relaunch-exp007', 'stages three and four', epochs=(20, 20, 20, 20)),
+    'the author: repeating cosine annealing does not help',
+)
+kaggle.add(
+    two.but(
+        'relaunch-exp008',
+        'the head first; another family',
+        arch='tf_efficientnetv2_s.in21k_ft_in1k',
+        freeze_epochs=1,
+        optimizer='RAdam',
+    ),
+    'the author: the warm-up cures folds that learn nothing, and never hurts',
+)
+medium = kaggle.add(
+    two.but(
+        'relaunch-exp009',
+        'the head first; another family, bigger',
+        arch='tf_efficientnetv2_m.in21k_ft_in1k',
+        freeze_epochs=1,
+        optimizer='RAdam',
+        bs=36,
+    ),
+    'the author: so-so, as B5 is too good',
+)
+kaggle.add(
+    two.but(
+        'relaunch-exp010', 'another family, the biggest, without a warm-up', arch='tf_efficientnetv2_l.in21k_ft_in1k'
+    ),
+    'the author: EfficientNet-V2 trained as usual learns nothing',
+)
+warm = kaggle.add(
+    five.but('relaunch-exp011', 'the head first', freeze_epochs=1, optimizer='RAdam'),
+    'the author: steadier, and nothing against it',
+)
+kaggle.add(
+    five.but(
+        'relaunch-exp012', 'reversed in time it is a hard negative', augment=('holes .1', 'vflip', 'time_reverse .2')
+    ),
+    'the author: unclear; about as good as shuffling',
+)
+kaggle.add(
+    five.but(
+        'relaunch-exp013',
+        'A panels change places, and so do B, C and D',
+        augment=('holes .1', 'vflip', 'shuffle_cons .5'),
+    ),
+    'the author: CV up, leaderboard slightly down; for the ensemble',
+)
+moved = kaggle.add(
+    five.but(
+        'relaunch-exp014',
+        'panels backwards, swapped into a negative, changed among themselves',
+        augment=('holes .1', 'vflip', 'panel_reverse .5', 'shuffle_inv .25', 'shuffle_cons .5'),
+    ),
+    'the author: the CV looks good',
+)
 careful = kaggle.add(moved.but('relaunch-exp014_w', 'the same, the head first', freeze_epochs=1, optimizer='RAdam'))
 kaggle.add(careful.but('relaunch-exp015_w', 'the same in two channels', inputs='aaa_bcd'))
 kaggle.add(careful.but('relaunch-exp016_w', 'the same in three channels', inputs='aaa_bcd_abacad'))
-kaggle.add(five.but('relaunch-exp017', 'the biggest that an A100 holds', arch='tf_efficientnet_b6.ns_jft_in1k', bs=64), 'the author: the CV rises a little, as expected')
+kaggle.add(
+    five.but('relaunch-exp017', 'the biggest that an A100 holds', arch='tf_efficientnet_b6.ns_jft_in1k', bs=64),
+    'the author: the CV rises a little, as expected',
+)
 
 # %% ../../nbs/competitions/seti.ipynb #0000000e
-kaggle.add(warm.but('relaunch-exp018', 'more noise', augment=('holes .1', 'vflip', 'gauss 1')), 'the author: a little down; perhaps the noise was too crude')
-kaggle.add(warm.but('relaunch-exp022', 'a finer tuning on test rows that it is sure of', init_from='relaunch-exp011', pseudo_labels='relaunch-exp011', pseudo_threshold=(.05, .95), epochs=20, freeze_epochs=0, optimizer='Adam'), 'the author: extremely effective')
-student = kaggle.add(warm.but('relaunch-exp023', 'a noisy student: all test rows, softly labelled', init_from='relaunch-exp011', pseudo_labels='relaunch-exp011', drop_rate=.5, drop_path_rate=.3, epochs=20, freeze_epochs=0, optimizer='Adam'))
-kaggle.add(warm.but('relaunch-exp025', 'test rows that it is sure of while it learns', init_from='relaunch-exp011', pseudo_labels='itself', pseudo_threshold=(.05, .9), drop_rate=.3, epochs=20, freeze_epochs=0, optimizer='Adam'), 'the author: very hard to train. The labels of his labelled rows were overwritten by those of the test rows beside them')
-kaggle.add(warm.but('relaunch-exp034', 'a resize that keeps the height of thin lines', inputs='abacad_max'), 'the author began it from his third round of pseudo labels')
-kaggle.add(warm.but('relaunch-exp044', 'the noise of a receiver', augment=('holes .1', 'vflip', 'chi2 1')), 'the author began it from his third round of pseudo labels')
-third = kaggle.add(student.but('relaunch-step3', 'the next round', init_from='relaunch-exp023', pseudo_labels='relaunch-exp023'), 'the author: public leaderboard .802, .807, .811, .813 over the rounds')
-wide = kaggle.add(third.but('relaunch-step4', 'and a larger picture', init_from='relaunch-step3', pseudo_labels='relaunch-step3', size=(768, 512), epochs=10))
+kaggle.add(
+    warm.but('relaunch-exp018', 'more noise', augment=('holes .1', 'vflip', 'gauss 1')),
+    'the author: a little down; perhaps the noise was too crude',
+)
+kaggle.add(
+    warm.but(
+        'relaunch-exp022',
+        'a finer tuning on test rows that it is sure of',
+        init_from='relaunch-exp011',
+        pseudo_labels='relaunch-exp011',
+        pseudo_threshold=(0.05, 0.95),
+        epochs=20,
+        freeze_epochs=0,
+        optimizer='Adam',
+    ),
+    'the author: extremely effective',
+)
+student = kaggle.add(
+    warm.but(
+        'relaunch-exp023',
+        'a noisy student: all test rows, softly labelled',
+        init_from='relaunch-exp011',
+        pseudo_labels='relaunch-exp011',
+        drop_rate=0.5,
+        drop_path_rate=0.3,
+        epochs=20,
+        freeze_epochs=0,
+        optimizer='Adam',
+    )
+)
+kaggle.add(
+    warm.but(
+        'relaunch-exp025',
+        'test rows that it is sure of while it learns',
+        init_from='relaunch-exp011',
+        pseudo_labels='itself',
+        pseudo_threshold=(0.05, 0.9),
+        drop_rate=0.3,
+        epochs=20,
+        freeze_epochs=0,
+        optimizer='Adam',
+    ),
+    'the author: very hard to train. The labels of his labelled rows were overwritten by those of the test rows beside them',
+)
+kaggle.add(
+    warm.but('relaunch-exp034', 'a resize that keeps the height of thin lines', inputs='abacad_max'),
+    'the author began it from his third round of pseudo labels',
+)
+kaggle.add(
+    warm.but('relaunch-exp044', 'the noise of a receiver', augment=('holes .1', 'vflip', 'chi2 1')),
+    'the author began it from his third round of pseudo labels',
+)
+third = kaggle.add(
+    student.but('relaunch-step3', 'the next round', init_from='relaunch-exp023', pseudo_labels='relaunch-exp023'),
+    'the author: public leaderboard .802, .807, .811, .813 over the rounds',
+)
+wide = kaggle.add(
+    third.but(
+        'relaunch-step4',
+        'and a larger picture',
+        init_from='relaunch-step3',
+        pseudo_labels='relaunch-step3',
+        size=(768, 512),
+        epochs=10,
+    )
+)
 last = dict(checkpoint='best', tta=('vflip',))
-final = kaggle.add(third.but('final-b5', 'the next round at its old size, by its best epochs and both ways up', init_from='relaunch-step3', pseudo_labels='relaunch-step3', **last))
-kaggle.add(final.but('final-b5-seed5656', 'another seed', seed=5656), "the author's seed also drew other folds, so that each network had begun from one that knew its validation rows; here it is the seed alone")
+final = kaggle.add(
+    third.but(
+        'final-b5',
+        'the next round at its old size, by its best epochs and both ways up',
+        init_from='relaunch-step3',
+        pseudo_labels='relaunch-step3',
+        **last,
+    )
+)
+kaggle.add(
+    final.but('final-b5-seed5656', 'another seed', seed=5656),
+    "the author's seed also drew other folds, so that each network had begun from one that knew its validation rows; here it is the seed alone",
+)
 kaggle.add(wide.but('final-wide', 'step 4 by its best epochs and both ways up', **last))
-other = kaggle.add(student.but('final-v2', 'another family as the student of step 4', arch=medium.arch, init_from='relaunch-exp009', pseudo_labels='relaunch-step4', **last))
+other = kaggle.add(
+    student.but(
+        'final-v2',
+        'another family as the student of step 4',
+        arch=medium.arch,
+        init_from='relaunch-exp009',
+        pseudo_labels='relaunch-step4',
+        **last,
+    )
+)
 kaggle.add(other.but('final-v2-seed5656', 'another seed', seed=5656))
 
 # %% ../../nbs/competitions/seti.ipynb #00000010
 kaggle.add(square.but('idea-clean', 'denoising: without what stands still, smoothed along time', inputs='abacad_clean'))
-kaggle.add(square.but('idea-lines', 'emphasis on lines: the strongest segment through each pixel', inputs='abacad_lines'))
+kaggle.add(
+    square.but('idea-lines', 'emphasis on lines: the strongest segment through each pixel', inputs='abacad_lines')
+)
 kaggle.add(square.but('idea-max', 'a resize that keeps thin lines', inputs='abacad_max'))
-kaggle.add(square.but('idea-random', 'AAABCD in random order', inputs='aaabcd', augment=('holes .1', 'flip', 'shuffle_cons 1')))
-kaggle.add(square.but('idea-outlier', 'metric learning: no needle is one tight direction, a needle is whatever else', loss='one_class'))
-kaggle.add(square.but('idea-third', 'the third place: the star alone, generalised mean, focal loss', inputs='aaa', size=768, gem=4., loss='focal .5'))
+kaggle.add(
+    square.but('idea-random', 'AAABCD in random order', inputs='aaabcd', augment=('holes .1', 'flip', 'shuffle_cons 1'))
+)
+kaggle.add(
+    square.but(
+        'idea-outlier', 'metric learning: no needle is one tight direction, a needle is whatever else', loss='one_class'
+    )
+)
+kaggle.add(
+    square.but(
+        'idea-third',
+        'the third place: the star alone, generalised mean, focal loss',
+        inputs='aaa',
+        size=768,
+        gem=4.0,
+        loss='focal .5',
+    )
+)
 
 # %% ../../nbs/competitions/seti.ipynb #00000015
-SMALL = dict(efficientnet_b0='tf_efficientnet_lite0') | {'tf_efficientnet_b4.ns_jft_in1k': 'tf_efficientnet_lite0'} # the others become lite1
+SMALL = dict(efficientnet_b0='tf_efficientnet_lite0') | {
+    'tf_efficientnet_b4.ns_jft_in1k': 'tf_efficientnet_lite0'
+}  # the others become lite1
+
 
 def small(
-    r:Recipe, # of the journal
-) -> dict: # its fields, for a CPU
+    r: Recipe,  # of the journal
+) -> dict:  # its fields, for a CPU
     "What a recipe becomes in the rehearsal."
     eighth = lambda v: tuple(max(2, round(x / 8)) for x in v) if isinstance(v, tuple) else max(2, round(v / 8))
-    return r.params() | dict(size=eighth(r.size), epochs=eighth(r.epochs), folds=2, bs=max(8, r.bs // 4), arch=SMALL.get(r.arch, 'tf_efficientnet_lite1'), dead_after=0)
+    return r.params() | dict(
+        size=eighth(r.size),
+        epochs=eighth(r.epochs),
+        folds=2,
+        bs=max(8, r.bs // 4),
+        arch=SMALL.get(r.arch, 'tf_efficientnet_lite1'),
+        dead_after=0,
+    )
+
 
 def rehearsed(
-    r:Recipe,         # of the journal
-    practice:Recipes, # with its parent
-) -> Recipe: # its child there
+    r: Recipe,  # of the journal
+    practice: Recipes,  # with its parent
+) -> Recipe:  # its child there
     "A recipe of the stand-in; it differs from its parent in the same fields."
     fields = small(r)
-    if not r.parent: return Recipe(r.exp, reason=r.reason, **fields)
+    if not r.parent:
+        return Recipe(r.exp, reason=r.reason, **fields)
     old = practice[r.parent].params()
     return practice[r.parent].but(r.exp, r.reason, **{k: v for k, v in fields.items() if v != old[k]})
 
 # %% ../../nbs/competitions/seti.ipynb #00000017
 practice = Recipes('seti-practice')
-for _r in kaggle.values(): practice.add(rehearsed(_r, practice), kaggle.notes.get(_r.exp, ''))
-for _exp in ('exp0001', 'exp0007', 'exp0010', 'exp0011', 'exp0012', 'exp0023', 'idea-clean', 'idea-lines', 'idea-max', 'relaunch-exp003', 'relaunch-exp011'):
-    for _seed in (1, 2): practice.add(practice[_exp].but(f'{_exp}-seed{_seed}', 'how much chance alone moves it', seed=_seed))
+for _r in kaggle.values():
+    practice.add(rehearsed(_r, practice), kaggle.notes.get(_r.exp, ''))
+for _exp in (
+    'exp0001',
+    'exp0007',
+    'exp0010',
+    'exp0011',
+    'exp0012',
+    'exp0023',
+    'idea-clean',
+    'idea-lines',
+    'idea-max',
+    'relaunch-exp003',
+    'relaunch-exp011',
+):
+    for _seed in (1, 2):
+        practice.add(practice[_exp].but(f'{_exp}-seed{_seed}', 'how much chance alone moves it', seed=_seed))

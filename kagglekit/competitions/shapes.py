@@ -12,20 +12,35 @@ from ..data.tables import read_table
 from ..core.paths import data_dir
 from ..runs.recipe import Recipe, Recipes
 
+
 @competition('shapes-practice')
-def read_shapes(name:str): # the folder under data/
+def read_shapes(name: str):  # the folder under data/
     "Four drawn shapes: a table and a folder of pictures."
     folder = data_dir(name)
-    train = read_table(folder/'train.csv', ['id', 'label'], id='id')
-    test = read_table(folder/'test.csv', ['id'], id='id')
-    sample = read_table(folder/'sample_submission.csv', ['id', 'label'], id='id')
+    train = read_table(folder / 'train.csv', ['id', 'label'], id='id')
+    test = read_table(folder / 'test.csv', ['id'], id='id')
+    sample = read_table(folder / 'sample_submission.csv', ['id', 'label'], id='id')
     classes = find_classes(train.label, f'{folder}/train.csv')
     train['target'] = encode(train.label, classes, 'train.csv')
-    for df in (train, test): df['file'] = 'images/' + df.id + '.png'
+    for df in (train, test):
+        df['file'] = 'images/' + df.id + '.png'
     return Competition(name, train, test.assign(sample_id=test.id), sample, classes, metric='macro_f1')
 
 # %% ../../nbs/competitions/shapes.ipynb #5188e5e9
 recipes = Recipes('shapes-practice')
-exp0001 = recipes.add(Recipe('exp0001', reason='a small network from scratch', arch='test_convnext', pretrained=False, inputs='grey', size=32,
-                             folds=3, epochs=8, lr=5e-3, scheduler='onecycle', bs=16))
+exp0001 = recipes.add(
+    Recipe(
+        'exp0001',
+        reason='a small network from scratch',
+        arch='test_convnext',
+        pretrained=False,
+        inputs='grey',
+        size=32,
+        folds=3,
+        epochs=8,
+        lr=5e-3,
+        scheduler='onecycle',
+        bs=16,
+    )
+)
 exp0002 = recipes.add(exp0001.but('exp0002', 'a turned shape is the same shape', augment=('hflip', 'rot90')))

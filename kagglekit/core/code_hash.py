@@ -6,103 +6,145 @@
 __all__ = ['code_hash']
 
 # %% ../../nbs/core/11_code_hash.ipynb #36849067
-import hashlib, inspect, sys
+import hashlib
+import inspect
+import sys
 from dataclasses import fields, is_dataclass
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
-from typing import Callable
+from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
 # %% ../../nbs/core/11_code_hash.ipynb #d40d945f
-_STOP = ('kagglekit.core', 'builtins') # paths, checks and messages: they do not change what is decoded
+_STOP = ('kagglekit.core', 'builtins')  # paths, checks and messages: they do not change what is decoded
 
-class _Seen(dict): # id → (number, object), of all that was walked over; kept, or another object could get its id
-    kit = True # whether the code of kagglekit itself counts
 
-def _of_kit(module): # whether a module is kagglekit's, and no page of a competition
+class _Seen(dict):  # id → (number, object), of all that was walked over; kept, or another object could get its id
+    kit = True  # whether the code of kagglekit itself counts
+
+
+def _of_kit(module):  # whether a module is kagglekit's, and no page of a competition
     return module.split('.')[0] == 'kagglekit' and not module.startswith('kagglekit.competitions.')
 
-def _version(module): # of an installed package, '' where it has none
-    if module in _STOP: return ''
+
+def _version(module):  # of an installed package, '' where it has none
+    if module in _STOP:
+        return ''
     top = module.split('.')[0]
     known = getattr(sys.modules.get(top), '__version__', None)
-    try: return str(known or metadata.version(top))
-    except metadata.PackageNotFoundError: return ''
+    try:
+        return str(known or metadata.version(top))
+    except metadata.PackageNotFoundError:
+        return ''
 
-def _installed(module): # whether a module's code stands in a package, so that its version says enough
-    if module in _STOP or module.split('.')[0] in sys.stdlib_module_names - {'__main__'}: return True
-    if module.split('.')[0] in ('kagglekit', '__main__'): return False
+
+def _installed(module):  # whether a module's code stands in a package, so that its version says enough
+    if module in _STOP or module.split('.')[0] in sys.stdlib_module_names - {'__main__'}:
+        return True
+    if module.split('.')[0] in ('kagglekit', '__main__'):
+        return False
     file = getattr(sys.modules.get(module), '__file__', None)
-    if file is None: return False
+    if file is None:
+        return False
     return any(part in ('site-packages', 'dist-packages') for part in Path(file).parts)
 
-def _code(code, doc=None): # what a code object does; its docstring is left out
+
+def _code(code, doc=None):  # what a code object does; its docstring is left out
     consts = code.co_consts[1:] if doc is not None and code.co_consts[:1] == (doc,) else code.co_consts
     inner = [_code(c) if isinstance(c, CodeType) else _plain(c) for c in consts]
     return ['code', code.co_code.hex(), inner, code.co_names, code.co_varnames, code.co_freevars]
 
-def _names(code): # every name that a code object, or one inside it, reads
+
+def _names(code):  # every name that a code object, or one inside it, reads
     return set(code.co_names).union(*(_names(c) for c in code.co_consts if isinstance(c, CodeType)))
 
-def _plain(x): # a constant
-    if isinstance(x, (set, frozenset)): return [type(x).__name__, sorted(map(repr, x))]
+
+def _plain(x):  # a constant
+    if isinstance(x, (set, frozenset)):
+        return [type(x).__name__, sorted(map(repr, x))]
     return [type(x).__name__, repr(x)]
 
-def _function(f, seen): # its code, its defaults, and what it reads
+
+def _function(f, seen):  # its code, its defaults, and what it reads
     read = {name: f.__globals__[name] for name in sorted(_names(f.__code__)) if name in f.__globals__}
     held = [c.cell_contents for c in f.__closure__ or () if c is not None]
     parts = [f.__defaults__, f.__kwdefaults__, held, read]
     return ['function', _code(f.__code__, f.__doc__), [_walk(p, seen) for p in parts]]
 
-def _class(c, seen): # its methods and constants, and those of the classes that it is made from
+
+def _class(c, seen):  # its methods and constants, and those of the classes that it is made from
     own = {k: v for k, v in vars(c).items() if not k.startswith('__') or isinstance(v, FunctionType)}
     return ['class', c.__qualname__, [_walk(b, seen) for b in c.__bases__], _walk(own, seen)]
 
-def _table(x): # an array or a table, by its values
-    if isinstance(x, np.ndarray): data = repr(x.tolist()).encode() if x.dtype.hasobject else x.tobytes()
-    else: data = pd.util.hash_pandas_object(x).to_numpy().tobytes()
+
+def _table(x):  # an array or a table, by its values
+    if isinstance(x, np.ndarray):
+        data = repr(x.tolist()).encode() if x.dtype.hasobject else x.tobytes()
+    else:
+        data = pd.util.hash_pandas_object(x).to_numpy().tobytes()
     return [type(x).__name__, str(getattr(x, 'dtype', '')), np.shape(x), hashlib.blake2b(data).hexdigest()]
 
-def _other(x, seen): # any other object: its class, and how it shows itself
+
+def _other(x, seen):  # any other object: its class, and how it shows itself
     text = repr(x)
     return ['object', _walk(type(x), seen), '' if ' at 0x' in text else text]
 
-def _walk(x, seen): # nested lists that say what `x` is
-    if isinstance(x, (type(None), bool, int, float, complex, str, bytes, Path)): return _plain(x)
-    if id(x) in seen: return ['again', seen[id(x)][0]]
+
+def _walk(x, seen):  # nested lists that say what `x` is
+    if isinstance(x, (type(None), bool, int, float, complex, str, bytes, Path)):
+        return _plain(x)
+    if id(x) in seen:
+        return ['again', seen[id(x)][0]]
     seen[id(x)] = len(seen), x
-    if isinstance(x, partial): return ['partial', *(_walk(v, seen) for v in (x.func, x.args, x.keywords))]
-    if isinstance(x, (list, tuple)): return [type(x).__name__, [_walk(v, seen) for v in x]]
-    if isinstance(x, dict): return ['dict', [[_walk(k, seen), _walk(v, seen)] for k, v in x.items()]]
-    if isinstance(x, (set, frozenset)): return _plain(x)
-    if isinstance(x, (np.ndarray, pd.DataFrame, pd.Series, pd.Index)): return _table(x)
-    if isinstance(x, ModuleType): return _module(x)
-    if isinstance(x, (staticmethod, classmethod)): return _walk(x.__func__, seen)
-    if isinstance(x, property): return [_walk(f, seen) for f in (x.fget, x.fset)]
-    if inspect.ismethod(x): return [_walk(x.__func__, seen), _walk(x.__self__, seen)]
+    if isinstance(x, partial):
+        return ['partial', *(_walk(v, seen) for v in (x.func, x.args, x.keywords))]
+    if isinstance(x, (list, tuple)):
+        return [type(x).__name__, [_walk(v, seen) for v in x]]
+    if isinstance(x, dict):
+        return ['dict', [[_walk(k, seen), _walk(v, seen)] for k, v in x.items()]]
+    if isinstance(x, (set, frozenset)):
+        return _plain(x)
+    if isinstance(x, (np.ndarray, pd.DataFrame, pd.Series, pd.Index)):
+        return _table(x)
+    if isinstance(x, ModuleType):
+        return _module(x)
+    if isinstance(x, (staticmethod, classmethod)):
+        return _walk(x.__func__, seen)
+    if isinstance(x, property):
+        return [_walk(f, seen) for f in (x.fget, x.fset)]
+    if inspect.ismethod(x):
+        return [_walk(x.__func__, seen), _walk(x.__self__, seen)]
     home = getattr(x, '__module__', None) or ''
-    if not seen.kit and _of_kit(home) and isinstance(x, (type, FunctionType)): return ['kagglekit', x.__qualname__]
+    if not seen.kit and _of_kit(home) and isinstance(x, (type, FunctionType)):
+        return ['kagglekit', x.__qualname__]
     if home and _installed(home):
         if isinstance(x, (type, FunctionType)) or callable(x) and hasattr(x, '__qualname__'):
             return ['installed', home, x.__qualname__, _version(home)]
-    if isinstance(x, FunctionType): return _function(inspect.unwrap(x), seen)
-    if hasattr(x, '__wrapped__'): return _walk(x.__wrapped__, seen)
-    if isinstance(x, type): return _class(x, seen)
-    if is_dataclass(x): return [_walk(type(x), seen), [_walk(getattr(x, f.name), seen) for f in fields(x)]]
+    if isinstance(x, FunctionType):
+        return _function(inspect.unwrap(x), seen)
+    if hasattr(x, '__wrapped__'):
+        return _walk(x.__wrapped__, seen)
+    if isinstance(x, type):
+        return _class(x, seen)
+    if is_dataclass(x):
+        return [_walk(type(x), seen), [_walk(getattr(x, f.name), seen) for f in fields(x)]]
     return _other(x, seen)
 
-def _module(x): # an installed one by its version, one of the workspace by its text
+
+def _module(x):  # an installed one by its version, one of the workspace by its text
     file = getattr(x, '__file__', None)
-    if _installed(x.__name__) or not file: return ['module', x.__name__, _version(x.__name__)]
+    if _installed(x.__name__) or not file:
+        return ['module', x.__name__, _version(x.__name__)]
     return ['module', x.__name__, hashlib.blake2b(Path(file).read_bytes()).hexdigest()]
 
+
 def code_hash(
-    f:Callable,    # a function, or a partial of one
-    kit:bool=True, # whether the code of kagglekit itself counts; without it, the pages of competitions do
-) -> str: # 16 hex digits
+    f: Callable,  # a function, or a partial of one
+    kit: bool = True,  # whether the code of kagglekit itself counts; without it, the pages of competitions do
+) -> str:  # 16 hex digits
     "What a function does, as far as it can be known without calling it."
     seen = _Seen()
     seen.kit = kit

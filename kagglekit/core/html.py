@@ -6,7 +6,6 @@
 __all__ = ['STYLE', 'html_table', 'show_table', 'html_page']
 
 # %% ../../nbs/core/07a_html.ipynb #07a00002
-import textwrap
 from collections.abc import Sequence
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ from IPython.display import HTML
 from markupsafe import Markup, escape
 
 # %% ../../nbs/core/07a_html.ipynb #72c9f5bc
-STYLE = Markup('''<style>
+STYLE = Markup("""<style>
 .kk{border-collapse:collapse;margin:.4em 0;color:#222;background:#fff;
  font:13px/1.45 system-ui,"Noto Sans CJK KR","Apple SD Gothic Neo","Malgun Gothic","Yu Gothic",sans-serif}
 .kk caption{caption-side:top;text-align:left;padding:.2em .6em;color:#555}
@@ -27,18 +26,23 @@ STYLE = Markup('''<style>
 .kk tr.best td{background:#eaf5ea!important} .kk tr.other td.n{color:#999}
 .kk small{color:#777;font-size:12px;display:block} .kk .note{font-size:12px} .kk .bad{color:#b3261e}
 .kk .running{color:#1a66b3} .kk .failed,.kk .interrupted,.kk .unknown,.kk .broken{color:#b3261e}
-</style>''')
-_TABLE = Markup('{}<table class="kk tex2jax_ignore mathjax_ignore"><caption>{}</caption>'
-                '<thead><tr>{}</tr></thead>\n<tbody>{}</tbody></table>')
+</style>""")
+_TABLE = Markup(
+    '{}<table class="kk tex2jax_ignore mathjax_ignore"><caption>{}</caption>'
+    '<thead><tr>{}</tr></thead>\n<tbody>{}</tbody></table>'
+)
 
-def _joined(parts): return Markup('').join(parts)
+
+def _joined(parts):
+    return Markup('').join(parts)
+
 
 def html_table(
-    columns:Sequence,    # names of the columns
-    rows:Sequence,       # of (class of the row, its cells): text is escaped, Markup stands as it is
-    caption:str='',      # above the table
-    kinds:dict|None=None, # column → class of its cells: n a number, i an id, s short, w wide
-) -> HTML: # a styled table
+    columns: Sequence,  # names of the columns
+    rows: Sequence,  # of (class of the row, its cells): text is escaped, Markup stands as it is
+    caption: str = '',  # above the table
+    kinds: dict | None = None,  # column → class of its cells: n a number, i an id, s short, w wide
+) -> HTML:  # a styled table
     "A table for a notebook or a page."
     kinds = kinds or {}
     opened = [escape(kinds.get(c, '')) for c in columns]
@@ -46,16 +50,20 @@ def html_table(
     body = ''.join(f'<tr class="{escape(of)}">{line("td", cells)}</tr>\n' for of, cells in rows)
     return HTML(str(_TABLE.format(STYLE, caption, Markup(line('th', columns)), Markup(body))))
 
-def _number_text(value, digits): # a number as a table shows it
-    if pd.isna(value): return '–'
-    if isinstance(value, (int, np.integer)): return f'{value:,}'
+
+def _number_text(value, digits):  # a number as a table shows it
+    if pd.isna(value):
+        return '–'
+    if isinstance(value, (int, np.integer)):
+        return f'{value:,}'
     return f'{value:.{digits}f}' if abs(value) < 1e6 else f'{value:.{digits}g}'
 
+
 def show_table(
-    table:pd.DataFrame, # any; its index is not shown
-    digits:int=4,       # after the point
-    caption:str='',     # above the table
-) -> HTML: # a styled table, all text escaped
+    table: pd.DataFrame,  # any; its index is not shown
+    digits: int = 4,  # after the point
+    caption: str = '',  # above the table
+) -> HTML:  # a styled table, all text escaped
     "A table for a notebook, as it is."
     numeric = {c: table.dtypes.iloc[i].kind in 'iuf' for i, c in enumerate(table.columns)}
     say = lambda c, v: _number_text(v, digits) if numeric[c] else str(v)
@@ -63,7 +71,7 @@ def show_table(
     return html_table(list(table.columns), rows, caption, {c: 'n' for c in table.columns if numeric[c]})
 
 # %% ../../nbs/core/07a_html.ipynb #8e7fb66a
-_PAGE = Markup('''<!doctype html><html lang="en"><head><meta charset="utf-8">
+_PAGE = Markup("""<!doctype html><html lang="en"><head><meta charset="utf-8">
 <meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; style-src 'unsafe-inline'">
 <title>{title}</title><style>
 body{{max-width:1400px;margin:1.5em auto;padding:0 1em;color:#222;
@@ -71,13 +79,16 @@ body{{max-width:1400px;margin:1.5em auto;padding:0 1em;color:#222;
 h1,h2{{font-weight:600}} h2{{margin:1.6em 0 .4em;border-bottom:1px solid #ddd}} img{{max-width:100%}}
 pre{{white-space:pre-wrap;overflow-wrap:anywhere;font:inherit;margin:.4em 0}}
 </style></head><body><h1>{title}</h1>{body}</body></html>
-''')
+""")
+
 
 def html_page(
-    title:str,      # of the window and of the page
-    parts:Sequence, # Markup or HTML as they are, text in a paragraph of its own
-) -> str: # an HTML file
+    title: str,  # of the window and of the page
+    parts: Sequence,  # Markup or HTML as they are, text in a paragraph of its own
+) -> str:  # an HTML file
     "One file for a browser."
-    made = [Markup(p.data) if isinstance(p, HTML) else p if isinstance(p, Markup) else Markup('<pre>{}</pre>').format(p)
-            for p in parts]
+    made = [
+        Markup(p.data) if isinstance(p, HTML) else p if isinstance(p, Markup) else Markup('<pre>{}</pre>').format(p)
+        for p in parts
+    ]
     return str(_PAGE.format(title=title, body=_joined(made)))

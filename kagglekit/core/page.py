@@ -6,7 +6,12 @@
 __all__ = ['INTERRUPTED', 'quiet', 'short_errors', 'given_params', 'open_page', 'in_front_end', 'Progress']
 
 # %% ../../nbs/core/09_page.ipynb #f4fac026
-import ast, html, logging, os, sys, warnings
+import ast
+import html
+import logging
+import os
+import sys
+import warnings
 from collections.abc import Callable
 from functools import partial
 from .threads import calm_threads
@@ -15,41 +20,52 @@ from .validation import KitError
 # %% ../../nbs/core/09_page.ipynb #5cdb8bf9
 def quiet():
     "Hide the warnings of libraries, unless Python was started with a wish of its own."
-    if sys.warnoptions: return
+    if sys.warnoptions:
+        return
     warnings.simplefilter('ignore')
     logging.getLogger('matplotlib.font_manager').setLevel(logging.ERROR)
 
 # %% ../../nbs/core/09_page.ipynb #65505978
 INTERRUPTED = 'Interrupted. Run the page again: a training resumes after its last whole epoch.'
 
-def _show_short(shell, etype, value, tb, tb_offset=None): # a handler for IPython's set_custom_exc
+
+def _show_short(shell, etype, value, tb, tb_offset=None):  # a handler for IPython's set_custom_exc
     text = INTERRUPTED if issubclass(etype, KeyboardInterrupt) else str(value)
     shell._showtraceback(etype, value, [f'{etype.__name__}: {text}'])
+
 
 def short_errors():
     "Let IPython show a `KitError` and an interruption as one short message."
     from IPython import get_ipython
+
     shell = get_ipython()
-    if shell is not None: shell.set_custom_exc((KitError, KeyboardInterrupt), _show_short)
+    if shell is not None:
+        shell.set_custom_exc((KitError, KeyboardInterrupt), _show_short)
 
 # %% ../../nbs/core/09_page.ipynb #92fb253d
-def _assigned(source): # the names that a cell assigns at its top level, in their order
-    try: body = ast.parse(source).body
-    except SyntaxError: return []
+def _assigned(source):  # the names that a cell assigns at its top level, in their order
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:
+        return []
     targets = [t for s in body for t in (s.targets if isinstance(s, ast.Assign) else [getattr(s, 'target', None)])]
     return [t.id for t in targets if isinstance(t, ast.Name)]
 
-def _declared(cells): # names in the last parameters cell among these sources, and in papermill's after it
+
+def _declared(cells):  # names in the last parameters cell among these sources, and in papermill's after it
     names = []
     for source in cells:
         assigned = _assigned(source)
-        if source.startswith('# Parameters'): names = names + assigned
-        elif assigned[:1] == ['comp']: names = assigned
+        if source.startswith('# Parameters'):
+            names = names + assigned
+        elif assigned[:1] == ['comp']:
+            names = assigned
     return names
 
+
 def given_params(
-    names:dict,  # globals(), in the first cell after the parameters
-) -> dict: # name → value of each parameter
+    names: dict,  # globals(), in the first cell after the parameters
+) -> dict:  # name → value of each parameter
     "The parameters of a notebook: what its first cell, and papermill, put into the namespace."
     hidden = {'In', 'Out', 'exit', 'quit', 'open', 'get_ipython', 'copy', 'credits', 'license'}
     plain = (str, int, float, bool, list, tuple, dict, type(None))
@@ -57,13 +73,14 @@ def given_params(
     given = {k: v for k, v in names.items() if k in declared or not declared and isinstance(v, plain)}
     given = {k: v for k, v in given.items() if not k.startswith('_') and k not in hidden}
     for name, value in given.items():
-        if not isinstance(value, plain): raise KitError(f'{name}: a number, a text or a list is needed; got {value!r}')
+        if not isinstance(value, plain):
+            raise KitError(f'{name}: a number, a text or a list is needed; got {value!r}')
     return given
 
 # %% ../../nbs/core/09_page.ipynb #64b5435b
 def open_page(
-    names:dict, # globals(), in the first cell after the parameters
-) -> dict: # name → value of each parameter
+    names: dict,  # globals(), in the first cell after the parameters
+) -> dict:  # name → value of each parameter
     "Begin a page: no warnings, short errors, calm threads, and its parameters."
     quiet()
     calm_threads()
@@ -75,21 +92,29 @@ def in_front_end() -> bool:
     "Whether a person watches this kernel in a notebook front end."
     return 'JPY_SESSION_NAME' in os.environ or 'google.colab' in sys.modules
 
+
 class Progress:
     "How far something is: a bar that is updated in place in a notebook front end, else lines."
-    def __init__(self,
-        say:Callable=partial(print, flush=True), # what a line is given to, where there is no front end
+
+    def __init__(
+        self,
+        say: Callable = partial(print, flush=True),  # what a line is given to, where there is no front end
     ):
         self.say, self.handle = say, None
 
-    def __call__(self,
-        done:float,   # of `total`
-        total:float,  # such as the epochs of a fold
-        text:str,     # what stands beside it
+    def __call__(
+        self,
+        done: float,  # of `total`
+        total: float,  # such as the epochs of a fold
+        text: str,  # what stands beside it
     ):
         "Show that `done` of `total` are done."
-        if not in_front_end(): return self.say(f'  {text}')
+        if not in_front_end():
+            return self.say(f'  {text}')
         from IPython.display import HTML, display
+
         bar = HTML(f'<progress style="width:30em" value="{done:g}" max="{total:g}"></progress> {html.escape(text)}')
-        if self.handle: self.handle.update(bar)
-        else: self.handle = display(bar, display_id=True)
+        if self.handle:
+            self.handle.update(bar)
+        else:
+            self.handle = display(bar, display_id=True)

@@ -7,7 +7,11 @@ __all__ = ['MOUNTS', 'COMP_KEYS', 'ID_LENGTH', 'root', 'setting', 'own_data', 'd
            'comp_setting', 'check_name', 'check_exp', 'check_comp', 'inside']
 
 # %% ../../nbs/core/02_paths.ipynb #path0002
-import configparser, os, posixpath, re, tempfile
+import configparser
+import os
+import posixpath
+import re
+import tempfile
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -16,102 +20,128 @@ from fastcore.xtras import Config
 from .validation import KitError, check_names
 
 # %% ../../nbs/core/02_paths.ipynb #d609dd78
-def root() -> Path: # the workspace
+def root() -> Path:  # the workspace
     "The folder that holds `settings.ini`: `$KAGGLEKIT_ROOT`, or found from the current folder upwards."
-    if 'KAGGLEKIT_ROOT' in os.environ: return Path(os.environ['KAGGLEKIT_ROOT'])
+    if 'KAGGLEKIT_ROOT' in os.environ:
+        return Path(os.environ['KAGGLEKIT_ROOT'])
     ini = Config.find('settings.ini')
-    if ini is None: raise KitError(f'no settings.ini in {Path.cwd()} or above; start from inside the workspace, or set KAGGLEKIT_ROOT')
+    if ini is None:
+        raise KitError(
+            f'no settings.ini in {Path.cwd()} or above; start from inside the workspace, or set KAGGLEKIT_ROOT'
+        )
     return ini.config_path
 
 # %% ../../nbs/core/02_paths.ipynb #00000009
 @lru_cache(maxsize=4)
-def _parse_ini(text): # the content of settings.ini
+def _parse_ini(text):  # the content of settings.ini
     ini = configparser.ConfigParser(interpolation=None)
     ini.read_string(text, 'settings.ini')
     return ini
 
-def _ini(): # settings.ini as it stands
-    path = root()/'settings.ini'
-    try: return _parse_ini(path.read_text(encoding='utf8') if path.exists() else '')
-    except (configparser.Error, UnicodeDecodeError, OSError) as e: raise KitError(f'{path}: {e}'.replace('\n', ' ')) from None
+
+def _ini():  # settings.ini as it stands
+    path = root() / 'settings.ini'
+    try:
+        return _parse_ini(path.read_text(encoding='utf8') if path.exists() else '')
+    except (configparser.Error, UnicodeDecodeError, OSError) as e:
+        raise KitError(f'{path}: {e}'.replace('\n', ' ')) from None
+
 
 def setting(
-    name:str, # a key of settings.ini, such as 'data_path'
-) -> str: # its value
+    name: str,  # a key of settings.ini, such as 'data_path'
+) -> str:  # its value
     "One value of the workspace's `settings.ini`."
     ini, defaults = _ini(), dict(data_path='data', output_path='outputs', cache='yes')
-    try: return ini['DEFAULT'].get(name) or defaults[name]
-    except KeyError: raise KitError(f"settings.ini has no '{name}'; it has {', '.join(ini['DEFAULT'])}") from None
+    try:
+        return ini['DEFAULT'].get(name) or defaults[name]
+    except KeyError:
+        raise KitError(f"settings.ini has no '{name}'; it has {', '.join(ini['DEFAULT'])}") from None
 
 # %% ../../nbs/core/02_paths.ipynb #00000010
-MOUNTS = dict(kaggle=Path('/kaggle/input'), machine=Path('/data')) # folders of data sets outside the workspace
+MOUNTS = dict(kaggle=Path('/kaggle/input'), machine=Path('/data'))  # folders of data sets outside the workspace
+
 
 def own_data(
-    comp:str, # competition, such as 'anomaly-practice'
-) -> Path: # which may not exist yet
+    comp: str,  # competition, such as 'anomaly-practice'
+) -> Path:  # which may not exist yet
     "The workspace's own folder for a competition's data."
-    return root()/setting('data_path')/comp
+    return root() / setting('data_path') / comp
+
 
 def data_places(
-    comp:str, # competition
-) -> list[Path]: # the first to be looked at first, the workspace's own last
+    comp: str,  # competition
+) -> list[Path]:  # the first to be looked at first, the workspace's own last
     "The folders in which a competition's data may lie."
-    given, slug, within = os.environ.get('KAGGLEKIT_DATA'), comp_setting(comp, 'slug') or comp, comp_setting(comp, 'within')
+    given, slug, within = (
+        os.environ.get('KAGGLEKIT_DATA'),
+        comp_setting(comp, 'slug') or comp,
+        comp_setting(comp, 'within'),
+    )
     outer, _, inner = (within or '').partition('/')
-    last = ([data_dir(outer)/inner] if within else []) + [own_data(comp)]
-    if given == '' or comp.endswith('-practice'): return last
-    named = [Path(given)/comp] if given else []
-    return named + [MOUNTS['kaggle']/slug, MOUNTS['kaggle']/'competitions'/slug, MOUNTS['machine']/comp, *last]
+    last = ([data_dir(outer) / inner] if within else []) + [own_data(comp)]
+    if given == '' or comp.endswith('-practice'):
+        return last
+    named = [Path(given) / comp] if given else []
+    return named + [MOUNTS['kaggle'] / slug, MOUNTS['kaggle'] / 'competitions' / slug, MOUNTS['machine'] / comp, *last]
+
 
 def data_dir(
-    comp:str, # competition
-) -> Path: # its raw data, read-only
+    comp: str,  # competition
+) -> Path:  # its raw data, read-only
     "The folder with a competition's data as it came: the first there is, else where the workspace would keep it."
     return next((p for p in data_places(comp) if p.is_dir() and any(p.iterdir())), own_data(comp))
 
+
 def out_dir(
-    comp:str,         # competition
-    exp:str|None=None, # experiment; all runs of the competition when left out
-) -> Path: # the run folder, which may not exist yet
+    comp: str,  # competition
+    exp: str | None = None,  # experiment; all runs of the competition when left out
+) -> Path:  # the run folder, which may not exist yet
     "The folder of a run."
-    folder = root()/setting('output_path')/comp
-    return folder/exp if exp else folder
+    folder = root() / setting('output_path') / comp
+    return folder / exp if exp else folder
 
 # %% ../../nbs/core/02_paths.ipynb #00000015
 @contextmanager
 def workspace(
-    folder:str|Path|None=None, # the other workspace; a temporary one, deleted afterwards, when left out
+    folder: str | Path | None = None,  # the other workspace; a temporary one, deleted afterwards, when left out
 ):
     "Move `root()`, and look for data nowhere else, for the length of a `with` block, here and in subprocesses."
     before = {k: os.environ.get(k) for k in ('KAGGLEKIT_ROOT', 'KAGGLEKIT_DATA')}
     with tempfile.TemporaryDirectory() as scratch:
         os.environ.update(KAGGLEKIT_ROOT=str(folder or scratch), KAGGLEKIT_DATA='')
-        try: yield root()
-        finally: [os.environ.pop(k) if v is None else os.environ.update({k: v}) for k, v in before.items()]
+        try:
+            yield root()
+        finally:
+            [os.environ.pop(k) if v is None else os.environ.update({k: v}) for k, v in before.items()]
 
 # %% ../../nbs/core/02_paths.ipynb #0000000d
 COMP_KEYS = ('site', 'slug', 'team', 'quota', 'within')
 
+
 def comp_setting(
-    comp:str, # competition
-    name:str, # one of COMP_KEYS: kaggle or dacon; the competition's name there (on Dacon a number); the team; submissions a day; where its data lie
-) -> str|None: # its value; None where settings.ini does not say
+    comp: str,  # competition
+    name: str,  # one of COMP_KEYS: kaggle or dacon; the competition's name there (on Dacon a number); the team; submissions a day; where its data lie
+) -> str | None:  # its value; None where settings.ini does not say
     "One value of a competition's own section of `settings.ini`."
     ini = _ini()
-    if not ini.has_section(comp): return ini['DEFAULT'].get(name)
+    if not ini.has_section(comp):
+        return ini['DEFAULT'].get(name)
     check_names(set(ini[comp]) - set(ini['DEFAULT']), COMP_KEYS, f'setting in [{comp}] of settings.ini,')
     return ini[comp].get(name)
 
 # %% ../../nbs/core/02_paths.ipynb #dd5adfec
-ID_LENGTH = 64 # characters of an experiment's id or a competition's name
+ID_LENGTH = 64  # characters of an experiment's id or a competition's name
 _NAME = re.compile(r'[A-Za-z0-9](?:[A-Za-z0-9_.-]*[A-Za-z0-9_-])?')
-_TAKEN = re.compile(r'(submissions|journal|compare|reproduce|eda)(\..*)?|.*\.(csv|lock|html|json|ipynb|md|txt|part|parquet)', re.I)
+_TAKEN = re.compile(
+    r'(submissions|journal|compare|reproduce|eda)(\..*)?|.*\.(csv|lock|html|json|ipynb|md|txt|part|parquet)', re.I
+)
+
 
 def check_name(
-    name:Any, # as it was given
-    what:str, # what it names, for the message, such as 'exp'
-    example:str, # a good one, for the message
-) -> str: # the same name
+    name: Any,  # as it was given
+    what: str,  # what it names, for the message, such as 'exp'
+    example: str,  # a good one, for the message
+) -> str:  # the same name
     "`name` if it can be a folder's name: up to 64 ASCII letters, digits, `_`, `.` and `-`, and no file of the workspace."
     if not isinstance(name, str):
         raise KitError(f'{what}: a name is text such as {example}; got the {type(name).__name__} {name!r}')
@@ -123,32 +153,37 @@ def check_name(
         raise KitError(f'{what}: {name!r} is the name of a file that kagglekit writes; take one such as {example}')
     return name
 
+
 def check_exp(
-    exp:Any, # an experiment's id as it was given
-) -> str: # the same id
+    exp: Any,  # an experiment's id as it was given
+) -> str:  # the same id
     "`exp` if it is a name with a letter, such as exp0012."
     if isinstance(exp, (int, float)) and not isinstance(exp, bool):
-        raise KitError(f"exp: an experiment's id is text such as exp0012; got the {type(exp).__name__} {exp!r}. "
-                       'papermill reads -p exp 0001 as the number 1: write exp0001')
+        raise KitError(
+            f"exp: an experiment's id is text such as exp0012; got the {type(exp).__name__} {exp!r}. "
+            'papermill reads -p exp 0001 as the number 1: write exp0001'
+        )
     name = check_name(exp, 'exp', 'exp0012')
-    if not any(c.isalpha() for c in name): raise KitError(f"exp: an experiment's id has a letter, such as exp0012; got {exp!r}")
+    if not any(c.isalpha() for c in name):
+        raise KitError(f"exp: an experiment's id has a letter, such as exp0012; got {exp!r}")
     return name
 
+
 def check_comp(
-    comp:Any, # a competition's name as it was given
-) -> str: # the same name
+    comp: Any,  # a competition's name as it was given
+) -> str:  # the same name
     "`comp` if it can be the name of a folder under `data/` and `outputs/`."
     return check_name(comp, 'comp', 'anomaly-practice')
 
 # %% ../../nbs/core/02_paths.ipynb #0429adb1
 def inside(
-    folder:str|Path, # where the file must lie
-    name:str|Path,   # its name, relative to the folder
-    what:str='file', # what names it, for the message
-) -> Path: # folder/name
+    folder: str | Path,  # where the file must lie
+    name: str | Path,  # its name, relative to the folder
+    what: str = 'file',  # what names it, for the message
+) -> Path:  # folder/name
     "The path of a named file; a name that leads out of the folder is a `KitError`."
     text = str(name)
     leads_out = posixpath.normpath(text.replace('\\', '/')).split('/')[0] == '..'
     if not text or '\0' in text or os.path.isabs(text) or leads_out:
         raise KitError(f'{what}: {text!r} leads out of {folder}; give a name below it')
-    return Path(folder)/text
+    return Path(folder) / text

@@ -6,7 +6,8 @@
 __all__ = ['FONT', 'plain_text', 'short', 'png_of', 'settle']
 
 # %% ../../nbs/core/08_plots.ipynb #fe66a832
-import base64, io
+import base64
+import io
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib import font_manager
@@ -16,29 +17,33 @@ from .html import Markup
 from .text import one_line
 
 # %% ../../nbs/core/08_plots.ipynb #f181457a
-FONT = 'Noto Sans CJK JP' # Noto's Japanese cut; it has the Korean and Chinese glyphs, too
+FONT = 'Noto Sans CJK JP'  # Noto's Japanese cut; it has the Korean and Chinese glyphs, too
+
 
 def plain_text():
     "Let matplotlib and pandas draw text as it is written, from now on."
-    if FONT not in font_manager.get_font_names(): font_manager.fontManager.addfont(str(FONT_PATH))
+    if FONT not in font_manager.get_font_names():
+        font_manager.fontManager.addfont(str(FONT_PATH))
     plt.rcParams.update({'text.parse_math': False, 'font.family': ['DejaVu Sans', FONT]})
     pd.set_option('display.html.use_mathjax', False, 'styler.html.mathjax', False, 'styler.format.escape', 'html')
+
 
 plain_text()
 
 # %% ../../nbs/core/08_plots.ipynb #280ee4fc
 def short(
-    name:object,  # a class, an id, a value
-    width:int=28, # columns at most
-) -> str: # one line
+    name: object,  # a class, an id, a value
+    width: int = 28,  # columns at most
+) -> str:  # one line
     "A name that fits a label."
     return one_line(name, width)
 
+
 def png_of(
-    fig:plt.Figure, # a figure
-    title:str,      # what it shows, for those who cannot see it
-    dpi:int=80,     # pixels an inch
-) -> Markup: # an img element that holds the picture
+    fig: plt.Figure,  # a figure
+    title: str,  # what it shows, for those who cannot see it
+    dpi: int = 80,  # pixels an inch
+) -> Markup:  # an img element that holds the picture
     "A figure as a part of an HTML page."
     with io.BytesIO() as file:
         fig.savefig(file, format='png', dpi=dpi)
@@ -47,7 +52,7 @@ def png_of(
 
 # %% ../../nbs/core/08_plots.ipynb #6fd9b6c6
 def settle(
-    fig:plt.Figure, # with a constrained layout
+    fig: plt.Figure,  # with a constrained layout
 ):
     "Lay a figure out once: later drawings, of which saving it takes several, leave the layout as it is."
     fig.draw_without_rendering()

@@ -6,36 +6,39 @@
 __all__ = ['seed_of', 'rng', 'uniforms']
 
 # %% ../../nbs/core/03_randomness.ipynb #rand0002
-import hashlib, json
+import hashlib
+import json
 from collections.abc import Sequence
 import numpy as np
 
 # %% ../../nbs/core/03_randomness.ipynb #e060673e
 def seed_of(
-    *key, # what the chance is for, such as (seed, fold, 'order', epoch)
-) -> int: # 0 … 2⁶³ − 1
+    *key,  # what the chance is for, such as (seed, fold, 'order', epoch)
+) -> int:  # 0 … 2⁶³ − 1
     "A seed that depends on the key alone, in any process, on any machine."
     digest = hashlib.blake2b(json.dumps(key).encode(), digest_size=8).digest()
     return int.from_bytes(digest, 'little') >> 1
 
+
 def rng(
-    *key, # what it is for
-) -> np.random.Generator: # a fresh generator
+    *key,  # what it is for
+) -> np.random.Generator:  # a fresh generator
     "NumPy's generator, seeded by `seed_of(*key)`."
     return np.random.default_rng(seed_of(*key))
 
 # %% ../../nbs/core/03_randomness.ipynb #e3204fbf
-def _mix(x): # the finaliser of SplitMix64 (Steele, Lea, Flood 2014, doi:10.1145/2660193.2660195), on uint64 arrays
+def _mix(x):  # the finaliser of SplitMix64 (Steele, Lea, Flood 2014, doi:10.1145/2660193.2660195), on uint64 arrays
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
 
+
 def uniforms(
-    samples:Sequence, # (n,) integer numbers of the samples
-    k:int,    # numbers for each
-    *key,     # what they are for
-) -> np.ndarray: # (n, k) float64 in [0, 1)
+    samples: Sequence,  # (n,) integer numbers of the samples
+    k: int,  # numbers for each
+    *key,  # what they are for
+) -> np.ndarray:  # (n, k) float64 in [0, 1)
     "`k` uniform random numbers a sample; they depend on the key and on the sample, not on its neighbours."
     one = _mix(np.asarray(samples).astype(np.uint64) + np.uint64(seed_of(*key)))[:, None]
     many = _mix(one + np.uint64(0x9E3779B97F4A7C15) * np.arange(1, k + 1, dtype=np.uint64))
-    return (many >> np.uint64(11)) * 2.**-53
+    return (many >> np.uint64(11)) * 2.0**-53

@@ -6,29 +6,59 @@
 __all__ = ['hide_secrets']
 
 # %% ../../nbs/core/06_secrets.ipynb #secr0002
-import os, re
+import os
+import re
 from pathlib import Path
 
 # %% ../../nbs/core/06_secrets.ipynb #e8e2d28a
 _SECRET_NAME = r'(?:api[ _-]?key|access[ _-]?key|key|token|secret|bearer|pass(?:word|wd|phrase))'
-_SECRET_ENV = re.compile(rf'(?:^|_){_SECRET_NAME}(?:_PATH)?$', re.I) # KAGGLE_KEY, KAGGLE_API_V1_TOKEN_PATH, HF_TOKEN, …
-_SECRET_FILES = ('.kaggle/kaggle.json', '.kaggle/access_token', '.kaggle/access_token.txt', '.kaggle/credentials.json',
-                 '.config/kaggle/kaggle.json', '.config/kaggle/access_token', '.cache/huggingface/token')
-_SECRET_FORMS = [re.compile(form) for form in (
-    r'\bKGAT_[\w-]{8,}', r'\bhf_[A-Za-z0-9]{8,}', r'\bgh[pousr]_[A-Za-z0-9]{16,}', r'\bgithub_pat_\w{16,}', r'\bsk-[\w-]{16,}',
-    r'\bAKIA[0-9A-Z]{16}\b', r'\bxox[abprs]-[\w-]{10,}', r'\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+',   # the last: a JSON web token
-    r'(?i)(?<=password[:=])\S+', r'(?i)(?<=password[:=] )\S+', r'(?<=//)[^/\s:@]+:[^/\s@]+(?=@)')]
-_AFTER_NAME = [re.compile(rf'(?i)({_SECRET_NAME}\w*["\']?\s*{between})({value})') for between, value in (
-    (r'[:=]\s*["\']?', r'(?=[\w.~+/=-]*\d)[\w.~+/=-]{16,}'),          # "key": "0123…", token=abc1…
-    (r'(?:is\b)?\s*["\']?', r'(?=\w*\d)(?=\w*[a-z])\w{24,}'))]           # my key is 0123…
+_SECRET_ENV = re.compile(
+    rf'(?:^|_){_SECRET_NAME}(?:_PATH)?$', re.I
+)  # KAGGLE_KEY, KAGGLE_API_V1_TOKEN_PATH, HF_TOKEN, …
+_SECRET_FILES = (
+    '.kaggle/kaggle.json',
+    '.kaggle/access_token',
+    '.kaggle/access_token.txt',
+    '.kaggle/credentials.json',
+    '.config/kaggle/kaggle.json',
+    '.config/kaggle/access_token',
+    '.cache/huggingface/token',
+)
+_SECRET_FORMS = [
+    re.compile(form)
+    for form in (
+        r'\bKGAT_[\w-]{8,}',
+        r'\bhf_[A-Za-z0-9]{8,}',
+        r'\bgh[pousr]_[A-Za-z0-9]{16,}',
+        r'\bgithub_pat_\w{16,}',
+        r'\bsk-[\w-]{16,}',
+        r'\bAKIA[0-9A-Z]{16}\b',
+        r'\bxox[abprs]-[\w-]{10,}',
+        r'\beyJ[\w-]{10,}\.[\w-]{10,}\.[\w-]+',  # the last: a JSON web token
+        r'(?i)(?<=password[:=])\S+',
+        r'(?i)(?<=password[:=] )\S+',
+        r'(?<=//)[^/\s:@]+:[^/\s@]+(?=@)',
+    )
+]
+_AFTER_NAME = [
+    re.compile(rf'(?i)({_SECRET_NAME}\w*["\']?\s*{between})({value})')
+    for between, value in (
+        (r'[:=]\s*["\']?', r'(?=[\w.~+/=-]*\d)[\w.~+/=-]{16,}'),  # "key": "0123…", token=abc1…
+        (r'(?:is\b)?\s*["\']?', r'(?=\w*\d)(?=\w*[a-z])\w{24,}'),
+    )
+]  # my key is 0123…
 
-def _text_of(path): # of a file; '' where it cannot be read
-    try: return Path(path).read_text(encoding='utf8', errors='replace')
-    except (OSError, ValueError): return ''
 
-def _known_secrets(): # what this machine knows, the longest first
+def _text_of(path):  # of a file; '' where it cannot be read
+    try:
+        return Path(path).read_text(encoding='utf8', errors='replace')
+    except (OSError, ValueError):
+        return ''
+
+
+def _known_secrets():  # what this machine knows, the longest first
     values = [v for name, v in os.environ.items() if v and _SECRET_ENV.search(name)]
-    paths = [v for v in values if os.path.isfile(v)]       # Kaggle's tool takes the path of a file, too
+    paths = [v for v in values if os.path.isfile(v)]  # Kaggle's tool takes the path of a file, too
     folders = [os.environ.get('KAGGLE_CONFIG_DIR'), os.path.join(os.environ.get('XDG_CONFIG_HOME') or '', 'kaggle')]
     files = paths + [os.path.join(os.path.expanduser('~'), name) for name in _SECRET_FILES]
     files += [os.path.join(folder, os.path.basename(name)) for folder in folders if folder for name in _SECRET_FILES]
@@ -37,11 +67,15 @@ def _known_secrets(): # what this machine knows, the longest first
     whole = [text.strip() for text in texts if len(text.split('\n')) < 3 and '{' not in text]
     return sorted({v for v in [*values, *words, *whole] if len(v) >= 8} - set(paths), key=len, reverse=True)
 
+
 def hide_secrets(
-    text:str, # what a person typed, or another program printed
-) -> str: # the same with … in place of tokens, keys and passwords
+    text: str,  # what a person typed, or another program printed
+) -> str:  # the same with … in place of tokens, keys and passwords
     "Text that may be shown and written down."
-    for secret in _known_secrets(): text = text.replace(secret, '…')
-    for form in _SECRET_FORMS: text = form.sub('…', text)
-    for form in _AFTER_NAME: text = form.sub(r'\1…', text)
+    for secret in _known_secrets():
+        text = text.replace(secret, '…')
+    for form in _SECRET_FORMS:
+        text = form.sub('…', text)
+    for form in _AFTER_NAME:
+        text = form.sub(r'\1…', text)
     return text

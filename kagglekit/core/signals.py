@@ -6,14 +6,17 @@
 __all__ = ['SIGNALS', 'Stopped', 'stoppable']
 
 # %% ../../nbs/core/10_signals.ipynb #3f66e901
-import signal, threading
+import signal
+import threading
 from contextlib import contextmanager
 
 # %% ../../nbs/core/10_signals.ipynb #f188b46d
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
+
 class Stopped(KeyboardInterrupt):
     "A signal asked this process to stop."
+
 
 @contextmanager
 def stoppable():
@@ -21,10 +24,15 @@ def stoppable():
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+
     def _stop(number, frame):
-        for s in SIGNALS: signal.signal(s, signal.SIG_IGN)
+        for s in SIGNALS:
+            signal.signal(s, signal.SIG_IGN)
         raise Stopped(signal.Signals(number).name)
+
     before = {s: signal.signal(s, _stop) for s in SIGNALS}
-    try: yield
+    try:
+        yield
     finally:
-        for s, handler in before.items(): signal.signal(s, handler)
+        for s, handler in before.items():
+            signal.signal(s, handler)

@@ -7,7 +7,14 @@ __all__ = ['disk_errors', 'atomic', 'sweep_parts', 'locked', 'write_json', 'read
            'hash_table']
 
 # %% ../../nbs/core/04_storage.ipynb #stor0002
-import errno, hashlib, json, math, os, re, time, uuid
+import errno
+import hashlib
+import json
+import math
+import os
+import re
+import time
+import uuid
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,39 +23,53 @@ from filelock import FileLock, Timeout
 from .validation import KitError
 
 # %% ../../nbs/core/04_storage.ipynb #d9fcf411
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)     # no room, no quota, larger than a file may be
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # no room, no quota, larger than a file may be
 _UMASK = os.umask(0)
 os.umask(_UMASK)
 
-def _of_system(e): # errno and words of an error of the system, which a library may hide in one of its own; None for others
+
+def _of_system(
+    e,
+):  # errno and words of an error of the system, which a library may hide in one of its own; None for others
     cause = e
     while cause is not None:
-        if isinstance(cause, OSError) and cause.errno: return cause.errno, cause.strerror
+        if isinstance(cause, OSError) and cause.errno:
+            return cause.errno, cause.strerror
         cause = cause.__cause__ or cause.__context__
-    found = re.search(r'\(os error (\d+)\)', str(e))           # as Rust writes it, in safetensors
+    found = re.search(r'\(os error (\d+)\)', str(e))  # as Rust writes it, in safetensors
     return (int(found[1]), os.strerror(int(found[1]))) if found else None
+
 
 @contextmanager
 def disk_errors(
-    path:str|Path, # what is written, for the message
+    path: str | Path,  # what is written, for the message
 ):
     "Turn a full disk, an exhausted quota and a missing permission into a `KitError` that names the file."
-    try: yield
-    except KitError: raise
+    try:
+        yield
+    except KitError:
+        raise
     except Exception as e:
         number, words = _of_system(e) or (None, '')
         if number in _FULL:
-            raise KitError(f'{path}: the disk is full ({words}). The file is as it was; '
-                           'free some space and give the same command again') from e
+            raise KitError(
+                f'{path}: the disk is full ({words}). The file is as it was; '
+                'free some space and give the same command again'
+            ) from e
         if number in (errno.EACCES, errno.EPERM, errno.EROFS):
-            raise KitError(f'{path}: it cannot be written ({words}); check the permissions of {Path(path).parent}') from e
+            raise KitError(
+                f'{path}: it cannot be written ({words}); check the permissions of {Path(path).parent}'
+            ) from e
         if number in (errno.EISDIR, errno.ENOTDIR):
-            raise KitError(f'{path}: a folder lies where a file belongs, or a file where a folder does; move it away') from e
+            raise KitError(
+                f'{path}: a folder lies where a file belongs, or a file where a folder does; move it away'
+            ) from e
         raise
+
 
 @contextmanager
 def atomic(
-    path:str|Path, # the file to write; its folder is made
+    path: str | Path,  # the file to write; its folder is made
 ):
     "A temporary path that replaces `path` when the block ends well, and vanishes when it does not."
     path = Path(path)
@@ -57,88 +78,113 @@ def atomic(
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             yield part
-            with open(part, 'rb') as f: os.fsync(f.fileno())
+            with open(part, 'rb') as f:
+                os.fsync(f.fileno())
             os.chmod(part, 0o666 & ~_UMASK)
             os.replace(part, path)
-        finally: part.unlink(missing_ok=True)
+        finally:
+            part.unlink(missing_ok=True)
+
 
 def sweep_parts(
-    folder:str|Path, # whose temporary files are looked through
-    age:float=3600,  # seconds since the last write, beyond which nobody is at it
-) -> list[Path]: # those that were deleted
+    folder: str | Path,  # whose temporary files are looked through
+    age: float = 3600,  # seconds since the last write, beyond which nobody is at it
+) -> list[Path]:  # those that were deleted
     "Delete temporary files that a killed process left behind."
     now = time.time()
     old = [p for p in Path(folder).rglob('.*.part') if now - p.stat().st_mtime >= age]
-    for p in old: p.unlink(missing_ok=True)
+    for p in old:
+        p.unlink(missing_ok=True)
     return old
 
 # %% ../../nbs/core/04_storage.ipynb #a716ae40
 @contextmanager
 def locked(
-    path:str|Path,    # the file that is read, changed and written
-    timeout:float=60, # seconds to wait for another process
+    path: str | Path,  # the file that is read, changed and written
+    timeout: float = 60,  # seconds to wait for another process
 ):
     "Hold a file for one process at a time; the lock lies beside it, as `.<name>.lock`."
     path = Path(path)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_name(f'.{path.name}.lock'))
-        try: lock.acquire(timeout=timeout)
+        try:
+            lock.acquire(timeout=timeout)
         except Timeout:
-            raise KitError(f'{path} has been held by another process for {timeout:g} s; wait for it, or stop it') from None
-    try: yield path
-    finally: lock.release()
+            raise KitError(
+                f'{path} has been held by another process for {timeout:g} s; wait for it, or stop it'
+            ) from None
+    try:
+        yield path
+    finally:
+        lock.release()
 
 # %% ../../nbs/core/04_storage.ipynb #a4b14c8c
-def _plain(x): # what json can write: no NumPy, no NaN, no tuple, no Path
-    if isinstance(x, dict): return {str(k): _plain(v) for k, v in x.items()}
-    if isinstance(x, (list, tuple)): return [_plain(v) for v in x]
-    if isinstance(x, np.generic): return _plain(x.item())
-    if isinstance(x, float) and not math.isfinite(x): return None
+def _plain(x):  # what json can write: no NumPy, no NaN, no tuple, no Path
+    if isinstance(x, dict):
+        return {str(k): _plain(v) for k, v in x.items()}
+    if isinstance(x, (list, tuple)):
+        return [_plain(v) for v in x]
+    if isinstance(x, np.generic):
+        return _plain(x.item())
+    if isinstance(x, float) and not math.isfinite(x):
+        return None
     return str(x) if isinstance(x, Path) else x
 
+
 def write_json(
-    path:str|Path, # the file
-    obj:Any,       # dicts, lists, numbers, text; NaN becomes null
+    path: str | Path,  # the file
+    obj: Any,  # dicts, lists, numbers, text; NaN becomes null
 ):
     "Write `obj` as JSON that a person can read, atomically."
-    with atomic(path) as part: part.write_text(json.dumps(_plain(obj), indent=1, ensure_ascii=False) + '\n', encoding='utf8')
+    with atomic(path) as part:
+        part.write_text(json.dumps(_plain(obj), indent=1, ensure_ascii=False) + '\n', encoding='utf8')
+
 
 def read_json(
-    path:str|Path, # the file
-) -> Any: # what it holds
+    path: str | Path,  # the file
+) -> Any:  # what it holds
     "Read JSON; a file that is not there or not JSON is a `KitError` that names it."
-    try: return json.loads(Path(path).read_text(encoding='utf8'))
-    except FileNotFoundError: raise KitError(f'{path} is not there') from None
-    except (ValueError, RecursionError) as e: raise KitError(f'{path} is not JSON ({e}); restore it from git, or delete it and run again') from None
+    try:
+        return json.loads(Path(path).read_text(encoding='utf8'))
+    except FileNotFoundError:
+        raise KitError(f'{path} is not there') from None
+    except (ValueError, RecursionError) as e:
+        raise KitError(f'{path} is not JSON ({e}); restore it from git, or delete it and run again') from None
 
 # %% ../../nbs/core/04_storage.ipynb #22e8d622
 def write_table(
-    path:str|Path,     # .csv or .parquet, by its ending
-    df:'pd.DataFrame', # the table; its index is not written
+    path: str | Path,  # .csv or .parquet, by its ending
+    df: 'pd.DataFrame',  # the table; its index is not written
 ):
     "Write a table atomically."
     with atomic(path) as part:
-        if Path(path).suffix == '.parquet': df.to_parquet(part, index=False)
-        else: df.to_csv(part, index=False, lineterminator='\n')
+        if Path(path).suffix == '.parquet':
+            df.to_parquet(part, index=False)
+        else:
+            df.to_csv(part, index=False, lineterminator='\n')
 
 # %% ../../nbs/core/04_storage.ipynb #2bf12799
 def hash_json(
-    obj:Any, # dicts, lists, numbers, text
-) -> str: # 16 hex digits
+    obj: Any,  # dicts, lists, numbers, text
+) -> str:  # 16 hex digits
     "A fingerprint of plain data; the order of keys does not matter."
     return hashlib.blake2b(json.dumps(_plain(obj), sort_keys=True).encode(), digest_size=8).hexdigest()
 
+
 def hash_file(
-    path:str|Path, # the file
-) -> str: # 16 hex digits
+    path: str | Path,  # the file
+) -> str:  # 16 hex digits
     "A fingerprint of a file's bytes."
-    with open(path, 'rb') as f: return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+    with open(path, 'rb') as f:
+        return hashlib.file_digest(f, lambda: hashlib.blake2b(digest_size=8)).hexdigest()
+
 
 def hash_table(
-    df:'pd.DataFrame', # a table; columns and rows in their order
-) -> str: # 16 hex digits
+    df: 'pd.DataFrame',  # a table; columns and rows in their order
+) -> str:  # 16 hex digits
     "A fingerprint of a table's names and values."
-    import pandas as pd # here, since the state of a run is told without it
+    import pandas as pd  # here, since the state of a run is told without it
+
     rows = pd.util.hash_pandas_object(df, index=False).to_numpy()
     return hashlib.blake2b(rows.tobytes() + '\n'.join(df.columns).encode(), digest_size=8).hexdigest()

@@ -6,47 +6,60 @@
 __all__ = ['truncate', 'one_line', 'in_lines', 'seconds_text', 'diff_text']
 
 # %% ../../nbs/core/07_text.ipynb #65f9bc32
-import textwrap, unicodedata
+import textwrap
+import unicodedata
 import numpy as np
 
 # %% ../../nbs/core/07_text.ipynb #e0881dec
 def truncate(
-    text:str,  # any
-    width:int, # columns that it may take; a Korean, Chinese or Japanese letter takes two
-) -> str: # the text, or its beginning and …
+    text: str,  # any
+    width: int,  # columns that it may take; a Korean, Chinese or Japanese letter takes two
+) -> str:  # the text, or its beginning and …
     "Text that fits."
     wide = np.cumsum([1 + (unicodedata.east_asian_width(c) in 'WF') for c in text])
-    if not len(text) or wide[-1] <= width: return text
-    return text[:int((wide < width).sum())] + '…'
+    if not len(text) or wide[-1] <= width:
+        return text
+    return text[: int((wide < width).sum())] + '…'
+
 
 def one_line(
-    text:object,       # any; what is no text is written as str writes it
-    width:int|None=None, # columns at most; as many as there are when left out
-) -> str: # without line breaks and control characters
+    text: object,  # any; what is no text is written as str writes it
+    width: int | None = None,  # columns at most; as many as there are when left out
+) -> str:  # without line breaks and control characters
     "Text on one line."
     words = ''.join(' ' if unicodedata.category(c) in ('Cc', 'Zl', 'Zp') else c for c in str(text)).split()
     return ' '.join(words) if width is None else truncate(' '.join(words), width)
 
+
 def in_lines(
-    text:str,     # sentences
-    width:int=96, # columns of a line
-) -> str: # the same words, and a line break wherever a line would be too long
+    text: str,  # sentences
+    width: int = 96,  # columns of a line
+) -> str:  # the same words, and a line break wherever a line would be too long
     "Text in lines that end between words; a notebook front end breaks a printed line anywhere."
-    return '\n'.join(textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text.splitlines())
+    return '\n'.join(
+        textwrap.fill(line, width, break_long_words=False, break_on_hyphens=False) for line in text.splitlines()
+    )
 
 # %% ../../nbs/core/07_text.ipynb #611c7f8a
 def seconds_text(
-    seconds:float, # a length of time, s
-) -> str: # such as '48 s', '3 min 20 s', '2 h 05 min'
+    seconds: float,  # a length of time, s
+) -> str:  # such as '48 s', '3 min 20 s', '2 h 05 min'
     "A length of time as a person says it."
     s = round(seconds)
-    if s < 60: return f'{s} s'
-    return f'{s//60} min {s%60:02d} s' if s < 3600 else f'{s//3600} h {s%3600//60:02d} min'
+    if s < 60:
+        return f'{s} s'
+    return f'{s // 60} min {s % 60:02d} s' if s < 3600 else f'{s // 3600} h {s % 3600 // 60:02d} min'
 
 # %% ../../nbs/core/07_text.ipynb #00000039
 def diff_text(
-    diff:dict, # field → value
-) -> str: # such as 'size 160, augment hflip + rot90'
+    diff: dict,  # field → value
+) -> str:  # such as 'size 160, augment hflip + rot90'
     "A difference in words."
-    say = lambda k, v: (' × ' if k == 'size' else ' + ').join(map(str, v)) or 'none' if isinstance(v, (tuple, list)) else {True: 'yes', False: 'no', '': 'none'}.get(v, str(v)) if isinstance(v, (bool, str)) else f'{v:g}'
+    say = lambda k, v: (
+        (' × ' if k == 'size' else ' + ').join(map(str, v)) or 'none'
+        if isinstance(v, (tuple, list))
+        else {True: 'yes', False: 'no', '': 'none'}.get(v, str(v))
+        if isinstance(v, (bool, str))
+        else f'{v:g}'
+    )
     return ', '.join(f'{k} {say(k, v)}' for k, v in diff.items())

@@ -6,28 +6,33 @@
 __all__ = ['SPIN_QUIET', 'SPIN_BUSY', 'usable_cores', 'others_busy', 'calm_threads']
 
 # %% ../../nbs/core/05_threads.ipynb #thre0002
-import os, sys
+import os
+import sys
 from collections.abc import Callable
 import psutil
 
 # %% ../../nbs/core/05_threads.ipynb #9ee2a959
-def usable_cores() -> int: # 1 or more
+def usable_cores() -> int:  # 1 or more
     "The number of CPU cores that this process may use."
     from joblib import cpu_count
+
     return max(1, cpu_count())
 
 # %% ../../nbs/core/05_threads.ipynb #4b0bb0ff
-SPIN_QUIET, SPIN_BUSY = '100000', '0' # GOMP_SPINCOUNT; bench/threads.py compares them
+SPIN_QUIET, SPIN_BUSY = '100000', '0'  # GOMP_SPINCOUNT; bench/threads.py compares them
+
 
 def others_busy(
-    seconds:float=.15, # to watch the processors for
-) -> float: # processors that other processes keep busy
+    seconds: float = 0.15,  # to watch the processors for
+) -> float:  # processors that other processes keep busy
     "How many processors work while this process sleeps."
     return psutil.cpu_percent(interval=seconds) / 100 * (psutil.cpu_count() or 1)
 
+
 def calm_threads(
-    busy:Callable=others_busy, # gives the processors that others keep busy
+    busy: Callable = others_busy,  # gives the processors that others keep busy
 ):
     "Choose how long torch's threads spin, by the load, before torch is imported; a choice in the environment is kept."
-    if 'torch' in sys.modules or {'GOMP_SPINCOUNT', 'OMP_WAIT_POLICY'} & set(os.environ): return
-    os.environ['GOMP_SPINCOUNT'] = SPIN_BUSY if busy() > .5 else SPIN_QUIET
+    if 'torch' in sys.modules or {'GOMP_SPINCOUNT', 'OMP_WAIT_POLICY'} & set(os.environ):
+        return
+    os.environ['GOMP_SPINCOUNT'] = SPIN_BUSY if busy() > 0.5 else SPIN_QUIET

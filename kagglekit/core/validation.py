@@ -7,9 +7,12 @@ __all__ = ['SHOWN', 'SHORT', 'Count', 'Positive', 'Fraction', 'WIDE', 'KitError'
            'whole', 'real', 'several', 'describe', 'check_value', 'read_number', 'read_entry', 'read_words', 'Lazy']
 
 # %% ../../nbs/core/00_validation.ipynb #f0aed97a
-import difflib, importlib, json, re
+import difflib
+import importlib
+import json
+import re
 from collections.abc import Callable, Iterable, Mapping
-from functools import lru_cache
+from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 import numpy as np
@@ -21,187 +24,238 @@ class KitError(Exception):
 
 # %% ../../nbs/core/00_validation.ipynb #bf846607
 def nearest(
-    name:str,  # what was typed
-    known:Iterable, # the names there are
-) -> str: # ' (did you mean …?)', or nothing
+    name: str,  # what was typed
+    known: Iterable,  # the names there are
+) -> str:  # ' (did you mean …?)', or nothing
     "A hint at the known name that looks most like `name`."
     typed, names = str(name).lower(), [str(k) for k in known]
-    best = [k for k in names if k.lower() == typed] or difflib.get_close_matches(str(name), names, n=1, cutoff=.5)
+    best = [k for k in names if k.lower() == typed] or difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     return f' (did you mean {best[0]}?)' if best else ''
 
-SHOWN = 80 # names in a message
-SHORT = 12 # names that a message shows although it has a hint
+
+SHOWN = 80  # names in a message
+SHORT = 12  # names that a message shows although it has a hint
+
 
 def check_names(
-    given:Iterable,     # names as typed
-    known:Iterable,     # names there are
-    what:str='parameter', # what they name, for the message
+    given: Iterable,  # names as typed
+    known: Iterable,  # names there are
+    what: str = 'parameter',  # what they name, for the message
 ):
     "Raise `KitError` when a name is not known; a long list of names is shown only where none of them looks alike."
     known = set(known)
     wrong = [n for n in given if n not in known]
-    if not wrong: return
+    if not wrong:
+        return
     hints, names = [nearest(n, known) for n in wrong], sorted(map(str, known))
     some = ', '.join(names[:SHOWN]) + ' …' * (len(names) > SHOWN)
-    listed = '' if all(hints) and len(names) > SHORT else f"; known: {some or 'none'}"
+    listed = '' if all(hints) and len(names) > SHORT else f'; known: {some or "none"}'
     typed = ', '.join(f"'{n}'{hint}" for n, hint in zip(wrong, hints))
     raise KitError(f'unknown {what} {typed}{listed}')
 
 # %% ../../nbs/core/00_validation.ipynb #a474211e
 def check_clash(
-    what:str, # what is registered, for the message
-    name:str, # under which name
-    old:Callable|None, # the function that has the name
-    new:Callable, # the function that wants it
+    what: str,  # what is registered, for the message
+    name: str,  # under which name
+    old: Callable | None,  # the function that has the name
+    new: Callable,  # the function that wants it
 ):
     "Raise `KitError` when two modules claim one name."
     homes = {f.__module__ for f in (old, new) if f is not None} - {'__main__'}
     if len(homes) > 1:
-        raise KitError(f"two modules define the {what} {name}: in {' and in '.join(sorted(homes))}; rename one")
+        raise KitError(f'two modules define the {what} {name}: in {" and in ".join(sorted(homes))}; rename one')
 
 # %% ../../nbs/core/00_validation.ipynb #05b81045
 def whole(
-    least:int, # smallest value allowed
-    most:int,  # largest value allowed
-): # a type for check_value
+    least: int,  # smallest value allowed
+    most: int,  # largest value allowed
+):  # a type for check_value
     "A whole number in a range, both ends included."
     return Annotated[int, Field(ge=least, le=most)]
 
+
 def real(
-    least:float,     # smallest value
-    most:float,      # largest value
-    ends:str='both', # which ends are allowed: 'both', 'first', 'last'
-): # a type for check_value
+    least: float,  # smallest value
+    most: float,  # largest value
+    ends: str = 'both',  # which ends are allowed: 'both', 'first', 'last'
+):  # a type for check_value
     "A finite number in a range."
     low = dict(gt=least) if ends == 'last' else dict(ge=least)
     high = dict(lt=most) if ends == 'first' else dict(le=most)
     return Annotated[float, Field(**low, **high)]
 
+
 def several(
-    kind:Any,    # type of an entry
-    most:int=64, # entries
-): # a type for check_value
+    kind: Any,  # type of an entry
+    most: int = 64,  # entries
+):  # a type for check_value
     "A list of one or more."
     return Annotated[tuple[kind, ...], Field(min_length=1, max_length=most)]
 
-Count    = Annotated[int, Field(ge=0, lt=2**32)] # 0, 1, 2 …; a seed of NumPy ends here
-Positive = Annotated[float, Field(gt=0)]         # above 0, and finite
-Fraction = real(0, 1)                            # 0 to 1, both included
+
+Count = Annotated[int, Field(ge=0, lt=2**32)]  # 0, 1, 2 …; a seed of NumPy ends here
+Positive = Annotated[float, Field(gt=0)]  # above 0, and finite
+Fraction = real(0, 1)  # 0 to 1, both included
 
 # %% ../../nbs/core/00_validation.ipynb #9c2f4c2d
-_PLAIN = {str: 'text', bool: 'true or false', int: 'a whole number', float: 'a number', dict: 'names with values',
-          Any: 'anything'}
+_PLAIN = {
+    str: 'text',
+    bool: 'true or false',
+    int: 'a whole number',
+    float: 'a number',
+    dict: 'names with values',
+    Any: 'anything',
+}
 
-def _range(kind): # ' from 2 to 100', out of pydantic's constraints
+
+def _range(kind):  # ' from 2 to 100', out of pydantic's constraints
     limits = {}
     for c in kind.__metadata__[0].metadata:
         limits.update({k: getattr(c, k) for k in ('ge', 'gt', 'le', 'lt') if hasattr(c, k)})
-    if limits.get('ge') == limits.get('le', ''): return f" {limits['ge']}"
+    if limits.get('ge') == limits.get('le', ''):
+        return f' {limits["ge"]}'
     join = dict(ge=' to', gt=' and').get(next((k for k in ('ge', 'gt') if k in limits), ''), '')
     high = dict(le='' if 'ge' in limits else ' up to', lt=' below')
     words = dict(ge=' from', gt=' above', le=join + high['le'], lt=join + high['lt'])
     short = lambda x: f'{x:g}' if abs(x) < 1e6 else str(x)
     return ''.join(f'{words[k]} {short(limits[k])}' for k in words if k in limits)
 
-def _many(args): # entries of a tuple
-    if len(args) == 2 and args[1] is ...: return f'a list with each entry {describe(args[0])}'
+
+def _many(args):  # entries of a tuple
+    if len(args) == 2 and args[1] is ...:
+        return f'a list with each entry {describe(args[0])}'
     return f'a list of {len(args)}, each {describe(args[0])}'
 
+
 def describe(
-    kind:Any, # a type, with its range if it has one
-) -> str: # such as 'a whole number from 2 to 100'
+    kind: Any,  # a type, with its range if it has one
+) -> str:  # such as 'a whole number from 2 to 100'
     "What values a type allows."
     origin, args = get_origin(kind), get_args(kind)
-    if origin is Annotated and get_origin(args[0]) is tuple: return _many(get_args(args[0])) + ', one at least'
-    if origin is Annotated: return describe(args[0]) + _range(kind)
-    if origin is Literal: return ' or '.join(map(repr, args))
-    if origin in (Union, UnionType): return ', or '.join(map(describe, args))
-    if origin is tuple: return _many(args)
+    if origin is Annotated and get_origin(args[0]) is tuple:
+        return _many(get_args(args[0])) + ', one at least'
+    if origin is Annotated:
+        return describe(args[0]) + _range(kind)
+    if origin is Literal:
+        return ' or '.join(map(repr, args))
+    if origin in (Union, UnionType):
+        return ', or '.join(map(describe, args))
+    if origin is tuple:
+        return _many(args)
     return _PLAIN.get(origin or kind, getattr(kind, '__name__', str(kind)))
 
 # %% ../../nbs/core/00_validation.ipynb #ed33a9e5
-@lru_cache(maxsize=None)
-def _adapter(kind): return TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False))
+@cache
+def _adapter(kind):
+    return TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False))
 
-def _plain(x): # what json cannot write by itself
-    if isinstance(x, np.generic): return x.item()
-    if isinstance(x, np.ndarray): return x.tolist()
+
+def _plain(x):  # what json cannot write by itself
+    if isinstance(x, np.generic):
+        return x.item()
+    if isinstance(x, np.ndarray):
+        return x.tolist()
     raise TypeError
 
-def _as_json(value, kind): # the JSON text of a value, or of the list that it stands for
-    if isinstance(value, str) and kind is not str and value[:1] in ('[', '{'): return value
+
+def _as_json(value, kind):  # the JSON text of a value, or of the list that it stands for
+    if isinstance(value, str) and kind is not str and value[:1] in ('[', '{'):
+        return value
     one = isinstance(value, str) and kind == tuple[str, ...] and value and ',' not in value
     return json.dumps([value] if one else value, default=_plain)
 
+
 def _fits(text, kind):
-    try: return bool(_adapter(kind).validate_json(text, strict=True) or True)
-    except ValidationError: return False
+    try:
+        return bool(_adapter(kind).validate_json(text, strict=True) or True)
+    except ValidationError:
+        return False
+
 
 def _number_or_text(word):
-    try: return json.loads(word)
-    except ValueError: return word
+    try:
+        return json.loads(word)
+    except ValueError:
+        return word
 
-def _hint(name, value, kind): # how the same thing is written, where text can be read as it
-    if not isinstance(value, str): return ''
+
+def _hint(name, value, kind):  # how the same thing is written, where text can be read as it
+    if not isinstance(value, str):
+        return ''
     words = [w.strip(' \'"') for w in value.strip().strip('[](){}').split(',')]
     for guess in (_number_or_text(value), words, [_number_or_text(w) for w in words]):
-        if _fits(json.dumps(guess), kind): return f"; write -p {name} '{json.dumps(guess, ensure_ascii=False)}'"
+        if _fits(json.dumps(guess), kind):
+            return f"; write -p {name} '{json.dumps(guess, ensure_ascii=False)}'"
     return ''
 
-def _shown(value): # in a message
-    try: text = repr(value)
-    except ValueError: return f'a {type(value).__name__} of many digits'
+
+def _shown(value):  # in a message
+    try:
+        text = repr(value)
+    except ValueError:
+        return f'a {type(value).__name__} of many digits'
     return text if len(text) < 80 else text[:77] + '…'
 
+
 def check_value(
-    name:str,  # the parameter, for the message
-    value:Any, # what was given; text that starts with [ or { is read as JSON, since papermill's -p leaves it as text
-    kind:Any,  # a type, with its range if it has one
-) -> Any: # the value; lists have become tuples
+    name: str,  # the parameter, for the message
+    value: Any,  # what was given; text that starts with [ or { is read as JSON, since papermill's -p leaves it as text
+    kind: Any,  # a type, with its range if it has one
+) -> Any:  # the value; lists have become tuples
     "`value` if it is a `kind`, else a `KitError` with the range and the form."
-    try: return _adapter(kind).validate_json(_as_json(value, kind), strict=True)
+    try:
+        return _adapter(kind).validate_json(_as_json(value, kind), strict=True)
     except (ValidationError, TypeError, ValueError, RecursionError):
         wanted, shown = describe(kind), _shown(value)
         raise KitError(f'{name} must be {wanted}; got {shown}{_hint(name, value, kind)}') from None
 
 # %% ../../nbs/core/00_validation.ipynb #eddea0ce
-WIDE = (-1e6, 1e6) # range of a number of which nothing more is known
+WIDE = (-1e6, 1e6)  # range of a number of which nothing more is known
 _NUMBER = re.compile(r'[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?', re.ASCII)
 
+
 def read_number(
-    text:str,      # as it stands in a recipe
-    where:str,     # what it belongs to, for the message
-    between:tuple, # smallest and largest value
+    text: str,  # as it stands in a recipe
+    where: str,  # what it belongs to, for the message
+    between: tuple,  # smallest and largest value
 ) -> float:
     "A finite number out of text."
     span = f'a number from {between[0]:g} to {between[1]:g}'
-    if not _NUMBER.fullmatch(text): raise KitError(f"{where}: '{text}' is not a number; {span} is wanted")
-    if not between[0] <= float(text) <= between[1]: raise KitError(f'{where}: it takes {span}; got {text}')
+    if not _NUMBER.fullmatch(text):
+        raise KitError(f"{where}: '{text}' is not a number; {span} is wanted")
+    if not between[0] <= float(text) <= between[1]:
+        raise KitError(f'{where}: it takes {span}; got {text}')
     return float(text)
 
+
 def read_entry(
-    text:str,      # such as 'hflip' or 'affine 45'
-    known:Mapping, # name → what is registered, with `between`: the range of its number, None where it takes none
-    field:str,     # of the recipe, for the message
-    what:str,      # what is registered, for the message, such as 'augmentation'
-) -> tuple[str, float|None]: # the name, and its number if there is one
+    text: str,  # such as 'hflip' or 'affine 45'
+    known: Mapping,  # name → what is registered, with `between`: the range of its number, None where it takes none
+    field: str,  # of the recipe, for the message
+    what: str,  # what is registered, for the message, such as 'augmentation'
+) -> tuple[str, float | None]:  # the name, and its number if there is one
     "A registered name, and the number after it."
     name, *rest = text.split() or ['']
-    try: check_names([name], known, what)
-    except KitError as e: raise KitError(f'{field}: {e}') from None
+    try:
+        check_names([name], known, what)
+    except KitError as e:
+        raise KitError(f'{field}: {e}') from None
     between = getattr(known[name], 'between', None)
-    if not rest: return name, None
-    if between is None: raise KitError(f"{field}: '{text}': {name} takes no number")
+    if not rest:
+        return name, None
+    if between is None:
+        raise KitError(f"{field}: '{text}': {name} takes no number")
     if len(rest) > 1:
         raise KitError(f"{field}: '{text}': {name} takes one number, from {between[0]:g} to {between[1]:g}")
     return name, read_number(rest[0], f"{field}: '{text}'", between)
 
 # %% ../../nbs/core/00_validation.ipynb #47df0cf8
-_WORD = re.compile(r'''"((?:[^"\\]|\\.)*)"(?=\s|$)|'([^']*)'(?=\s|$)|(\S+)''')
+_WORD = re.compile(r""""((?:[^"\\]|\\.)*)"(?=\s|$)|'([^']*)'(?=\s|$)|(\S+)""")
+
 
 def read_words(
-    text:str, # such as 'state .5' or '"K5 3" E-*'
-) -> list[tuple[str, bool]]: # each word, and whether it stood in quotes
+    text: str,  # such as 'state .5' or '"K5 3" E-*'
+) -> list[tuple[str, bool]]:  # each word, and whether it stood in quotes
     "Words of a text; what stands in quotes is one word."
     words = []
     for double, single, plain in _WORD.findall(text):
@@ -211,15 +265,20 @@ def read_words(
 # %% ../../nbs/core/00_validation.ipynb #53781f58
 class Lazy:
     "A library that is imported when it is first used."
-    def __init__(self,
-        name:str, # of the module, such as 'torch.nn.functional'
-    ): self._name = name
 
-    def __getattr__(self,
-        attr:str, # a name in the module
-    ): # what it stands for
+    def __init__(
+        self,
+        name: str,  # of the module, such as 'torch.nn.functional'
+    ):
+        self._name = name
+
+    def __getattr__(
+        self,
+        attr: str,  # a name in the module
+    ):  # what it stands for
         "Import the module; the next look finds the attribute in place."
-        if attr.startswith('__'): raise AttributeError(attr)
+        if attr.startswith('__'):
+            raise AttributeError(attr)
         value = getattr(importlib.import_module(self._name), attr)
         setattr(self, attr, value)
         return value

@@ -6,14 +6,19 @@
 __all__ = ['ROW', 'CHUNK', 'WHOLE', 'SOME', 'size_text', 'check_room', 'Decoder', 'CacheFile']
 
 # %% ../../nbs/data/11_cache_file.ipynb #c5a9b966
-import errno, fcntl, os, shutil, time, zlib
+import errno
+import fcntl
+import os
+import shutil
+import time
+import zlib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, UTC
 from pathlib import Path
-from typing import Callable
+from collections.abc import Callable
 import numpy as np
 from fastcore.basics import patch
 from ..core.paths import root
@@ -26,37 +31,45 @@ from .files import Contents, file_bytes, file_stats, hash_bytes, hash_path, in_h
 # %% ../../nbs/data/11_cache_file.ipynb #9cf08812
 _BYTES = dict(TB=1e12, GB=1e9, MB=1e6, KB=1e3)
 
+
 def size_text(
-    n:float, # bytes
-) -> str: # such as '1.2 GB'
+    n: float,  # bytes
+) -> str:  # such as '1.2 GB'
     "An amount of disk as a person says it."
     unit = next((unit for unit in _BYTES if n >= _BYTES[unit]), None)
     return f'{n / _BYTES[unit]:.1f} {unit}' if unit else f'{n:.0f} B'
 
+
 def check_room(
-    folder:Path, # where something will be written
-    need:float,  # bytes that it takes
-    what:str,    # it, for the message
-    remedy:str,  # what to do, for the message
+    folder: Path,  # where something will be written
+    need: float,  # bytes that it takes
+    what: str,  # it, for the message
+    remedy: str,  # what to do, for the message
 ):
     "Raise `KitError` when the disk would be full: before, not after."
-    with disk_errors(folder): folder.mkdir(parents=True, exist_ok=True)
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(folder).free
-    if need > free * .95:
+    if need > free * 0.95:
         raise KitError(f'{folder}: {what} take {size_text(need)} and {size_text(free)} are free; {remedy}')
 
-def _allocate(f, size): # reserve the blocks of an open file; zeros are written where the system cannot reserve
+
+def _allocate(f, size):  # reserve the blocks of an open file; zeros are written where the system cannot reserve
     try:
         os.posix_fallocate(f.fileno(), 0, size)
         return
-    except AttributeError: pass                    # macOS
+    except AttributeError:
+        pass  # macOS
     except OSError as e:
-        if e.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS): raise
-    for start in range(f.tell(), size, 1 << 20): f.write(bytes(min(1 << 20, size - start)))
+        if e.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            raise
+    for start in range(f.tell(), size, 1 << 20):
+        f.write(bytes(min(1 << 20, size - start)))
 
-def _reserve(path, shape, dtype): # a .npy file of zeros that has all its blocks
+
+def _reserve(path, shape, dtype):  # a .npy file of zeros that has all its blocks
     head = dict(descr=np.lib.format.dtype_to_descr(np.dtype(dtype)), fortran_order=False, shape=tuple(shape))
-    path.unlink(missing_ok=True)                   # somebody may still have mapped the old one
+    path.unlink(missing_ok=True)  # somebody may still have mapped the old one
     with disk_errors(path):
         try:
             with open(path, 'wb') as f:
@@ -68,135 +81,170 @@ def _reserve(path, shape, dtype): # a .npy file of zeros that has all its blocks
             path.unlink(missing_ok=True)
             raise
 
-def _bytes_of(shape, dtype): return int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
+
+def _bytes_of(shape, dtype):
+    return int(np.prod(shape, dtype=object)) * np.dtype(dtype).itemsize
 
 # %% ../../nbs/data/11_cache_file.ipynb #3c11c92f
 ROW = np.dtype([('stats', '<i8', 4), ('hash', 'u1', 16), ('sum', '<u4'), ('done', 'u1')])
-CHUNK = 256              # rows between two marks of progress
-WHOLE = 256 * 2**20      # bytes of a cache that are checked each time it is opened; of a larger one, some rows
+CHUNK = 256  # rows between two marks of progress
+WHOLE = 256 * 2**20  # bytes of a cache that are checked each time it is opened; of a larger one, some rows
 SOME = 64
 
-def _sum(record, pixels): # checksum of a row
+
+def _sum(record, pixels):  # checksum of a row
     start = zlib.crc32(record['hash'].tobytes(), zlib.crc32(record['stats'].tobytes()))
     return zlib.crc32(np.ascontiguousarray(pixels).view(np.uint8).data, start)
 
-def _sound(records, rows, pixels): # (b,) which of these rows have a record that fits them
-    def _one(i): return bool(records[i]['done']) and _sum(records[i], pixels[i]) == records[i]['sum']
+
+def _sound(records, rows, pixels):  # (b,) which of these rows have a record that fits them
+    def _one(i):
+        return bool(records[i]['done']) and _sum(records[i], pixels[i]) == records[i]['sum']
+
     return np.array([_one(i) for i in rows], bool)
 
-def _mapped(path, shape, dtype, mode): # a .npy file as an array; None where it is not of this length and form
-    try: array = np.load(path, mmap_mode='r')      # 'r+' would make a short file longer
-    except (OSError, ValueError, EOFError): return None
+
+def _mapped(path, shape, dtype, mode):  # a .npy file as an array; None where it is not of this length and form
+    try:
+        array = np.load(path, mmap_mode='r')  # 'r+' would make a short file longer
+    except (OSError, ValueError, EOFError):
+        return None
     form = array.shape == tuple(shape) and array.dtype == np.dtype(dtype) and array.flags.c_contiguous
-    if not form or path.stat().st_size != array.offset + _bytes_of(shape, dtype): return None
+    if not form or path.stat().st_size != array.offset + _bytes_of(shape, dtype):
+        return None
     return np.load(path, mmap_mode=mode)
 
-def _records(path, n): # the records of n rows; None where the file is of another length
-    try: return np.fromfile(path, ROW) if path.stat().st_size == n * ROW.itemsize else None
-    except OSError: return None
+
+def _records(path, n):  # the records of n rows; None where the file is of another length
+    try:
+        return np.fromfile(path, ROW) if path.stat().st_size == n * ROW.itemsize else None
+    except OSError:
+        return None
 
 # %% ../../nbs/data/11_cache_file.ipynb #69d18151
 @dataclass(frozen=True)
 class Decoder:
     "How the rows of a cache are made."
-    name:str       # of the input format, for messages
-    read:Callable  # (path, (height, width)) → (height, width, channels)
-    shape:tuple    # (height, width, channels)
-    dtype:str      # of the array
-    pixels:object=None # range of pixels deeper than 8 bits, for the readers
-    made:dict|None=None # what else decides the pixels: code, versions
-    limit:int=0    # pixels of the largest picture; as settings.ini says when left out
-    decoding:str='' # hash of the page's own code and of the range, for the record of a run
 
-    def __call__(self,
-        path:Path, # a file
-        data:bytes|None=None, # its bytes; None where the reader is to read them
-        notes:list|None=None, # where readers note what a person should know
+    name: str  # of the input format, for messages
+    read: Callable  # (path, (height, width)) → (height, width, channels)
+    shape: tuple  # (height, width, channels)
+    dtype: str  # of the array
+    pixels: object = None  # range of pixels deeper than 8 bits, for the readers
+    made: dict | None = None  # what else decides the pixels: code, versions
+    limit: int = 0  # pixels of the largest picture; as settings.ini says when left out
+    decoding: str = ''  # hash of the page's own code and of the range, for the record of a run
+
+    def __call__(
+        self,
+        path: Path,  # a file
+        data: bytes | None = None,  # its bytes; None where the reader is to read them
+        notes: list | None = None,  # where readers note what a person should know
     ):
         "The array of a file; `KitError` where it cannot be read."
         with in_hand(path, data, self.pixels, notes, self.limit):
-            try: x = np.asarray(self.read(path, self.shape[:2]))
-            except KitError: raise
+            try:
+                x = np.asarray(self.read(path, self.shape[:2]))
+            except KitError:
+                raise
             except Exception as e:
                 raise KitError(f'{path}: the input format {self.name} ends with {type(e).__name__}: {e}') from e
         return self._checked(x, path)
 
-    def _checked(self, x, path): # of the promised shape and type
+    def _checked(self, x, path):  # of the promised shape and type
         what = f'{path}: the input format {self.name} promises {self.shape} {self.dtype}, and gave'
-        if x.shape != self.shape: raise KitError(f'{what} {x.shape}')
-        if x.dtype.kind == 'f' and not np.isfinite(x).all(): raise KitError(f'{what} NaN or infinite values')
-        if x.dtype == self.dtype: return x
+        if x.shape != self.shape:
+            raise KitError(f'{what} {x.shape}')
+        if x.dtype.kind == 'f' and not np.isfinite(x).all():
+            raise KitError(f'{what} NaN or infinite values')
+        if x.dtype == self.dtype:
+            return x
         limits = np.iinfo(self.dtype) if np.dtype(self.dtype).kind in 'iu' else None
         fits = limits and x.dtype.kind in 'iub' and x.min() >= limits.min and x.max() <= limits.max
         if not (fits or np.can_cast(x.dtype, self.dtype, 'same_kind')):
             raise KitError(f'{what} {x.dtype}; convert it there')
         return x.astype(self.dtype)
 
+
 class CacheFile:
     "The decoded rows of some files."
-    def __init__(self,
-        stem:str,            # what its file is called up to the content hash
-        decode:Decoder,      # how a row is made
-        names:Sequence,      # (n,) files, in the order of the rows
-        contents:Contents,   # of their folder
+
+    def __init__(
+        self,
+        stem: str,  # what its file is called up to the content hash
+        decode: Decoder,  # how a row is made
+        names: Sequence,  # (n,) files, in the order of the rows
+        contents: Contents,  # of their folder
     ):
-        self.home, self.stem, self.decode, self.contents = root()/'.cache', stem, decode, contents
+        self.home, self.stem, self.decode, self.contents = root() / '.cache', stem, decode, contents
         self.names = list(map(str, names))
         self.shape = (len(self.names), *decode.shape)
-        self.part = self.home/f'{stem}-{hash_bytes(repr((str(contents.folder), self.names)).encode())[:8]}.part'
+        self.part = self.home / f'{stem}-{hash_bytes(repr((str(contents.folder), self.names)).encode())[:8]}.part'
         self.done = self.part.with_suffix('.done')
         self.find()
 
     def find(self):
         "Look which cache the files in the folder belong to; there is none while a file's content is not known."
         self.content = self.contents.content(self.names)
-        self.path = self.content and self.home/f'{self.stem}-{self.content[:16]}.npy'
+        self.path = self.content and self.home / f'{self.stem}-{self.content[:16]}.npy'
 
-    def missing(self) -> int: # bytes
+    def missing(self) -> int:  # bytes
         "What the cache will still take of the disk."
-        if self.path and self.path.exists(): return 0
+        if self.path and self.path.exists():
+            return 0
         whole = _bytes_of(self.shape, self.decode.dtype)
         return max(0, whole - (self.part.stat().st_size if self.part.exists() else 0))
 
-    def complete(self, say:Callable=print) -> list: # called with a line of progress; what went wrong, a sentence a file
+    def complete(
+        self, say: Callable = print
+    ) -> list:  # called with a line of progress; what went wrong, a sentence a file
         "Decode what has not been decoded."
         with locked(self.part, timeout=-1):
-            if not self.path:                      # another process may have been at it
+            if not self.path:  # another process may have been at it
                 self.contents.load()
                 self.find()
-            if self.path and self._intact(say): return []
+            if self.path and self._intact(say):
+                return []
             part, records = self._begin()
             self._salvage(part, records)
             wrong = self._fill(part, records, say)
-            if not wrong: self._finish(records)
+            if not wrong:
+                self._finish(records)
         return wrong
 
 # %% ../../nbs/data/11_cache_file.ipynb #ac0d4ed5
 @patch
-def _begin(self:CacheFile): # the array of a .part file and its records, as far as they can be trusted
+def _begin(self: CacheFile):  # the array of a .part file and its records, as far as they can be trusted
     n, dtype = len(self.names), self.decode.dtype
     part, records = _mapped(self.part, self.shape, dtype, 'r+'), _records(self.done, n)
     if part is None or records is None:
         self.done.unlink(missing_ok=True)
-        try: _reserve(self.part, self.shape, dtype)
-        except KitError as e: raise KitError(f'{e}, take a smaller size, or write cache = no into settings.ini') from e
+        try:
+            _reserve(self.part, self.shape, dtype)
+        except KitError as e:
+            raise KitError(f'{e}, take a smaller size, or write cache = no into settings.ini') from e
         part, records = _mapped(self.part, self.shape, dtype, 'r+'), np.zeros(n, ROW)
     records['done'] &= _sound(records, range(n), part)
-    for i in np.flatnonzero(records['done']): records[i]['done'] = self._current(i, records[i])
+    for i in np.flatnonzero(records['done']):
+        records[i]['done'] = self._current(i, records[i])
     return part, records
 
+
 @patch
-def _current(self:CacheFile, i, record): # whether a row's file is still what was decoded; its hash is learnt
+def _current(self: CacheFile, i, record):  # whether a row's file is still what was decoded; its hash is learnt
     name = self.names[i]
     digest = record['hash'].tobytes().hex()
-    if tuple(record['stats']) != self.contents.stats[name]: return self.contents.hash(name) == digest
+    if tuple(record['stats']) != self.contents.stats[name]:
+        return self.contents.hash(name) == digest
     self.contents.learn(name, digest)
     return True
 
+
 @patch
-def _salvage(self:CacheFile, part, records): # copy rows of the same content from other caches
-    wanted = {}                                    # content hash → rows
-    for i in np.flatnonzero(records['done'] == 0): wanted.setdefault(self.contents.hash(self.names[i]), []).append(i)
+def _salvage(self: CacheFile, part, records):  # copy rows of the same content from other caches
+    wanted = {}  # content hash → rows
+    for i in np.flatnonzero(records['done'] == 0):
+        wanted.setdefault(self.contents.hash(self.names[i]), []).append(i)
     wanted.pop(None, None)
     for path in sorted(self.home.glob(f'{self.stem}-*.rows')) if wanted else ():
         for digest, pixels in self._rows_of(path, wanted):
@@ -205,24 +253,32 @@ def _salvage(self:CacheFile, part, records): # copy rows of the same content fro
                 records[i] = self._record(self.names[i], digest, part[i])
     _write_down(part, records, self.done)
 
-@patch
-def _rows_of(self:CacheFile, path, wanted): # (content hash, pixels) of the sound rows of another cache that are wanted
-    old = _records(path, path.stat().st_size // ROW.itemsize)
-    if old is None: return
-    rows = _mapped(path.with_suffix('.npy'), (len(old), *self.decode.shape), self.decode.dtype, 'r')
-    if rows is None: return
-    for j, record in enumerate(old):
-        digest = record['hash'].tobytes().hex()
-        if digest in wanted and _sound(old, [j], rows)[0]: yield digest, rows[j]
 
 @patch
-def _record(self:CacheFile, name, digest, pixels): # of a row that is done
+def _rows_of(
+    self: CacheFile, path, wanted
+):  # (content hash, pixels) of the sound rows of another cache that are wanted
+    old = _records(path, path.stat().st_size // ROW.itemsize)
+    if old is None:
+        return
+    rows = _mapped(path.with_suffix('.npy'), (len(old), *self.decode.shape), self.decode.dtype, 'r')
+    if rows is None:
+        return
+    for j, record in enumerate(old):
+        digest = record['hash'].tobytes().hex()
+        if digest in wanted and _sound(old, [j], rows)[0]:
+            yield digest, rows[j]
+
+
+@patch
+def _record(self: CacheFile, name, digest, pixels):  # of a row that is done
     record = np.zeros((), ROW)
     record['stats'], record['hash'] = self.contents.stats[name], np.frombuffer(bytes.fromhex(digest), np.uint8)
     record['sum'], record['done'] = _sum(record, pixels), 1
     return record
 
-def _write_down(part, records, path, first=0, last=None): # pixels first, then the records of rows from first to last
+
+def _write_down(part, records, path, first=0, last=None):  # pixels first, then the records of rows from first to last
     part.flush()
     with disk_errors(path), open(path, 'r+b' if path.exists() else 'wb') as f:
         f.seek(first * ROW.itemsize)
@@ -232,9 +288,9 @@ def _write_down(part, records, path, first=0, last=None): # pixels first, then t
 
 # %% ../../nbs/data/11_cache_file.ipynb #5ae2876d
 @patch
-def _row(self:CacheFile, i, notes): # (pixels, record) of a row
+def _row(self: CacheFile, i, notes):  # (pixels, record) of a row
     name = self.names[i]
-    path = self.contents.folder/name
+    path = self.contents.folder / name
     data = None if path.is_dir() else file_bytes(path)
     digest = hash_path(path) if data is None else hash_bytes(data)
     pixels = self.decode(path, data, notes)
@@ -243,34 +299,47 @@ def _row(self:CacheFile, i, notes): # (pixels, record) of a row
     self.contents.learn(name, digest)
     return pixels, self._record(name, digest, pixels)
 
+
 @patch
-def _fill(self:CacheFile, part, records, say): # decode the rows that are not done; what went wrong, a sentence a file
+def _fill(self: CacheFile, part, records, say):  # decode the rows that are not done; what went wrong, a sentence a file
     wrong, notes, todo, t0 = [], [], np.flatnonzero(records['done'] == 0), time.time()
+
     def _one(i):
-        try: part[i], records[i] = self._row(i, notes)
-        except (KitError, OSError) as e: wrong.append((i, str(e)))
-    if not len(todo): return []
+        try:
+            part[i], records[i] = self._row(i, notes)
+        except (KitError, OSError) as e:
+            wrong.append((i, str(e)))
+
+    if not len(todo):
+        return []
     say(f'decoding {len(todo):,} of {len(records):,} files once, into {size_text(part.nbytes)} of disk')
     pool = ThreadPoolExecutor(usable_cores())
     try:
         for start in range(0, len(todo), CHUNK):
-            chunk = todo[start:start + CHUNK]
+            chunk = todo[start : start + CHUNK]
             list(pool.map(_one, chunk))
             _write_down(part, records, self.done, chunk[0], chunk[-1] + 1)
             n, seconds = min(start + CHUNK, len(todo)), time.time() - t0
-            say(f'decoding {100 * n // len(todo)} %: {n:,} of {len(todo):,} files, '
-                f'about {seconds_text(seconds / n * (len(todo) - n))} left')
-    finally: pool.shutdown(cancel_futures=True)
-    for text, n in Counter(notes).items(): say(f'{n:,} files {text}')
+            say(
+                f'decoding {100 * n // len(todo)} %: {n:,} of {len(todo):,} files, '
+                f'about {seconds_text(seconds / n * (len(todo) - n))} left'
+            )
+    finally:
+        pool.shutdown(cancel_futures=True)
+    for text, n in Counter(notes).items():
+        say(f'{n:,} files {text}')
     return [text for _, text in sorted(wrong)]
 
 # %% ../../nbs/data/11_cache_file.ipynb #d634f822
-def _now(): return datetime.now(timezone.utc).isoformat(timespec='seconds')
+def _now():
+    return datetime.now(UTC).isoformat(timespec='seconds')
+
 
 @patch
-def _finish(self:CacheFile, records): # .part → .npy
+def _finish(self: CacheFile, records):  # .part → .npy
     self.find()
-    with atomic(self.path.with_suffix('.rows')) as part: part.write_bytes(records.tobytes())
+    with atomic(self.path.with_suffix('.rows')) as part:
+        part.write_bytes(records.tobytes())
     made = dict(self.decode.made or {}, format=self.decode.name, dtype=self.decode.dtype, pixels=self.decode.pixels)
     data = dict(folder=self.contents.folder.name, shape=self.shape, content=self.content)
     stats = self.part.stat()
@@ -280,38 +349,48 @@ def _finish(self:CacheFile, records): # .part → .npy
     self.done.unlink()
     self.contents.save()
 
-@patch
-def _facts(self:CacheFile): # what is written beside a finished cache; {} where it cannot be read
-    try: facts = read_json(self.path.with_suffix('.json'))
-    except KitError: return {}
-    return facts if isinstance(facts, dict) else {}
 
 @patch
-def _intact(self:CacheFile, say): # whether the cache is there and whole; a damaged one becomes a .part file
-    if not self.path.exists(): return False
+def _facts(self: CacheFile):  # what is written beside a finished cache; {} where it cannot be read
+    try:
+        facts = read_json(self.path.with_suffix('.json'))
+    except KitError:
+        return {}
+    return facts if isinstance(facts, dict) else {}
+
+
+@patch
+def _intact(self: CacheFile, say):  # whether the cache is there and whole; a damaged one becomes a .part file
+    if not self.path.exists():
+        return False
     n, facts = self.shape[0], self._facts()
     rows, records = _mapped(self.path, self.shape, self.decode.dtype, 'r'), _records(self.path.with_suffix('.rows'), n)
     if rows is not None and records is not None and facts.get('checksum') == zlib.crc32(records.tobytes()):
         touched = facts.get('changed') != self.path.stat().st_mtime_ns
         some = range(n) if touched or rows.nbytes <= WHOLE else np.linspace(0, n - 1, SOME).astype(int)
-        if _sound(records, some, rows).all(): return True
+        if _sound(records, some, rows).all():
+            return True
     say(f'{self.path} is damaged; what is wrong in it is decoded again')
     os.replace(self.path, self.part)
-    if records is not None: os.replace(self.path.with_suffix('.rows'), self.done)
-    for ending in ('.rows', '.json'): self.path.with_suffix(ending).unlink(missing_ok=True)
+    if records is not None:
+        os.replace(self.path.with_suffix('.rows'), self.done)
+    for ending in ('.rows', '.json'):
+        self.path.with_suffix(ending).unlink(missing_ok=True)
     return False
 
 # %% ../../nbs/data/11_cache_file.ipynb #99caf393
 @patch
-def opened(self:CacheFile, user:str=''): # a run or a competition, for `kagglekit cache`
+def opened(self: CacheFile, user: str = ''):  # a run or a competition, for `kagglekit cache`
     "The rows as a read-only memory map, with `content`, `decoding` and `pixels` for the record of a run."
     held = open(self.path, 'rb')
-    try: fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError: pass                           # a file system without locks
+    try:
+        fcntl.flock(held, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        pass  # a file system without locks
     if os.fstat(held.fileno()).st_nlink == 0:
         raise KitError(f'{self.path} has just been deleted; give the command again')
     rows = np.load(self.path, mmap_mode='r')
-    rows.content, rows.held = self.content, held   # the file is held until the array is gone
+    rows.content, rows.held = self.content, held  # the file is held until the array is gone
     rows.decoding, rows.pixels = self.decode.decoding, self.decode.pixels
     facts = self._facts()
     facts['used'] = facts.get('used', {}) | {user or self.contents.folder.name: _now()}

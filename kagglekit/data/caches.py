@@ -6,7 +6,10 @@
 __all__ = ['CacheInfo', 'list_caches', 'caches_text', 'parse_size', 'parse_age', 'trim_caches']
 
 # %% ../../nbs/data/12_caches.ipynb #baba24ba
-import fcntl, json, os, re, time
+import fcntl
+import json
+import re
+import time
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -19,63 +22,90 @@ from ..core.validation import KitError
 @dataclass(frozen=True)
 class CacheInfo:
     "What is known of a cache."
-    path:Path     # the .npy file, or the .part file of one that is not finished
-    bytes:int     # on the disk
-    format:str    # such as 'rgb 224×224'
-    rows:str      # how many files it holds; '' where that is not known
-    data:str      # name of the data folder; '' for a cache of an older version
-    users:tuple   # runs or competitions that have opened it
-    used:float    # when it was last opened or written, seconds since 1970
-    state:str     # 'ready', 'in use', 'unfinished' or 'being written'
+
+    path: Path  # the .npy file, or the .part file of one that is not finished
+    bytes: int  # on the disk
+    format: str  # such as 'rgb 224×224'
+    rows: str  # how many files it holds; '' where that is not known
+    data: str  # name of the data folder; '' for a cache of an older version
+    users: tuple  # runs or competitions that have opened it
+    used: float  # when it was last opened or written, seconds since 1970
+    state: str  # 'ready', 'in use', 'unfinished' or 'being written'
+
 
 _BYTES = dict(B=1, KB=1e3, MB=1e6, GB=1e9, TB=1e12)
 _ENDINGS = ('.npy', '.part', '.rows', '.done', '.json')
 
-def _facts(path): # what is written beside a cache; {} for one of an older version
-    try: facts = json.loads(path.with_suffix('.json').read_text(encoding='utf8'))
-    except (OSError, ValueError): return {}
+
+def _facts(path):  # what is written beside a cache; {} for one of an older version
+    try:
+        facts = json.loads(path.with_suffix('.json').read_text(encoding='utf8'))
+    except (OSError, ValueError):
+        return {}
     return facts if isinstance(facts, dict) else {}
 
-def _when(users, path): # seconds since 1970, of the last use
-    try: return max(datetime.fromisoformat(t).timestamp() for t in users.values())
-    except (AttributeError, TypeError, ValueError): return path.stat().st_mtime
 
-def _busy_file(path): # whether a process has mapped a cache; a shared lock tells
+def _when(users, path):  # seconds since 1970, of the last use
+    try:
+        return max(datetime.fromisoformat(t).timestamp() for t in users.values())
+    except (AttributeError, TypeError, ValueError):
+        return path.stat().st_mtime
+
+
+def _busy_file(path):  # whether a process has mapped a cache; a shared lock tells
     with open(path, 'rb') as f:
-        try: fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError: return True
-        except OSError: return False               # a file system without locks
+        try:
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False  # a file system without locks
     return False
 
-def _writer(path): # the lock of whoever writes a .part file
+
+def _writer(path):  # the lock of whoever writes a .part file
     return FileLock(path.with_name(f'.{path.name}.lock'), timeout=0)
 
-def _busy_part(path): # whether a process is writing a .part file
-    try:
-        with _writer(path): return False
-    except Timeout: return True
 
-def _info(path): # of one cache
+def _busy_part(path):  # whether a process is writing a .part file
+    try:
+        with _writer(path):
+            return False
+    except Timeout:
+        return True
+
+
+def _info(path):  # of one cache
     facts, part = _facts(path), path.suffix == '.part'
     users = facts.get('used') or {}
     name = re.match(r'(.+?)-(\d+)x(\d+)-', path.name)
     busy = (_busy_part if part else _busy_file)(path)
     state = ('being written' if busy else 'unfinished') if part else ('in use' if busy else 'ready')
     size = sum(p.stat().st_size for p in (path.with_suffix(ending) for ending in _ENDINGS) if p.exists())
-    return CacheInfo(path, size, f'{name[1]} {name[2]}×{name[3]}' if name else path.name,
-                     f"{facts['shape'][0]:,}" if facts.get('shape') else '', str(facts.get('folder', '')),
-                     tuple(users), _when(users, path), state)
+    return CacheInfo(
+        path,
+        size,
+        f'{name[1]} {name[2]}×{name[3]}' if name else path.name,
+        f'{facts["shape"][0]:,}' if facts.get('shape') else '',
+        str(facts.get('folder', '')),
+        tuple(users),
+        _when(users, path),
+        state,
+    )
 
-def list_caches() -> list[CacheInfo]: # the one used last at the top
+
+def list_caches() -> list[CacheInfo]:  # the one used last at the top
     "The caches of this workspace, finished or not."
     infos = []
-    for path in (root()/'.cache').glob('*'):
-        try: infos += [_info(path)] if path.suffix in ('.npy', '.part') and path.name[0] != '.' else []
-        except OSError: continue                   # another process has just deleted it
+    for path in (root() / '.cache').glob('*'):
+        try:
+            infos += [_info(path)] if path.suffix in ('.npy', '.part') and path.name[0] != '.' else []
+        except OSError:
+            continue  # another process has just deleted it
     return sorted(infos, key=lambda info: -info.used)
 
 # %% ../../nbs/data/12_caches.ipynb #c3816870
-def caches_text() -> list: # of lists of text, for a table; the first holds the names of the columns
+def caches_text() -> list:  # of lists of text, for a table; the first holds the names of the columns
     "The caches of this workspace, as a person reads them."
     rows = [['format', 'files', 'size', 'last used', 'data', 'state', 'used by']]
     for info in list_caches():
@@ -88,64 +118,86 @@ def caches_text() -> list: # of lists of text, for a table; the first holds the 
 # %% ../../nbs/data/12_caches.ipynb #80e3861e
 _SECONDS = dict(h=3600, d=86400, w=7 * 86400)
 
+
 def parse_size(
-    text:str, # such as '20GB' or '500 MB'
-) -> float: # bytes
+    text: str,  # such as '20GB' or '500 MB'
+) -> float:  # bytes
     "An amount of disk."
     match = re.fullmatch(r'(\d{1,12}(?:\.\d{1,6})?) ?([KMGT]?B)', text.strip(), re.I)
-    if not match: raise KitError(f'an amount of disk is a number and a unit, such as 20GB or 500MB; got {text!r}')
+    if not match:
+        raise KitError(f'an amount of disk is a number and a unit, such as 20GB or 500MB; got {text!r}')
     return float(match[1]) * _BYTES[match[2].upper()]
 
+
 def parse_age(
-    text:str, # such as '30d', '12h', '2w'
-) -> float: # seconds
+    text: str,  # such as '30d', '12h', '2w'
+) -> float:  # seconds
     "A length of time."
     match = re.fullmatch(r'(\d{1,6}(?:\.\d{1,6})?) ?([hdw])', text.strip())
-    if not match: raise KitError(f'an age is a number and h, d or w (hours, days, weeks), such as 30d; got {text!r}')
+    if not match:
+        raise KitError(f'an age is a number and h, d or w (hours, days, weeks), such as 30d; got {text!r}')
     return float(match[1]) * _SECONDS[match[2]]
 
-def _remove(path): # the files of a cache
-    for ending in _ENDINGS: path.with_suffix(ending).unlink(missing_ok=True)
 
-def _delete(info): # delete a cache; whether that was possible
+def _remove(path):  # the files of a cache
+    for ending in _ENDINGS:
+        path.with_suffix(ending).unlink(missing_ok=True)
+
+
+def _delete(info):  # delete a cache; whether that was possible
     if info.path.suffix == '.part':
         try:
-            with _writer(info.path): _remove(info.path)
-        except Timeout: return False
+            with _writer(info.path):
+                _remove(info.path)
+        except Timeout:
+            return False
         return True
     try:
-        with open(info.path, 'rb') as f:           # held alone while it is deleted
+        with open(info.path, 'rb') as f:  # held alone while it is deleted
             fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
             _remove(info.path)
-    except FileNotFoundError: return True
-    except BlockingIOError: return False
+    except FileNotFoundError:
+        return True
+    except BlockingIOError:
+        return False
     return True
 
+
 def trim_caches(
-    most:float|None=None,  # bytes that may stay; the caches that were used longest ago go first
-    older:float|None=None, # seconds since the last use, beyond which a cache goes
-) -> tuple[list, list]: # caches that were deleted, and those that could not be, since they are in use
+    most: float | None = None,  # bytes that may stay; the caches that were used longest ago go first
+    older: float | None = None,  # seconds since the last use, beyond which a cache goes
+) -> tuple[list, list]:  # caches that were deleted, and those that could not be, since they are in use
     "Delete caches; all of them where neither is given."
     infos = list_caches()
     total, now, gone, kept = sum(info.bytes for info in infos), time.time(), [], []
     for info in reversed(infos):
-        if most is not None and total <= most: break
-        if older is not None and now - info.used <= older: continue
-        if _delete(info): total -= info.bytes
+        if most is not None and total <= most:
+            break
+        if older is not None and now - info.used <= older:
+            continue
+        if _delete(info):
+            total -= info.bytes
         (kept if info.path.exists() else gone).append(info)
     _sweep(now)
     return gone, kept
 
-def _sweep(now): # leftovers that belong to no cache: locks of nobody, records without rows, temporary files
-    home = root()/'.cache'
+
+def _sweep(now):  # leftovers that belong to no cache: locks of nobody, records without rows, temporary files
+    home = root() / '.cache'
     for path in (*home.glob('.*.lock'), *home.glob('*.lock'), *home.glob('.*.part')):
-        if now - path.stat().st_mtime > 86400 and not _held(path): path.unlink(missing_ok=True)
+        if now - path.stat().st_mtime > 86400 and not _held(path):
+            path.unlink(missing_ok=True)
     for path in (*home.glob('*.rows'), *home.glob('*.done')):
         owner = path.with_suffix('.npy' if path.suffix == '.rows' else '.part')
-        if now - path.stat().st_mtime > 86400 and not owner.exists(): path.unlink(missing_ok=True)
+        if now - path.stat().st_mtime > 86400 and not owner.exists():
+            path.unlink(missing_ok=True)
 
-def _held(path): # whether a lock file is held, or a temporary file still there to be moved
-    if path.suffix != '.lock': return False
+
+def _held(path):  # whether a lock file is held, or a temporary file still there to be moved
+    if path.suffix != '.lock':
+        return False
     try:
-        with FileLock(path, timeout=0): return False
-    except Timeout: return True
+        with FileLock(path, timeout=0):
+            return False
+    except Timeout:
+        return True

@@ -18,17 +18,19 @@ from .images import input_format
 from ..core.validation import Lazy
 
 # %% ../../nbs/data/15_cadence.ipynb #1e6cf6c6
-ndimage = Lazy('scipy.ndimage') # names of input formats are known without it
+ndimage = Lazy('scipy.ndimage')  # names of input formats are known without it
 
 # %% ../../nbs/data/15_cadence.ipynb #00000004
-SHAPE = (6, 273, 256) # panels, spectra, channels
+SHAPE = (6, 273, 256)  # panels, spectra, channels
+
 
 def read_cadence(
-    path:str|Path, # a .npy file
-) -> np.ndarray: # (6, 273, 256) float32
+    path: str | Path,  # a .npy file
+) -> np.ndarray:  # (6, 273, 256) float32
     "A cadence; a `KitError` names the file that is not one."
     x = read_npy(path)
-    if x.shape != SHAPE or x.dtype.kind != 'f': raise KitError(f'{path} holds {x.shape} {x.dtype}; a cadence is {SHAPE} float16')
+    if x.shape != SHAPE or x.dtype.kind != 'f':
+        raise KitError(f'{path} holds {x.shape} {x.dtype}; a cadence is {SHAPE} float16')
     x = x.astype(np.float32)
     if not np.isfinite(x).all():
         raise KitError(f'{path}: {(~np.isfinite(x)).sum():,} values are NaN or infinite; download it again')
@@ -36,98 +38,110 @@ def read_cadence(
 
 # %% ../../nbs/data/15_cadence.ipynb #00000007
 ALL, ON, OFF = (0, 1, 2, 3, 4, 5), (0, 2, 4), (1, 3, 5)
-PANEL_ORDERS = dict( # name → for each channel of the picture, the panels that are laid side by side in it
-    abacad=(ALL,),                                # as they were taken
-    aaabcd=(ON + OFF,),                           # first the star, then the rest
-    aaa_bcd=(ON, OFF),                            # "mysteriously good", says the journal of the second place
-    a_b_a_c_a_d=tuple((p,) for p in ALL),         # a channel a panel
-    aaa_bcd_abacad=(ON, OFF, ALL),                # three channels for networks that expect three
-    aaa=(ON,),                                    # the star alone, as in the third place
+PANEL_ORDERS = dict(  # name → for each channel of the picture, the panels that are laid side by side in it
+    abacad=(ALL,),  # as they were taken
+    aaabcd=(ON + OFF,),  # first the star, then the rest
+    aaa_bcd=(ON, OFF),  # "mysteriously good", says the journal of the second place
+    a_b_a_c_a_d=tuple((p,) for p in ALL),  # a channel a panel
+    aaa_bcd_abacad=(ON, OFF, ALL),  # three channels for networks that expect three
+    aaa=(ON,),  # the star alone, as in the third place
 )
 
+
 def stack(
-    x:np.ndarray, # (6, 273, 256)
-    panels:Iterable, # which, in their order
-    size:tuple[int, int], # (frequency, time), pixels
-) -> np.ndarray: # (frequency, time) float32
+    x: np.ndarray,  # (6, 273, 256)
+    panels: Iterable,  # which, in their order
+    size: tuple[int, int],  # (frequency, time), pixels
+) -> np.ndarray:  # (frequency, time) float32
     "Panels side by side in time, resized by antialiased bicubic interpolation."
     tall = Image.fromarray(np.concatenate(x[list(panels)]).astype(np.float32))
     return np.asarray(tall.resize(size, Image.BICUBIC)).T
 
+
 def arrange(
-    x:np.ndarray, # (6, 273, 256)
-    order:str,    # a key of PANEL_ORDERS
-    size:tuple[int, int], # (frequency, time), pixels
-) -> np.ndarray: # (frequency, time, channels) float16
+    x: np.ndarray,  # (6, 273, 256)
+    order: str,  # a key of PANEL_ORDERS
+    size: tuple[int, int],  # (frequency, time), pixels
+) -> np.ndarray:  # (frequency, time, channels) float16
     "A cadence as a picture."
     return np.stack([stack(x, panels, size) for panels in PANEL_ORDERS[order]], -1).astype(np.float16)
 
 # %% ../../nbs/data/15_cadence.ipynb #8abfc72d
-def _read_as(order, path, size): return arrange(read_cadence(path), order, size)
+def _read_as(order, path, size):
+    return arrange(read_cadence(path), order, size)
 
-for _order, _channels in PANEL_ORDERS.items(): input_format(_order, len(_channels), 'float16', _channels)(partial(_read_as, _order))
+
+for _order, _channels in PANEL_ORDERS.items():
+    input_format(_order, len(_channels), 'float16', _channels)(partial(_read_as, _order))
+
 
 @input_format('less_off', 1, 'float16', (ALL,))
-def less_off(path:Path, size:tuple): # a file; (frequency, time)
+def less_off(path: Path, size: tuple):  # a file; (frequency, time)
     "ABACAD less the median of the panels B, C and D: what the star has and its surroundings do not."
     x = read_cadence(path)
     return arrange(x - np.median(x[list(OFF)], axis=0), 'abacad', size)
 
 # %% ../../nbs/data/15_cadence.ipynb #00000015
 def largest(
-    x:np.ndarray, # (6, 273, 256)
-    size:tuple[int, int], # (frequency, time), pixels
-) -> np.ndarray: # (frequency, time)
+    x: np.ndarray,  # (6, 273, 256)
+    size: tuple[int, int],  # (frequency, time), pixels
+) -> np.ndarray:  # (frequency, time)
     "ABACAD as a picture, each pixel the greatest of its values."
     tall = np.concatenate(x)
-    for axis, n in ((0, size[1]), (1, size[0])): tall = np.maximum.reduceat(tall, np.arange(n) * tall.shape[axis] // n, axis=axis)
+    for axis, n in ((0, size[1]), (1, size[0])):
+        tall = np.maximum.reduceat(tall, np.arange(n) * tall.shape[axis] // n, axis=axis)
     return tall.T
 
+
 @input_format('abacad_max', 1, 'float16', (ALL,))
-def abacad_max(path:Path, size:tuple): # a file; (frequency, time)
+def abacad_max(path: Path, size: tuple):  # a file; (frequency, time)
     "ABACAD, each pixel the greatest of its values."
     return largest(read_cadence(path), size)[..., None].astype(np.float16)
 
 # %% ../../nbs/data/15_cadence.ipynb #0000001b
 def without_still(
-    x:np.ndarray, # (6, 273, 256)
-) -> np.ndarray: # the same, without what does not drift
+    x: np.ndarray,  # (6, 273, 256)
+) -> np.ndarray:  # the same, without what does not drift
     "Each channel less its median over time in each panel."
     return x - np.median(x, axis=1, keepdims=True)
 
+
 def clean(
-    x:np.ndarray, # (6, 273, 256)
-) -> np.ndarray: # the same, with less noise
+    x: np.ndarray,  # (6, 273, 256)
+) -> np.ndarray:  # the same, with less noise
     "Without what stands still, smoothed over three spectra."
     return ndimage.gaussian_filter1d(without_still(x), 3, axis=1)
 
+
 @input_format('abacad_clean', 1, 'float16', (ALL,))
-def abacad_clean(path:Path, size:tuple): # a file; (frequency, time)
+def abacad_clean(path: Path, size: tuple):  # a file; (frequency, time)
     "ABACAD without what stands still, and with less noise."
     return arrange(clean(read_cadence(path)), 'abacad', size)
 
 # %% ../../nbs/data/15_cadence.ipynb #0000001e
 def strongest_segment(
-    panel:np.ndarray, # (spectra, channels)
-) -> np.ndarray: # the same form
+    panel: np.ndarray,  # (spectra, channels)
+) -> np.ndarray:  # the same form
     "The greatest mean along 32 spectra about each place, over nine drifts; nothing lies beyond the edges."
     times, channels = panel.shape
-    fan = {0: np.pad(panel, ((16, 16), (4, 4)))}              # drift → sums along 1, 2, 4 … 32 spectra that begin here
+    fan = {0: np.pad(panel, ((16, 16), (4, 4)))}  # drift → sums along 1, 2, 4 … 32 spectra that begin here
     for n in (1, 2, 4, 8, 16):
         halves = {d: fan[int(d / 2)] for d in range(-(n // 4), n // 4 + 1)}
         fan = {d: s + np.roll(s, (-n, int(d / 2) - d), (0, 1)) for d, s in halves.items()}
-    centred = (s[:times, 4 - int(d / 2):][:, :channels] for d, s in fan.items())
+    centred = (s[:times, 4 - int(d / 2) :][:, :channels] for d, s in fan.items())
     return reduce(np.maximum, centred) / 32
 
+
 def lines(
-    x:np.ndarray, # (6, 273, 256)
-) -> np.ndarray: # the same form, in units of each panel's own noise
+    x: np.ndarray,  # (6, 273, 256)
+) -> np.ndarray:  # the same form, in units of each panel's own noise
     "How much of a drifting line passes through each place."
     best = np.stack([strongest_segment(panel) for panel in without_still(x)])
-    low, middle, high = np.quantile(best[:, ::8], (.16, .5, .84), axis=(1, 2), keepdims=True).astype(np.float32)
+    low, middle, high = np.quantile(best[:, ::8], (0.16, 0.5, 0.84), axis=(1, 2), keepdims=True).astype(np.float32)
     return (best - middle) * 2 / np.maximum(high - low, 1e-3)
 
+
 @input_format('abacad_lines', 1, 'float16', (ALL,))
-def abacad_lines(path:Path, size:tuple): # a file; (frequency, time)
+def abacad_lines(path: Path, size: tuple):  # a file; (frequency, time)
     "ABACAD as the strength of lines."
     return arrange(lines(read_cadence(path)), 'abacad', size)

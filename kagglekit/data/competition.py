@@ -8,47 +8,63 @@ __all__ = ['YES_NO', 'CHECKS', 'READERS', 'choose_classes', 'Competition', 'chec
            'check_page', 'find_comp']
 
 # %% ../../nbs/data/02_competition.ipynb #00000001
-import fnmatch, importlib, importlib.util, math, pkgutil, re, traceback
+import fnmatch
+import importlib
+import importlib.util
+import math
+import pkgutil
+import re
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from ..core.paths import check_comp, comp_setting, data_dir
 from ..core.storage import hash_table
 from ..core.validation import KitError, check_clash, check_names, nearest
-from .labels import check_classes, class_codes, encode, find_classes
-from .tables import check_files, check_ids, check_inside, match_ids, read_table
+from .labels import check_classes, class_codes, encode
+from .tables import check_ids, check_inside, match_ids
 from ..core.validation import read_words
 
 # %% ../../nbs/data/02_competition.ipynb #0000000c
-_QUOTED = re.compile(r'''("(?:[^"\\]|\\.)*"|'[^']*')(?=\s|$)''')
+_QUOTED = re.compile(r"""("(?:[^"\\]|\\.)*"|'[^']*')(?=\s|$)""")
 
-def _positions(classes): # name → position; a yes or no also as old recipes spell it
+
+def _positions(classes):  # name → position; a yes or no also as old recipes spell it
     named = {name: i for i, name in enumerate(classes)}
     yes_no = len(classes) == 2 and classes[0] == f'not {classes[1]}'
     return dict(no=0, yes=1) | named if yes_no else named
 
-def _next_word(rest, named): # the first word, whether it is a pattern, and what follows; a whole class name is one word
-    exact = [n for n in named if n != 'not' and rest.startswith(n) and rest[len(n):len(n) + 1].strip() == '']
-    if exact: return (name := max(exact, key=len)), False, rest[len(name):]
-    if quoted := _QUOTED.match(rest): return read_words(quoted[1])[0][0], False, rest[quoted.end():]
-    word = rest.split()[0]
-    return word, True, rest[len(word):]
 
-def _fitting(word, pattern, named, n): # (n,) bool: the classes that a word means
+def _next_word(
+    rest, named
+):  # the first word, whether it is a pattern, and what follows; a whole class name is one word
+    exact = [n for n in named if n != 'not' and rest.startswith(n) and rest[len(n) : len(n) + 1].strip() == '']
+    if exact:
+        return (name := max(exact, key=len)), False, rest[len(name) :]
+    if quoted := _QUOTED.match(rest):
+        return read_words(quoted[1])[0][0], False, rest[quoted.end() :]
+    word = rest.split()[0]
+    return word, True, rest[len(word) :]
+
+
+def _fitting(word, pattern, named, n):  # (n,) bool: the classes that a word means
     at = [named[word]] if word in named else []
-    if not at and pattern: at = [i for name, i in named.items() if fnmatch.fnmatchcase(name, word)]
+    if not at and pattern:
+        at = [i for name, i in named.items() if fnmatch.fnmatchcase(name, word)]
     return np.isin(np.arange(n), at)
 
+
 def choose_classes(
-    text:str,         # patterns such as 'cable-* not *-good'; with none before 'not', all classes but those after it
-    classes:Sequence, # class names
-) -> np.ndarray: # (k,) bool
+    text: str,  # patterns such as 'cable-* not *-good'; with none before 'not', all classes but those after it
+    classes: Sequence,  # class names
+) -> np.ndarray:  # (k,) bool
     "Which classes a line of text means; the name of a class wins over a pattern, and may stand in quotes."
     named, rest, sides = _positions(classes), text.strip(), [[], []]
-    if rest in named: return _fitting(rest, False, named, len(classes))
+    if rest in named:
+        return _fitting(rest, False, named, len(classes))
     later = 0
     while rest:
         word, pattern, rest = _next_word(rest, named)
@@ -61,114 +77,154 @@ def choose_classes(
             raise KitError(f"'{text}': no class fits '{word}'{nearest(word, classes)}; {_some(classes)}")
     every = np.ones(len(classes), bool)
     chosen = np.any(sides[0] or [every], 0) & ~np.any(sides[1] or [~every], 0)
-    if not chosen.any(): raise KitError(f"'{text}' leaves no class; {_some(classes)}")
+    if not chosen.any():
+        raise KitError(f"'{text}' leaves no class; {_some(classes)}")
     return chosen
 
-def _some(classes): # for the message
-    return f"there are {', '.join(list(classes)[:6])}{' …' if len(classes) > 6 else ''}"
+
+def _some(classes):  # for the message
+    return f'there are {", ".join(list(classes)[:6])}{" …" if len(classes) > 6 else ""}'
 
 # %% ../../nbs/data/02_competition.ipynb #00000012
 @dataclass
 class Competition:
     "Rows with ids, what is predicted, and how that is scored."
-    name:str             # folder under data/ and outputs/, such as 'anomaly-practice'
-    train:pd.DataFrame   # id (text), file (below the data folder), target (int code), and whatever else the tables tell
-    test:pd.DataFrame    # id, file, sample_id (the row's id in the submission)
-    sample:pd.DataFrame  # sample_submission as it came, all text; its first column holds the ids
-    classes:tuple        # class names in the order of the probability columns; a single one is a sigmoid
-    metric:str           # name in kagglekit.data.metrics.METRICS
-    answer:str='label'   # what a submission holds: 'label' (the best class) or 'probability'
-    group:str|None=None  # train column whose values stay on one side of a split
-    stratify:str='target' # train column of which each fold gets its share
-    heads:tuple=()       # questions of which the classes are all answers, the last fastest: (name, class names) each
-    labels:tuple=()      # train columns with other targets to learn, never to be scored by
-    class_groups:tuple=() # train columns that sort the classes, such as 'class' and 'state'; each has its score
-    normal_class:tuple=() # one of these columns, and its value that means nothing is wrong, such as ('state', 'good')
 
-    def __post_init__(self): check_competition(self)
+    name: str  # folder under data/ and outputs/, such as 'anomaly-practice'
+    train: pd.DataFrame  # id (text), file (below the data folder), target (int code), and whatever else the tables tell
+    test: pd.DataFrame  # id, file, sample_id (the row's id in the submission)
+    sample: pd.DataFrame  # sample_submission as it came, all text; its first column holds the ids
+    classes: tuple  # class names in the order of the probability columns; a single one is a sigmoid
+    metric: str  # name in kagglekit.data.metrics.METRICS
+    answer: str = 'label'  # what a submission holds: 'label' (the best class) or 'probability'
+    group: str | None = None  # train column whose values stay on one side of a split
+    stratify: str = 'target'  # train column of which each fold gets its share
+    heads: tuple = ()  # questions of which the classes are all answers, the last fastest: (name, class names) each
+    labels: tuple = ()  # train columns with other targets to learn, never to be scored by
+    class_groups: tuple = ()  # train columns that sort the classes, such as 'class' and 'state'; each has its score
+    normal_class: tuple = ()  # one of these columns, and its value that means nothing is wrong, such as ('state', 'good')
+
+    def __post_init__(self):
+        check_competition(self)
+
     @property
     def binary(self):
         "Whether it is a question of yes or no."
         return len(self.classes) == 1
+
     @property
     def n_classes(self):
         "How many values a target has."
         return 2 if self.binary else len(self.classes)
+
     @property
     def names(self):
         "A name for each value of the target; a yes or no is the class, and 'not' before it."
         return (f'not {self.classes[0]}', self.classes[0]) if self.binary else tuple(self.classes)
+
     @property
     def folder(self):
         "Where its data are."
         return data_dir(self.name)
+
     def hash(self):
         "The fingerprint of its training rows."
         return hash_table(self.train[['id', 'file', 'target']])
+
     def __repr__(self):
         what = self.classes[0] if self.binary else f'{len(self.classes)} classes'
         return f'{self.name}: {len(self.train):,} train, {len(self.test):,} test, {what}, {self.metric}'
 
 # %% ../../nbs/data/02_competition.ipynb #1af9426e
-YES_NO = (('0', '1'), ('0.0', '1.0'), ('False', 'True'), ('false', 'true'), ('FALSE', 'TRUE'),
-          ('no', 'yes'), ('No', 'Yes'), ('NO', 'YES'), ('n', 'y'), ('N', 'Y')) # what a sample writes for no and yes
+YES_NO = (
+    ('0', '1'),
+    ('0.0', '1.0'),
+    ('False', 'True'),
+    ('false', 'true'),
+    ('FALSE', 'TRUE'),
+    ('no', 'yes'),
+    ('No', 'Yes'),
+    ('NO', 'YES'),
+    ('n', 'y'),
+    ('N', 'Y'),
+)  # what a sample writes for no and yes
 
-def _long_form(c, ids): # whether the sample has a row for each test row and class
-    if ids.duplicated().any(): return True
+
+def _long_form(c, ids):  # whether the sample has a row for each test row and class
+    if ids.duplicated().any():
+        return True
     known = tuple(c.test.sample_id)
     return len(ids) == len(c.test) * len(c.classes) > len(c.test) and ids.head(20).str.startswith(known).all()
 
-def _several(c, values): # a sample answer that holds several; '' for none
-    if c.answer == 'probability': return next((v for v in values if len(v.split()) > 1), '')
+
+def _several(c, values):  # a sample answer that holds several; '' for none
+    if c.answer == 'probability':
+        return next((v for v in values if len(v.split()) > 1), '')
     for value, parts in zip(values, values.str.split(r'[ ,;|]+', regex=True)):
-        answers = set(parts) <= set(c.classes) or len(set(parts)) < len(parts)      # class names, or one repeated
-        if len(parts) > 1 and value not in c.classes and answers: return value
+        answers = set(parts) <= set(c.classes) or len(set(parts)) < len(parts)  # class names, or one repeated
+        if len(parts) > 1 and value not in c.classes and answers:
+            return value
     return ''
 
+
 def check_form(
-    c:Competition, # with its sample submission
+    c: Competition,  # with its sample submission
 ):
     "Raise `KitError` where the sample submission asks for what cannot be written."
     check_names([c.answer], ('label', 'probability'), f'answer of {c.name}')
     ids, columns = c.sample.iloc[:, 0], list(c.sample.columns[1:])
     not_yet = f'{c.name}: this form is not supported yet: sample_submission has'
     if not columns:
-        raise KitError(f'{c.name}: sample_submission has the column {c.sample.columns[0]} alone, '
-                       f'and none for the answer')
-    if not c.sample.columns.is_unique: raise KitError(f'{c.name}: sample_submission has two columns of one name')
+        raise KitError(
+            f'{c.name}: sample_submission has the column {c.sample.columns[0]} alone, and none for the answer'
+        )
+    if not c.sample.columns.is_unique:
+        raise KitError(f'{c.name}: sample_submission has two columns of one name')
     if len(c.sample) and _long_form(c, ids):
         raise KitError(f'{not_yet} several rows for one id (id × class), such as {ids.iloc[0]}')
     match_ids(c.test.sample_id, ids, f'{c.name}: the test rows against sample_submission')
     for column in columns:
         several = _several(c, c.sample[column].astype(str).head(1000))
-        if several: raise KitError(f'{not_yet} several answers in one field, such as {several[:40]!r} in {column}')
+        if several:
+            raise KitError(f'{not_yet} several answers in one field, such as {several[:40]!r} in {column}')
     if c.answer == 'label' and len(columns) > 1:
-        raise KitError(f"{not_yet} {len(columns)} answer columns ({', '.join(columns[:4])}), and a label fills one; "
-                       "for probabilities say answer='probability'")
+        raise KitError(
+            f'{not_yet} {len(columns)} answer columns ({", ".join(columns[:4])}), and a label fills one; '
+            "for probabilities say answer='probability'"
+        )
     single = len(columns) == len(c.classes) == 1
     if c.answer == 'probability' and not single and set(columns) != set(c.classes):
-        raise KitError(f"{c.name}: sample_submission asks for {', '.join(columns)}, "
-                       f"and the classes are {', '.join(c.classes)}; "
-                       'a probability has a column for each class, of its name. For yes or no give a single class')
+        raise KitError(
+            f'{c.name}: sample_submission asks for {", ".join(columns)}, '
+            f'and the classes are {", ".join(c.classes)}; '
+            'a probability has a column for each class, of its name. For yes or no give a single class'
+        )
+
 
 def label_names(
-    c:Competition, # with its sample submission
-) -> tuple: # a text for each value of the target
+    c: Competition,  # with its sample submission
+) -> tuple:  # a text for each value of the target
     "What a submission writes for each class; for yes or no, as the sample does."
-    if not c.binary: return tuple(c.classes)
+    if not c.binary:
+        return tuple(c.classes)
     values, name = set(c.sample.iloc[:, 1]), c.classes[0]
     for pair in YES_NO:
-        if values <= set(pair): return pair
-    if len(values) == 2 and name in values: return (*(values - {name}), name)
-    raise KitError(f"{c.name}: what a submission writes for yes and no is not known: "
-                   f"sample_submission has {', '.join(sorted(values)[:3])!r}. "
-                   "Give both classes by name, such as classes=('no', 'yes')")
+        if values <= set(pair):
+            return pair
+    if len(values) == 2 and name in values:
+        return (*(values - {name}), name)
+    raise KitError(
+        f'{c.name}: what a submission writes for yes and no is not known: '
+        f'sample_submission has {", ".join(sorted(values)[:3])!r}. '
+        "Give both classes by name, such as classes=('no', 'yes')"
+    )
+
 
 def answer_probs(
-    answers:pd.Series, # (n,) a column of a submission, as text
-    c:Competition,     # whose form it has
-    what:str,          # the file, for the message
-) -> np.ndarray: # (n, k) float64; k = 1 for yes or no
+    answers: pd.Series,  # (n,) a column of a submission, as text
+    c: Competition,  # whose form it has
+    what: str,  # the file, for the message
+) -> np.ndarray:  # (n, k) float64; k = 1 for yes or no
     "The answers of a submission as the metrics take them; an answer that cannot be is a `KitError`."
     if c.answer == 'label':
         codes = encode(answers.reset_index(drop=True), label_names(c), what)
@@ -181,53 +237,72 @@ def answer_probs(
     return p.to_numpy()[:, None]
 
 # %% ../../nbs/data/02_competition.ipynb #00000015
-CHECKS:list[Callable] = [] # checks that higher rooms add: functions of a Competition that raise KitError
+CHECKS: list[Callable] = []  # checks that higher rooms add: functions of a Competition that raise KitError
 
-def _check_tables(c): # columns, ids and files of train and test
+
+def _check_tables(c):  # columns, ids and files of train and test
     own = ['id', 'file', 'target', c.stratify, *c.labels, *c.class_groups, *[c.group] * (c.group is not None)]
     for name, df, columns in [('train', c.train, own), ('test', c.test, ['id', 'file', 'sample_id'])]:
         what = f'{c.name}: {name}'
         for column in columns:
-            if column not in df: raise KitError(f'{what} has no column {column}{nearest(column, df.columns)}')
+            if column not in df:
+                raise KitError(f'{what} has no column {column}{nearest(column, df.columns)}')
         if not df.columns.is_unique:
             raise KitError(f'{what}: the column {df.columns[df.columns.duplicated()][0]} comes twice; rename one')
-        if not len(df): raise KitError(f'{what} has no rows; is the table the right one, and whole?')
+        if not len(df):
+            raise KitError(f'{what} has no rows; is the table the right one, and whole?')
         check_ids(df.id, what)
-        check_inside(df.file, Path('data')/c.name, what)
+        check_inside(df.file, Path('data') / c.name, what)
         for column in {c.stratify, c.group} & set(columns) - {None, 'target'}:
             if df[column].isna().any():
-                raise KitError(f'{what}: {df.id[df[column].isna()].iloc[0]} has no {column}, '
-                               f'by which folds are made; fill it in')
+                raise KitError(
+                    f'{what}: {df.id[df[column].isna()].iloc[0]} has no {column}, by which folds are made; fill it in'
+                )
     both = set(c.train.id) & set(c.test.id)
     if both:
-        raise KitError(f"{c.name}: {len(both)} ids are in train and in test, such as {sorted(both)[0]}; "
-                       f"ids must tell rows apart")
+        raise KitError(
+            f'{c.name}: {len(both)} ids are in train and in test, such as {sorted(both)[0]}; ids must tell rows apart'
+        )
 
-def _check_targets(c): # class names, and the codes of every target column
+
+def _check_targets(c):  # class names, and the codes of every target column
     check_classes(c.classes, c.name)
-    if not c.classes: raise KitError(f'{c.name}: there are no classes; name them, or a single one for yes or no')
+    if not c.classes:
+        raise KitError(f'{c.name}: there are no classes; name them, or a single one for yes or no')
     for column in ('target', *c.labels):
         if c.train[column].dtype.kind != 'i':
-            if c.train[column].dtype.kind == 'f': class_codes(c.train[column], c.n_classes, f'{c.name}: train.{column}')
-            raise KitError(f'{c.name}: train.{column} is of the type {c.train[column].dtype}, '
-                           f'and must hold integer class codes; make them with encode')
+            if c.train[column].dtype.kind == 'f':
+                class_codes(c.train[column], c.n_classes, f'{c.name}: train.{column}')
+            raise KitError(
+                f'{c.name}: train.{column} is of the type {c.train[column].dtype}, '
+                f'and must hold integer class codes; make them with encode'
+            )
         class_codes(c.train[column], c.n_classes, f'{c.name}: train.{column}')
     codes = c.train.target.unique()
     if len(codes) == 1 and len(c.train) > 1:
-        raise KitError(f'{c.name}: all {len(c.train):,} train rows have the target {codes[0]}, '
-                       f'so there is nothing to tell apart; is it the right column?')
+        raise KitError(
+            f'{c.name}: all {len(c.train):,} train rows have the target {codes[0]}, '
+            f'so there is nothing to tell apart; is it the right column?'
+        )
 
-def _check_heads(c): # heads and kinds against classes and rows
-    for name, names in c.heads: check_classes(names, f'{c.name}: head {name}')
+
+def _check_heads(c):  # heads and kinds against classes and rows
+    for name, names in c.heads:
+        check_classes(names, f'{c.name}: head {name}')
     made = math.prod(len(names) for _, names in c.heads)
     if c.heads and made != len(c.classes):
         sizes = ' × '.join(str(len(names)) for _, names in c.heads)
         raise KitError(f'{c.name}: heads of {sizes} make {made} classes, and there are {len(c.classes)}')
-    if c.normal_class and (c.normal_class[0] not in c.class_groups or not (c.train[c.normal_class[0]] == c.normal_class[1]).any()):
-        raise KitError(f"{c.name}: no row is {' '.join(c.normal_class)}; normal_class is a column of class_groups and one of its values")
+    if c.normal_class and (
+        c.normal_class[0] not in c.class_groups or not (c.train[c.normal_class[0]] == c.normal_class[1]).any()
+    ):
+        raise KitError(
+            f'{c.name}: no row is {" ".join(c.normal_class)}; normal_class is a column of class_groups and one of its values'
+        )
+
 
 def check_competition(
-    c:Competition, # as a reader gave it
+    c: Competition,  # as a reader gave it
 ):
     "Raise `KitError` when rows, targets and sample submission do not belong together."
     check_comp(c.name)
@@ -235,98 +310,118 @@ def check_competition(
     _check_targets(c)
     _check_heads(c)
     check_form(c)
-    for check in CHECKS: check(c)
+    for check in CHECKS:
+        check(c)
 
 # %% ../../nbs/data/02_competition.ipynb #00000018
 def class_kinds(
-    comp:Competition, # with that column
-    column:str,       # of the train table, such as 'state'
-) -> np.ndarray: # (k,) text, a value for each class; '' for a class without rows
+    comp: Competition,  # with that column
+    column: str,  # of the train table, such as 'state'
+) -> np.ndarray:  # (k,) text, a value for each class; '' for a class without rows
     "The value of a column that each class has."
     pairs = comp.train[['target', column]].drop_duplicates()
     twice = pairs.target[pairs.target.duplicated()]
     if len(twice):
-        raise KitError(f'{comp.name}: rows of class {twice.iloc[0]} differ in {column}, '
-                       f'so it does not sort the classes; leave it out of class_groups')
+        raise KitError(
+            f'{comp.name}: rows of class {twice.iloc[0]} differ in {column}, '
+            f'so it does not sort the classes; leave it out of class_groups'
+        )
     return pairs.set_index('target')[column].astype(str).reindex(range(comp.n_classes), fill_value='').to_numpy()
 
 # %% ../../nbs/data/02_competition.ipynb #5b43b8c0
 def prob_columns(
-    classes:Sequence, # class names
-) -> list[str]: # column names
+    classes: Sequence,  # class names
+) -> list[str]:  # column names
     "The names of the probability columns in oof.parquet and test.parquet."
     return [f'p_{c}' for c in classes]
 
 # %% ../../nbs/data/02_competition.ipynb #358bcf0e
-READERS:dict[str, Callable] = {} # name → reader
+READERS: dict[str, Callable] = {}  # name → reader
+
 
 def competition(
-    *names:str, # the folders under data/ that this reader reads
+    *names: str,  # the folders under data/ that this reader reads
 ):
     "Decorator: register a reader, a function from a name to a `Competition`."
+
     def _add(read):
         for name in names:
             check_clash('reader', check_comp(name), READERS.get(name), read)
             READERS[name] = read
         return read
+
     return _add
 
 # %% ../../nbs/data/02_competition.ipynb #0000001e
-def _line(e, path): # the line of a page where an error arose; None where it has none
-    if isinstance(e, SyntaxError) and e.filename == path: return e.lineno
+def _line(e, path):  # the line of a page where an error arose; None where it has none
+    if isinstance(e, SyntaxError) and e.filename == path:
+        return e.lineno
     return next((f.lineno for f in reversed(traceback.extract_tb(e.__traceback__)) if f.filename == path), None)
 
-def _why_broken(e, path): # what is wrong with a page, and where
+
+def _why_broken(e, path):  # what is wrong with a page, and where
     source = Path(path).read_text(encoding='utf8', errors='replace').splitlines()
     conflict = next((i for i, line in enumerate(source, 1) if re.match('(<{7}|>{7})( |$)', line)), None)
     at = conflict or _line(e, path)
     what = str(e) if isinstance(e, KitError) else f'{type(e).__name__}: {e}'
-    if conflict: what = 'a merge conflict was left in it'
+    if conflict:
+        what = 'a merge conflict was left in it'
     place = f'kagglekit/competitions/{Path(path).name}' + (f', line {at}' if at else '')
     return f'{place}: {what}; mend nbs/competitions/{Path(path).stem}.ipynb, and export it'
 
-def _names_in(path): # competitions that a page means to register
+
+def _names_in(path):  # competitions that a page means to register
     source = Path(path).read_text(encoding='utf8', errors='replace')
     calls = re.findall(r'^\s*@competition\((.*?)\)', source, re.M | re.S)
-    return {Path(path).stem, *re.findall(r'''['"]([^'"\n]+)['"]''', ' '.join(calls))}
+    return {Path(path).stem, *re.findall(r"""['"]([^'"\n]+)['"]""", ' '.join(calls))}
 
-def load_pages() -> dict: # competition → why its page cannot be read; {} where all is well
+
+def load_pages() -> dict:  # competition → why its page cannot be read; {} where all is well
     "Import the modules of `kagglekit.competitions`, which register readers and recipes; a broken one stops no other."
     pages, broken = importlib.import_module('kagglekit.competitions'), {}
     for page in pkgutil.iter_modules(pages.__path__):
         name = f'kagglekit.competitions.{page.name}'
-        try: importlib.import_module(name)
+        try:
+            importlib.import_module(name)
         except (Exception, SystemExit) as e:
             path = str(importlib.util.find_spec(name).origin)
             mine = {n for n, read in READERS.items() if read.__module__ == name} | _names_in(path)
             broken |= dict.fromkeys(sorted(mine), _why_broken(e, path))
     return broken
 
-def damaged_pages() -> dict: # competition → why its page cannot be read
+
+def damaged_pages() -> dict:  # competition → why its page cannot be read
     "The pages that Python cannot parse, such as after a merge conflict; they are compiled and not run, which is quick."
     pages, broken = importlib.import_module('kagglekit.competitions'), {}
     for path in sorted(file for folder in pages.__path__ for file in Path(folder).glob('*.py')):
-        try: compile(path.read_bytes(), str(path), 'exec')
+        try:
+            compile(path.read_bytes(), str(path), 'exec')
         except (SyntaxError, ValueError) as e:
             broken |= dict.fromkeys(sorted(_names_in(path)), _why_broken(e, str(path)))
     return broken
 
+
 def check_page(
-    name:str, # the competition's folder under data/
-) -> str: # the same name
+    name: str,  # the competition's folder under data/
+) -> str:  # the same name
     "Raise `KitError` unless the page of that competition can be read."
     broken = load_pages()
-    if check_comp(name) in broken: raise KitError(f'{name}: its page cannot be read: {broken[name]}')
-    try: check_names([name], READERS, 'competition')
+    if check_comp(name) in broken:
+        raise KitError(f'{name}: its page cannot be read: {broken[name]}')
+    try:
+        check_names([name], READERS, 'competition')
     except KitError as e:
         others = sorted(set(broken.values()))
         raise KitError('; '.join([str(e), *(f'a page cannot be read: {why}' for why in others)])) from None
     return name
 
-def _read(name): # what the reader gives; its own failures name the line
+
+def _read(name):  # what the reader gives; its own failures name the line
     read = READERS[name]
-    try: made = read(name)
-    except KitError: raise
+    try:
+        made = read(name)
+    except KitError:
+        raise
     except Exception as e:
         path = getattr(getattr(read, '__code__', None), 'co_filename', '')
         at = _line(e, path)
@@ -336,17 +431,19 @@ def _read(name): # what the reader gives; its own failures name the line
     if not isinstance(made, Competition):
         raise KitError(f'{name}: its reader returned {type(made).__name__}, and must return a Competition')
     if made.name != name:
-        raise KitError(f"{name}: its reader named the competition {made.name!r}; pass on the name that it is given")
+        raise KitError(f'{name}: its reader named the competition {made.name!r}; pass on the name that it is given')
     return made
 
+
 def find_comp(
-    name:str, # the competition's folder under data/
-) -> Competition: # read afresh
+    name: str,  # the competition's folder under data/
+) -> Competition:  # read afresh
     "The competition of that name, read from its data."
     check_page(name)
     if not data_dir(name).exists():
         within = (comp_setting(name, 'within') or name).split('/')[0]
         how = f'get it with: kagglekit download {within}'
-        if name.endswith('-practice'): how = f'write it with: kagglekit practice {name}'
+        if name.endswith('-practice'):
+            how = f'write it with: kagglekit practice {name}'
         raise KitError(f'{data_dir(name)} is not there; {how}')
     return _read(name)

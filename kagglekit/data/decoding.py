@@ -7,7 +7,10 @@ __all__ = ['FORMATS', 'MAX_PIXELS', 'BITS', 'BACKGROUND', 'max_pixels', 'picture
            'deepest', 'bits_for', 'read_image']
 
 # %% ../../nbs/data/10_decoding.ipynb #da823104
-import io, os, re, warnings
+import io
+import os
+import re
+import warnings
 from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -19,155 +22,210 @@ from .files import file_bytes, hand_limit, hand_pixels, note, what_is
 FORMATS = ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP', 'GIF', 'PPM', 'JPEG2000')
 warnings.filterwarnings('ignore', category=Image.DecompressionBombWarning)  # our own limit says more
 
-MAX_PIXELS = 150_000_000 # where settings.ini says nothing
+MAX_PIXELS = 150_000_000  # where settings.ini says nothing
 
-def max_pixels() -> int: # pixels
+
+def max_pixels() -> int:  # pixels
     "The largest picture that is decoded: `max_pixels` of settings.ini."
-    try: text = setting('max_pixels')
-    except KitError: return MAX_PIXELS             # no such line, or no workspace
+    try:
+        text = setting('max_pixels')
+    except KitError:
+        return MAX_PIXELS  # no such line, or no workspace
     if not re.fullmatch(r'[0-9_]{1,15}', text) or not int(text):
         raise KitError(f'settings.ini: max_pixels is a number of pixels such as 150000000; got {text!r}')
     return int(text)
 
+
 def _too_large(path, pixels, most):
-    return KitError(f'{path} has {pixels:,} pixels, and at most {most:,} are decoded; '
-                    'is it the right file? If so, write a larger max_pixels into settings.ini')
+    return KitError(
+        f'{path} has {pixels:,} pixels, and at most {most:,} are decoded; '
+        'is it the right file? If so, write a larger max_pixels into settings.ini'
+    )
+
 
 def picture_header(
-    path:str|Path, # a picture file
-) -> Image.Image: # not decoded yet
+    path: str | Path,  # a picture file
+) -> Image.Image:  # not decoded yet
     "A picture as Pillow opens it, after our checks of format and size."
     data, most = file_bytes(path), hand_limit() or max_pixels()
     Image.MAX_IMAGE_PIXELS = most
-    try: im = Image.open(io.BytesIO(data), formats=FORMATS)
-    except UnidentifiedImageError: raise KitError(f'{path} is {what_is(data[:512])}') from None
+    try:
+        im = Image.open(io.BytesIO(data), formats=FORMATS)
+    except UnidentifiedImageError:
+        raise KitError(f'{path} is {what_is(data[:512])}') from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
         raise _too_large(path, int(re.search(r'\d+', str(e))[0]), most) from None
-    except Exception as e: raise _damaged(path, e) from None
-    if im.width * im.height > most: raise _too_large(path, im.width * im.height, most)
+    except Exception as e:
+        raise _damaged(path, e) from None
+    if im.width * im.height > most:
+        raise _too_large(path, im.width * im.height, most)
     return im
 
-def _damaged(path, e): return KitError(f'{path} is damaged ({str(e) or type(e).__name__}); download it again')
+
+def _damaged(path, e):
+    return KitError(f'{path} is damaged ({str(e) or type(e).__name__}); download it again')
+
 
 def picture_size(
-    path:str|Path, # a picture file
-) -> tuple[int, int]: # (height, width), pixels, before EXIF turns
+    path: str | Path,  # a picture file
+) -> tuple[int, int]:  # (height, width), pixels, before EXIF turns
     "The size of a picture, from its header."
     return picture_header(path).size[::-1]
 
-def _is_deep(tile): # of 16 bits, such as 'RGB;16B', or a PPM file with values above 255
+
+def _is_deep(tile):  # of 16 bits, such as 'RGB;16B', or a PPM file with values above 255
     codec, args = tile[0], tile[3] if isinstance(tile[3], tuple) and tile[3] else (tile[3],)
     return '16' in str(args[0]) or codec.startswith('ppm') and isinstance(args[-1], int) and args[-1] > 255
 
+
 def open_picture(
-    path:str|Path, # a picture file
-) -> Image.Image: # decoded and upright; `info['deep']`: of 16-bit colours, Pillow has kept the upper 8 bits
+    path: str | Path,  # a picture file
+) -> Image.Image:  # decoded and upright; `info['deep']`: of 16-bit colours, Pillow has kept the upper 8 bits
     "A picture as it is; of several frames or pages the first, which is noted."
     im = picture_header(path)
     deep = im.mode[0] != 'I' and any(map(_is_deep, im.tile))
     try:
         im.load()
-        if getattr(im, 'is_animated', False): note('have several frames or pages; the first is taken')
+        if getattr(im, 'is_animated', False):
+            note('have several frames or pages; the first is taken')
         ImageOps.exif_transpose(im, in_place=True)
-    except Exception as e: raise _damaged(path, e) from None
+    except Exception as e:
+        raise _damaged(path, e) from None
     im.info['deep'] = deep
     return im
 
 # %% ../../nbs/data/10_decoding.ipynb #1396af47
-BITS = range(8, 34, 2) # depths of a sensor, and of counts above 16
+BITS = range(8, 34, 2)  # depths of a sensor, and of counts above 16
 
-def _may_be_deep(head): # whether a file of these first bytes may hold more than 8 bits
-    if head[:4] == b'\x89PNG': return head[24:25] == b'\x10'
+
+def _may_be_deep(head):  # whether a file of these first bytes may hold more than 8 bits
+    if head[:4] == b'\x89PNG':
+        return head[24:25] == b'\x10'
     return head[:4] in (b'II*\0', b'MM\0*', b'\0\0\0\x0c', b'\xff\x4f\xff\x51') or head[:2] in (b'P5', b'P6')
 
+
 def deepest(
-    path:str|Path, # a file
-) -> int: # 0 for a picture of 8 bits, and for what is no picture; −1 where there are negative values
+    path: str | Path,  # a file
+) -> int:  # 0 for a picture of 8 bits, and for what is no picture; −1 where there are negative values
     "The greatest value of a picture that is deeper than 8 bits."
-    if not os.path.isfile(path): return 0          # a pipe would never end
+    if not os.path.isfile(path):
+        return 0  # a pipe would never end
     try:
-        with open(path, 'rb') as f: head = f.read(32)
-        if not _may_be_deep(head): return 0
+        with open(path, 'rb') as f:
+            head = f.read(32)
+        if not _may_be_deep(head):
+            return 0
         im = open_picture(path)
-    except (OSError, KitError): return 0           # it is named when it is decoded
+    except (OSError, KitError):
+        return 0  # it is named when it is decoded
     if im.mode[0] == 'I':
         values = np.asarray(im)
-        return -1 if values.min() < 0 else max(1, int(values.max()))   # a black one is deep, too
-    if not im.info['deep']: return 0
+        return -1 if values.min() < 0 else max(1, int(values.max()))  # a black one is deep, too
+    if not im.info['deep']:
+        return 0
     colours = np.asarray(im).reshape(im.height, im.width, -1)[..., :3]
-    return int(colours.max()) * 256 + 255          # Pillow keeps the upper byte
+    return int(colours.max()) * 256 + 255  # Pillow keeps the upper byte
+
 
 def bits_for(
-    greatest:int, # value of a data set
-) -> int: # one of BITS: 8, 10, 12 …
+    greatest: int,  # value of a data set
+) -> int:  # one of BITS: 8, 10, 12 …
     "The smallest depth that holds a value."
     return next(bits for bits in BITS if greatest < 2**bits)
 
 # %% ../../nbs/data/10_decoding.ipynb #e23b8cc6
-BACKGROUND = 'white' # of what is transparent
+BACKGROUND = 'white'  # of what is transparent
 
-def _range(pixels, greatest, path): # (low, high) of the values of a deep picture that become 0 and 255
-    if pixels == 'bits' or (pixels is None and 2**15 <= greatest < 2**16): return 0, 2**16 - 1
-    if pixels == 'file': return 0, 2**bits_for(greatest) - 1
-    if pixels is not None: return pixels
-    raise KitError(f'{path} is deeper than 8 bits, with values up to {greatest:,}, and its range is unknown; '
-                   'name it: read_image(path, size, pixels=(0, 4095)), or range=(0, 4095) in the input format')
 
-def _scaled(values, low, high): # any numbers → 0 … 255
-    if low: values = values - np.float32(low)
+def _range(pixels, greatest, path):  # (low, high) of the values of a deep picture that become 0 and 255
+    if pixels == 'bits' or (pixels is None and 2**15 <= greatest < 2**16):
+        return 0, 2**16 - 1
+    if pixels == 'file':
+        return 0, 2 ** bits_for(greatest) - 1
+    if pixels is not None:
+        return pixels
+    raise KitError(
+        f'{path} is deeper than 8 bits, with values up to {greatest:,}, and its range is unknown; '
+        'name it: read_image(path, size, pixels=(0, 4095)), or range=(0, 4095) in the input format'
+    )
+
+
+def _scaled(values, low, high):  # any numbers → 0 … 255
+    if low:
+        values = values - np.float32(low)
     return (values.astype(np.float32) / np.float32((high - low) / 255)).round().clip(0, 255).astype(np.uint8)
 
-def _from_deep(im, path, pixels): # of one deep channel → 8 bits
+
+def _from_deep(im, path, pixels):  # of one deep channel → 8 bits
     values = np.asarray(im)
-    if not np.isfinite(values).all(): raise KitError(f'{path} has pixels that are NaN or infinite; mend the file')
+    if not np.isfinite(values).all():
+        raise KitError(f'{path} has pixels that are NaN or infinite; mend the file')
     named = pixels not in (None, 'bits', 'file')
     if im.mode == 'F' and not named:
-        raise KitError(f'{path} holds floating-point pixels, whose range is unknown; convert it to 8 or 16 bits, '
-                       'or name the range in the input format: range=(0, 1)')
+        raise KitError(
+            f'{path} holds floating-point pixels, whose range is unknown; convert it to 8 or 16 bits, '
+            'or name the range in the input format: range=(0, 1)'
+        )
     if values.min() < 0 and not named:
-        raise KitError(f'{path} has negative values, down to {values.min():,}; '
-                       'name the range in the input format, such as range=(-1000, 3000)')
+        raise KitError(
+            f'{path} has negative values, down to {values.min():,}; '
+            'name the range in the input format, such as range=(-1000, 3000)'
+        )
     scaled = _scaled(values, *(pixels if named else _range(pixels, int(values.max()), path)))
     clear = im.info.get('transparency')
     return Image.fromarray(scaled if clear is None else np.where(values == clear, np.uint8(255), scaled))
 
-def _all_bits(path): # (height, width, 3) of a 16-bit colour PNG
+
+def _all_bits(path):  # (height, width, 3) of a 16-bit colour PNG
     from torch import frombuffer, uint8
     from torchvision.io import ImageReadMode, decode_image
+
     data = file_bytes(path)
     if data[:4] == b'\x89PNG':
         values = decode_image(frombuffer(bytearray(data), dtype=uint8), ImageReadMode.UNCHANGED)
-        if len(values) == 3: return values.permute(1, 2, 0).numpy()
-    raise KitError(f'{path} has 16-bit colours that use fewer bits, and cannot be read without loss; '
-                   'convert it to 8 bits')
+        if len(values) == 3:
+            return values.permute(1, 2, 0).numpy()
+    raise KitError(
+        f'{path} has 16-bit colours that use fewer bits, and cannot be read without loss; convert it to 8 bits'
+    )
 
-def _from_deep_colour(im, path, pixels): # Pillow's upper bytes, or all bits where the upper ones are not enough
+
+def _from_deep_colour(im, path, pixels):  # Pillow's upper bytes, or all bits where the upper ones are not enough
     low, high = _range(pixels, int(np.asarray(im)[..., :3].max()) * 256 + 255, path)
-    if (low, high) == (0, 2**16 - 1): return im
+    if (low, high) == (0, 2**16 - 1):
+        return im
     return Image.fromarray(_scaled(_all_bits(path), low, high))
 
-def _as(im, mode): # the picture in a mode; Pillow would copy one that has it
+
+def _as(im, mode):  # the picture in a mode; Pillow would copy one that has it
     return im if im.mode == mode else im.convert(mode)
 
-def _opaque(im): # RGB, on the background
-    if not im.has_transparency_data: return _as(im, 'RGB')
+
+def _opaque(im):  # RGB, on the background
+    if not im.has_transparency_data:
+        return _as(im, 'RGB')
     im = im.convert('RGBA')
-    if im.getchannel('A').getextrema() == (255, 255): return im.convert('RGB')
+    if im.getchannel('A').getextrema() == (255, 255):
+        return im.convert('RGB')
     return Image.alpha_composite(Image.new('RGBA', im.size, BACKGROUND), im).convert('RGB')
 
+
 def read_image(
-    path:str|Path,       # a picture file
-    size:tuple[int,int], # (height, width), pixels
-    mode:str='RGB',      # 'RGB' or 'L' (grey)
-    pixels:tuple|str|None=None, # range of a picture deeper than 8 bits; that of the data set when left out
-) -> np.ndarray: # (height, width, 3) or (height, width, 1) uint8
+    path: str | Path,  # a picture file
+    size: tuple[int, int],  # (height, width), pixels
+    mode: str = 'RGB',  # 'RGB' or 'L' (grey)
+    pixels: tuple | str | None = None,  # range of a picture deeper than 8 bits; that of the data set when left out
+) -> np.ndarray:  # (height, width, 3) or (height, width, 1) uint8
     """A picture at a size, antialiased: upright, eight bits, opaque.
 
     `pixels` is what becomes 0 and 255: (low, high); 'bits' for 0 … 65,535; 'file' for the depth of this file."""
     im, pixels = open_picture(path), hand_pixels() if pixels is None else pixels
     try:
-        if im.mode[0] in 'IF': im = _from_deep(im, path, pixels)
-        elif im.info['deep']: im = _from_deep_colour(im, path, pixels)
+        if im.mode[0] in 'IF':
+            im = _from_deep(im, path, pixels)
+        elif im.info['deep']:
+            im = _from_deep_colour(im, path, pixels)
         im = _as(_opaque(im), mode).resize(size[::-1], Image.BILINEAR, reducing_gap=3)
-    except (OSError, ValueError, RuntimeError, MemoryError) as e: raise _damaged(path, e) from None
+    except (OSError, ValueError, RuntimeError, MemoryError) as e:
+        raise _damaged(path, e) from None
     return np.asarray(im).reshape(*size, -1)

@@ -7,9 +7,22 @@ __all__ = ['PACKED', 'UNPACKING', 'NAME_BYTES', 'BROKEN', 'ADVICE', 'HUB', 'wher
            'check_zip', 'CorruptZip', 'unpack', 'ToolRefused', 'advice', 'run_tool', 'kaggle_tool', 'download']
 
 # %% ../../nbs/data/03_download.ipynb #00000001
-import calendar, errno, importlib.util, lzma, os, re, shutil, stat, struct, subprocess, sys, unicodedata, zipfile, zlib
+import calendar
+import errno
+import importlib.util
+import lzma
+import os
+import re
+import shutil
+import stat
+import struct
+import subprocess
+import sys
+import unicodedata
+import zipfile
+import zlib
 from pathlib import Path, PurePosixPath
-from typing import Callable
+from collections.abc import Callable
 from filelock import FileLock
 from ..core.paths import check_comp, comp_setting, data_dir, own_data, root
 from ..core.secrets import hide_secrets
@@ -18,153 +31,246 @@ from ..core.validation import KitError
 
 # %% ../../nbs/data/03_download.ipynb #00000004
 def where_found(
-    comp:str, # competition
-) -> str: # such as 'data/seti', or '/kaggle/input/seti-breakthrough-listen'
+    comp: str,  # competition
+) -> str:  # such as 'data/seti', or '/kaggle/input/seti-breakthrough-listen'
     "Where a competition's data are; from the workspace on, where they lie in it."
     folder = data_dir(comp)
     return str(folder.relative_to(root()) if folder.is_relative_to(root()) else folder)
 
 # %% ../../nbs/data/03_download.ipynb #e09590c2
 def name_encodings(
-    infos:list, # of ZipInfo, all of an archive
-) -> tuple: # in what order to try
+    infos: list,  # of ZipInfo, all of an archive
+) -> tuple:  # in what order to try
     "How the names without the UTF-8 flag are to be read. Some names in cp949 are Latin letters in UTF-8 as well, so all names are asked at once."
     raw = b'/'.join(i.orig_filename.encode('cp437') for i in infos if not i.flag_bits & 0x800)
-    try: latin = max(raw.decode('utf-8'), default='') < 'ɐ'
-    except UnicodeError: return 'cp949', 'utf-8'
+    try:
+        latin = max(raw.decode('utf-8'), default='') < 'ɐ'
+    except UnicodeError:
+        return 'cp949', 'utf-8'
     return ('cp949', 'utf-8') if latin and re.search('[가-힣]', raw.decode('cp949', 'ignore')) else ('utf-8', 'cp949')
 
+
 def entry_name(
-    info:zipfile.ZipInfo, # an entry
-    encodings:tuple=('utf-8', 'cp949'), # from name_encodings; after them cp437
-) -> str: # its name as a person wrote it, composed (NFC)
+    info: zipfile.ZipInfo,  # an entry
+    encodings: tuple = ('utf-8', 'cp949'),  # from name_encodings; after them cp437
+) -> str:  # its name as a person wrote it, composed (NFC)
     "The name of an entry, by the UTF-8 flag or the first encoding that can read it."
     name = info.orig_filename
     if not info.flag_bits & 0x800:
         for encoding in encodings:
-            try: name = name.encode('cp437').decode(encoding); break
-            except UnicodeError: continue
-    return unicodedata.normalize('NFC', name).replace('\\', '/')   # some zips of Windows have its separator
+            try:
+                name = name.encode('cp437').decode(encoding)
+                break
+            except UnicodeError:
+                continue
+    return unicodedata.normalize('NFC', name).replace('\\', '/')  # some zips of Windows have its separator
 
 # %% ../../nbs/data/03_download.ipynb #00000007
-PACKED = {zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA, getattr(zipfile, 'ZIP_ZSTANDARD', 0)} # the compressions that this Python knows
-UNPACKING = '.unpacking' # the name of a file while it is written
-NAME_BYTES = 255 # bytes that a file system takes for the name of a file
+PACKED = {
+    zipfile.ZIP_STORED,
+    zipfile.ZIP_DEFLATED,
+    zipfile.ZIP_BZIP2,
+    zipfile.ZIP_LZMA,
+    getattr(zipfile, 'ZIP_ZSTANDARD', 0),
+}  # the compressions that this Python knows
+UNPACKING = '.unpacking'  # the name of a file while it is written
+NAME_BYTES = 255  # bytes that a file system takes for the name of a file
 
-def _why_not(info, name): # why an entry must not be written; '' where nothing speaks against it
+
+def _why_not(info, name):  # why an entry must not be written; '' where nothing speaks against it
     path = PurePosixPath(name)
-    if not path.parts and not name.endswith('/'): return 'a file without a name'
-    if path.is_absolute() or re.match(r'[A-Za-z]:', name): return 'an absolute path'
-    if '..' in path.parts or '\0' in name: return 'a path that leaves the folder'
-    if UNPACKING in path.parts: return 'named as what is being unpacked here'
-    if long := [p for p in path.parts if len(p.encode()) > NAME_BYTES]: return f'too long a name ({len(long[0].encode())} bytes, and a file system takes {NAME_BYTES})'
+    if not path.parts and not name.endswith('/'):
+        return 'a file without a name'
+    if path.is_absolute() or re.match(r'[A-Za-z]:', name):
+        return 'an absolute path'
+    if '..' in path.parts or '\0' in name:
+        return 'a path that leaves the folder'
+    if UNPACKING in path.parts:
+        return 'named as what is being unpacked here'
+    if long := [p for p in path.parts if len(p.encode()) > NAME_BYTES]:
+        return f'too long a name ({len(long[0].encode())} bytes, and a file system takes {NAME_BYTES})'
     kind = stat.S_IFMT(info.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR): return 'a link, or no plain file'
-    if info.flag_bits & 1: return 'encrypted'
-    if info.compress_type not in PACKED: return f"packed by {zipfile.compressor_names.get(info.compress_type, 'a method')} (no. {info.compress_type}), which Python cannot unpack; take another program such as 7z, and put the files into the folder of the data"
+    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
+        return 'a link, or no plain file'
+    if info.flag_bits & 1:
+        return 'encrypted'
+    if info.compress_type not in PACKED:
+        return f'packed by {zipfile.compressor_names.get(info.compress_type, "a method")} (no. {info.compress_type}), which Python cannot unpack; take another program such as 7z, and put the files into the folder of the data'
     return ''
 
-def _short(name): return name if len(name) < 120 else f'{name[:60]}…{name[-20:]}'
+
+def _short(name):
+    return name if len(name) < 120 else f'{name[:60]}…{name[-20:]}'
+
 
 def check_zip(
-    archive:zipfile.ZipFile, # open
-    what:str,                # its name, for the messages
-) -> dict: # path below the folder → ZipInfo, of the files
+    archive: zipfile.ZipFile,  # open
+    what: str,  # its name, for the messages
+) -> dict:  # path below the folder → ZipInfo, of the files
     "The files of a zip; `KitError` where one of them would leave the folder, or two are the same."
     files, encodings = {}, name_encodings(archive.infolist())
     for info in archive.infolist():
         name = entry_name(info, encodings)
-        if why := _why_not(info, name): raise KitError(f"{what}: the entry '{_short(name)}' is {why}; nothing was unpacked")
-        if name.endswith('/'): continue
+        if why := _why_not(info, name):
+            raise KitError(f"{what}: the entry '{_short(name)}' is {why}; nothing was unpacked")
+        if name.endswith('/'):
+            continue
         key = PurePosixPath(name).as_posix()
-        if key in files: raise KitError(f"{what}: the entry '{key}' comes twice; nothing was unpacked")
+        if key in files:
+            raise KitError(f"{what}: the entry '{key}' comes twice; nothing was unpacked")
         files[key] = info
     both = [p for name in files for p in map(str, PurePosixPath(name).parents) if p in files]
-    if both: raise KitError(f"{what}: '{both[0]}' is a file and a folder; nothing was unpacked")
+    if both:
+        raise KitError(f"{what}: '{both[0]}' is a file and a folder; nothing was unpacked")
     return files
 
 # %% ../../nbs/data/03_download.ipynb #0000000a
-def _same(path, info): # whether a file on the disk has the size and the CRC that the zip names
-    if not os.path.isfile(path) or path.stat().st_size != info.file_size: return False
+def _same(path, info):  # whether a file on the disk has the size and the CRC that the zip names
+    if not os.path.isfile(path) or path.stat().st_size != info.file_size:
+        return False
     crc = 0
     with open(path, 'rb') as f:
-        while block := f.read(1 << 20): crc = zlib.crc32(block, crc)
+        while block := f.read(1 << 20):
+            crc = zlib.crc32(block, crc)
     return crc == info.CRC
 
-def _date(path, info): # give a file the date in its zip, which has no time zone, and is read as UTC; one that is none is left
-    try: when = calendar.timegm(info.date_time)
-    except ValueError: return
+
+def _date(
+    path, info
+):  # give a file the date in its zip, which has no time zone, and is read as UTC; one that is none is left
+    try:
+        when = calendar.timegm(info.date_time)
+    except ValueError:
+        return
     os.utime(path, (when, when))
 
-def _extract(archive, info, path): # one file, under its name when it is whole; zipfile compares the CRC as it reads
+
+def _extract(archive, info, path):  # one file, under its name when it is whole; zipfile compares the CRC as it reads
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(UNPACKING)
-    with archive.open(info) as source, open(part, 'wb') as goal: shutil.copyfileobj(source, goal, 1 << 20)
-    if part.stat().st_size != info.file_size: raise zipfile.BadZipFile(f'{part.stat().st_size:,} bytes instead of {info.file_size:,}')
+    with archive.open(info) as source, open(part, 'wb') as goal:
+        shutil.copyfileobj(source, goal, 1 << 20)
+    if part.stat().st_size != info.file_size:
+        raise zipfile.BadZipFile(f'{part.stat().st_size:,} bytes instead of {info.file_size:,}')
     _date(part, info)
     os.replace(part, path)
+
 
 class CorruptZip(KitError):
     "A zip that is not as it was made."
 
-BROKEN = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, ValueError, OverflowError) # what zipfile says of a damaged zip; of bz2 it is an OSError without a number
 
-def _inside(e): return not e.errno or e.errno == errno.EINVAL and not e.filename # an OSError of the zip's own numbers, and not of the disk
+BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    ValueError,
+    OverflowError,
+)  # what zipfile says of a damaged zip; of bz2 it is an OSError without a number
 
-def _open(path): # a ZipFile, or a KitError
-    try: return zipfile.ZipFile(path)
-    except FileNotFoundError: raise KitError(f'{path} is not there') from None
-    except NotImplementedError as e: raise KitError(f'{path}: Python cannot unpack it ({e}); take another program such as 7z, and put the files into the folder of the data') from None
+
+def _inside(e):
+    return (
+        not e.errno or e.errno == errno.EINVAL and not e.filename
+    )  # an OSError of the zip's own numbers, and not of the disk
+
+
+def _open(path):  # a ZipFile, or a KitError
+    try:
+        return zipfile.ZipFile(path)
+    except FileNotFoundError:
+        raise KitError(f'{path} is not there') from None
+    except NotImplementedError as e:
+        raise KitError(
+            f'{path}: Python cannot unpack it ({e}); take another program such as 7z, and put the files into the folder of the data'
+        ) from None
     except (*BROKEN, OSError) as e:
-        if isinstance(e, OSError) and not _inside(e): raise KitError(f'{path}: no file that can be read ({e.strerror})') from None
-        raise CorruptZip(f'{path}: cut short, or no zip ({e}; {path.stat().st_size:,} bytes); download it again') from None
+        if isinstance(e, OSError) and not _inside(e):
+            raise KitError(f'{path}: no file that can be read ({e.strerror})') from None
+        raise CorruptZip(
+            f'{path}: cut short, or no zip ({e}; {path.stat().st_size:,} bytes); download it again'
+        ) from None
 
 # %% ../../nbs/data/03_download.ipynb #0000000b
-def _disk(e, what, name, folder): # an OSError while a file was written, as what it is
-    if _inside(e): return CorruptZip(f"{what}: '{name}' is damaged ({e}); download the zip again")
-    if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG): return KitError(f'{folder}: the disk is full. What is whole is kept; make room and give the same command again')
-    if e.errno == errno.ENAMETOOLONG: return KitError(f"{what}: the path of '{_short(name)}' is too long for the disk of {folder.parent}; unpack into a folder with a shorter path")
-    return KitError(f"{what}: '{name}' cannot be written below {folder} ({e.strerror}). What is whole is kept; mend it and give the same command again")
+def _disk(e, what, name, folder):  # an OSError while a file was written, as what it is
+    if _inside(e):
+        return CorruptZip(f"{what}: '{name}' is damaged ({e}); download the zip again")
+    if e.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return KitError(f'{folder}: the disk is full. What is whole is kept; make room and give the same command again')
+    if e.errno == errno.ENAMETOOLONG:
+        return KitError(
+            f"{what}: the path of '{_short(name)}' is too long for the disk of {folder.parent}; unpack into a folder with a shorter path"
+        )
+    return KitError(
+        f"{what}: '{name}' cannot be written below {folder} ({e.strerror}). What is whole is kept; mend it and give the same command again"
+    )
 
-def _fill(archive, files, folder, what): # unpack what is missing in the folder; the number of files that were there
+
+def _fill(archive, files, folder, what):  # unpack what is missing in the folder; the number of files that were there
     folder.mkdir(parents=True, exist_ok=True)
-    todo = {name: info for name, info in files.items() if not _same(folder/name, info)}
+    todo = {name: info for name, info in files.items() if not _same(folder / name, info)}
     need, free = sum(i.file_size for i in todo.values()), shutil.disk_usage(folder).free
-    if need > free: raise KitError(f'{what}: {need/1e9:.1f} GB are to be unpacked, and {free/1e9:.1f} GB are free on the disk of {folder.parent}; make room and give the same command again')
+    if need > free:
+        raise KitError(
+            f'{what}: {need / 1e9:.1f} GB are to be unpacked, and {free / 1e9:.1f} GB are free on the disk of {folder.parent}; make room and give the same command again'
+        )
     for name, info in todo.items():
-        try: _extract(archive, info, folder/name)
-        except NotImplementedError as e: raise KitError(f"{what}: '{name}' is packed in a way that Python cannot unpack ({e}); take another program such as 7z") from None
-        except BROKEN as e: raise CorruptZip(f"{what}: '{name}' is damaged ({e}); download the zip again") from None
-        except OSError as e: raise _disk(e, what, name, folder) from e
+        try:
+            _extract(archive, info, folder / name)
+        except NotImplementedError as e:
+            raise KitError(
+                f"{what}: '{name}' is packed in a way that Python cannot unpack ({e}); take another program such as 7z"
+            ) from None
+        except BROKEN as e:
+            raise CorruptZip(f"{what}: '{name}' is damaged ({e}); download the zip again") from None
+        except OSError as e:
+            raise _disk(e, what, name, folder) from e
     return len(files) - len(todo)
 
-def _empty(folder): return folder.is_dir() and not any(folder.iterdir())
 
-def _goal(folder): # where data go: behind the links, each of which must lead somewhere
+def _empty(folder):
+    return folder.is_dir() and not any(folder.iterdir())
+
+
+def _goal(folder):  # where data go: behind the links, each of which must lead somewhere
     folder = Path(folder)
     for p in (folder, *folder.parents):
-        if p.is_symlink() and not p.exists(): raise KitError(f'{p} is a link to {os.readlink(p)}, which is not there; mount the disk, mend the link or delete it')
+        if p.is_symlink() and not p.exists():
+            raise KitError(
+                f'{p} is a link to {os.readlink(p)}, which is not there; mount the disk, mend the link or delete it'
+            )
     folder = folder.resolve() if folder.is_symlink() else folder
-    if folder.is_mount() and _empty(folder): raise KitError(f'{folder} is a mounted disk, and data are put into a folder made for them; mount it elsewhere, and make {folder} a link to a folder on it')
+    if folder.is_mount() and _empty(folder):
+        raise KitError(
+            f'{folder} is a mounted disk, and data are put into a folder made for them; mount it elsewhere, and make {folder} a link to a folder on it'
+        )
     return folder
 
+
 def unpack(
-    path:str|Path,   # a zip
-    folder:str|Path, # where its files go; not there yet
-    say:Callable=print, # called with a line of what was done
-) -> Path: # the folder
+    path: str | Path,  # a zip
+    folder: str | Path,  # where its files go; not there yet
+    say: Callable = print,  # called with a line of what was done
+) -> Path:  # the folder
     "Unpack a zip: every file checked by size and CRC, nothing outside the folder, and all of it or no folder; the same call goes on after an interruption."
     path, folder = Path(path), _goal(folder)
     with _open(path) as archive:
         files = check_zip(archive, str(path))
         if folder.exists() and not _empty(folder):
-            wrong = [name for name, info in files.items() if not _same(folder/name, info)]
-            if wrong: raise KitError(f'{folder} is there, and {len(wrong)} of the {len(files)} files of {path.name} are not in it or differ, such as {wrong[0]}; move it away first')
-            say(f'{folder}: {len(files):,} files, all there already'); return folder
+            wrong = [name for name, info in files.items() if not _same(folder / name, info)]
+            if wrong:
+                raise KitError(
+                    f'{folder} is there, and {len(wrong)} of the {len(files)} files of {path.name} are not in it or differ, such as {wrong[0]}; move it away first'
+                )
+            say(f'{folder}: {len(files):,} files, all there already')
+            return folder
         part = folder.with_name(f'.{folder.name}.{hash_json([(n, i.file_size, i.CRC) for n, i in files.items()])}.part')
         kept = _fill(archive, files, part, str(path))
-    os.sync()                                       # once, and not 60,000 times
-    if folder.exists(): folder.rmdir()              # an empty one
+    os.sync()  # once, and not 60,000 times
+    if folder.exists():
+        folder.rmdir()  # an empty one
     part.rename(folder)
     say(f'{folder}: {len(files):,} files' + f', {kept:,} of them from before an interruption' * bool(kept))
     return folder
@@ -173,68 +279,120 @@ def unpack(
 class ToolRefused(KitError):
     "The site, or its tool, said no: nothing was sent."
 
-def _status(code): return rf'\b{code} (?:Client|Server) Error|\bHTTP(?:/[\d.]+)?(?: Error)? {code}\b|\({code}\)|<Response \[{code}\]>|\bstatus code:? {code}\b|\b{code} - [A-Za-z]' # a site's answer, and no number of a line or a file
 
-ADVICE = [ # what a tool prints, what to do; the first that fits
+def _status(code):
+    return rf'\b{code} (?:Client|Server) Error|\bHTTP(?:/[\d.]+)?(?: Error)? {code}\b|\({code}\)|<Response \[{code}\]>|\bstatus code:? {code}\b|\b{code} - [A-Za-z]'  # a site's answer, and no number of a line or a file
+
+
+ADVICE = [  # what a tool prints, what to do; the first that fits
     (r"No module named '?kaggle", "Kaggle's tool is not installed: pip install 'kagglekit[kaggle]'"),
-    (r"No module named '?dacon", "Dacon's tool is not installed: get its wheel from the forum of dacon.io, and pip install it"),
-    (r'(?i)could not find kaggle\.json|kaggle\.json.{0,40}(?:not found|missing)|No such file.{0,200}kaggle\.json', "Kaggle's tool found no token: put kaggle.json into ~/.kaggle, or set KAGGLE_API_TOKEN"),
-    (rf'{_status(401)}|Unauthenticated|Unauthorized|Authentication required', 'the site does not know you: set KAGGLE_API_TOKEN (or KAGGLE_USERNAME and KAGGLE_KEY), or put kaggle.json into ~/.kaggle'),
-    (rf"(?i){_status(403)}|\bforbidden\b|\baccept\b.*\brules|Permission '[^']*' was denied|access denied", "accept the competition's rules on its page, with the account of this token"),
-    (r'(?i)PermissionError|permission denied', 'a file on this machine may not be read or written; the text says which, and chmod or chown gives the right'),
-    (rf'(?i){_status(404)}|could not find (?:the )?competition|\b404:? not found|\bcompetition\b.{{0,80}}\bnot found|^\W*not found\W*$', "there is no such competition: correct its slug in settings.ini"),
-    (rf'(?i)allowance|submission limit|{_status(429)}|too many requests', "the day's submissions are used up, or too many requests were made: wait"),
-    (rf'(?i){_status(400)}|\bbad request\b', 'the site did not like the request: is the competition over, or the slug wrong?')]
+    (
+        r"No module named '?dacon",
+        "Dacon's tool is not installed: get its wheel from the forum of dacon.io, and pip install it",
+    ),
+    (
+        r'(?i)could not find kaggle\.json|kaggle\.json.{0,40}(?:not found|missing)|No such file.{0,200}kaggle\.json',
+        "Kaggle's tool found no token: put kaggle.json into ~/.kaggle, or set KAGGLE_API_TOKEN",
+    ),
+    (
+        rf'{_status(401)}|Unauthenticated|Unauthorized|Authentication required',
+        'the site does not know you: set KAGGLE_API_TOKEN (or KAGGLE_USERNAME and KAGGLE_KEY), or put kaggle.json into ~/.kaggle',
+    ),
+    (
+        rf"(?i){_status(403)}|\bforbidden\b|\baccept\b.*\brules|Permission '[^']*' was denied|access denied",
+        "accept the competition's rules on its page, with the account of this token",
+    ),
+    (
+        r'(?i)PermissionError|permission denied',
+        'a file on this machine may not be read or written; the text says which, and chmod or chown gives the right',
+    ),
+    (
+        rf'(?i){_status(404)}|could not find (?:the )?competition|\b404:? not found|\bcompetition\b.{{0,80}}\bnot found|^\W*not found\W*$',
+        'there is no such competition: correct its slug in settings.ini',
+    ),
+    (
+        rf'(?i)allowance|submission limit|{_status(429)}|too many requests',
+        "the day's submissions are used up, or too many requests were made: wait",
+    ),
+    (
+        rf'(?i){_status(400)}|\bbad request\b',
+        'the site did not like the request: is the competition over, or the slug wrong?',
+    ),
+]
+
 
 def advice(
-    said:str, # what a tool printed
-) -> str: # what to do; '' where the text is no known refusal
+    said: str,  # what a tool printed
+) -> str:  # what to do; '' where the text is no known refusal
     "What to do about a refusal."
     return next((what for pattern, what in ADVICE if re.search(pattern, said)), '')
 
+
 def run_tool(
-    command:list,  # of a site's tool
-    seconds:float, # until it is given up, s
-    what:str,      # what it does, for the message
-) -> str: # what it printed
+    command: list,  # of a site's tool
+    seconds: float,  # until it is given up, s
+    what: str,  # what it does, for the message
+) -> str:  # what it printed
     "Call a site's tool; its refusal is `Refused`, its silence and everything else a `KitError`, and neither holds a token."
     quiet = dict(VERBOSE='false', VERBOSE_OUTPUT='false', PYTHONWARNINGS='ignore', PYTHONIOENCODING='utf8')
-    try: done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, encoding='utf8', errors='replace', timeout=seconds, env=os.environ | quiet)
-    except subprocess.TimeoutExpired: raise KitError(f'{what}: no answer within {seconds:g} s') from None
-    if done.returncode == 0: return hide_secrets(done.stdout)
+    try:
+        done = subprocess.run(
+            command,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            encoding='utf8',
+            errors='replace',
+            timeout=seconds,
+            env=os.environ | quiet,
+        )
+    except subprocess.TimeoutExpired:
+        raise KitError(f'{what}: no answer within {seconds:g} s') from None
+    if done.returncode == 0:
+        return hide_secrets(done.stdout)
     said = hide_secrets(' '.join((done.stdout + ' ' + done.stderr).split()))
-    if do := advice(said): raise ToolRefused(f'{what}: {do} ({said[-300:]})')
+    if do := advice(said):
+        raise ToolRefused(f'{what}: {do} ({said[-300:]})')
     raise KitError(f'{what}: the tool ended with {done.returncode}: {said[-300:]}')
 
+
 def kaggle_tool(
-    *args:str,         # such as 'competitions', 'submissions', slug
-    seconds:float=120, # until it is given up, s
-) -> str: # what it printed
+    *args: str,  # such as 'competitions', 'submissions', slug
+    seconds: float = 120,  # until it is given up, s
+) -> str:  # what it printed
     "Kaggle's own command, of this very environment."
-    return run_tool([sys.executable, '-m', 'kaggle', *args], seconds, f"kaggle {' '.join(args[:2])}")
+    return run_tool([sys.executable, '-m', 'kaggle', *args], seconds, f'kaggle {" ".join(args[:2])}')
 
 # %% ../../nbs/data/03_download.ipynb #00000017
 HUB = 'import kagglehub, sys; print(); print(kagglehub.competition_download(sys.argv[1]))'
 
-def _fetch(slug, folder, say): # the zip, by Kaggle's tool
+
+def _fetch(slug, folder, say):  # the zip, by Kaggle's tool
     folder.mkdir(parents=True, exist_ok=True)
     say(f'{slug}: downloading into {folder}')
-    kaggle_tool('competitions', 'download', slug, '-p', str(folder), seconds=24*3600)
-    if not (folder/f'{slug}.zip').exists(): raise KitError(f"kaggle competitions download: it ended well, and {folder/f'{slug}.zip'} is not there; look what is in the folder")
-    return folder/f'{slug}.zip'
+    kaggle_tool('competitions', 'download', slug, '-p', str(folder), seconds=24 * 3600)
+    if not (folder / f'{slug}.zip').exists():
+        raise KitError(
+            f'kaggle competitions download: it ended well, and {folder / f"{slug}.zip"} is not there; look what is in the folder'
+        )
+    return folder / f'{slug}.zip'
 
-def _link_hub(slug, goal): # the folder of kagglehub's cache, under the workspace's name
-    home = Path(run_tool([sys.executable, '-c', HUB, slug], 24*3600, 'kagglehub').strip().splitlines()[-1])
-    if not home.is_dir(): raise KitError(f'kagglehub: it named {home}, which is not there')
+
+def _link_hub(slug, goal):  # the folder of kagglehub's cache, under the workspace's name
+    home = Path(run_tool([sys.executable, '-c', HUB, slug], 24 * 3600, 'kagglehub').strip().splitlines()[-1])
+    if not home.is_dir():
+        raise KitError(f'kagglehub: it named {home}, which is not there')
     goal.parent.mkdir(parents=True, exist_ok=True)
-    if _empty(goal): goal.unlink() if goal.is_symlink() else goal.rmdir()
+    if _empty(goal):
+        goal.unlink() if goal.is_symlink() else goal.rmdir()
     goal.symlink_to(home, target_is_directory=True)
 
+
 def download(
-    comp:str,                # competition
-    path:str|Path|None=None, # a zip that is here already; fetched from Kaggle when left out
-    say:Callable=print,      # called with a line of what was done
-) -> Path: # the folder with the data
+    comp: str,  # competition
+    path: str | Path | None = None,  # a zip that is here already; fetched from Kaggle when left out
+    say: Callable = print,  # called with a line of what was done
+) -> Path:  # the folder with the data
     "A competition's data, fetched, unpacked and verified, unless they are on this machine."
     check_comp(comp)
     if path is None and data_dir(comp).is_dir() and not _empty(data_dir(comp)):
@@ -244,12 +402,20 @@ def download(
     _goal(goal)
     goal.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(goal.with_name(f'.{comp}.lock')):
-        if path is not None: return unpack(path, goal, say)
-        if site != 'kaggle' or not slug: raise KitError(f'{comp}: only Kaggle lets programs download. Write [{comp}] with site = kaggle and slug = … into settings.ini, or fetch the zip with a browser and give: kagglekit download {comp} --zip FILE')
-        if importlib.util.find_spec('kaggle') is None and importlib.util.find_spec('kagglehub'): _link_hub(slug, goal)
+        if path is not None:
+            return unpack(path, goal, say)
+        if site != 'kaggle' or not slug:
+            raise KitError(
+                f'{comp}: only Kaggle lets programs download. Write [{comp}] with site = kaggle and slug = … into settings.ini, or fetch the zip with a browser and give: kagglekit download {comp} --zip FILE'
+            )
+        if importlib.util.find_spec('kaggle') is None and importlib.util.find_spec('kagglehub'):
+            _link_hub(slug, goal)
         else:
             archive = _fetch(slug, goal.with_name(f'.{comp}.download'), say)
-            try: unpack(archive, goal, say)
-            except CorruptZip: archive.unlink(); raise
+            try:
+                unpack(archive, goal, say)
+            except CorruptZip:
+                archive.unlink()
+                raise
             shutil.rmtree(archive.parent)
     return goal

@@ -7,7 +7,13 @@ __all__ = ['SIGNATURES', 'RACY', 'what_is', 'in_hand', 'hand_pixels', 'hand_limi
            'file_stats', 'hash_bytes', 'hash_path', 'Contents', 'list_of']
 
 # %% ../../nbs/data/09_files.ipynb #8d0387f8
-import hashlib, json, os, re, stat, threading, time
+import hashlib
+import json
+import os
+import re
+import stat
+import threading
+import time
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,9 +27,9 @@ from ..core.validation import KitError
 
 # %% ../../nbs/data/09_files.ipynb #3c0e5ae8
 _AGAIN, _PNG = 'download it again', 'convert it to PNG'
-_UNPACK, _SAVE = 'unpack it first', "save its array with np.save(file, array), numbers only"
+_UNPACK, _SAVE = 'unpack it first', 'save its array with np.save(file, array), numbers only'
 
-SIGNATURES = [ # offset, first bytes, what the file is, what to do
+SIGNATURES = [  # offset, first bytes, what the file is, what to do
     (128, b'DICM', 'a DICOM file', f'{_PNG} with pydicom (rescale, window, photometric interpretation)'),
     (0, b'\x1f\x8b', 'compressed with gzip', _UNPACK),
     (0, b'BZh', 'compressed with bzip2', _UNPACK),
@@ -52,22 +58,28 @@ SIGNATURES = [ # offset, first bytes, what the file is, what to do
 ]
 _PICTURES = ('a PNG', 'a JPEG', 'a GIF', 'a TIFF')
 
-def _as_text(head): # what a file of text is, and what to do; None for other files
+
+def _as_text(head):  # what a file of text is, and what to do; None for other files
     start = head.lstrip(b'\xef\xbb\xbf \t\r\n').lower()
     if start.startswith((b'<!doctype html', b'<html', b'<head')):
         return 'a web page, such as a login or an error page', f'{_AGAIN}, signed in to the site'
-    if start.startswith((b'<?xml', b'<svg')): return 'an XML or SVG file', _PNG
-    if head.isascii() and all(c >= 32 or c in b'\t\r\n' for c in head): return 'a text file', _AGAIN
+    if start.startswith((b'<?xml', b'<svg')):
+        return 'an XML or SVG file', _PNG
+    if head.isascii() and all(c >= 32 or c in b'\t\r\n' for c in head):
+        return 'a text file', _AGAIN
     return None
 
+
 def what_is(
-    head:bytes, # the first bytes of a file, 160 or more where it has them
-    wanted:str='picture', # what it should be: 'picture' or 'array'
-) -> str: # what the file is, and what to do
+    head: bytes,  # the first bytes of a file, 160 or more where it has them
+    wanted: str = 'picture',  # what it should be: 'picture' or 'array'
+) -> str:  # what the file is, and what to do
     "Say what a file is that cannot be read as what its name promises."
-    if not head: return f'empty; {_AGAIN}'
-    if not head.strip(b'\0'): return f'nothing but zero bytes; {_AGAIN}'
-    known = [(what, todo) for at, magic, what, todo in SIGNATURES if head[at:at + len(magic)] == magic]
+    if not head:
+        return f'empty; {_AGAIN}'
+    if not head.strip(b'\0'):
+        return f'nothing but zero bytes; {_AGAIN}'
+    known = [(what, todo) for at, magic, what, todo in SIGNATURES if head[at : at + len(magic)] == magic]
     own = ('a NumPy',) if wanted == 'array' else _PICTURES
     known = [(what, todo) for what, todo in known if not what.startswith(own)] or [_as_text(head)]
     no = f'not a{"n" * (wanted == "array")} {wanted}'
@@ -76,82 +88,103 @@ def what_is(
 # %% ../../nbs/data/09_files.ipynb #2c80ec53
 class _Hand(threading.local):
     "What the reader of this thread is working on."
+
     path = data = pixels = notes = limit = None
+
 
 _hand = _Hand()
 
+
 @contextmanager
 def in_hand(
-    path:str|Path, # the file that is decoded
-    data:bytes|None=None, # its bytes; None where the reader is to read them itself
-    pixels:object=None,   # range of deep pixels, as read_image takes it
-    notes:list|None=None, # where readers put what a person should know, such as dropped frames
-    limit:int=0,          # pixels of the largest picture that is decoded; as settings.ini says when left out
+    path: str | Path,  # the file that is decoded
+    data: bytes | None = None,  # its bytes; None where the reader is to read them itself
+    pixels: object = None,  # range of deep pixels, as read_image takes it
+    notes: list | None = None,  # where readers put what a person should know, such as dropped frames
+    limit: int = 0,  # pixels of the largest picture that is decoded; as settings.ini says when left out
 ):
     "Hand a file's bytes, and what is known of its data set, to the readers that are called inside."
     before = dict(vars(_hand))
     vars(_hand).update(path=str(path), data=data, pixels=pixels, notes=notes, limit=limit)
-    try: yield
+    try:
+        yield
     finally:
         vars(_hand).clear()
         vars(_hand).update(before)
 
-def hand_pixels(): # the range in hand, or None
+
+def hand_pixels():  # the range in hand, or None
     "The range of deep pixels that the data set in hand has."
     return _hand.pixels
 
-def hand_limit(): # pixels; 0 or None where nothing is in hand
+
+def hand_limit():  # pixels; 0 or None where nothing is in hand
     "The largest picture that is decoded, read from settings.ini once for a data set."
     return _hand.limit
 
+
 def note(
-    text:str, # what was done with the file in hand
+    text: str,  # what was done with the file in hand
 ):
     "Note something that a person should know of a file."
-    if _hand.notes is not None: _hand.notes.append(text)
+    if _hand.notes is not None:
+        _hand.notes.append(text)
+
 
 def file_bytes(
-    path:str|Path, # a file
-) -> bytes: # all of it
+    path: str | Path,  # a file
+) -> bytes:  # all of it
     "The bytes of a file, those in hand if it is in hand; `KitError` where it cannot be read."
-    if _hand.data is not None and _hand.path == str(path): return _hand.data
+    if _hand.data is not None and _hand.path == str(path):
+        return _hand.data
     try:
         kind = os.stat(path).st_mode
-        if stat.S_ISDIR(kind): raise KitError(f'{path} is a folder, not a file; correct the name in the table')
-        if not stat.S_ISREG(kind): raise KitError(f'{path} is a pipe or a device; put a plain file there')
+        if stat.S_ISDIR(kind):
+            raise KitError(f'{path} is a folder, not a file; correct the name in the table')
+        if not stat.S_ISREG(kind):
+            raise KitError(f'{path} is a pipe or a device; put a plain file there')
         return Path(path).read_bytes()
-    except FileNotFoundError: raise KitError(missing(path)) from None
+    except FileNotFoundError:
+        raise KitError(missing(path)) from None
     except OSError as e:
         raise KitError(f'{path} cannot be read ({e.strerror}); check the path and its permissions') from None
 
+
 def missing(
-    path:str|Path, # a file that is not there
-) -> str: # a sentence
+    path: str | Path,  # a file that is not there
+) -> str:  # a sentence
     "How a file is missing: not there, or a link that leads nowhere."
-    if os.path.islink(path): return f'{path} is a link to {os.readlink(path)}, which is not there'
+    if os.path.islink(path):
+        return f'{path} is a link to {os.readlink(path)}, which is not there'
     return f'{path} is not there'
 
 # %% ../../nbs/data/09_files.ipynb #406f3e34
-def _header(data, path): # (shape, fortran order, dtype, where the values begin) of a .npy file
+def _header(data, path):  # (shape, fortran order, dtype, where the values begin) of a .npy file
     f = _Reader(data)
     try:
         version = np.lib.format.read_magic(f)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         return *read(f), f.at
-    except Exception: raise KitError(f'{path} is damaged in its header; download it again') from None
+    except Exception:
+        raise KitError(f'{path} is damaged in its header; download it again') from None
 
-class _Reader: # a file-like view of bytes, which copies nothing but what is read
-    def __init__(self, data): self.data, self.at = data, 0
+
+class _Reader:  # a file-like view of bytes, which copies nothing but what is read
+    def __init__(self, data):
+        self.data, self.at = data, 0
+
     def read(self, n):
         self.at += n
-        return self.data[self.at - n:self.at]
+        return self.data[self.at - n : self.at]
+
 
 def read_npy(
-    path:str|Path, # a .npy file
-) -> np.ndarray: # read-only
+    path: str | Path,  # a .npy file
+) -> np.ndarray:  # read-only
     "An array of numbers; no pickle, no archive, and no shape that the file does not hold."
     data = file_bytes(path)
-    if data[:6] != b'\x93NUMPY': raise KitError(f'{path} is {what_is(data[:512], "array")}')
+    if data[:6] != b'\x93NUMPY':
+        raise KitError(f'{path} is {what_is(data[:512], "array")}')
     shape, fortran, dtype, start = _header(data, path)
     if dtype.hasobject:
         raise KitError(f'{path} holds Python objects, which are not loaded, since they can run code; {_SAVE}')
@@ -162,111 +195,133 @@ def read_npy(
     return np.frombuffer(data, dtype, offset=start).reshape(shape, order='F' if fortran else 'C')
 
 # %% ../../nbs/data/09_files.ipynb #d3ed471e
-RACY = 50_000_000 # ns between a file's last change and its hash, below which its times are not trusted
+RACY = 50_000_000  # ns between a file's last change and its hash, below which its times are not trusted
+
 
 def file_stats(
-    path:str|Path, # a file, or a folder that is one sample
-) -> tuple[int, int, int, int]: # bytes, time of change of content and of state in ns, inode
+    path: str | Path,  # a file, or a folder that is one sample
+) -> tuple[int, int, int, int]:  # bytes, time of change of content and of state in ns, inode
     "What shows that a file has been touched."
     s = os.stat(path)
-    if not stat.S_ISDIR(s.st_mode): return s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino & (2**63 - 1)
+    if not stat.S_ISDIR(s.st_mode):
+        return s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino & (2**63 - 1)
     inner = [(str(p.relative_to(path)), *file_stats(p)) for p in sorted(Path(path).rglob('*')) if p.is_file()]
     return sum(row[1] for row in inner), seed_of(inner), s.st_ctime_ns, s.st_ino & (2**63 - 1)
 
+
 def hash_bytes(
-    data:bytes, # of a file
-) -> str: # 32 hex digits
+    data: bytes,  # of a file
+) -> str:  # 32 hex digits
     "The hash of a file's content."
     return hashlib.blake2b(data, digest_size=16).hexdigest()
 
+
 def hash_path(
-    path:str|Path, # a file, or a folder that is one sample
-) -> str: # 32 hex digits
+    path: str | Path,  # a file, or a folder that is one sample
+) -> str:  # 32 hex digits
     "The hash of what a table's row names."
-    if not os.path.isdir(path): return hash_bytes(file_bytes(path))
+    if not os.path.isdir(path):
+        return hash_bytes(file_bytes(path))
     inner = [(str(p.relative_to(path)), hash_path(p)) for p in sorted(Path(path).rglob('*')) if p.is_file()]
     return hash_bytes(json.dumps(inner).encode())
 
-_PLAIN = re.compile(r'(?!/)(?!.*\.\.)[^\\\0]+') # names that need no closer look whether they leave the folder
+
+_PLAIN = re.compile(r'(?!/)(?!.*\.\.)[^\\\0]+')  # names that need no closer look whether they leave the folder
+
 
 class Contents:
     "The content hashes of files below a folder, remembered as long as the files are not touched."
-    def __init__(self,
-        folder:Path,    # of the data set
-        names:Iterable, # of files below it
+
+    def __init__(
+        self,
+        folder: Path,  # of the data set
+        names: Iterable,  # of files below it
     ):
         self.folder, self.fresh, self.racy, self.dirty = Path(folder), {}, set(), False
-        self.store = root()/'.cache'/f'contents-{self.folder.name}.json'
+        self.store = root() / '.cache' / f'contents-{self.folder.name}.json'
         self.load()
         self.stats, absent = {}, []
         for name in dict.fromkeys(map(str, names)):
-            if not _PLAIN.fullmatch(name): inside(self.folder, name, 'file')
+            if not _PLAIN.fullmatch(name):
+                inside(self.folder, name, 'file')
             path = f'{self.folder}/{name}'
-            try: self.stats[name] = file_stats(path)
-            except OSError: absent.append(missing(path))
-        if absent: raise KitError(list_of(absent, len(self.stats) + len(absent), 'are missing'))
+            try:
+                self.stats[name] = file_stats(path)
+            except OSError:
+                absent.append(missing(path))
+        if absent:
+            raise KitError(list_of(absent, len(self.stats) + len(absent), 'are missing'))
 
     def load(self):
         "Read what earlier runs have learnt."
-        try: known = json.loads(self.store.read_text(encoding='utf8'))
-        except (OSError, ValueError): known = {}
+        try:
+            known = json.loads(self.store.read_text(encoding='utf8'))
+        except (OSError, ValueError):
+            known = {}
         entries = known.items() if isinstance(known, dict) else ()
         # name → [*stats, hash, greatest deep value]
         self.known = {k: v for k, v in entries if isinstance(v, list) and len(v) == 6}
 
-    def _entry(self, name): # what is known of a file that has not been touched
+    def _entry(self, name):  # what is known of a file that has not been touched
         entry = self.fresh.get(name) or self.known.get(name) or []
         return entry if tuple(entry[:4]) == self.stats[name] else [None] * 6
 
-    def hash(self, name): # a file's name
+    def hash(self, name):  # a file's name
         "The content hash of a file; None where it is not known. One that was touched is read again."
         return self.read(name) if self._touched(name) else self._entry(name)[4]
 
-    def _touched(self, name): # whether a file's hash is known from before, and the file has been touched since
+    def _touched(self, name):  # whether a file's hash is known from before, and the file has been touched since
         return self._entry(name)[4] is None and (self.known.get(name) or [None] * 6)[4] is not None
 
-    def deep(self, name): # a file's name
+    def deep(self, name):  # a file's name
         "The greatest value of a picture that is deeper than 8 bits, 0 for others; None where it is not known."
         return self._entry(name)[5]
 
-    def read(self, name): # a file's name
+    def read(self, name):  # a file's name
         "Read a file, and remember its hash."
-        digest = hash_path(self.folder/name)
+        digest = hash_path(self.folder / name)
         self.learn(name, digest)
         return digest
 
-    def learn(self, name, digest=None, deep=None): # a file's name, its content hash, its greatest deep value
+    def learn(self, name, digest=None, deep=None):  # a file's name, its content hash, its greatest deep value
         "Remember a hash, or a greatest value."
         old = self._entry(name)
         self.fresh[name] = [*self.stats[name], digest or old[4], old[5] if deep is None else deep]
         self.dirty = True
-        if max(self.stats[name][1:3]) > time.time_ns() - RACY: self.racy.add(name)
+        if max(self.stats[name][1:3]) > time.time_ns() - RACY:
+            self.racy.add(name)
 
-    def content(self, names:Sequence): # of files, in the order of the rows
+    def content(self, names: Sequence):  # of files, in the order of the rows
         "One hash for a table: of names and contents, in their order; None where a file's hash is not known."
         names = list(map(str, names))
         touched = list(filter(self._touched, dict.fromkeys(names)))
-        with ThreadPoolExecutor(usable_cores()) as pool: list(pool.map(self.read, touched))
+        with ThreadPoolExecutor(usable_cores()) as pool:
+            list(pool.map(self.read, touched))
         hashes = [self.hash(name) for name in names]
         return None if None in hashes else hash_bytes(json.dumps([names, hashes]).encode())
 
     def save(self):
         "Write down what was learnt."
-        if not self.dirty: return
-        new = {k: [0] * 4 * (k in self.racy) + v[4 * (k in self.racy):] for k, v in self.fresh.items()}
+        if not self.dirty:
+            return
+        new = {k: [0] * 4 * (k in self.racy) + v[4 * (k in self.racy) :] for k, v in self.fresh.items()}
         with locked(self.store):
             self.load()
-            with atomic(self.store) as part: part.write_text(json.dumps(self.known | new, separators=(',', ':')))
+            with atomic(self.store) as part:
+                part.write_text(json.dumps(self.known | new, separators=(',', ':')))
         self.dirty = False
 
+
 def list_of(
-    lines:Sequence, # a sentence for each file
-    n:int,          # files in all
-    what:str,       # is wrong with them, such as 'cannot be read'
-) -> str: # a message
+    lines: Sequence,  # a sentence for each file
+    n: int,  # files in all
+    what: str,  # is wrong with them, such as 'cannot be read'
+) -> str:  # a message
     "A message about many files; all of them are written to a file where they are more than ten."
     text = f'{len(lines):,} of {n:,} files {what}:\n  ' + '\n  '.join(lines[:10])
-    if len(lines) <= 10: return text
-    path = root()/'.cache'/'unreadable.txt'
-    with atomic(path) as part: part.write_text('\n'.join(lines) + '\n', encoding='utf8')
+    if len(lines) <= 10:
+        return text
+    path = root() / '.cache' / 'unreadable.txt'
+    with atomic(path) as part:
+        part.write_text('\n'.join(lines) + '\n', encoding='utf8')
     return f'{text}\n  … and {len(lines) - 10:,} more; all are listed in {path}'

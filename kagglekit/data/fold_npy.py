@@ -16,65 +16,115 @@ from ..core.validation import KitError
 from .folds import find_fold_file, import_folds, make_folds, prove_folds
 
 # %% ../../nbs/data/07_fold_npy.ipynb #00000004
-class _Asked: # a call that a pickle asks for, and that nobody makes
-    def __init__(self, what, args): self.what, self.args, self.state = what, args, None
-    def _is(self, *names): return self.what in [('name', *n) for n in names]      # a list compares; a set would have to hash whatever stands there
+class _Asked:  # a call that a pickle asks for, and that nobody makes
+    def __init__(self, what, args):
+        self.what, self.args, self.state = what, args, None
 
-def _until_mark(stack): # everything above the last mark, which is taken away
+    def _is(self, *names):
+        return self.what in [
+            ('name', *n) for n in names
+        ]  # a list compares; a set would have to hash whatever stands there
+
+
+def _until_mark(stack):  # everything above the last mark, which is taken away
     at = len(stack) - 1 - stack[::-1].index(_until_mark)
-    items = stack[at + 1:]
+    items = stack[at + 1 :]
     del stack[at:]
     return items
 
-def _step(name, arg, stack, memo): # one instruction; False where such arrays have no use for it
-    if name in ('PROTO', 'FRAME', 'STOP'): pass
-    elif name in ('BININT', 'BININT1', 'BININT2', 'BINUNICODE', 'SHORT_BINUNICODE', 'BINBYTES', 'SHORT_BINBYTES', 'BINBYTES8'):
+
+def _step(name, arg, stack, memo):  # one instruction; False where such arrays have no use for it
+    if name in ('PROTO', 'FRAME', 'STOP'):
+        pass
+    elif name in (
+        'BININT',
+        'BININT1',
+        'BININT2',
+        'BINUNICODE',
+        'SHORT_BINUNICODE',
+        'BINBYTES',
+        'SHORT_BINBYTES',
+        'BINBYTES8',
+    ):
         stack.append(arg)
-    elif name in ('NONE', 'NEWTRUE', 'NEWFALSE'): stack.append(dict(NONE=None, NEWTRUE=True, NEWFALSE=False)[name])
-    elif name in ('EMPTY_LIST', 'EMPTY_TUPLE'): stack.append([] if name == 'EMPTY_LIST' else ())
-    elif name == 'GLOBAL': stack.append(('name', *arg.split(' ')))
-    elif name == 'STACK_GLOBAL': stack[-2:] = [('name', *stack[-2:])]
-    elif name in ('BINPUT', 'LONG_BINPUT', 'MEMOIZE'): memo[len(memo) if arg is None else arg] = stack[-1]
-    elif name in ('BINGET', 'LONG_BINGET'): stack.append(memo[arg])
-    elif name == 'MARK': stack.append(_until_mark)
-    elif name == 'TUPLE': stack.append(tuple(_until_mark(stack)))
-    elif name in ('TUPLE1', 'TUPLE2', 'TUPLE3'): stack[-int(name[-1]):] = [tuple(stack[-int(name[-1]):])]
-    elif name == 'APPENDS': items = _until_mark(stack); stack[-1].extend(items)
-    elif name == 'APPEND': item = stack.pop(); stack[-1].append(item)
-    elif name == 'REDUCE': stack[-2:] = [_Asked(*stack[-2:])]
-    elif name == 'BUILD': state = stack.pop(); stack[-1].state = state
-    else: return False
+    elif name in ('NONE', 'NEWTRUE', 'NEWFALSE'):
+        stack.append(dict(NONE=None, NEWTRUE=True, NEWFALSE=False)[name])
+    elif name in ('EMPTY_LIST', 'EMPTY_TUPLE'):
+        stack.append([] if name == 'EMPTY_LIST' else ())
+    elif name == 'GLOBAL':
+        stack.append(('name', *arg.split(' ')))
+    elif name == 'STACK_GLOBAL':
+        stack[-2:] = [('name', *stack[-2:])]
+    elif name in ('BINPUT', 'LONG_BINPUT', 'MEMOIZE'):
+        memo[len(memo) if arg is None else arg] = stack[-1]
+    elif name in ('BINGET', 'LONG_BINGET'):
+        stack.append(memo[arg])
+    elif name == 'MARK':
+        stack.append(_until_mark)
+    elif name == 'TUPLE':
+        stack.append(tuple(_until_mark(stack)))
+    elif name in ('TUPLE1', 'TUPLE2', 'TUPLE3'):
+        stack[-int(name[-1]) :] = [tuple(stack[-int(name[-1]) :])]
+    elif name == 'APPENDS':
+        items = _until_mark(stack)
+        stack[-1].extend(items)
+    elif name == 'APPEND':
+        item = stack.pop()
+        stack[-1].append(item)
+    elif name == 'REDUCE':
+        stack[-2:] = [_Asked(*stack[-2:])]
+    elif name == 'BUILD':
+        state = stack.pop()
+        stack[-1].state = state
+    else:
+        return False
     return True
 
-def _follow(data, path): # what a pickle would make, written down
+
+def _follow(data, path):  # what a pickle would make, written down
     stack, memo = [], {}
     try:
         for op, arg, at in pickletools.genops(data):
             if not _step(op.name, arg, stack, memo):
-                raise KitError(f'{path}: its pickle holds {op.name} at byte {at}, '
-                               f'which fold positions have no use for. It was not read; ask its author for a CSV of id and fold')
+                raise KitError(
+                    f'{path}: its pickle holds {op.name} at byte {at}, '
+                    f'which fold positions have no use for. It was not read; ask its author for a CSV of id and fold'
+                )
     except (ValueError, IndexError, KeyError, AttributeError, TypeError) as e:
         raise KitError(f'{path} is damaged or no array ({e}); download it again') from None
-    if len(stack) != 1: raise KitError(f'{path} is damaged; download it again')
+    if len(stack) != 1:
+        raise KitError(f'{path} is damaged; download it again')
     return stack[0]
 
 # %% ../../nbs/data/07_fold_npy.ipynb #00000008
 _MAKERS = [(f'numpy.{core}.multiarray', '_reconstruct') for core in ('core', '_core')]
 
-def _is_dtype(d, code): # a plain dtype of NumPy, little-endian where that matters
-    if not isinstance(d, _Asked) or not d._is(('numpy', 'dtype')) or not isinstance(d.args, tuple) or d.args[:1] != (code,):
+
+def _is_dtype(d, code):  # a plain dtype of NumPy, little-endian where that matters
+    if (
+        not isinstance(d, _Asked)
+        or not d._is(('numpy', 'dtype'))
+        or not isinstance(d.args, tuple)
+        or d.args[:1] != (code,)
+    ):
         return False
     return d.state is None or isinstance(d.state, tuple) and d.state[1:2] in (('<',), ('|',))
 
-def _content(made, code): # shape and content of an array of that type; None if it is anything else
-    if not isinstance(made, _Asked) or not made._is(*_MAKERS) or made.args != (('name', 'numpy', 'ndarray'), (0,), b'b'):
+
+def _content(made, code):  # shape and content of an array of that type; None if it is anything else
+    if (
+        not isinstance(made, _Asked)
+        or not made._is(*_MAKERS)
+        or made.args != (('name', 'numpy', 'ndarray'), (0,), b'b')
+    ):
         return None
     if not isinstance(made.state, tuple) or len(made.state) != 5 or made.state[0] != 1 or made.state[3] is not False:
         return None
     shape, dtype, content = made.state[1], made.state[2], made.state[4]
     return (shape, content) if _is_dtype(dtype, code) and isinstance(shape, tuple) else None
 
-def _integers(made): # (n,) int64, or None
+
+def _integers(made):  # (n,) int64, or None
     found = _content(made, 'i8')
     if found is None or len(found[0]) != 1 or not isinstance(found[1], bytes) or len(found[1]) != 8 * found[0][0]:
         return None
@@ -82,17 +132,22 @@ def _integers(made): # (n,) int64, or None
 
 # %% ../../nbs/data/07_fold_npy.ipynb #0000000a
 def read_positions(
-    path:str|Path, # a .npy file
-) -> list: # k pairs of (train, valid), int64 positions each
+    path: str | Path,  # a .npy file
+) -> list:  # k pairs of (train, valid), int64 positions each
     "The pairs of a published fold file."
     path = Path(path)
-    if not path.exists(): raise KitError(f'{path} is not there')
+    if not path.exists():
+        raise KitError(f'{path} is not there')
     with open(path, 'rb') as f:
-        try: np.lib.format.read_magic(f); shape, _, dtype = np.lib.format.read_array_header_1_0(f)
-        except ValueError as e: raise KitError(f'{path} is no .npy file ({e})') from None
+        try:
+            np.lib.format.read_magic(f)
+            shape, _, dtype = np.lib.format.read_array_header_1_0(f)
+        except ValueError as e:
+            raise KitError(f'{path} is no .npy file ({e})') from None
         if dtype != object or len(shape) != 2 or shape[1] != 2:
-            raise KitError(f'{path} holds {shape} of {dtype}; folds are (k, 2) objects: '
-                           f'train and validation positions of each')
+            raise KitError(
+                f'{path} holds {shape} of {dtype}; folds are (k, 2) objects: train and validation positions of each'
+            )
         found = _content(_follow(f.read(), path), 'O8')
     arrays = [_integers(a) for a in found[1]] if found and found[0] == shape and isinstance(found[1], list) else []
     if len(arrays) != 2 * shape[0] or any(a is None for a in arrays):
@@ -100,50 +155,63 @@ def read_positions(
     return list(zip(arrays[::2], arrays[1::2]))
 
 # %% ../../nbs/data/07_fold_npy.ipynb #7c808e09
-def _order(comp): return np.argsort(comp.train.file.to_numpy(str), kind='stable')    # row of each position
+def _order(comp):
+    return np.argsort(comp.train.file.to_numpy(str), kind='stable')  # row of each position
+
 
 def import_positions(
-    path:str|Path,    # a .npy file
-    comp:Competition, # whose train rows it splits
-) -> pd.DataFrame: # id, fold, in the order of comp.train
+    path: str | Path,  # a .npy file
+    comp: Competition,  # whose train rows it splits
+) -> pd.DataFrame:  # id, fold, in the order of comp.train
     "Folds that somebody published as positions, proven."
     n, fold = len(comp.train), np.full(len(comp.train), -1, np.int8)
     for k, (train, valid) in enumerate(read_positions(path)):
         both = np.sort(np.r_[train, valid])
         if len(both) != n or (both != np.arange(n)).any():
             why = f'holds {len(both):,} positions up to {both[-1]:,}' if len(both) else 'is empty'
-            raise KitError(f'{path}: fold {k} {why}, and {comp.name} has {n:,} rows; '
-                           f'train and validation must be each of them once. Is it the file of another competition?')
+            raise KitError(
+                f'{path}: fold {k} {why}, and {comp.name} has {n:,} rows; '
+                f'train and validation must be each of them once. Is it the file of another competition?'
+            )
         if (fold[valid] >= 0).any():
-            raise KitError(f'{path}: position {valid[fold[valid] >= 0][0]} is validated in fold '
-                           f'{fold[valid][fold[valid] >= 0][0]} and in fold {k}')
+            raise KitError(
+                f'{path}: position {valid[fold[valid] >= 0][0]} is validated in fold '
+                f'{fold[valid][fold[valid] >= 0][0]} and in fold {k}'
+            )
         fold[valid] = k
-    folds = np.empty(n, np.int8); folds[_order(comp)] = fold
+    folds = np.empty(n, np.int8)
+    folds[_order(comp)] = fold
     made = pd.DataFrame(dict(id=comp.train.id, fold=folds))
     if (folds < 0).any():
-        raise KitError(f'{path}: {(folds < 0).sum()} rows are validated in no fold, '
-                       f'such as {made.id[folds < 0].iloc[0]}')
+        raise KitError(
+            f'{path}: {(folds < 0).sum()} rows are validated in no fold, such as {made.id[folds < 0].iloc[0]}'
+        )
     prove_folds(made, comp)
     return made
 
+
 def export_positions(
-    folds:pd.DataFrame, # id, fold, in the order of comp.train
-    comp:Competition,   # whose train rows they split
-    path:str|Path,      # a .npy file
+    folds: pd.DataFrame,  # id, fold, in the order of comp.train
+    comp: Competition,  # whose train rows they split
+    path: str | Path,  # a .npy file
 ):
     "Our folds in that form, for those who want to load them so."
     fold = folds.fold.to_numpy()[_order(comp)]
     pairs = np.empty((fold.max() + 1, 2), object)
-    for k in range(len(pairs)): pairs[k, 0], pairs[k, 1] = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-    with atomic(path) as part, open(part, 'wb') as f: np.save(f, pairs)
+    for k in range(len(pairs)):
+        pairs[k, 0], pairs[k, 1] = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+    with atomic(path) as part, open(part, 'wb') as f:
+        np.save(f, pairs)
 
 # %% ../../nbs/data/07_fold_npy.ipynb #6e7fc723
 def run_folds(
-    recipe,           # with full, folds, fold_seed, fold_file, grouped, exp
-    comp:Competition, # whose train rows are split
-) -> pd.DataFrame: # id, fold
+    recipe,  # with full, folds, fold_seed, fold_file, grouped, exp
+    comp: Competition,  # whose train rows are split
+) -> pd.DataFrame:  # id, fold
     "The folds of a recipe; −1 throughout where nothing is kept for validation."
-    if recipe.train_all: return pd.DataFrame(dict(id=comp.train.id, fold=-1))
-    if not recipe.fold_file: return make_folds(comp, recipe.folds, recipe.fold_seed, recipe.grouped)
+    if recipe.train_all:
+        return pd.DataFrame(dict(id=comp.train.id, fold=-1))
+    if not recipe.fold_file:
+        return make_folds(comp, recipe.folds, recipe.fold_seed, recipe.grouped)
     path = find_fold_file(comp, recipe.fold_file, recipe.exp)
     return (import_positions if path.suffix == '.npy' else import_folds)(path, comp)

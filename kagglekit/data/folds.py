@@ -18,69 +18,83 @@ from ..core.storage import hash_table
 from ..core.validation import KitError, nearest
 
 # %% ../../nbs/data/06_folds.ipynb #00000004
-MOST_FOLDS = 100 # folds; each is a training of its own
+MOST_FOLDS = 100  # folds; each is a training of its own
 
-def _check_strata(strata, groups): # what folds get their share of, and what stays together
+
+def _check_strata(strata, groups):  # what folds get their share of, and what stays together
     for what, values in [('stratify', strata), ('group', groups)]:
-        if values is None: continue
+        if values is None:
+            continue
         if np.ndim(values) != 1:
             raise KitError(f'folds: {what} is one column; got an array of shape {np.shape(values)}')
         lost = pd.isna(values)
         if lost.any():
-            raise KitError(f'folds: {what} is missing in row {int(np.argmax(lost)) + 2} (the header is row 1); '
-                           f'fill it in')
+            raise KitError(
+                f'folds: {what} is missing in row {int(np.argmax(lost)) + 2} (the header is row 1); fill it in'
+            )
     if np.asarray(strata).dtype.kind == 'f' and (np.asarray(strata) != np.floor(strata)).any():
-        raise KitError(f'folds: stratify holds numbers such as {strata[0]}; make a few groups of them (pandas.qcut), '
-                       f'and name that column')
+        raise KitError(
+            f'folds: stratify holds numbers such as {strata[0]}; make a few groups of them (pandas.qcut), '
+            f'and name that column'
+        )
 
-def _check_number(strata, groups, k): # folds that these rows or groups can fill
+
+def _check_number(strata, groups, k):  # folds that these rows or groups can fill
     n, what = (len(strata), 'rows') if groups is None else (len(set(groups)), 'groups')
-    if k > MOST_FOLDS: raise KitError(f'folds: {k} folds are {k} trainings; take {MOST_FOLDS} or fewer')
+    if k > MOST_FOLDS:
+        raise KitError(f'folds: {k} folds are {k} trainings; take {MOST_FOLDS} or fewer')
     if not 2 <= k <= n:
         todo = f'take from 2 to {n} folds' if n > 1 else 'more rows are needed'
         raise KitError(f'folds: {k} folds of {n} {what}; {todo}')
     most = max(np.unique(strata, return_counts=True)[1])
-    if most >= k: return
-    if most < 2: raise KitError('folds: every row has a class of its own, so there is nothing to stratify')
-    raise KitError(f'folds: no class has {k} rows, one for each fold; the largest has {most}. '
-                   f'Take {most} folds or fewer')
+    if most >= k:
+        return
+    if most < 2:
+        raise KitError('folds: every row has a class of its own, so there is nothing to stratify')
+    raise KitError(
+        f'folds: no class has {k} rows, one for each fold; the largest has {most}. Take {most} folds or fewer'
+    )
+
 
 def split_rows(
-    strata:np.ndarray, # (n,) what each fold gets its share of
-    groups:np.ndarray|None=None, # (n,) what must stay together; nothing when left out
-    k:int=5,      # folds
-    seed:int=0,   # of the shuffle
-) -> np.ndarray: # (n,) int8, the fold in which a row is validated
+    strata: np.ndarray,  # (n,) what each fold gets its share of
+    groups: np.ndarray | None = None,  # (n,) what must stay together; nothing when left out
+    k: int = 5,  # folds
+    seed: int = 0,  # of the shuffle
+) -> np.ndarray:  # (n,) int8, the fold in which a row is validated
     "Stratified folds, and grouped ones when `groups` is given."
     _check_strata(strata, groups)
     _check_number(strata, groups, k)
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold  # late: it takes a second
+
     kind = StratifiedKFold if groups is None else StratifiedGroupKFold
     fold = np.full(len(strata), -1, np.int8)
     with warnings.catch_warnings():
         warnings.simplefilter('ignore', UserWarning)
         split = kind(k, shuffle=True, random_state=seed).split(strata, strata, groups)
-        for f, (_, valid) in enumerate(split): fold[valid] = f
+        for f, (_, valid) in enumerate(split):
+            fold[valid] = f
     return fold
 
 # %% ../../nbs/data/06_folds.ipynb #00000009
 def make_folds(
-    comp:Competition, # whose train rows are split
-    k:int=5,          # folds
-    seed:int=0,       # of the shuffle
-    grouped:bool=True, # keep groups together; False shows what that hides
-) -> pd.DataFrame: # id, fold, in the order of comp.train
+    comp: Competition,  # whose train rows are split
+    k: int = 5,  # folds
+    seed: int = 0,  # of the shuffle
+    grouped: bool = True,  # keep groups together; False shows what that hides
+) -> pd.DataFrame:  # id, fold, in the order of comp.train
     "A competition's folds, proven."
     groups = comp.train[comp.group].to_numpy() if comp.group and grouped else None
     folds = pd.DataFrame(dict(id=comp.train.id, fold=split_rows(comp.train[comp.stratify].to_numpy(), groups, k, seed)))
     prove_folds(folds, comp, grouped)
     return folds
 
+
 def prove_folds(
-    folds:pd.DataFrame, # id, fold
-    comp:Competition,   # whose train rows they must cover
-    grouped:bool=True,  # whether groups must be kept together
-) -> str: # what was proven, for the log
+    folds: pd.DataFrame,  # id, fold
+    comp: Competition,  # whose train rows they must cover
+    grouped: bool = True,  # whether groups must be kept together
+) -> str:  # what was proven, for the log
     "Raise `KitError` unless every train row is validated once and no group is on two sides."
     if folds.id.tolist() != comp.train.id.tolist():
         raise KitError(f'{comp.name}: the folds are not in the order of the train rows')
@@ -89,18 +103,21 @@ def prove_folds(
         raise KitError(f'{comp.name}: folds must be 0, 1, … without a gap; got {sizes.index.tolist()}')
     rows = '–'.join(f'{n:,}' for n in sorted({sizes.min(), sizes.max()}))
     said = f'{len(sizes)} folds of {rows} rows'
-    if comp.group is None or not grouped: return said
+    if comp.group is None or not grouped:
+        return said
     spread = folds.fold.groupby(comp.train[comp.group].to_numpy()).nunique()
     if (spread > 1).any():
-        raise KitError(f"{comp.name}: {comp.group} {spread.index[spread > 1][0]} is in {spread.max()} folds, "
-                       f"{(spread > 1).sum()} such in all; split by {comp.group}")
+        raise KitError(
+            f'{comp.name}: {comp.group} {spread.index[spread > 1][0]} is in {spread.max()} folds, '
+            f'{(spread > 1).sum()} such in all; split by {comp.group}'
+        )
     return f'{said}; each of {len(spread):,} values of {comp.group} is in one fold'
 
 # %% ../../nbs/data/06_folds.ipynb #3441b51b
 def thin_classes(
-    folds:pd.DataFrame, # id, fold
-    comp:Competition,   # whose classes are looked at
-) -> dict: # class name → folds in which it is not validated
+    folds: pd.DataFrame,  # id, fold
+    comp: Competition,  # whose classes are looked at
+) -> dict:  # class name → folds in which it is not validated
     "Classes that are absent from the validation rows of some fold."
     names = comp.names
     seen = pd.crosstab(comp.train.target.to_numpy(), folds.fold.to_numpy()).reindex(range(len(names)), fill_value=0)
@@ -108,53 +125,64 @@ def thin_classes(
 
 # %% ../../nbs/data/06_folds.ipynb #f98532cc
 def fold_hash(
-    folds:pd.DataFrame, # id, fold
-) -> str: # 16 hex digits
+    folds: pd.DataFrame,  # id, fold
+) -> str:  # 16 hex digits
     "The fingerprint of a split; the order of the rows does not matter."
     return hash_table(folds[['id', 'fold']].astype(dict(fold='int64')).sort_values('id'))
 
 # %% ../../nbs/data/06_folds.ipynb #772343ce
 def import_folds(
-    path:str|Path,    # a CSV with id and fold
-    comp:Competition, # whose train rows they split
-) -> pd.DataFrame: # id, fold, in the order of comp.train
+    path: str | Path,  # a CSV with id and fold
+    comp: Competition,  # whose train rows they split
+) -> pd.DataFrame:  # id, fold, in the order of comp.train
     "Folds that somebody else made, proven."
     table = read_table(path, ['id', 'fold'], id='id')
     table = table.iloc[match_ids(table.id, comp.train.id, str(path))].reset_index(drop=True)
     odd = ~table.fold.str.fullmatch('[0-9]{1,2}')
     if odd.any():
-        raise KitError(f"{path}: the fold of {table.id[odd].iloc[0]} is '{table.fold[odd].iloc[0]}', "
-                       f"and no number from 0 to {MOST_FOLDS - 1}")
+        raise KitError(
+            f"{path}: the fold of {table.id[odd].iloc[0]} is '{table.fold[odd].iloc[0]}', "
+            f'and no number from 0 to {MOST_FOLDS - 1}'
+        )
     folds = pd.DataFrame(dict(id=table.id, fold=table.fold.astype(np.int8)))
     prove_folds(folds, comp)
     return folds
 
 # %% ../../nbs/data/06_folds.ipynb #f624de59
-FOLD_ORIGINS:dict[tuple, str] = {} # (competition, file) → who published it, and where
+FOLD_ORIGINS: dict[tuple, str] = {}  # (competition, file) → who published it, and where
+
 
 def published_folds(
-    comp:str,  # competition
-    file:str,  # as a recipe's fold_file has it
-    where:str, # who published it, and where: the end of "it is …"
+    comp: str,  # competition
+    file: str,  # as a recipe's fold_file has it
+    where: str,  # who published it, and where: the end of "it is …"
 ):
     "Note where a fold file comes from, for those who do not have it."
     FOLD_ORIGINS[comp, file] = where
 
+
 def find_fold_file(
-    comp:Competition, # whose train rows it splits
-    file:str,         # a recipe's fold_file
-    exp:str='',       # the recipe that names it, for the message
-) -> Path: # which is there
+    comp: Competition,  # whose train rows it splits
+    file: str,  # a recipe's fold_file
+    exp: str = '',  # the recipe that names it, for the message
+) -> Path:  # which is there
     "A fold file below the data, or below the workspace's own folder for them."
     home = own_data(comp.name)
     places = [inside(folder, file, 'fold_file') for folder in (comp.folder, home)]
     for path in places:
-        if path.is_file(): return path
+        if path.is_file():
+            return path
     own = ('train.csv', 'test.csv', 'sample_submission.csv')
     beside = [p.name for folder in (comp.folder, home) for p in folder.glob('*') if p.suffix in ('.csv', '.npy')]
     beside = [name for name in beside if name not in own]
     origin = FOLD_ORIGINS.get((comp.name, file))
-    where = f'It is {origin}; put it into {home}' if origin else f'Ask for it where the recipe comes from, and put it into {home}'
-    raise KitError(f"fold_file: {places[0]} is not there{nearest(file, beside)}. {where}. Or split here, "
-                   f"by folds and fold_seed, "
-                   f"which makes another experiment: -p exp {exp or 'exp0001'}-own-folds -p parent {exp or 'exp0001'} -p fold_file ''")
+    where = (
+        f'It is {origin}; put it into {home}'
+        if origin
+        else f'Ask for it where the recipe comes from, and put it into {home}'
+    )
+    raise KitError(
+        f'fold_file: {places[0]} is not there{nearest(file, beside)}. {where}. Or split here, '
+        f'by folds and fold_seed, '
+        f"which makes another experiment: -p exp {exp or 'exp0001'}-own-folds -p parent {exp or 'exp0001'} -p fold_file ''"
+    )

@@ -15,37 +15,47 @@ from ..core.validation import Lazy
 __all__ = ['part_scores', 'confusion', 'plot_parts', 'plot_confusion']
 
 # %% ../../nbs/data/05_group_metrics.ipynb #a1ba5a7d
-plt = Lazy('matplotlib.pyplot') # a command that draws nothing does without it
+plt = Lazy('matplotlib.pyplot')  # a command that draws nothing does without it
 
 # %% ../../nbs/data/05_group_metrics.ipynb #00000004
-def _missed(comp, y, calls): # (n,) 1 where a fault was taken for nothing, 0 where it was not, NaN for rows without a fault
-    if not comp.normal_class: return np.full(len(y), np.nan)
+def _missed(
+    comp, y, calls
+):  # (n,) 1 where a fault was taken for nothing, 0 where it was not, NaN for rows without a fault
+    if not comp.normal_class:
+        return np.full(len(y), np.nan)
     normal = class_kinds(comp, comp.normal_class[0]) == comp.normal_class[1]
     return np.where(normal[y], np.nan, normal[calls])
 
+
 def part_scores(
-    oof:pd.DataFrame, # target, p_…
-    comp:Competition, # with kinds
-) -> dict: # column → value → rows, f1, recall; missed, where there are faults
+    oof: pd.DataFrame,  # target, p_…
+    comp: Competition,  # with kinds
+) -> dict:  # column → value → rows, f1, recall; missed, where there are faults
     "The score of each kind of class."
     y, calls = oof.target.to_numpy(), labels_of(oof[prob_columns(comp.classes)].to_numpy())
     (hits,), (called,), true = f1_counts(y, calls[None], comp.n_classes)
-    f1, missed, out = 2 * hits / np.where(called + true > 0, called + true, np.nan), pd.Series(_missed(comp, y, calls)), {}
+    f1, missed, out = (
+        2 * hits / np.where(called + true > 0, called + true, np.nan),
+        pd.Series(_missed(comp, y, calls)),
+        {},
+    )
     for column in comp.class_groups:
         kinds = class_kinds(comp, column)
         for value in sorted({k for k, n in zip(kinds, true) if n}):
             at = kinds == value
             lost = missed[at[y]].mean()
-            out.setdefault(column, {})[value] = dict(rows=int(true[at].sum()), f1=float(np.nanmean(f1[at])), recall=float(hits[at].sum() / true[at].sum())) | ({} if np.isnan(lost) else dict(missed=float(lost)))
+            out.setdefault(column, {})[value] = dict(
+                rows=int(true[at].sum()), f1=float(np.nanmean(f1[at])), recall=float(hits[at].sum() / true[at].sum())
+            ) | ({} if np.isnan(lost) else dict(missed=float(lost)))
     return out
 
 # %% ../../nbs/data/05_group_metrics.ipynb #00000009
 def confusion(
-    oof:pd.DataFrame, # target, p_…
-    comp:Competition, # with kinds
-    column:str,       # one of them, such as 'class'
-    value:str,        # such as 'cable'
-) -> pd.DataFrame: # (classes of that kind, the same and 'another') rows
+    oof: pd.DataFrame,  # target, p_…
+    comp: Competition,  # with kinds
+    column: str,  # one of them, such as 'class'
+    value: str,  # such as 'cable'
+) -> pd.DataFrame:  # (classes of that kind, the same and 'another') rows
     "Who is taken for whom among the classes of one kind."
     check_names([column], comp.class_groups, f'column of {comp.name}')
     kinds, names = class_kinds(comp, column), np.array(comp.names)
@@ -53,40 +63,61 @@ def confusion(
     y, calls = oof.target.to_numpy(), labels_of(oof[prob_columns(comp.classes)].to_numpy())
     here, mine = kinds[y] == value, names[kinds == value]
     said = pd.Series(np.where(kinds[calls] == value, names[calls], 'another'))
-    return pd.crosstab(names[y][here], said[here].to_numpy()).reindex(index=mine, columns=[*mine, 'another'], fill_value=0).rename_axis(index='true', columns='called')
+    return (
+        pd.crosstab(names[y][here], said[here].to_numpy())
+        .reindex(index=mine, columns=[*mine, 'another'], fill_value=0)
+        .rename_axis(index='true', columns='called')
+    )
 
 # %% ../../nbs/data/05_group_metrics.ipynb #0000000c
 def plot_parts(
-    parts:dict,     # from part_scores, or parts of score.json
-    column:str,     # one of its columns
-    most:int=18,    # bars
+    parts: dict,  # from part_scores, or parts of score.json
+    column: str,  # one of its columns
+    most: int = 18,  # bars
 ):
     "The worst kinds of class: their F1, and how many of their faults were missed."
-    import matplotlib.pyplot as plt # here, since the state of a run is told without it
+    import matplotlib.pyplot as plt  # here, since the state of a run is told without it
+
     table = pd.DataFrame(parts[column]).T.reindex(columns=['rows', 'f1', 'missed']).astype(float)
-    fig, axes = plt.subplots(1, 2, figsize=(9.5, .9 + .2 * min(most, len(table))), dpi=60, layout='constrained')
+    fig, axes = plt.subplots(1, 2, figsize=(9.5, 0.9 + 0.2 * min(most, len(table))), dpi=60, layout='constrained')
     missed = table.missed.dropna().sort_values(ascending=False)
-    for ax, values, what in [(axes[0], table.f1.sort_values(), 'F1'), (axes[1], missed, 'share of faults taken for nothing')]:
+    for ax, values, what in [
+        (axes[0], table.f1.sort_values(), 'F1'),
+        (axes[1], missed, 'share of faults taken for nothing'),
+    ]:
         values = values[:most]
-        ax.barh(range(len(values)), values, color='C0' if what == 'F1' else 'C3'); ax.invert_yaxis()
-        ax.set(yticks=range(len(values)), yticklabels=[f'{v}  ({int(table.rows[v])})' for v in values.index], xlim=(0, 1), xlabel=f'{what}, by {column}')
-    if not len(missed): axes[1].remove()
+        ax.barh(range(len(values)), values, color='C0' if what == 'F1' else 'C3')
+        ax.invert_yaxis()
+        ax.set(
+            yticks=range(len(values)),
+            yticklabels=[f'{v}  ({int(table.rows[v])})' for v in values.index],
+            xlim=(0, 1),
+            xlabel=f'{what}, by {column}',
+        )
+    if not len(missed):
+        axes[1].remove()
     return fig
 
+
 def plot_confusion(
-    table:pd.DataFrame, # rows by true and predicted class, as from confusion
-    ax:'plt.Axes',      # to draw on
+    table: pd.DataFrame,  # rows by true and predicted class, as from confusion
+    ax: plt.Axes,  # to draw on
 ):
     "A heat map: the colour is the share of a row, the numbers are rows."
-    import matplotlib.pyplot as plt                # here: a run needs scores, and no pictures
+    import matplotlib.pyplot as plt  # here: a run needs scores, and no pictures
     import seaborn as sns
+
     share = table.div(table.sum(1).clip(lower=1), axis=0)
     counts = table.astype(str).where(table > 0, '')
-    sns.heatmap(share, annot=counts, fmt='', cmap='Blues', vmin=0, vmax=1, cbar=False, annot_kws=dict(fontsize=7), ax=ax)
-    for labels in (ax.get_xticklabels(), ax.get_yticklabels()): plt.setp(labels, fontsize=7)
+    sns.heatmap(
+        share, annot=counts, fmt='', cmap='Blues', vmin=0, vmax=1, cbar=False, annot_kws=dict(fontsize=7), ax=ax
+    )
+    for labels in (ax.get_xticklabels(), ax.get_yticklabels()):
+        plt.setp(labels, fontsize=7)
     ax.set(xticklabels=_short(table.columns), yticklabels=_short(table.index), xlabel='', ylabel='')
     plt.setp(ax.get_xticklabels(), rotation=60, ha='right')
     plt.setp(ax.get_yticklabels(), rotation=0)
 
-def _short(names): # what differs within an object, and fits a label
+
+def _short(names):  # what differs within an object, and fits a label
     return [str(name).split('-', 1)[-1][:28] for name in names]

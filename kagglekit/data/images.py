@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
+from collections.abc import Callable
 import numpy as np
 import PIL
 from PIL import features
@@ -29,98 +29,118 @@ from .decoding import bits_for, deepest, max_pixels, read_image
 @dataclass(frozen=True)
 class InputFormat:
     "A way from a file to an array."
-    name:str        # as in a recipe, such as 'rgb'
-    channels:int    # of the array
-    dtype:str       # of the array, such as 'uint8'
-    read:Callable   # (path, (height, width)) → (height, width, channels)
-    panels:tuple=() # of a cadence: for each channel, the panels side by side in it
-    range:tuple|str|None=None # of pictures deeper than 8 bits; found from the data set when left out
 
-INPUTS:dict[str, InputFormat] = {} # name → input format
+    name: str  # as in a recipe, such as 'rgb'
+    channels: int  # of the array
+    dtype: str  # of the array, such as 'uint8'
+    read: Callable  # (path, (height, width)) → (height, width, channels)
+    panels: tuple = ()  # of a cadence: for each channel, the panels side by side in it
+    range: tuple | str | None = None  # of pictures deeper than 8 bits; found from the data set when left out
+
+
+INPUTS: dict[str, InputFormat] = {}  # name → input format
+
 
 def input_format(
-    name:str,            # as in a recipe
-    channels:int,        # of the array
-    dtype:str='uint8',   # of the array
-    panels:tuple=(),     # of a cadence: for each channel, the panels side by side in it
-    range:tuple|str|None=None, # what becomes 0 and 255 of pictures deeper than 8 bits: (low, high), or 'bits'
+    name: str,  # as in a recipe
+    channels: int,  # of the array
+    dtype: str = 'uint8',  # of the array
+    panels: tuple = (),  # of a cadence: for each channel, the panels side by side in it
+    range: tuple | str | None = None,  # what becomes 0 and 255 of pictures deeper than 8 bits: (low, high), or 'bits'
 ):
     """Decorator: register a function (path, size) → array as an input format.
 
     `range` 'bits' stands for 0 … 65,535; when left out, the range is found from the data set."""
-    if range not in (None, 'bits'): range = _checked_range(name, range)
+    if range not in (None, 'bits'):
+        range = _checked_range(name, range)
+
     def _add(read):
         check_clash('input format', name, INPUTS[name].read if name in INPUTS else None, read)
         INPUTS[name] = InputFormat(name, channels, dtype, read, panels, range)
         return read
+
     return _add
 
-def _checked_range(name, range): # (low, high)
-    try: low, high = map(float, range)
-    except (TypeError, ValueError): low = high = 0.
+
+def _checked_range(name, range):  # (low, high)
+    try:
+        low, high = map(float, range)
+    except (TypeError, ValueError):
+        low = high = 0.0
     if not -np.inf < low < high < np.inf:
         raise KitError(f"input format {name}: a range is (low, high), such as (0, 4095), or 'bits'; got {range!r}")
     return low, high
 
+
 @input_format('rgb', 3)
-def rgb(path:Path, size:tuple): # a file; (height, width)
+def rgb(path: Path, size: tuple):  # a file; (height, width)
     "A colour picture."
     return read_image(path, size)
 
+
 @input_format('grey', 1)
-def grey(path:Path, size:tuple): # a file; (height, width)
+def grey(path: Path, size: tuple):  # a file; (height, width)
     "A grey picture: a third of the cache."
     return read_image(path, size, 'L')
 
 # %% ../../nbs/data/13_images.ipynb #0000000e
 @input_format('rgb_centre', 3)
-def rgb_centre(path:Path, size:tuple): # a file; (height, width)
+def rgb_centre(path: Path, size: tuple):  # a file; (height, width)
     "The middle of a colour picture."
     whole = read_image(path, (round(size[0] * 8 / 5), round(size[1] * 3 / 2)))
     top, left = (whole.shape[0] - size[0]) // 2, (whole.shape[1] - size[1]) // 2
-    return whole[top:top + size[0], left:left + size[1]]
+    return whole[top : top + size[0], left : left + size[1]]
 
 # %% ../../nbs/data/13_images.ipynb #2bbf820b
-def _pixels(how, contents, names, say): # the range of deep pixels in these files; None where there are none
-    if how.range is not None: return how.range
+def _pixels(how, contents, names, say):  # the range of deep pixels in these files; None where there are none
+    if how.range is not None:
+        return how.range
     todo = [name for name in dict.fromkeys(names) if contents.deep(name) is None and not name.endswith('.npy')]
     with ThreadPoolExecutor(usable_cores()) as pool:
-        greatest = pool.map(lambda name: deepest(contents.folder/name), todo)
-        for name, deep in zip(todo, greatest): contents.learn(name, deep=deep)
+        greatest = pool.map(lambda name: deepest(contents.folder / name), todo)
+        for name, deep in zip(todo, greatest):
+            contents.learn(name, deep=deep)
     greatest = [deep for name in names if (deep := contents.deep(name))]
-    if not greatest or min(greatest) < 0: return None     # a file with negative values is named when it is decoded
+    if not greatest or min(greatest) < 0:
+        return None  # a file with negative values is named when it is decoded
     bits = bits_for(max(greatest))
-    say(f'{len(greatest):,} of {len(names):,} pictures are deeper than 8 bits, with values up to {max(greatest):,}: '
-        f'0 … {2**bits - 1:,} becomes 0 … 255')
+    say(
+        f'{len(greatest):,} of {len(names):,} pictures are deeper than 8 bits, with values up to {max(greatest):,}: '
+        f'0 … {2**bits - 1:,} becomes 0 … 255'
+    )
     return 0, 2**bits - 1
 
 # %% ../../nbs/data/13_images.ipynb #00000014
 class LazyImages:
     "Files that look like their decoded array; each is read when it is asked for."
-    def __init__(self,
-        contents:Contents, # of the folder
-        names:Sequence,    # (n,) files, in the order of the rows
-        decode:Decoder,    # how a row is made
+
+    def __init__(
+        self,
+        contents: Contents,  # of the folder
+        names: Sequence,  # (n,) files, in the order of the rows
+        decode: Decoder,  # how a row is made
     ):
         self.contents, self.names, self.decode = contents, list(map(str, names)), decode
         self.pool = ThreadPoolExecutor(usable_cores())
         self.decoding, self.pixels = decode.decoding, decode.pixels
         self.shape, self.dtype = (len(self.names), *decode.shape), np.dtype(decode.dtype)
 
-    def __len__(self): return len(self.names)
-    def __getitem__(self, rows): # a position, a slice, or (b,) positions
+    def __len__(self):
+        return len(self.names)
+
+    def __getitem__(self, rows):  # a position, a slice, or (b,) positions
         wanted = np.arange(len(self))[rows]
         out = list(self.pool.map(self._read, np.atleast_1d(wanted)))
         return np.stack(out) if np.ndim(wanted) else out[0]
 
-    def _read(self, i): # one row; a file that was replaced since is not mixed with the others
-        path = self.contents.folder/self.names[i]
+    def _read(self, i):  # one row; a file that was replaced since is not mixed with the others
+        path = self.contents.folder / self.names[i]
         if file_stats(path) != self.contents.stats[self.names[i]]:
             raise KitError(f'{path} has changed since the data were opened; start again')
         return self.decode(path)
 
     @property
-    def content(self): # the hash of the files; each is read once for it, and again where it has been touched
+    def content(self):  # the hash of the files; each is read once for it, and again where it has been touched
         "As of a cache."
         todo = [name for name in dict.fromkeys(self.names) if self.contents.hash(name) is None]
         list(self.pool.map(self.contents.read, todo))
@@ -128,27 +148,31 @@ class LazyImages:
         return self.contents.content(self.names)
 
 # %% ../../nbs/data/13_images.ipynb #00000016
-def _made(how): # what decides the pixels, besides the files
+def _made(how):  # what decides the pixels, besides the files
     libraries = dict(pillow=PIL.__version__, jpeg=features.version('jpg'), numpy=np.__version__)
     return dict(format=how.name, code=code_hash(how.read), libraries=libraries)
 
-def _decoder(how, size, pixels): # how the rows are made
+
+def _decoder(how, size, pixels):  # how the rows are made
     decoding = hash_json([code_hash(how.read, kit=False), pixels])
     return Decoder(how.name, how.read, (*size, how.channels), how.dtype, pixels, _made(how), max_pixels(), decoding)
 
-def _stem(decode): # the first half of a cache's name
+
+def _stem(decode):  # the first half of a cache's name
     facts = [decode.made, decode.shape, decode.dtype, decode.pixels]
     name = re.sub(r'[^\w-]', '_', decode.name)
     return f'{name}-{decode.shape[0]}x{decode.shape[1]}-{hash_json(facts)}'
 
+
 def open_caches(
-    folder:Path,          # where the files lie
-    wanted:Sequence,      # of (files, size): names below it in the order of the rows, and (height, width) in pixels
-    inputs:str='rgb',     # an input format, a key of INPUTS
-    say:Callable=print,   # called with a line of progress now and then, such as 'decoding 37 %: …'
-    user:str='',          # who asks, such as 'seti/exp0012', for `kagglekit cache`
-    pixels:tuple|None=None, # range of deep pixels, from the caches that a network was trained with; found when left out
-) -> list: # for each, (n, height, width, channels), read-only, with `content`, `decoding` and `pixels`
+    folder: Path,  # where the files lie
+    wanted: Sequence,  # of (files, size): names below it in the order of the rows, and (height, width) in pixels
+    inputs: str = 'rgb',  # an input format, a key of INPUTS
+    say: Callable = print,  # called with a line of progress now and then, such as 'decoding 37 %: …'
+    user: str = '',  # who asks, such as 'seti/exp0012', for `kagglekit cache`
+    pixels: tuple
+    | None = None,  # range of deep pixels, from the caches that a network was trained with; found when left out
+) -> list:  # for each, (n, height, width, channels), read-only, with `content`, `decoding` and `pixels`
     "The decoded files, decoded now if that has not been done, and if the disk has room for all of them."
     check_names([inputs], INPUTS, 'input format')
     how, wanted = INPUTS[inputs], [(list(map(str, files)), tuple(size)) for files, size in wanted]
@@ -164,34 +188,43 @@ def open_caches(
     contents.save()
     return [cache.opened(user) for cache in caches]
 
-def _complete(caches, n, say): # decode what is missing in each, n files in all
-    caches = list({cache.part: cache for cache in caches}.values())        # one that is asked for twice is written once
-    check_room(root()/'.cache', sum(cache.missing() for cache in caches), 'the decoded data',
-               'free some space (kagglekit cache), take a smaller size, or write cache = no into settings.ini')
+
+def _complete(caches, n, say):  # decode what is missing in each, n files in all
+    caches = list({cache.part: cache for cache in caches}.values())  # one that is asked for twice is written once
+    check_room(
+        root() / '.cache',
+        sum(cache.missing() for cache in caches),
+        'the decoded data',
+        'free some space (kagglekit cache), take a smaller size, or write cache = no into settings.ini',
+    )
     wrong = [line for cache in caches for line in cache.complete(say)]
-    if wrong: raise KitError(list_of(list(dict.fromkeys(wrong)), n, 'cannot be read'))
+    if wrong:
+        raise KitError(list_of(list(dict.fromkeys(wrong)), n, 'cannot be read'))
+
 
 def open_cache(
-    folder:Path,          # where the files lie
-    files:Sequence,       # (n,) names below it, in the order of the rows
-    inputs:str='rgb',     # an input format, a key of INPUTS
-    size:tuple[int,int]=(224, 224), # (height, width), pixels
-    say:Callable=print,   # called with a line of progress now and then
-) -> np.memmap|LazyImages: # (n, height, width, channels), read-only
+    folder: Path,  # where the files lie
+    files: Sequence,  # (n,) names below it, in the order of the rows
+    inputs: str = 'rgb',  # an input format, a key of INPUTS
+    size: tuple[int, int] = (224, 224),  # (height, width), pixels
+    say: Callable = print,  # called with a line of progress now and then
+) -> np.memmap | LazyImages:  # (n, height, width, channels), read-only
     "The same for one table."
     return open_caches(folder, [(files, size)], inputs, say)[0]
 
+
 def content_hash(
-    cache:np.memmap|LazyImages, # from open_cache or open_caches
-) -> str: # 32 hex digits
+    cache: np.memmap | LazyImages,  # from open_cache or open_caches
+) -> str:  # 32 hex digits
     "The hash of the names and contents of a cache's files, in the order of its rows; dates do not matter."
     return cache.content
 
+
 def read_one(
-    inputs:str,          # an input format, a key of INPUTS
-    path:str|Path,       # a file
-    size:tuple[int,int], # (height, width), pixels
-) -> np.ndarray: # (height, width, channels)
+    inputs: str,  # an input format, a key of INPUTS
+    path: str | Path,  # a file
+    size: tuple[int, int],  # (height, width), pixels
+) -> np.ndarray:  # (height, width, channels)
     "One file to be looked at; a picture deeper than 8 bits is scaled by its own range."
     how = INPUTS[inputs]
     return _decoder(how, size, 'file' if how.range is None else how.range)(Path(path))

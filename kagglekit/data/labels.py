@@ -16,127 +16,172 @@ from ..core.validation import KitError, nearest
 # what programs write for a value that is not there
 _MISSING = ('nan', 'NaN', 'NAN', 'NA', '<NA>', 'N/A', '#N/A', 'NaT', 'None', 'NULL')
 
-def _plain(name): # a name without what cannot be seen: spaces, composition, full width, zero width
+
+def _plain(name):  # a name without what cannot be seen: spaces, composition, full width, zero width
     shown = lambda c: c.isspace() or unicodedata.category(c) not in ('Cf', 'Cc')
     return ' '.join(''.join(filter(shown, unicodedata.normalize('NFKC', name))).split())
 
-def _twins(names, key): # two names with one key; None where there are none
+
+def _twins(names, key):  # two names with one key; None where there are none
     seen = {}
     for name in names:
-        if name != seen.setdefault(key(name), name): return seen[key(name)], name
+        if name != seen.setdefault(key(name), name):
+            return seen[key(name)], name
     return None
 
-def _odd_name(name): # what is wrong with the name of a class; '' for nothing
-    if not isinstance(name, str): return f'is the {type(name).__name__} {name!r}, and no text'
-    if not _plain(name): return f'is empty: {name!r}'
-    if name != name.strip(): return f'has spaces around it: {name!r}'
+
+def _odd_name(name):  # what is wrong with the name of a class; '' for nothing
+    if not isinstance(name, str):
+        return f'is the {type(name).__name__} {name!r}, and no text'
+    if not _plain(name):
+        return f'is empty: {name!r}'
+    if name != name.strip():
+        return f'has spaces around it: {name!r}'
     if any(unicodedata.category(c) == 'Cc' for c in name):
         return f'has a line break, tab or control character in it: {name!r}'
     return ''
 
+
 def check_classes(
-    classes:Sequence, # class names, as a page gives them
-    what:str,         # whose, for the message
+    classes: Sequence,  # class names, as a page gives them
+    what: str,  # whose, for the message
 ):
     "Raise `KitError` where a name is none, or where two look the same; names that differ in case alone are two."
-    if isinstance(classes, str): raise KitError(f'{what}: classes is a tuple of names; write ({classes!r},)')
+    if isinstance(classes, str):
+        raise KitError(f'{what}: classes is a tuple of names; write ({classes!r},)')
     for name in classes:
-        if odd := _odd_name(name): raise KitError(f'{what}: the name of a class {odd}; correct it')
+        if odd := _odd_name(name):
+            raise KitError(f'{what}: the name of a class {odd}; correct it')
     if len(set(classes)) < len(classes):
         twice = next(name for i, name in enumerate(classes) if name in classes[:i])
         raise KitError(f'{what}: the class {twice!r} is named twice')
     if twins := _twins(classes, _plain):
-        raise KitError(f'{what}: the classes {twins[0]!r} and {twins[1]!r} look the same, '
-                       f'and differ in spaces or in Unicode form; make them one')
+        raise KitError(
+            f'{what}: the classes {twins[0]!r} and {twins[1]!r} look the same, '
+            f'and differ in spaces or in Unicode form; make them one'
+        )
 
 # %% ../../nbs/data/01_labels.ipynb #942c9c9d
-def _refuse(labels, bad, what, why): # the first row of the bad ones
+def _refuse(labels, bad, what, why):  # the first row of the bad ones
     if bad.any():
         row = int(np.argmax(bad.to_numpy()))
         raise KitError(f'{what}: row {row + 2} has the label {labels.iloc[row]!r}, which {why} (the header is row 1)')
 
-def _refuse_twins(labels, names, key, what, why): # the rarer one of two labels with one key
+
+def _refuse_twins(labels, names, key, what, why):  # the rarer one of two labels with one key
     if twins := _twins(names, key):
         rare, usual = sorted(twins, key=lambda name: (labels == name).sum())
         _refuse(labels, labels == rare, what, why.format(usual))
 
+
 def find_classes(
-    labels:pd.Series, # (n,) labels as text
-    what:str,         # the table, for the message
-) -> tuple: # class names, sorted
+    labels: pd.Series,  # (n,) labels as text
+    what: str,  # the table, for the message
+) -> tuple:  # class names, sorted
     "The classes that a column of labels has; a `KitError` names the row of a label that cannot be."
     _refuse(labels, labels.isna(), what, 'is missing; fill it in, or leave the row out')
     if not pd.api.types.is_string_dtype(labels):
-        raise KitError(f'{what}: labels are text, and these are {labels.dtype}. Numbers cannot be predicted yet; '
-                       f'for classes read them as text')
+        raise KitError(
+            f'{what}: labels are text, and these are {labels.dtype}. Numbers cannot be predicted yet; '
+            f'for classes read them as text'
+        )
     _refuse(labels, labels.str.strip() == '', what, 'is empty; fill it in, or leave the row out')
     _refuse(labels, labels != labels.str.strip(), what, 'has spaces around it; take them away')
-    _refuse(labels, labels.isin(_MISSING), what,
-            'is how a missing value is written; fill it in, or give the page its own list of classes if it is one')
+    _refuse(
+        labels,
+        labels.isin(_MISSING),
+        what,
+        'is how a missing value is written; fill it in, or give the page its own list of classes if it is one',
+    )
     names = sorted(labels.unique())
-    _refuse_twins(labels, names, _plain, what, 'looks like {!r} and differs in spaces or in Unicode form; '
-                                               'make them one')
-    _refuse_twins(labels, names, lambda name: _plain(name).casefold(), what,
-                  'differs from {!r} in case alone; make them one, '
-                  'or give the page its own list of classes if they are two')
+    _refuse_twins(
+        labels, names, _plain, what, 'looks like {!r} and differs in spaces or in Unicode form; make them one'
+    )
+    _refuse_twins(
+        labels,
+        names,
+        lambda name: _plain(name).casefold(),
+        what,
+        'differs from {!r} in case alone; make them one, or give the page its own list of classes if they are two',
+    )
     if len(names) == 1:
-        raise KitError(f'{what}: all {len(labels):,} rows have the label {names[0]!r}, '
-                       f'so there is nothing to tell apart; is it the right column?')
+        raise KitError(
+            f'{what}: all {len(labels):,} rows have the label {names[0]!r}, '
+            f'so there is nothing to tell apart; is it the right column?'
+        )
     check_classes(names, what)
     return tuple(names)
 
 # %% ../../nbs/data/01_labels.ipynb #aa16c870
-def _near(label, classes): # a hint at the class that is meant
-    if not isinstance(label, str): return ''
+def _near(label, classes):  # a hint at the class that is meant
+    if not isinstance(label, str):
+        return ''
     same = next((c for c in classes if _plain(c).casefold() == _plain(label).casefold()), None)
     return f' (did you mean {same!r}? They differ in spaces, case or Unicode form)' if same else nearest(label, classes)
 
+
 def doubtful_classes(
-    classes:Sequence, # class names, checked
-) -> list: # of sentences; [] where nothing is odd
+    classes: Sequence,  # class names, checked
+) -> list:  # of sentences; [] where nothing is odd
     "Names that may be slips, in a list that a page made itself: twins in case, and words for a missing value."
-    notes = [f'{name!r} is a class, and is how a missing value is written; is it one?'
-             for name in classes if name in _MISSING]
+    notes = [
+        f'{name!r} is a class, and is how a missing value is written; is it one?'
+        for name in classes
+        if name in _MISSING
+    ]
     twins = _twins(classes, lambda name: _plain(name).casefold())
-    if twins: notes.append(f'the classes {twins[0]!r} and {twins[1]!r} differ in case alone; are they two?')
+    if twins:
+        notes.append(f'the classes {twins[0]!r} and {twins[1]!r} differ in case alone; are they two?')
     return notes
 
+
 def encode(
-    labels:pd.Series,  # (n,) class names
-    classes:Sequence,  # all class names, in the order of the probability columns
-    what:str,          # the table, for the message
-) -> np.ndarray: # (n,) int64, 0 … len(classes) − 1
+    labels: pd.Series,  # (n,) class names
+    classes: Sequence,  # all class names, in the order of the probability columns
+    what: str,  # the table, for the message
+) -> np.ndarray:  # (n,) int64, 0 … len(classes) − 1
     "Class names as codes."
     check_classes(classes, what)
     codes = pd.Index(classes).get_indexer(labels)
     if (codes < 0).any():
         row = int(np.argmax(codes < 0))
         label = labels.iloc[row]
-        raise KitError(f"{what}: row {row + 2} has the class '{label}'{_near(label, classes)}, "
-                       f"which is not among the {len(classes)} classes")
+        raise KitError(
+            f"{what}: row {row + 2} has the class '{label}'{_near(label, classes)}, "
+            f'which is not among the {len(classes)} classes'
+        )
     return codes.astype(np.int64)
 
 # %% ../../nbs/data/01_labels.ipynb #08c094ad
-def _not_code(y, k): # (n,) rows that hold no class code, and why
-    if y.dtype.kind not in 'iuf': return np.ones(len(y), bool), f'is of the type {y.dtype}'
-    if y.dtype.kind == 'f' and (lost := ~np.isfinite(y)).any(): return lost, 'is missing or infinite'
-    if y.dtype.kind == 'f' and (cut := y != np.floor(y)).any(): return cut, 'is no whole number'
+def _not_code(y, k):  # (n,) rows that hold no class code, and why
+    if y.dtype.kind not in 'iuf':
+        return np.ones(len(y), bool), f'is of the type {y.dtype}'
+    if y.dtype.kind == 'f' and (lost := ~np.isfinite(y)).any():
+        return lost, 'is missing or infinite'
+    if y.dtype.kind == 'f' and (cut := y != np.floor(y)).any():
+        return cut, 'is no whole number'
     return (y < 0) | (y >= k), 'is out of range'
 
+
 def class_codes(
-    values:Sequence, # (n,) class codes as they came
-    k:int,           # how many classes there are; 2 for yes or no
-    what:str='targets', # for the message
-) -> np.ndarray: # (n,) int64
+    values: Sequence,  # (n,) class codes as they came
+    k: int,  # how many classes there are; 2 for yes or no
+    what: str = 'targets',  # for the message
+) -> np.ndarray:  # (n,) int64
     "Values that are class codes, 0 … k − 1; numbers, NaN, text, booleans and several columns are a `KitError`."
     y = np.asarray(values)
-    if y.ndim != 1: raise KitError(f'{what}: a target is one column of class codes; got an array of shape {y.shape}')
-    if not len(y): return y.astype(np.int64)
-    if y.dtype.kind in 'iu' and 0 <= y.min() and y.max() < k: return y.astype(np.int64)
+    if y.ndim != 1:
+        raise KitError(f'{what}: a target is one column of class codes; got an array of shape {y.shape}')
+    if not len(y):
+        return y.astype(np.int64)
+    if y.dtype.kind in 'iu' and 0 <= y.min() and y.max() < k:
+        return y.astype(np.int64)
     bad, why = _not_code(y, k)
     if bad.any():
         row = int(np.argmax(bad))
-        raise KitError(f'{what}: {y.tolist()[row]!r} at position {row} {why}; a target is a class code, '
-                       f'a whole number from 0 to {k - 1}. '
-                       'Numbers, grades and several labels cannot be predicted yet: make classes of them')
+        raise KitError(
+            f'{what}: {y.tolist()[row]!r} at position {row} {why}; a target is a class code, '
+            f'a whole number from 0 to {k - 1}. '
+            'Numbers, grades and several labels cannot be predicted yet: make classes of them'
+        )
     return y.astype(np.int64)

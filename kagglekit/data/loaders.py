@@ -13,38 +13,42 @@ from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from ..core.randomness import rng
 from .labels import class_codes
-from .sampling import draw_chances, parse_sampling
+from .sampling import draw_chances
 
 # %% ../../nbs/data/14_loaders.ipynb #93d37180
 def one_hot(
-    codes:Sequence, # (n,) int codes
-    n_columns:int, # probability columns; 1 for a sigmoid
-) -> torch.Tensor: # (n, n_columns) float32
+    codes: Sequence,  # (n,) int codes
+    n_columns: int,  # probability columns; 1 for a sigmoid
+) -> torch.Tensor:  # (n, n_columns) float32
     "Codes as the targets that losses take."
     codes = torch.as_tensor(class_codes(codes, max(2, n_columns)))
     return codes[:, None].float() if n_columns == 1 else torch.nn.functional.one_hot(codes, n_columns).float()
 
 # %% ../../nbs/data/14_loaders.ipynb #f7af21e1
 def gather(
-    cache:np.ndarray, # (n, H, W, C) array or memory map
-    rows:Sequence,    # (b,) positions in it
-) -> torch.Tensor: # (b, C, H, W), of the cache's dtype, channels_last
+    cache: np.ndarray,  # (n, H, W, C) array or memory map
+    rows: Sequence,  # (b,) positions in it
+) -> torch.Tensor:  # (b, C, H, W), of the cache's dtype, channels_last
     "The pictures at `rows`."
     return torch.from_numpy(np.ascontiguousarray(cache[rows])).permute(0, 3, 1, 2)
 
 # %% ../../nbs/data/14_loaders.ipynb #0000000a
 class ConcatCache:
     "Two caches as one: chosen rows of the second follow those of the first. Nothing is copied."
-    def __init__(self,
-        first:np.ndarray,  # (n, H, W, C) array or memory map
-        second:np.ndarray, # (m, H, W, C), of the same kind
-        rows:Sequence,     # (k,) positions in the second
+
+    def __init__(
+        self,
+        first: np.ndarray,  # (n, H, W, C) array or memory map
+        second: np.ndarray,  # (m, H, W, C), of the same kind
+        rows: Sequence,  # (k,) positions in the second
     ):
         self.first, self.second, self.rows = first, second, np.asarray(rows, np.int64)
         self.shape, self.dtype = (len(first) + len(self.rows), *first.shape[1:]), first.dtype
 
-    def __len__(self): return self.shape[0]
-    def __getitem__(self, rows): # a position, or (b,) of them
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, rows):  # a position, or (b,) of them
         at = np.atleast_1d(rows)
         out, old = np.empty((len(at), *self.shape[1:]), self.dtype), at < len(self.first)
         out[old], out[~old] = self.first[at[old]], self.second[self.rows[at[~old] - len(self.first)]]
@@ -53,35 +57,50 @@ class ConcatCache:
 # %% ../../nbs/data/14_loaders.ipynb #0000000d
 class BatchLoader(DataLoader):
     "Batches (x, y) gathered from a cache; training ones are shuffled or drawn by `when`, validation ones keep their order."
-    chances = None # (m,) of the rows to be drawn, with replacement; None for a plain shuffle
-    def __init__(self,
-        cache:np.ndarray, # (n, H, W, C) array or memory map
-        y:torch.Tensor, # (n, columns) float targets
-        rows:Sequence, # (m,) positions that this loader goes through
-        bs:int=64,     # rows in a batch
-        shuffle:bool=False, # a new order each epoch, or that of `rows`
-        **kwargs,      # device and other settings of fastai's DataLoader
+
+    chances = None  # (m,) of the rows to be drawn, with replacement; None for a plain shuffle
+
+    def __init__(
+        self,
+        cache: np.ndarray,  # (n, H, W, C) array or memory map
+        y: torch.Tensor,  # (n, columns) float targets
+        rows: Sequence,  # (m,) positions that this loader goes through
+        bs: int = 64,  # rows in a batch
+        shuffle: bool = False,  # a new order each epoch, or that of `rows`
+        **kwargs,  # device and other settings of fastai's DataLoader
     ):
         self.cache, self.y, self.all_rows, self.when, self.rows = cache, y, np.asarray(rows), (), None
-        kwargs.pop('dataset', None); kwargs.pop('indexed', None)
+        kwargs.pop('dataset', None)
+        kwargs.pop('indexed', None)
         super().__init__(dataset=self.all_rows, bs=bs, shuffle=shuffle, indexed=True, **kwargs)
 
     def get_idxs(self):
         "Positions in this epoch's order."
-        if not self.shuffle: return self.all_rows
+        if not self.shuffle:
+            return self.all_rows
         g = rng('order', *self.when)
-        return self.all_rows[g.permutation(self.n) if self.chances is None else g.choice(self.n, self.n, p=self.chances)]
+        return self.all_rows[
+            g.permutation(self.n) if self.chances is None else g.choice(self.n, self.n, p=self.chances)
+        ]
 
-    def create_batches(self, samps:Iterable): # positions, from fastai's loader
+    def create_batches(self, samps: Iterable):  # positions, from fastai's loader
         "One indexing operation a batch."
         rows = np.fromiter(samps, np.int64)
         for start in range(0, len(self) * self.bs, self.bs):
-            self.rows = rows[start:start + self.bs]
+            self.rows = rows[start : start + self.bs]
             yield gather(self.cache, self.rows), self.y[self.rows]
 
     def new(self, **kwargs):
         "The same loader with other settings."
-        mine = dict(cache=self.cache, y=self.y, rows=self.all_rows, bs=self.bs, shuffle=self.shuffle, drop_last=self.drop_last, device=self.device)
+        mine = dict(
+            cache=self.cache,
+            y=self.y,
+            rows=self.all_rows,
+            bs=self.bs,
+            shuffle=self.shuffle,
+            drop_last=self.drop_last,
+            device=self.device,
+        )
         kwargs = {k: v for k, v in {**mine, **kwargs}.items() if k not in ('dataset', 'num_workers', 'get_idxs')}
         other = type(self)(**kwargs)
         other.chances = self.chances
@@ -89,14 +108,17 @@ class BatchLoader(DataLoader):
 
 # %% ../../nbs/data/14_loaders.ipynb #f11a1f0d
 def fold_loaders(
-    cache:np.ndarray, # (n, H, W, C) the decoded training set
-    y:torch.Tensor, # (n, columns) targets
-    fold:np.ndarray, # (n,) the fold in which each row is validated
-    k:int,       # the fold to validate; the others train
-    bs:int=64,   # rows in a training batch; validation takes twice as many
-    device:torch.device|str|None=None, # where batches go
-) -> DataLoaders: # train, valid
+    cache: np.ndarray,  # (n, H, W, C) the decoded training set
+    y: torch.Tensor,  # (n, columns) targets
+    fold: np.ndarray,  # (n,) the fold in which each row is validated
+    k: int,  # the fold to validate; the others train
+    bs: int = 64,  # rows in a training batch; validation takes twice as many
+    device: torch.device | str | None = None,  # where batches go
+) -> DataLoaders:  # train, valid
     "The loaders of one fold."
     train, valid = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
-    return DataLoaders(BatchLoader(cache, y, train, bs, shuffle=True, drop_last=len(train) % bs == 1, device=device),
-                       BatchLoader(cache, y, valid, 2 * bs, device=device), device=device)
+    return DataLoaders(
+        BatchLoader(cache, y, train, bs, shuffle=True, drop_last=len(train) % bs == 1, device=device),
+        BatchLoader(cache, y, valid, 2 * bs, device=device),
+        device=device,
+    )

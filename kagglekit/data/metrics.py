@@ -17,118 +17,136 @@ from .labels import class_codes
 
 # %% ../../nbs/data/04_metrics.ipynb #00000004
 def count_below(
-    a:np.ndarray, # (i,) scores, sorted
-    b:np.ndarray, # (j,) scores, sorted
-) -> int: # twice the number of pairs with b below a, a tie counting half
+    a: np.ndarray,  # (i,) scores, sorted
+    b: np.ndarray,  # (j,) scores, sorted
+) -> int:  # twice the number of pairs with b below a, a tie counting half
     "How often `a` is above `b`, times two, so that it is an integer."
-    if len(a) > len(b): return 2*len(a)*len(b) - count_below(b, a)
+    if len(a) > len(b):
+        return 2 * len(a) * len(b) - count_below(b, a)
     below = np.searchsorted(b, a)
     tied = a[b[np.minimum(below, len(b) - 1)] == a]
     ties = np.searchsorted(b, tied, 'right').sum() - np.searchsorted(b, tied).sum() if len(tied) else 0
-    return 2*int(below.sum()) + int(ties)
+    return 2 * int(below.sum()) + int(ties)
+
 
 def auc_of(
-    pos:np.ndarray, # (i,) scores of the positive rows
-    neg:np.ndarray, # (j,) scores of the negative rows
-) -> float: # 0 to 1; nan where a side is empty
+    pos: np.ndarray,  # (i,) scores of the positive rows
+    neg: np.ndarray,  # (j,) scores of the negative rows
+) -> float:  # 0 to 1; nan where a side is empty
     "The area under the ROC curve."
-    if not len(pos) or not len(neg): return np.nan
-    return count_below(np.sort(pos), np.sort(neg)) / (2*len(pos)*len(neg))
+    if not len(pos) or not len(neg):
+        return np.nan
+    return count_below(np.sort(pos), np.sort(neg)) / (2 * len(pos) * len(neg))
 
 # %% ../../nbs/data/04_metrics.ipynb #00000007
 def auc(
-    y:np.ndarray, # (n,) codes
-    P:np.ndarray, # (m, n, k) scores of m candidates; k = 1 or 2 is binary
-) -> np.ndarray: # (m,) values
+    y: np.ndarray,  # (n,) codes
+    P: np.ndarray,  # (m, n, k) scores of m candidates; k = 1 or 2 is binary
+) -> np.ndarray:  # (m,) values
     "Area under the ROC curve."
     k = P.shape[2]
     hits = [(k - 1, y == 1)] if k <= 2 else [(c, y == c) for c in range(k)]
     one = lambda p: np.mean([auc_of(p[on, c], p[~on, c]) for c, on in hits])
     return np.array([one(p) for p in P])
 
+
 def auc_present(
-    y:np.ndarray, # (n,) codes
-    P:np.ndarray, # (m, n, k) scores of m candidates; k = 1 or 2 is binary
-) -> np.ndarray: # (m,) values
+    y: np.ndarray,  # (n,) codes
+    P: np.ndarray,  # (m, n, k) scores of m candidates; k = 1 or 2 is binary
+) -> np.ndarray:  # (m,) values
     "The mean AUC of the classes that have rows, each against the rest."
-    if P.shape[2] <= 2: return auc(y, P)
+    if P.shape[2] <= 2:
+        return auc(y, P)
     hits = [(c, y == c) for c in np.unique(y)]
     return np.array([np.mean([auc_of(p[on, c], p[~on, c]) for c, on in hits]) for p in P])
 
 # %% ../../nbs/data/04_metrics.ipynb #0000000a
 def labels_of(
-    P:np.ndarray, # (…, k) probabilities; k = 1 is binary
-) -> np.ndarray: # (…) int64 codes
+    P: np.ndarray,  # (…, k) probabilities; k = 1 is binary
+) -> np.ndarray:  # (…) int64 codes
     "The most probable class of each row."
-    if P.shape[-1] == 1: return (P[..., 0] > .5).astype(np.int64)
-    few = max(1, 4_000_000 // P.shape[-1])                        # rows at a time: argmax copies an array that is read-only
-    if P.ndim == 1 or P.shape[-2] <= few: return P.argmax(-1)
-    return np.concatenate([P[..., i:i + few, :].argmax(-1) for i in range(0, P.shape[-2], few)], -1)
+    if P.shape[-1] == 1:
+        return (P[..., 0] > 0.5).astype(np.int64)
+    few = max(1, 4_000_000 // P.shape[-1])  # rows at a time: argmax copies an array that is read-only
+    if P.ndim == 1 or P.shape[-2] <= few:
+        return P.argmax(-1)
+    return np.concatenate([P[..., i : i + few, :].argmax(-1) for i in range(0, P.shape[-2], few)], -1)
 
 # %% ../../nbs/data/04_metrics.ipynb #0000000d
 def f1_counts(
-    y:np.ndarray,     # (n,) codes
-    calls:np.ndarray, # (m, n) codes given by m candidates
-    k:int,            # classes
-) -> tuple: # (m, k) rows rightly called so, (m, k) rows called so, (k,) rows of the class
+    y: np.ndarray,  # (n,) codes
+    calls: np.ndarray,  # (m, n) codes given by m candidates
+    k: int,  # classes
+) -> tuple:  # (m, k) rows rightly called so, (m, k) rows called so, (k,) rows of the class
     "What the F1 of each class is made of."
     m = len(calls)
     row = np.arange(m)[:, None] * k
-    count = lambda codes: np.bincount(codes.ravel(), minlength=m*k).reshape(m, k)
+    count = lambda codes: np.bincount(codes.ravel(), minlength=m * k).reshape(m, k)
     right = np.where(calls == y, calls, k) + np.arange(m)[:, None] * (k + 1)
-    hits = np.bincount(right.ravel(), minlength=m*(k + 1)).reshape(m, k + 1)[:, :k]
+    hits = np.bincount(right.ravel(), minlength=m * (k + 1)).reshape(m, k + 1)[:, :k]
     return hits, count(calls + row), np.bincount(y, minlength=k)
 
+
 def mean_f1(
-    hits:np.ndarray,   # (…, k) rows rightly called so
-    called:np.ndarray, # (…, k) rows called so
-    true:np.ndarray,   # (k,) rows of the class
-) -> np.ndarray: # (…) 0 to 1
+    hits: np.ndarray,  # (…, k) rows rightly called so
+    called: np.ndarray,  # (…, k) rows called so
+    true: np.ndarray,  # (k,) rows of the class
+) -> np.ndarray:  # (…) 0 to 1
     "Macro-F1 from counts, over the classes that are present or called."
     total = called + true
-    with np.errstate(invalid='ignore'): return np.nansum(2*hits / total, -1) / (total > 0).sum(-1)
+    with np.errstate(invalid='ignore'):
+        return np.nansum(2 * hits / total, -1) / (total > 0).sum(-1)
+
 
 def macro_f1(
-    y:np.ndarray, # (n,) codes
-    P:np.ndarray, # (m, n, k) probabilities of m candidates
-) -> np.ndarray: # (m,) values
+    y: np.ndarray,  # (n,) codes
+    P: np.ndarray,  # (m, n, k) probabilities of m candidates
+) -> np.ndarray:  # (m,) values
     "The mean over classes of F1."
     return mean_f1(*f1_counts(y, labels_of(P), max(2, P.shape[2], y.max() + 1)))
 
 # %% ../../nbs/data/04_metrics.ipynb #00000010
 def accuracy(
-    y:np.ndarray, # (n,) codes
-    P:np.ndarray, # (m, n, k) probabilities of m candidates
-) -> np.ndarray: # (m,) values
+    y: np.ndarray,  # (n,) codes
+    P: np.ndarray,  # (m, n, k) probabilities of m candidates
+) -> np.ndarray:  # (m,) values
     "The share of rows with the right label."
     return (labels_of(P) == y).mean(1)
 
+
 def log_loss(
-    y:np.ndarray, # (n,) codes
-    P:np.ndarray, # (m, n, k) probabilities of m candidates, rows of sum 1
-) -> np.ndarray: # (m,) values; lower is better
+    y: np.ndarray,  # (n,) codes
+    P: np.ndarray,  # (m, n, k) probabilities of m candidates, rows of sum 1
+) -> np.ndarray:  # (m,) values; lower is better
     "Minus the mean log-probability of the true class."
     given = np.where(y == 1, P[..., 0], 1 - P[..., 0]) if P.shape[2] == 1 else P[:, np.arange(len(y)), y]
     eps = np.finfo(P.dtype).eps
     return -np.log(np.clip(given, eps, 1 - eps), dtype=np.float64).mean(1)
 
 # %% ../../nbs/data/04_metrics.ipynb #00000013
-def _lost_classes(y, k, needs, instead): # what is wrong with the classes of the rows; '' for nothing
+def _lost_classes(y, k, needs, instead):  # what is wrong with the classes of the rows; '' for nothing
     n = len(np.unique(y))
-    if k <= 2: return '' if n == 2 else f'all {len(y)} rows are ' + ('positive' if y[0] == 1 else 'negative')
-    if n == 1: return f'all {len(y)} rows are of one class'
-    if needs == 'two' or n == k: return ''
+    if k <= 2:
+        return '' if n == 2 else f'all {len(y)} rows are ' + ('positive' if y[0] == 1 else 'negative')
+    if n == 1:
+        return f'all {len(y)} rows are of one class'
+    if needs == 'two' or n == k:
+        return ''
     return f'{k - n} of {k} classes have no row' + (f"; metric='{instead}' leaves them out" if instead else '')
 
-def _flaw(y, P, metric): # what forbids the metric, in words; '' for nothing
-    if not len(y): return 'there are no rows'
+
+def _flaw(y, P, metric):  # what forbids the metric, in words; '' for nothing
+    if not len(y):
+        return 'there are no rows'
     finite = np.isfinite(P).all((0, 2))
-    if not finite.all(): return f'{(~finite).sum()} rows have a prediction that is NaN or infinite'
+    if not finite.all():
+        return f'{(~finite).sum()} rows have a prediction that is NaN or infinite'
     if metric.values == 'probabilities' and (P.min() < 0 or P.max() > 1):
         return f'a probability lies outside 0 … 1: {P.min():g} … {P.max():g}'
     return _lost_classes(y, P.shape[2], metric.needs, metric.instead) if metric.needs else ''
 
-def _shaped(y, P): # codes and (m, n, k) predictions, or an error
+
+def _shaped(y, P):  # codes and (m, n, k) predictions, or an error
     y, P = np.asarray(y), np.asarray(P)
     P = P if P.dtype.kind == 'f' else P.astype(np.float64)
     P = P[:, :, None] if P.ndim == 2 else P
@@ -140,62 +158,84 @@ def _shaped(y, P): # codes and (m, n, k) predictions, or an error
 @dataclass(frozen=True)
 class Metric:
     "A number for predictions, and what other rooms must know of it."
-    name:str        # as in `Competition.metric`
-    greater:bool    # True where more is better
-    fn:Callable     # (n,) codes and (m, n, k) predictions → (m,) values
-    values:str      # what it reads: 'scores' in any unit, 'labels' by the highest, or 'probabilities'
-    needs:str=''    # classes that must have rows: 'all', 'two' of them, or '' for none
-    instead:str=''  # a metric that is defined where this one is not, for the message
-    slack:float|None=None # gain over the best constant answer that counts as learning; 2 % of its value when left out
-    pairwise:bool=False # it counts pairs of a positive and a negative row, as the AUC of two classes does
-    of_labels:Callable|None=None # (n,) codes, (m, n) labels, classes → (m,) values; None where labels are not enough
-    of_class:Callable|None=None # (n,) of the class, (n,) scores, (n,) called so → value; else the share called right
-    def many(self,
-        y:np.ndarray, # (n,) int codes
-        P:np.ndarray, # (m, n, k) predictions of m candidates, or (m, n) for a binary target
-    ) -> np.ndarray: # (m,) float64; nan where undefined
+
+    name: str  # as in `Competition.metric`
+    greater: bool  # True where more is better
+    fn: Callable  # (n,) codes and (m, n, k) predictions → (m,) values
+    values: str  # what it reads: 'scores' in any unit, 'labels' by the highest, or 'probabilities'
+    needs: str = ''  # classes that must have rows: 'all', 'two' of them, or '' for none
+    instead: str = ''  # a metric that is defined where this one is not, for the message
+    slack: float | None = (
+        None  # gain over the best constant answer that counts as learning; 2 % of its value when left out
+    )
+    pairwise: bool = False  # it counts pairs of a positive and a negative row, as the AUC of two classes does
+    of_labels: Callable | None = (
+        None  # (n,) codes, (m, n) labels, classes → (m,) values; None where labels are not enough
+    )
+    of_class: Callable | None = (
+        None  # (n,) of the class, (n,) scores, (n,) called so → value; else the share called right
+    )
+
+    def many(
+        self,
+        y: np.ndarray,  # (n,) int codes
+        P: np.ndarray,  # (m, n, k) predictions of m candidates, or (m, n) for a binary target
+    ) -> np.ndarray:  # (m,) float64; nan where undefined
         "The value of each of many candidates."
         y, P = _shaped(y, P)
-        if not _flaw(y, P, self): return self.fn(y, P)
-        flaws = [_flaw(y, P[i:i+1], self) for i in range(len(P))]
-        return np.array([np.nan if flaw else self.fn(y, P[i:i+1])[0] for i, flaw in enumerate(flaws)])
-    def __call__(self,
-        y:np.ndarray, # (n,) int codes
-        p:np.ndarray, # (n, k) predictions; (n,) or (n, 1) for a binary target
-    ) -> float: # nan where undefined
+        if not _flaw(y, P, self):
+            return self.fn(y, P)
+        flaws = [_flaw(y, P[i : i + 1], self) for i in range(len(P))]
+        return np.array([np.nan if flaw else self.fn(y, P[i : i + 1])[0] for i, flaw in enumerate(flaws)])
+
+    def __call__(
+        self,
+        y: np.ndarray,  # (n,) int codes
+        p: np.ndarray,  # (n, k) predictions; (n,) or (n, 1) for a binary target
+    ) -> float:  # nan where undefined
         "The value of one candidate."
         return float(self.many(y, np.asarray(p)[None])[0])
-    def why(self,
-        y:np.ndarray, # (n,) int codes
-        p:np.ndarray, # (n, k) predictions
-    ) -> str: # empty where there is a value
+
+    def why(
+        self,
+        y: np.ndarray,  # (n,) int codes
+        p: np.ndarray,  # (n, k) predictions
+    ) -> str:  # empty where there is a value
         "Why the metric has no value here."
         return _flaw(*_shaped(y, np.asarray(p)[None]), self)
-    def better(self,
-        a:float|np.ndarray, # a value, or an array of them
-        b:float|np.ndarray, # another
-    ) -> bool: # False where one of them is nan
+
+    def better(
+        self,
+        a: float | np.ndarray,  # a value, or an array of them
+        b: float | np.ndarray,  # another
+    ) -> bool:  # False where one of them is nan
         "Whether `a` is better than `b`."
         return a > b if self.greater else a < b
-    def best(self,
-        values:Sequence, # (n,) values, perhaps nan
-    ) -> int|None: # position of the first best one; None where all are nan
+
+    def best(
+        self,
+        values: Sequence,  # (n,) values, perhaps nan
+    ) -> int | None:  # position of the first best one; None where all are nan
         "Which value is the best."
         values = np.asarray(values, float)
-        if np.isnan(values).all(): return None
+        if np.isnan(values).all():
+            return None
         return int(np.nanargmax(values) if self.greater else np.nanargmin(values))
-    def margin(self,
-        level:float, # the value of the best constant answer
-    ) -> float: # what a value must be better by to count as learning
+
+    def margin(
+        self,
+        level: float,  # the value of the best constant answer
+    ) -> float:  # what a value must be better by to count as learning
         "The gain over a constant answer that is more than noise."
-        return .02 * abs(level) if self.slack is None else self.slack
+        return 0.02 * abs(level) if self.slack is None else self.slack
 
 # %% ../../nbs/data/04_metrics.ipynb #88b19677
-METRICS:dict[str, Metric] = {} # name → Metric
+METRICS: dict[str, Metric] = {}  # name → Metric
+
 
 def add_metric(
-    m:Metric, # with a name of its own
-) -> Metric: # the same
+    m: Metric,  # with a name of its own
+) -> Metric:  # the same
     "Register a metric; another module's of the same name is a `KitError`."
     check_names([m.values], ('scores', 'labels', 'probabilities'), f'values of the metric {m.name}')
     check_names([m.needs], ('all', 'two', ''), f'needs of the metric {m.name}')
@@ -203,62 +243,83 @@ def add_metric(
     METRICS[m.name] = m
     return m
 
+
 def metric(
-    name:str,               # as in `Competition.metric`
-    greater:bool=True,      # True where more is better
-    values:str='probabilities', # what it reads: 'scores', 'labels' or 'probabilities'
-    **facts,                # other fields of Metric
+    name: str,  # as in `Competition.metric`
+    greater: bool = True,  # True where more is better
+    values: str = 'probabilities',  # what it reads: 'scores', 'labels' or 'probabilities'
+    **facts,  # other fields of Metric
 ):
     "Decorator: register a plain function, (n,) codes and (n,) or (n, k) predictions → a number."
+
     def _add(f):
         @wraps(f)
-        def many(y, P): # one candidate after the other
+        def many(y, P):  # one candidate after the other
             shown = labels_of(P) if values == 'labels' else P
             shown = shown[..., 0] if values != 'labels' and P.shape[2] == 1 else shown
-            try: return np.array([float(f(y, p)) for p in shown])
+            try:
+                return np.array([float(f(y, p)) for p in shown])
             except (ValueError, TypeError, IndexError, ZeroDivisionError) as e:
                 raise KitError(f'metric {name}: {type(e).__name__}: {e}') from None
+
         add_metric(Metric(name, greater, many, values, **facts))
         return f
+
     return _add
 
+
 def find_metric(
-    name:str, # a key of METRICS
-) -> Metric: # the metric
+    name: str,  # a key of METRICS
+) -> Metric:  # the metric
     "A metric by its name."
     check_names([name], METRICS, 'metric')
     return METRICS[name]
 
 # %% ../../nbs/data/04_metrics.ipynb #b7a0db39
-def _auc_of_class(on, p, called): return auc_of(p[on], p[~on])
-def _f1_of_class(on, p, called): return 2 * (on & called).sum() / max(1, on.sum() + called.sum())
-def _f1_of_labels(y, calls, k): return mean_f1(*f1_counts(y, calls, k))
-def _share_right(y, calls, k): return (calls == y).mean(1)
+def _auc_of_class(on, p, called):
+    return auc_of(p[on], p[~on])
 
-_order = dict(slack=.02, pairwise=True, of_class=_auc_of_class)
+
+def _f1_of_class(on, p, called):
+    return 2 * (on & called).sum() / max(1, on.sum() + called.sum())
+
+
+def _f1_of_labels(y, calls, k):
+    return mean_f1(*f1_counts(y, calls, k))
+
+
+def _share_right(y, calls, k):
+    return (calls == y).mean(1)
+
+
+_order = dict(slack=0.02, pairwise=True, of_class=_auc_of_class)
 add_metric(Metric('auc', True, auc, 'scores', needs='all', instead='auc_present', **_order))
 add_metric(Metric('auc_present', True, auc_present, 'scores', needs='two', **_order))
 add_metric(Metric('macro_f1', True, macro_f1, 'labels', of_labels=_f1_of_labels, of_class=_f1_of_class))
 add_metric(Metric('accuracy', True, accuracy, 'labels', of_labels=_share_right))
 add_metric(Metric('log_loss', False, log_loss, 'probabilities'))
 
+
 def check_metric(
-    comp:Competition, # as a reader gave it
+    comp: Competition,  # as a reader gave it
 ):
     "Raise `KitError` where a competition's metric is unknown, or reads what is not handed in."
     m = find_metric(comp.metric)
     if comp.answer == 'label' and m.values != 'labels':
-        raise KitError(f"{comp.name}: the metric {m.name} reads {m.values}, "
-                       f"and a submission with answer='label' holds none; say answer='probability'")
+        raise KitError(
+            f'{comp.name}: the metric {m.name} reads {m.values}, '
+            f"and a submission with answer='label' holds none; say answer='probability'"
+        )
+
 
 CHECKS.append(check_metric)
 
 # %% ../../nbs/data/04_metrics.ipynb #0000001e
 def constant_score(
-    metric:Metric, # which
-    y:np.ndarray,  # (n,) int codes
-    k:int,         # classes; 2 for a binary target
-) -> float: # nan where the metric is undefined
+    metric: Metric,  # which
+    y: np.ndarray,  # (n,) int codes
+    k: int,  # classes; 2 for a binary target
+) -> float:  # nan where the metric is undefined
     "The metric's value of the best answer that is the same for every row."
     y = np.asarray(y)
     shares = np.bincount(y, minlength=k) / max(1, len(y))

@@ -13,19 +13,21 @@ from ..core.validation import read_number, read_words
 
 # %% ../../nbs/data/08_sampling.ipynb #37185baf
 def parse_sampling(
-    text:str, # such as 'label' or 'state .5'
-) -> tuple[str, float]: # the column, and the power
+    text: str,  # such as 'label' or 'state .5'
+) -> tuple[str, float]:  # the column, and the power
     "A recipe's sampling."
     words = [word for word, _ in read_words(text)]
     if len(words) not in (1, 2):
-        raise KitError(f"sampling: '{text}' is no column with a power, such as 'state .5'; "
-                       'a name with spaces stands in quotes')
-    return words[0], read_number(words[1], f"sampling: '{text}'", (0, 1)) if len(words) == 2 else 1.
+        raise KitError(
+            f"sampling: '{text}' is no column with a power, such as 'state .5'; a name with spaces stands in quotes"
+        )
+    return words[0], read_number(words[1], f"sampling: '{text}'", (0, 1)) if len(words) == 2 else 1.0
+
 
 def draw_chances(
-    values:Sequence, # (m,) what each training row has in the column
-    power:float=1.,  # 0 for a plain draw, 1 for values that are equally likely
-) -> np.ndarray: # (m,) that add up to 1
+    values: Sequence,  # (m,) what each training row has in the column
+    power: float = 1.0,  # 0 for a plain draw, 1 for values that are equally likely
+) -> np.ndarray:  # (m,) that add up to 1
     "Chances of rows to be drawn, by how rare their value is."
     _, at, count = np.unique(np.asarray(values).astype(str), return_inverse=True, return_counts=True)
     chances = count[at] ** -float(power)

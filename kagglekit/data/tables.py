@@ -6,7 +6,10 @@
 __all__ = ['ICONV', 'check_ids', 'read_table', 'match_ids', 'check_inside', 'missing_files', 'check_files']
 
 # %% ../../nbs/data/00_tables.ipynb #b1acc2d9
-import csv, io, shlex, unicodedata
+import csv
+import io
+import shlex
+import unicodedata
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -15,231 +18,306 @@ from ..core.validation import KitError, nearest
 # %% ../../nbs/data/00_tables.ipynb #e29b2c4b
 # Python's name → iconv's
 ICONV = dict(cp949='cp949', cp932='cp932', gbk='gb18030', big5='big5', cp1252='cp1252', latin_1='latin1')
-_MAGIC = {b'PK\x03\x04': 'a zip or an Excel file', b'\xd0\xcf\x11\xe0': 'an Excel file', b'\x1f\x8b': 'packed by gzip',
-          b'PAR1': 'a parquet file', b'BZh': 'packed by bzip2', b'\xfd7zXZ': 'packed by xz', b'%PDF': 'a PDF file'}
+_MAGIC = {
+    b'PK\x03\x04': 'a zip or an Excel file',
+    b'\xd0\xcf\x11\xe0': 'an Excel file',
+    b'\x1f\x8b': 'packed by gzip',
+    b'PAR1': 'a parquet file',
+    b'BZh': 'packed by bzip2',
+    b'\xfd7zXZ': 'packed by xz',
+    b'%PDF': 'a PDF file',
+}
 
-def _common(encoding, char): # 1 for a character of everyday text in a multi-byte encoding, less for a rare one
+
+def _common(encoding, char):  # 1 for a character of everyday text in a multi-byte encoding, less for a rare one
     raw = char.encode(encoding)
-    if len(raw) < 2: return .1
+    if len(raw) < 2:
+        return 0.1
     lead, plain = raw[0], raw[1] >= 0xA1
-    if encoding == 'cp949': return 1. if '가' <= char <= '힣' and lead >= 0xB0 and plain else .2
-    if encoding == 'gbk': return 1. if 0xB0 <= lead <= 0xD7 and plain else .6 if 0xD8 <= lead <= 0xF7 and plain else .1
-    if encoding == 'big5': return .9 if 0xA4 <= lead <= 0xC6 else .4
-    return 1. if '\u3040' <= char <= '\u30ff' else .98 if 0x88 <= lead <= 0x98 else .5
+    if encoding == 'cp949':
+        return 1.0 if '가' <= char <= '힣' and lead >= 0xB0 and plain else 0.2
+    if encoding == 'gbk':
+        return 1.0 if 0xB0 <= lead <= 0xD7 and plain else 0.6 if 0xD8 <= lead <= 0xF7 and plain else 0.1
+    if encoding == 'big5':
+        return 0.9 if 0xA4 <= lead <= 0xC6 else 0.4
+    return 1.0 if '\u3040' <= char <= '\u30ff' else 0.98 if 0x88 <= lead <= 0x98 else 0.5
 
-def _likeness(encoding, text): # how much the characters beyond ASCII look like text that people write, 0 to 1
+
+def _likeness(encoding, text):  # how much the characters beyond ASCII look like text that people write, 0 to 1
     near = lambda c: c.isascii() and c.isalpha()
     score = []
     for before, char, after in zip(' ' + text, text, text[1:] + ' '):
-        if char.isascii(): continue
-        beside = near(before) + near(after)         # é stands inside a word, 균 does not
-        if encoding != 'cp1252': score.append(_common(encoding, char) / (1 + beside))
-        elif unicodedata.category(char).startswith('L') or char == '’': score.append(1. if beside else .3)
-        else: score.append(.2)
+        if char.isascii():
+            continue
+        beside = near(before) + near(after)  # é stands inside a word, 균 does not
+        if encoding != 'cp1252':
+            score.append(_common(encoding, char) / (1 + beside))
+        elif unicodedata.category(char).startswith('L') or char == '’':
+            score.append(1.0 if beside else 0.3)
+        else:
+            score.append(0.2)
     return sum(score) / max(1, len(score))
 
-def _fits(raw): # (encoding, the first odd line in it), the likeliest first
+
+def _fits(raw):  # (encoding, the first odd line in it), the likeliest first
     odd = [line for line in raw.splitlines() if not line.isascii()][:200]
     found = []
     for encoding in ('cp949', 'cp932', 'gbk', 'big5', 'cp1252'):
-        try: raw.decode(encoding)
-        except UnicodeDecodeError: continue
+        try:
+            raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
         found.append((_likeness(encoding, b'\n'.join(odd).decode(encoding)), encoding))
     best = max(found, default=(0,))[0]
     likely = [encoding for score, encoding in sorted(found, key=lambda f: -f[0]) if score >= best / 2] or ['latin_1']
     return [(encoding, odd[0].decode(encoding)) for encoding in likely[:3]]
 
 # %% ../../nbs/data/00_tables.ipynb #e94f0dd0
-def _wide(raw): # iconv's name of a UTF-16 or UTF-32 that these bytes are; '' for none
-    if raw.startswith((b'\xff\xfe\0\0', b'\0\0\xfe\xff')): return 'UTF-32'
-    if raw.startswith((b'\xff\xfe', b'\xfe\xff')): return 'UTF-16'
-    if b'\0' not in raw: return ''
+def _wide(raw):  # iconv's name of a UTF-16 or UTF-32 that these bytes are; '' for none
+    if raw.startswith((b'\xff\xfe\0\0', b'\0\0\xfe\xff')):
+        return 'UTF-32'
+    if raw.startswith((b'\xff\xfe', b'\xfe\xff')):
+        return 'UTF-16'
+    if b'\0' not in raw:
+        return ''
     for name in ('UTF-32LE', 'UTF-32BE', 'UTF-16LE', 'UTF-16BE'):
-        try: text = raw.decode(name)
-        except UnicodeDecodeError: continue
+        try:
+            text = raw.decode(name)
+        except UnicodeDecodeError:
+            continue
         lines, marks = any(c in text for c in '\r\n'), any(c in text for c in ',;\t|')
-        if '\0' not in text and lines and (marks or raw.count(0) > len(raw) / 3): return name
+        if '\0' not in text and lines and (marks or raw.count(0) > len(raw) / 3):
+            return name
     return ''
 
-def _iconv(path, name): # a command that writes the table as UTF-8
+
+def _iconv(path, name):  # a command that writes the table as UTF-8
     return f'iconv -f {name} -t UTF-8 {shlex.quote(str(path))} > new.csv'
 
-def _decode(path, raw): # bytes → text without a byte order mark, or an error that names the encoding
+
+def _decode(path, raw):  # bytes → text without a byte order mark, or an error that names the encoding
     for magic, what in _MAGIC.items():
         if raw.startswith(magic):
             raise KitError(f'{path} is {what}, not a CSV table; unpack it, or export it as CSV (UTF-8)')
     wide = _wide(raw)
     if wide:
-        raise KitError(f'{path} is not UTF-8 but {wide}; convert it, and put new.csv in its place: '
-                       f'{_iconv(path, wide)}')
+        raise KitError(
+            f'{path} is not UTF-8 but {wide}; convert it, and put new.csv in its place: {_iconv(path, wide)}'
+        )
     if b'\0' in raw:
-        line = raw[:raw.index(b'\0')].count(b'\n') + 1
+        line = raw[: raw.index(b'\0')].count(b'\n') + 1
         raise KitError(f'{path}: line {line} has zero bytes: the file is damaged; download or copy it again')
-    try: return raw.decode('utf-8-sig')
-    except UnicodeDecodeError as e: line = raw[:e.start].count(b'\n') + 1
+    try:
+        return raw.decode('utf-8-sig')
+    except UnicodeDecodeError as e:
+        line = raw[: e.start].count(b'\n') + 1
     fits = _fits(raw)
     ways = [f'as {name} its first such line is {text.strip()!r}: {_iconv(path, ICONV[name])}' for name, text in fits]
-    raise KitError(f'{path}: line {line} is not UTF-8, but reads as {fits[0][0]}; convert it, '
-                   f'and put new.csv in its place:\n  '
-                   + '\n  '.join(ways)) from None
+    raise KitError(
+        f'{path}: line {line} is not UTF-8, but reads as {fits[0][0]}; convert it, '
+        f'and put new.csv in its place:\n  ' + '\n  '.join(ways)
+    ) from None
 
 # %% ../../nbs/data/00_tables.ipynb #807a43dd
-def _rows(text): return csv.reader(io.StringIO(text, newline=''), strict=True)
+def _rows(text):
+    return csv.reader(io.StringIO(text, newline=''), strict=True)
 
-def _shape(path, text): # header, and the widths that rows have
+
+def _shape(path, text):  # header, and the widths that rows have
     lines = _rows(text)
     try:
         header = next((row for row in lines if row), None)
         widths = set(map(len, lines)) - {0}
     except csv.Error as e:
         raise KitError(f'{path}: line {lines.line_num}: {e}; a quote is wrong, or never closed') from None
-    if header is None: raise KitError(f'{path} is empty; download it again')
+    if header is None:
+        raise KitError(f'{path} is empty; download it again')
     return header, widths
 
-def _is_index(values): # whether a column counts the rows, as pandas' index does
+
+def _is_index(values):  # whether a column counts the rows, as pandas' index does
     return all(value == str(i) for i, value in enumerate(values))
 
-def _unnamed(name): return not name.strip() or name.startswith('Unnamed: ')
 
-def _tidy(header, rows): # without the columns that trailing commas and a written index make
+def _unnamed(name):
+    return not name.strip() or name.startswith('Unnamed: ')
+
+
+def _tidy(header, rows):  # without the columns that trailing commas and a written index make
     width, widths = len(header), set(map(len, rows))
-    if widths == {width + 1} and not any(row[-1] for row in rows): rows, widths = [row[:-1] for row in rows], {width}
-    if widths - {width}: return header, rows
+    if widths == {width + 1} and not any(row[-1] for row in rows):
+        rows, widths = [row[:-1] for row in rows], {width}
+    if widths - {width}:
+        return header, rows
     column = lambda i: [row[i] for row in rows]
     spare = lambda i: not any(column(i)) or i == 0 and _is_index(column(i))
     drop = {i for i, name in enumerate(header) if _unnamed(name) and spare(i)}
     keep = [i for i in range(width) if i not in drop]
     return [header[i] for i in keep], [[row[i] for i in keep] for row in rows]
 
-def _check_header(path, header): # each name once
+
+def _check_header(path, header):  # each name once
     for i, name in enumerate(header):
         if _unnamed(name):
-            raise KitError(f'{path}: column {i + 1} of {len(header)} has no name; name it, '
-                           f'or write the table without its index')
+            raise KitError(
+                f'{path}: column {i + 1} of {len(header)} has no name; name it, or write the table without its index'
+            )
         if name in header[:i]:
-            raise KitError(f'{path}: the column {name} comes twice, as columns {header.index(name) + 1} and {i + 1}; '
-                           f'rename one')
+            raise KitError(
+                f'{path}: the column {name} comes twice, as columns {header.index(name) + 1} and {i + 1}; rename one'
+            )
 
-def _check_width(path, text, width): # a field for each name
+
+def _check_width(path, text, width):  # a field for each name
     lines = _rows(text)
     at, odd = next((lines.line_num, row) for row in lines if row and len(row) != width)
     why = 'a comma inside a field needs quotes, or the index was written, too'
-    if len(odd) < width: why = 'the row was cut short'
-    raise KitError(f"{path}: line {at} has {len(odd)} fields, and the header has {width}: "
-                   f"{','.join(odd)[:60]!r}; {why}")
+    if len(odd) < width:
+        why = 'the row was cut short'
+    raise KitError(
+        f'{path}: line {at} has {len(odd)} fields, and the header has {width}: {",".join(odd)[:60]!r}; {why}'
+    )
 
 # %% ../../nbs/data/00_tables.ipynb #9fffaa6a
-def _separator(header, columns): # another one that the columns are separated by; None where none fits
-    if len(header) > 1: return None
+def _separator(header, columns):  # another one that the columns are separated by; None where none fits
+    if len(header) > 1:
+        return None
     fits = lambda mark: set(columns) <= {name.strip(' "') for name in header[0].split(mark)}
     return next((mark for mark in (';', '\t', '|') if mark in header[0] and fits(mark)), None)
 
-def _check_columns(path, header, columns): # those that must be there
+
+def _check_columns(path, header, columns):  # those that must be there
     lost = [c for c in columns if c not in header]
-    if not lost: return
+    if not lost:
+        return
     mark = _separator(header, columns)
     if mark:
-        code = (f'import pandas as pd; pd.read_csv({str(path)!r}, sep={mark!r}, dtype=str, keep_default_na=False)'
-                '.to_csv("new.csv", index=False)')
-        raise KitError(f'{path}: its columns are separated by {mark!r}, and must be by commas; convert it, '
-                       f'and put new.csv in its place: '
-                       f'python -c {shlex.quote(code)}')
-    def alike(c): # the column that is meant
+        code = (
+            f'import pandas as pd; pd.read_csv({str(path)!r}, sep={mark!r}, dtype=str, keep_default_na=False)'
+            '.to_csv("new.csv", index=False)'
+        )
+        raise KitError(
+            f'{path}: its columns are separated by {mark!r}, and must be by commas; convert it, '
+            f'and put new.csv in its place: '
+            f'python -c {shlex.quote(code)}'
+        )
+
+    def alike(c):  # the column that is meant
         same = next((h for h in header if h.strip().casefold() == c.casefold()), None)
         return f" (did you mean '{same}'?)" if same else nearest(c, header)
-    raise KitError(f"{path} has no column {', '.join(f'{c!r}{alike(c)}' for c in lost)}; it has: {', '.join(header)}")
+
+    raise KitError(f'{path} has no column {", ".join(f"{c!r}{alike(c)}" for c in lost)}; it has: {", ".join(header)}')
+
 
 def check_ids(
-    ids:pd.Series, # ids as text
-    what:str,      # the table they come from, for the message
+    ids: pd.Series,  # ids as text
+    what: str,  # the table they come from, for the message
 ):
     "Raise `KitError` when an id is no text, is empty or comes twice."
     if not pd.api.types.is_string_dtype(ids):
-        raise KitError(f"{what}: ids are text, and these are {ids.dtype}; read them with read_table, "
-                       f"or with dtype=str, so that 0001 stays 0001")
+        raise KitError(
+            f'{what}: ids are text, and these are {ids.dtype}; read them with read_table, '
+            f'or with dtype=str, so that 0001 stays 0001'
+        )
     empty = np.flatnonzero((ids.str.strip().fillna('') == '').to_numpy())
     if len(empty):
-        raise KitError(f"{what}: no id in row {', '.join(str(i + 2) for i in empty[:5])} (the header is row 1)")
+        raise KitError(f'{what}: no id in row {", ".join(str(i + 2) for i in empty[:5])} (the header is row 1)')
     twice = ids[ids.duplicated()].unique()
-    if len(twice): raise KitError(f"{what}: {len(twice)} ids come more than once, such as {', '.join(twice[:5])}")
+    if len(twice):
+        raise KitError(f'{what}: {len(twice)} ids come more than once, such as {", ".join(twice[:5])}')
 
-def _parse(path, text, columns, exact): # a checked table
+
+def _parse(path, text, columns, exact):  # a checked table
     header, widths = _shape(path, text)
     plain = not widths - {len(header)} and not any(map(_unnamed, header))
     rows = [] if plain else [row for row in _rows(text) if row][1:]
-    if rows and not exact: header, rows = _tidy(header, rows)
+    if rows and not exact:
+        header, rows = _tidy(header, rows)
     _check_columns(path, header, columns)
     _check_header(path, header)
-    if plain: return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, index_col=False)
-    if any(len(row) != len(header) for row in rows): _check_width(path, text, len(header))
+    if plain:
+        return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False, index_col=False)
+    if any(len(row) != len(header) for row in rows):
+        _check_width(path, text, len(header))
     return pd.DataFrame(dict(zip(header, zip(*rows))) if rows else [], columns=header, dtype='str')
 
+
 def read_table(
-    path:str|Path,     # a CSV file
-    columns:list[str], # columns that must be there
-    id:str|None=None,  # the column whose values must be unique and not empty, in a table that has rows
-    exact:bool=False,  # as it stands: what trailing commas or a written index add is an error
-) -> pd.DataFrame: # every column as text
+    path: str | Path,  # a CSV file
+    columns: list[str],  # columns that must be there
+    id: str | None = None,  # the column whose values must be unique and not empty, in a table that has rows
+    exact: bool = False,  # as it stands: what trailing commas or a written index add is an error
+) -> pd.DataFrame:  # every column as text
     "A CSV table, all text; a `KitError` says what is wrong with it."
     path = Path(path)
-    if not path.is_file(): raise KitError(f'{path} is ' + ('a folder, not a table' if path.is_dir() else 'not there'))
+    if not path.is_file():
+        raise KitError(f'{path} is ' + ('a folder, not a table' if path.is_dir() else 'not there'))
     text = _decode(path, path.read_bytes())
     if text.lstrip()[:14].lower().startswith(('<!doctype html', '<html')):
         raise KitError(f'{path} is a web page, not a table; log in to the site, and download it again')
     df = _parse(path, text, columns, exact)
-    if id is not None and not len(df): raise KitError(f'{path} has a header and no rows; download it again')
-    if id is not None: check_ids(df[id], str(path))
+    if id is not None and not len(df):
+        raise KitError(f'{path} has a header and no rows; download it again')
+    if id is not None:
+        check_ids(df[id], str(path))
     return df
 
 # %% ../../nbs/data/00_tables.ipynb #26144f55
 def match_ids(
-    have:pd.Series, # (n,) ids as they stand
-    want:pd.Series, # (n,) the same ids in the order wanted
-    what:str,       # whose ids `have` are, for the message
-) -> np.ndarray: # (n,) positions: have[positions] equals want
+    have: pd.Series,  # (n,) ids as they stand
+    want: pd.Series,  # (n,) the same ids in the order wanted
+    what: str,  # whose ids `have` are, for the message
+) -> np.ndarray:  # (n,) positions: have[positions] equals want
     "The order that turns the ids `have` into the ids `want`; missing, extra or repeated ids are a `KitError`."
     check_ids(have, what)
     index = pd.Index(have)
     at = index.get_indexer(want)
     lost, extra = want[at < 0].tolist(), index.difference(pd.Index(want)).tolist()
     both = [(lost, 'missing'), (extra, 'unknown')]
-    say = [f"{len(ids)} ids are {word}, such as {', '.join(map(str, ids[:5]))}" for ids, word in both if ids]
-    if say: raise KitError(f"{what}: {'; '.join(say)}")
+    say = [f'{len(ids)} ids are {word}, such as {", ".join(map(str, ids[:5]))}' for ids, word in both if ids]
+    if say:
+        raise KitError(f'{what}: {"; ".join(say)}')
     return at
 
 # %% ../../nbs/data/00_tables.ipynb #8d75217c
 _LEADS_OUT = r'^$|\0|^[\\/]|^[A-Za-z]:|(?:^|[\\/])\.\.(?:[\\/]|$)'
 
+
 def check_inside(
-    files:pd.Series, # names of files
-    folder:Path,     # below which they must lie
-    what:str,        # whose they are, for the message
+    files: pd.Series,  # names of files
+    folder: Path,  # below which they must lie
+    what: str,  # whose they are, for the message
 ):
     "Raise `KitError` at the first name that leads out of the folder."
     if not pd.api.types.is_string_dtype(files) or files.isna().any():
         raise KitError(f'{what}: names of files are text, and each row has one')
     out = files[files.str.contains(_LEADS_OUT, regex=True)]
-    if len(out): raise KitError(f'{what}: the file {out.iloc[0]!r} leads out of {folder}; give a name below it')
+    if len(out):
+        raise KitError(f'{what}: the file {out.iloc[0]!r} leads out of {folder}; give a name below it')
+
 
 def missing_files(
-    folder:Path,     # where they lie
-    files:pd.Series, # their names below it
-) -> list: # of names, in the order of the table
+    folder: Path,  # where they lie
+    files: pd.Series,  # their names below it
+) -> list:  # of names, in the order of the table
     "The files that are not there."
     parents = files.str.rpartition('/')[0]
     there = {}
     for parent in parents.unique():
-        home = Path(folder)/parent
+        home = Path(folder) / parent
         there[parent] = {p.name for p in home.iterdir()} if home.is_dir() else set()
     names = files.str.rpartition('/')[2]
     return [f for f, parent, name in zip(files, parents, names) if name not in there[parent]]
 
+
 def check_files(
-    folder:Path,     # where they lie
-    files:pd.Series, # their names below it
+    folder: Path,  # where they lie
+    files: pd.Series,  # their names below it
 ):
     "Raise `KitError` when a named file is not there."
     lost = missing_files(folder, files)
     if lost:
-        raise KitError(f"{folder}: {len(lost)} of {len(files)} files are not there, such as {', '.join(lost[:3])}; "
-                       f"unpack the data again")
+        raise KitError(
+            f'{folder}: {len(lost)} of {len(files)} files are not there, such as {", ".join(lost[:3])}; '
+            f'unpack the data again'
+        )

@@ -18,21 +18,26 @@ from ..runs.run import Run, check_predictions
 from ..core.text import one_line
 
 # %% ../../nbs/eda/00_label_errors.ipynb #00000004
-def _read_oof(comp, exp): # (rows, classes) out-of-fold probabilities of a run; of yes or no both columns
-    path = Run(comp.name, exp).folder/'oof.parquet'
+def _read_oof(comp, exp):  # (rows, classes) out-of-fold probabilities of a run; of yes or no both columns
+    path = Run(comp.name, exp).folder / 'oof.parquet'
     if not path.exists():
         raise KitError(f'{path} is not there; suspects are found by out-of-fold predictions, so finish {exp} first')
-    try: oof = pd.read_parquet(path)
-    except Exception as e:          # pyarrow's errors have no common base
+    try:
+        oof = pd.read_parquet(path)
+    except Exception as e:  # pyarrow's errors have no common base
         raise KitError(f'{path} is damaged ({one_line(e, 80)}); copy it again, or run {exp} again') from None
-    if 'id' not in oof: raise KitError(f'{path} has no column id; copy it again, or run {exp} again')
+    if 'id' not in oof:
+        raise KitError(f'{path} has no column id; copy it again, or run {exp} again')
     check_predictions(oof, comp.train.id, comp.classes, f'{exp}: oof')
     p = oof[prob_columns(comp.classes)].to_numpy(np.float64)
     return np.hstack([1 - p, p]) if comp.binary else p
 
-def _read(comp, exps): return np.stack([_read_oof(comp, exp) for exp in exps]) # (runs, rows, classes)
 
-def _questions(comp, p): # name, class names, (runs, rows, classes of it), (rows,) codes
+def _read(comp, exps):
+    return np.stack([_read_oof(comp, exp) for exp in exps])  # (runs, rows, classes)
+
+
+def _questions(comp, p):  # name, class names, (runs, rows, classes of it), (rows,) codes
     codes = comp.train.target.to_numpy()
     if not comp.heads:
         yield 'class', (f'not {comp.classes[0]}', comp.classes[0]) if comp.binary else comp.classes, p, codes
@@ -42,51 +47,77 @@ def _questions(comp, p): # name, class names, (runs, rows, classes of it), (rows
     for i, (name, names) in enumerate(comp.heads):
         yield name, names, cube.sum(tuple(a for a in range(2, 2 + len(sizes)) if a != 2 + i)), each[i]
 
+
 def suspects(
-    comp:Competition, # whose train rows are looked at
-    exps:Sequence,    # runs with out-of-fold predictions
-    least:int=2,      # runs that must say the same other thing; all of them where there are fewer
-) -> pd.DataFrame: # id, question, label, said, runs (that say so), p_label, p_said (means): the most suspicious first
+    comp: Competition,  # whose train rows are looked at
+    exps: Sequence,  # runs with out-of-fold predictions
+    least: int = 2,  # runs that must say the same other thing; all of them where there are fewer
+) -> pd.DataFrame:  # id, question, label, said, runs (that say so), p_label, p_said (means): the most suspicious first
     "Rows whose label several runs contradict in the same way."
     found = []
     for question, names, p, codes in _questions(comp, _read(comp, exps)):
         votes = np.stack([(p.argmax(2) == c).sum(0) for c in range(len(names))], 1)
         votes[np.arange(len(codes)), codes] = 0
         other, mean, rows = votes.argmax(1), p.mean(0), np.flatnonzero(votes.max(1) >= min(least, len(exps)))
-        found.append(pd.DataFrame(dict(row=rows, id=comp.train.id.to_numpy()[rows], question=question, label=np.asarray(names)[codes[rows]], said=np.asarray(names)[other[rows]],
-                                       runs=votes.max(1)[rows], p_label=mean[rows, codes[rows]], p_said=mean[rows, other[rows]])))
+        found.append(
+            pd.DataFrame(
+                dict(
+                    row=rows,
+                    id=comp.train.id.to_numpy()[rows],
+                    question=question,
+                    label=np.asarray(names)[codes[rows]],
+                    said=np.asarray(names)[other[rows]],
+                    runs=votes.max(1)[rows],
+                    p_label=mean[rows, codes[rows]],
+                    p_said=mean[rows, other[rows]],
+                )
+            )
+        )
     table = pd.concat(found).sort_values(['runs', 'p_label', 'row'], ascending=[False, True, True])
     return table.drop(columns='row').reset_index(drop=True)
 
 # %% ../../nbs/eda/00_label_errors.ipynb #0000000a
 def by_group(
-    table:pd.DataFrame, # from suspects
-    comp:Competition,   # with a group
-) -> pd.DataFrame: # the group, question, label, said, rows (suspect), of (rows of the group), p_label: the most suspicious first
+    table: pd.DataFrame,  # from suspects
+    comp: Competition,  # with a group
+) -> (
+    pd.DataFrame
+):  # the group, question, label, said, rows (suspect), of (rows of the group), p_label: the most suspicious first
     "Suspects gathered by person, or whatever must not be split."
-    if comp.group is None: raise KitError(f'{comp.name} has no groups; look at the rows')
+    if comp.group is None:
+        raise KitError(f'{comp.name} has no groups; look at the rows')
     group = comp.train.set_index('id')[comp.group]
     size = group.value_counts()
-    told = table.assign(**{comp.group: table.id.map(group)}).groupby([comp.group, 'question', 'label', 'said'], as_index=False).agg(rows=('id', 'size'), p_label=('p_label', 'mean'))
+    told = (
+        table.assign(**{comp.group: table.id.map(group)})
+        .groupby([comp.group, 'question', 'label', 'said'], as_index=False)
+        .agg(rows=('id', 'size'), p_label=('p_label', 'mean'))
+    )
     told.insert(5, 'of', told[comp.group].map(size))
-    return told.assign(share=told.rows / told['of']).sort_values(['share', 'p_label'], ascending=[False, True]).drop(columns='share').reset_index(drop=True)
+    return (
+        told.assign(share=told.rows / told['of'])
+        .sort_values(['share', 'p_label'], ascending=[False, True])
+        .drop(columns='share')
+        .reset_index(drop=True)
+    )
 
 # %% ../../nbs/eda/00_label_errors.ipynb #0000000d
 def show_suspects(
-    table:pd.DataFrame, # from suspects; the first ones are shown
-    comp:Competition,   # whose files they are
-    n:int=8,            # pictures
-    inputs:str='rgb',   # input format, a key of INPUTS
-    size:tuple[int, int]=(96, 96), # (height, width), pixels
+    table: pd.DataFrame,  # from suspects; the first ones are shown
+    comp: Competition,  # whose files they are
+    n: int = 8,  # pictures
+    inputs: str = 'rgb',  # input format, a key of INPUTS
+    size: tuple[int, int] = (96, 96),  # (height, width), pixels
 ):
     "Pictures of suspects: what the label says, and what the runs say."
     files = comp.train.set_index('id').file
     rows = table.head(n)
     across, down = min(8, max(1, len(rows))), -(-max(1, len(rows)) // 8)
     fig, axs = plt.subplots(down, across, figsize=(11, 2.1 * down), dpi=70, squeeze=False)
-    for ax in axs.flat: ax.axis('off')
+    for ax in axs.flat:
+        ax.axis('off')
     for ax, row in zip(axs.flat, rows.itertuples()):
-        pixels = read_one(inputs, comp.folder/files[row.id], size).astype(float)
+        pixels = read_one(inputs, comp.folder / files[row.id], size).astype(float)
         ax.imshow(pixels / 255 if pixels.shape[2] == 3 else pixels[..., 0], cmap='gray', aspect='auto')
         ax.set_title(f'{short(row.id)}\n{short(row.label)}?  {short(row.said)}, say {row.runs}', fontsize=7)
     plt.tight_layout()

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Callable
+from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from ..data.competition import Competition
@@ -36,139 +36,207 @@ from scipy.sparse.csgraph import connected_components
 @dataclass
 class Finding:
     "What a check found."
-    check:str    # its name
-    number:float # what it measured; nan where it could not
-    what:str     # what the number is, and of how many rows
-    alarm:bool   # whether it is a reason to do something
-    advice:str   # what to do, a sentence
-    rows:pd.DataFrame = field(default_factory=pd.DataFrame) # that show it, the plainest first
-    draw:Callable|None = None # () → draws its picture
+
+    check: str  # its name
+    number: float  # what it measured; nan where it could not
+    what: str  # what the number is, and of how many rows
+    alarm: bool  # whether it is a reason to do something
+    advice: str  # what to do, a sentence
+    rows: pd.DataFrame = field(default_factory=pd.DataFrame)  # that show it, the plainest first
+    draw: Callable | None = None  # () → draws its picture
+
 
 def without_findings(
-    check:str, # its name
-    why:str,   # why it cannot tell, without a full stop
-) -> Finding: # no alarm, and no number
+    check: str,  # its name
+    why: str,  # why it cannot tell, without a full stop
+) -> Finding:  # no alarm, and no number
     "What a check says where it has nothing to go by."
     return Finding(check, np.nan, 'not told', False, f'Cannot be told: {why}.')
 
+
 def attempt(
-    check:str,      # its name
-    look:Callable,  # the check
-    *args,          # what it looks at
-) -> Finding: # its own, or why there is none
+    check: str,  # its name
+    look: Callable,  # the check
+    *args,  # what it looks at
+) -> Finding:  # its own, or why there is none
     "A check that cannot be made is a line of the findings, and not the end of the page."
-    try: return look(*args)
-    except KitError as e: return without_findings(check, str(e).rstrip('.'))
-    except (ValueError, IndexError, KeyError, ZeroDivisionError, np.linalg.LinAlgError) as e:      # too few rows for its statistics
+    try:
+        return look(*args)
+    except KitError as e:
+        return without_findings(check, str(e).rstrip('.'))
+    except (
+        ValueError,
+        IndexError,
+        KeyError,
+        ZeroDivisionError,
+        np.linalg.LinAlgError,
+    ) as e:  # too few rows for its statistics
         return without_findings(check, f'its statistics need more rows ({one_line(e, 80)})')
 
+
 def findings_table(
-    findings:Sequence, # of Finding
-) -> pd.DataFrame: # alarm, check, number, what, advice: alarms first
+    findings: Sequence,  # of Finding
+) -> pd.DataFrame:  # alarm, check, number, what, advice: alarms first
     "All findings, a line each."
-    rows = [dict(alarm='!' if f.alarm else '', check=f.check, number=f.number, what=f.what, advice=f.advice) for f in findings]
+    rows = [
+        dict(alarm='!' if f.alarm else '', check=f.check, number=f.number, what=f.what, advice=f.advice)
+        for f in findings
+    ]
     table = pd.DataFrame(rows, columns=['alarm', 'check', 'number', 'what', 'advice'])
     return table.sort_values('alarm', ascending=False, kind='stable').reset_index(drop=True)
 
 # %% ../../nbs/eda/02_leaks.ipynb #00000007
 def name_columns(
-    table:pd.DataFrame, # train or test rows
-    labels:tuple=(),    # columns with other targets
-) -> pd.DataFrame: # text columns and the stem of the id, as far as they look like names of people or places
+    table: pd.DataFrame,  # train or test rows
+    labels: tuple = (),  # columns with other targets
+) -> pd.DataFrame:  # text columns and the stem of the id, as far as they look like names of people or places
     "Columns with many values of a few rows each."
-    text = table.drop(columns=['id', 'file', 'sample_id', 'label', *labels], errors='ignore').select_dtypes(['object', 'string'])
-    if 'target' in table: text = text[[c for c in text if table.groupby('target')[c].nunique().max() > 1]]      # the label under another name, or a coarser one, is no place
+    text = table.drop(columns=['id', 'file', 'sample_id', 'label', *labels], errors='ignore').select_dtypes(
+        ['object', 'string']
+    )
+    if 'target' in table:
+        text = text[
+            [c for c in text if table.groupby('target')[c].nunique().max() > 1]
+        ]  # the label under another name, or a coarser one, is no place
     stem = table.id.str.extract(r'^(.+)[_/\-]')[0]
     text = text if stem.isna().any() else text.assign(**{'stem of id': stem})
     return text[[c for c in text if text[c].nunique() >= 10 and 1.5 <= len(text) / text[c].nunique() <= 25]]
 
-def _split_rows(values, fold): # rows whose value is in several folds
+
+def _split_rows(values, fold):  # rows whose value is in several folds
     return pd.Series(fold).groupby(np.asarray(values)).transform('nunique').to_numpy() > 1
 
-def _shared_names(values): # first part of a name → the values that begin with it, where there are several
+
+def _shared_names(values):  # first part of a name → the values that begin with it, where there are several
     values = pd.Series(pd.unique(values).astype(str))
     first = values.str.split('_').str[0]
-    return {k: v.tolist() for k, v in values.groupby(first) if len(v) > 1 and first.nunique() > .8 * len(values)}
+    return {k: v.tolist() for k, v in values.groupby(first) if len(v) > 1 and first.nunique() > 0.8 * len(values)}
+
 
 def check_groups(
-    comp:Competition,    # whose train rows are split
-    folds:pd.DataFrame,  # id, fold, in the order of comp.train
-) -> Finding: # number: train rows with a relative in another fold, or in test
+    comp: Competition,  # whose train rows are split
+    folds: pd.DataFrame,  # id, fold, in the order of comp.train
+) -> Finding:  # number: train rows with a relative in another fold, or in test
     "People, places or devices on two sides."
     names, theirs = name_columns(comp.train, comp.labels), name_columns(comp.test)
-    tell = [c for c in names if c in comp.train and c != comp.group and comp.train.groupby(c).target.nunique().max() == 1]
+    tell = [
+        c for c in names if c in comp.train and c != comp.group and comp.train.groupby(c).target.nunique().max() == 1
+    ]
     names = names.drop(columns=tell)
-    if comp.group: names = names.assign(**{comp.group: comp.train[comp.group]})
+    if comp.group:
+        names = names.assign(**{comp.group: comp.train[comp.group]})
     apart = {c: _split_rows(names[c], folds.fold) for c in names}
-    both = {c: names[c].isin(comp.test[c] if c in comp.test else theirs[c]).to_numpy() for c in names if c in comp.test or c in theirs}
+    both = {
+        c: names[c].isin(comp.test[c] if c in comp.test else theirs[c]).to_numpy()
+        for c in names
+        if c in comp.test or c in theirs
+    }
     hit = np.any([*apart.values(), *both.values(), np.zeros(len(names), bool)], axis=0)
-    said = [f'{m.sum():,} rows have the same {c} as a row {where}' for ms, where in ((apart, 'in another fold'), (both, 'of test')) for c, m in ms.items() if m.any()]
+    said = [
+        f'{m.sum():,} rows have the same {c} as a row {where}'
+        for ms, where in ((apart, 'in another fold'), (both, 'of test'))
+        for c, m in ms.items()
+        if m.any()
+    ]
     twice = _shared_names(comp.train[comp.group]) if comp.group else {}
-    if twice: said.append(f"{len(twice)} names begin alike, such as {' and '.join(next(iter(twice.values()))[:2])}: see whether that is one or two")
+    if twice:
+        said.append(
+            f'{len(twice)} names begin alike, such as {" and ".join(next(iter(twice.values()))[:2])}: see whether that is one or two'
+        )
     own = comp.group and apart[comp.group].any()
-    mend = f'; split anew, so that the folds keep each {comp.group} together' if own else "; make it the reader's group, so that folds keep it together" if hit.any() else ''
-    advice = '; '.join(said) + mend if said else f"Nothing; {comp.group + ' is kept together' if comp.group else 'no column looks like people or places'}."
-    if tell: advice += f" {tell[0]} tells the class by itself: a finer label, or people of one class each, as patients; if it is people, make it the reader's group."
+    mend = (
+        f'; split anew, so that the folds keep each {comp.group} together'
+        if own
+        else "; make it the reader's group, so that folds keep it together"
+        if hit.any()
+        else ''
+    )
+    advice = (
+        '; '.join(said) + mend
+        if said
+        else f'Nothing; {comp.group + " is kept together" if comp.group else "no column looks like people or places"}.'
+    )
+    if tell:
+        advice += f" {tell[0]} tells the class by itself: a finer label, or people of one class each, as patients; if it is people, make it the reader's group."
     first = [c for c in names if c in comp.train and (_split_rows(names[c], folds.fold) | both.get(c, False)).any()]
-    return Finding('groups', int(hit.sum()), f'of {len(names):,} train rows have a relative in another fold or in test', bool(said), advice, comp.train[hit].assign(fold=np.asarray(folds.fold)[hit]).sort_values([*first, 'fold'], kind='stable'))
+    return Finding(
+        'groups',
+        int(hit.sum()),
+        f'of {len(names):,} train rows have a relative in another fold or in test',
+        bool(said),
+        advice,
+        comp.train[hit].assign(fold=np.asarray(folds.fold)[hit]).sort_values([*first, 'fold'], kind='stable'),
+    )
 
 # %% ../../nbs/eda/02_leaks.ipynb #dfa22070
 def load_predictions(
-    comp:Competition, # whose rows
-    exp:str,          # a run
-    name:str='oof',   # or 'test'
-) -> pd.DataFrame: # as in the run folder; every row, in the order of the competition's table
+    comp: Competition,  # whose rows
+    exp: str,  # a run
+    name: str = 'oof',  # or 'test'
+) -> pd.DataFrame:  # as in the run folder; every row, in the order of the competition's table
     "What a run predicted; an error says how to make it where it is not on this machine."
     run = Run(comp.name, exp)
-    path = run.folder/f'{name}.parquet'
+    path = run.folder / f'{name}.parquet'
     if not path.exists():
-        raise KitError(f'{path} is not there: predictions stay on the machine that made them. Copy it here, '
-                       f'or train the run again, in a folder of its own: kagglekit reproduce {run} --retrain')
-    try: table = pd.read_parquet(path)
-    except Exception as e:          # pyarrow's errors have no common base
+        raise KitError(
+            f'{path} is not there: predictions stay on the machine that made them. Copy it here, '
+            f'or train the run again, in a folder of its own: kagglekit reproduce {run} --retrain'
+        )
+    try:
+        table = pd.read_parquet(path)
+    except Exception as e:  # pyarrow's errors have no common base
         raise KitError(f'{path} is damaged ({one_line(e, 80)}); copy it again') from None
-    if 'id' not in table: raise KitError(f'{path} has no column id; copy it again')
+    if 'id' not in table:
+        raise KitError(f'{path} has no column id; copy it again')
     check_predictions(table, (comp.train if name == 'oof' else comp.test).id, comp.classes, f'{exp}: {name}')
     return table
 
+
 def run_split(
-    comp:Competition, # whose train rows
-    exp:str,          # a run with out-of-fold predictions
-) -> pd.DataFrame: # id, fold, in the order of comp.train
+    comp: Competition,  # whose train rows
+    exp: str,  # a run with out-of-fold predictions
+) -> pd.DataFrame:  # id, fold, in the order of comp.train
     "The folds that a run has, wherever it took them from."
     return load_predictions(comp, exp)[['id', 'fold']]
 
 # %% ../../nbs/eda/02_leaks.ipynb #0000000b
-ALIKE = .95 # correlation of small pictures from which they are looked at again
+ALIKE = 0.95  # correlation of small pictures from which they are looked at again
+
 
 def fingerprints(
-    x:np.ndarray,      # (n, height, width, channels) small pictures, of even height and width
-    common:int=8,      # principal components taken away at most; one for 20 pictures
-) -> np.ndarray: # (n, height · width / 4) float32 of length 1
+    x: np.ndarray,  # (n, height, width, channels) small pictures, of even height and width
+    common: int = 8,  # principal components taken away at most; one for 20 pictures
+) -> np.ndarray:  # (n, height · width / 4) float32 of length 1
     "What of each picture is its own."
     made = []
     for start in range(0, len(x), 1024):
-        grey = x[start:start + 1024].astype(np.float32).mean(-1)
+        grey = x[start : start + 1024].astype(np.float32).mean(-1)
         own = grey - gaussian_filter(grey, (0, 3, 3))
-        made.append(own.reshape(len(own), own.shape[1] // 2, 2, own.shape[2] // 2, 2).mean((2, 4)).reshape(len(own), -1))
+        made.append(
+            own.reshape(len(own), own.shape[1] // 2, 2, own.shape[2] // 2, 2).mean((2, 4)).reshape(len(own), -1)
+        )
     g = np.concatenate(made)
     g -= g.mean(0)
     some = g[rng('fingerprints').permutation(len(g))[:1000]]
-    axes = np.linalg.svd(some / np.maximum(np.linalg.norm(some, axis=1, keepdims=True), 1e-6), full_matrices=False)[2][:min(common, len(g) // 20)]
+    axes = np.linalg.svd(some / np.maximum(np.linalg.norm(some, axis=1, keepdims=True), 1e-6), full_matrices=False)[2][
+        : min(common, len(g) // 20)
+    ]
     g -= (g @ axes.T) @ axes
     return g / np.maximum(np.linalg.norm(g, axis=1, keepdims=True), 1e-6)
 
+
 def near_pairs(
-    f:np.ndarray, # (n, d) of length 1
-    least:float=ALIKE, # correlation
-    most:int=20,  # partners of a row among those after it, the most alike ones, so that pairs grow with the rows
-) -> tuple: # (k,) first rows, (k,) second rows, (k,) correlations: the most alike first
+    f: np.ndarray,  # (n, d) of length 1
+    least: float = ALIKE,  # correlation
+    most: int = 20,  # partners of a row among those after it, the most alike ones, so that pairs grow with the rows
+) -> tuple:  # (k,) first rows, (k,) second rows, (k,) correlations: the most alike first
     "Pairs of rows that correlate."
     found = []
     for start in range(0, len(f), 1024):
-        s = f[start:start + 1024] @ f[start:].T
-        s[:, :len(s)][np.tri(len(s), dtype=bool)] = -1
-        for i in np.flatnonzero((s >= least).sum(1) > most): s[i, np.argpartition(-s[i], most)[most:]] = -1
+        s = f[start : start + 1024] @ f[start:].T
+        s[:, : len(s)][np.tri(len(s), dtype=bool)] = -1
+        for i in np.flatnonzero((s >= least).sum(1) > most):
+            s[i, np.argpartition(-s[i], most)[most:]] = -1
         i, j = np.nonzero(s >= least)
         found.append(np.stack([i + start, j + start, s[i, j]]))
     a, b, r = np.concatenate(found, 1)
@@ -176,113 +244,166 @@ def near_pairs(
     return a[order].astype(int), b[order].astype(int), r[order]
 
 # %% ../../nbs/eda/02_leaks.ipynb #0000000d
-def _strangers(s, a, b): # whether two rows are not of one group; every row of test is a group of its own
+def _strangers(s, a, b):  # whether two rows are not of one group; every row of test is a group of its own
     group = np.r_[s.train[s.comp.group or 'id'].to_numpy(str), np.array([f'\0{i}' for i in range(len(s.test))], str)]
     return group[a] != group[b]
 
+
 def pair_table(
-    s:Sample,     # whose rows
-    a:np.ndarray, # (k,) rows; those of test follow those of train
-    b:np.ndarray, # (k,) others
-    r:np.ndarray, # (k,) how alike they are
-) -> pd.DataFrame: # id_a, id_b, file_a, file_b, alike, where, label_a, label_b; without pairs inside a group, other labels first
+    s: Sample,  # whose rows
+    a: np.ndarray,  # (k,) rows; those of test follow those of train
+    b: np.ndarray,  # (k,) others
+    r: np.ndarray,  # (k,) how alike they are
+) -> (
+    pd.DataFrame
+):  # id_a, id_b, file_a, file_b, alike, where, label_a, label_b; without pairs inside a group, other labels first
     "Pairs of rows, and where they are."
     n, names = len(s.train), np.array([*class_names(s.comp), '?'])
     ids, files = (np.r_[s.train[c].to_numpy(str), s.test[c].to_numpy(str)] for c in ('id', 'file'))
     code = np.r_[s.train.target.to_numpy(), np.full(len(s.test), len(names) - 1)]
     where = np.array(['train', 'train and test', 'test'])[(a >= n).astype(int) + (b >= n)]
-    table = pd.DataFrame(dict(id_a=ids[a], id_b=ids[b], file_a=files[a], file_b=files[b], alike=np.round(r, 4), where=where, label_a=names[code[a]], label_b=names[code[b]]))
+    table = pd.DataFrame(
+        dict(
+            id_a=ids[a],
+            id_b=ids[b],
+            file_a=files[a],
+            file_b=files[b],
+            alike=np.round(r, 4),
+            where=where,
+            label_a=names[code[a]],
+            label_b=names[code[b]],
+        )
+    )
     table = table[_strangers(s, a, b)]
     other = (table['where'] == 'train') & (table.label_a != table.label_b)
     return table.iloc[np.argsort(~other.to_numpy(), kind='stable')].reset_index(drop=True)
 
-def _pairs_said(t, what, same=True): # what to do about pairs, whose labels should be the same or need not
-    if not len(t): return 'Nothing.'
+
+def _pairs_said(t, what, same=True):  # what to do about pairs, whose labels should be the same or need not
+    if not len(t):
+        return 'Nothing.'
     count, other = t['where'].value_counts(), t[(t['where'] == 'train') & (t.label_a != t.label_b)]
-    said = [f"{what}: {', '.join(f'{n:,} within {k}' if k != 'train and test' else f'{n:,} between train and test' for k, n in count.items())}"]
-    if same and len(other): said.append(f"{len(other):,} have different labels, such as {other.id_a.iloc[0]} ({other.label_a.iloc[0]}) and {other.id_b.iloc[0]} ({other.label_b.iloc[0]}): look which is right")
-    if 'train' in count: said.append('give them a common group, so that no fold has one on each side')
-    if 'train and test' in count: said.append('see whether test rows are known from train')
+    said = [
+        f'{what}: {", ".join(f"{n:,} within {k}" if k != "train and test" else f"{n:,} between train and test" for k, n in count.items())}'
+    ]
+    if same and len(other):
+        said.append(
+            f'{len(other):,} have different labels, such as {other.id_a.iloc[0]} ({other.label_a.iloc[0]}) and {other.id_b.iloc[0]} ({other.label_b.iloc[0]}): look which is right'
+        )
+    if 'train' in count:
+        said.append('give them a common group, so that no fold has one on each side')
+    if 'train and test' in count:
+        said.append('see whether test rows are known from train')
     return '; '.join(said) + '.'
 
+
 def show_pairs(
-    comp:Competition, # whose files they are
-    t:pd.DataFrame,   # from pair_table; the first ones are shown
-    n:int=8,          # pairs
+    comp: Competition,  # whose files they are
+    t: pd.DataFrame,  # from pair_table; the first ones are shown
+    n: int = 8,  # pairs
 ):
     "Pairs, one above the other."
     t = t.head(n)
-    show_rows(comp, pd.DataFrame(dict(file=[*t.file_a, *t.file_b])), [f'{i}\n{label}' for i, label in [*zip(t.id_a, t.label_a), *zip(t.id_b, t.label_b)]], across=len(t))
+    show_rows(
+        comp,
+        pd.DataFrame(dict(file=[*t.file_a, *t.file_b])),
+        [f'{i}\n{label}' for i, label in [*zip(t.id_a, t.label_a), *zip(t.id_b, t.label_b)]],
+        across=len(t),
+    )
 
-def _finding_of_pairs(check, s, t, what, same=True): # a finding of pairs
+
+def _finding_of_pairs(check, s, t, what, same=True):  # a finding of pairs
     rows = len(set(t.id_a) | set(t.id_b))
-    return Finding(check, rows, f'of {len(s.train) + len(s.test):,} rows are {what} of another', len(t) > 0, _pairs_said(t, f'{len(t):,} pairs of {what}', same), t, (lambda: show_pairs(s.comp, t)) if len(t) else None)
+    return Finding(
+        check,
+        rows,
+        f'of {len(s.train) + len(s.test):,} rows are {what} of another',
+        len(t) > 0,
+        _pairs_said(t, f'{len(t):,} pairs of {what}', same),
+        t,
+        (lambda: show_pairs(s.comp, t)) if len(t) else None,
+    )
 
 # %% ../../nbs/eda/02_leaks.ipynb #0000000e
 def check_copies(
-    s:Sample, # whose rows
-) -> Finding: # number: rows that have a copy
+    s: Sample,  # whose rows
+) -> Finding:  # number: rows that have a copy
     "Equal pictures."
-    seen = pd.Series([hashlib.blake2b(np.ascontiguousarray(row), digest_size=16).digest() for part in (s.x, s.y) for row in part])
+    seen = pd.Series(
+        [hashlib.blake2b(np.ascontiguousarray(row), digest_size=16).digest() for part in (s.x, s.y) for row in part]
+    )
     rows = [v for v in seen.groupby(seen).indices.values() if len(v) > 1]
     a, b = (np.array(v, int) for v in ([v[0] for v in rows for _ in v[1:]], [w for v in rows for w in v[1:]]))
     return _finding_of_pairs('copies', s, pair_table(s, a, b, np.ones(len(a))), 'copies')
 
-GRAIN = .36 # correlation of the fine detail of two pictures from which they are of one thing
-LOOKS = 10_000 # pairs that are looked at again, some hundredths of a second each
 
-def _size(path): # (height, width) of a picture, 512 at most
+GRAIN = 0.36  # correlation of the fine detail of two pictures from which they are of one thing
+LOOKS = 10_000  # pairs that are looked at again, some hundredths of a second each
+
+
+def _size(path):  # (height, width) of a picture, 512 at most
     return tuple(min(side, 512) for side in picture_size(path))
 
-def _detail(path, size): # (h, w) what is fine in a picture: no margin, no line that runs all through it, and no place louder than another
+
+def _detail(
+    path, size
+):  # (h, w) what is fine in a picture: no margin, no line that runs all through it, and no place louder than another
     x = read_one('grey', path, size)[..., 0].astype(np.float32)
     x, (m, n) = gaussian_filter(x, 1) - gaussian_filter(x, 5), (v // 15 for v in size)
-    x = x[m:len(x) - m, n:x.shape[1] - n]
+    x = x[m : len(x) - m, n : x.shape[1] - n]
     x = x - x.mean(0) - x.mean(1, keepdims=True) + x.mean()
     return x / np.sqrt(gaussian_filter(x * x, 8) + 1)
 
+
 def detail_correlation(
-    a:Path, # a picture
-    b:Path, # another; both are made as small as the smaller one
-    read:Callable=_detail, # (path, size) → its detail
-) -> float: # correlation, −1 … 1; 0 where one of them is all one grey
+    a: Path,  # a picture
+    b: Path,  # another; both are made as small as the smaller one
+    read: Callable = _detail,  # (path, size) → its detail
+) -> float:  # correlation, −1 … 1; 0 where one of them is all one grey
     "How far the fine detail of two pictures agrees, at their full size."
     size = tuple(min(v) for v in zip(_size(a), _size(b)))
     x, y = (v - v.mean() for v in (read(p, size) for p in (a, b)))
     return float((x * y).mean() / max(np.sqrt((x * x).mean() * (y * y).mean()), 1e-9))
 
+
 def check_alike(
-    s:Sample, # of pictures, not cadences
-) -> Finding: # number: rows that have another one nearly like them
+    s: Sample,  # of pictures, not cadences
+) -> Finding:  # number: rows that have another one nearly like them
     "Nearly equal pictures, looked at again at their full size."
     pairs = near_pairs(fingerprints(np.concatenate([s.x, s.y])))
     pairs = [v[_strangers(s, *pairs[:2])] for v in pairs]
     a, b, r = (v[:LOOKS] for v in pairs)
     files, read, same = np.r_[s.train.file, s.test.file], lru_cache(200)(_detail), np.zeros(len(a), bool)
-    for k in np.lexsort((b, a)): same[k] = detail_correlation(s.comp.folder/files[a[k]], s.comp.folder/files[b[k]], read) >= GRAIN     # in this order a picture with many partners is read once
+    for k in np.lexsort((b, a)):
+        same[k] = (
+            detail_correlation(s.comp.folder / files[a[k]], s.comp.folder / files[b[k]], read) >= GRAIN
+        )  # in this order a picture with many partners is read once
     f = _finding_of_pairs('nearly alike', s, pair_table(s, a[same], b[same], r[same]), 'near copies')
-    if len(pairs[0]) > LOOKS: f.advice += f' Of {len(pairs[0]):,} pairs that look alike when small, the {LOOKS:,} most alike were looked at again; there may be more.'
+    if len(pairs[0]) > LOOKS:
+        f.advice += f' Of {len(pairs[0]):,} pairs that look alike when small, the {LOOKS:,} most alike were looked at again; there may be more.'
     return f
 
 # %% ../../nbs/eda/02_leaks.ipynb #00000012
-KEYS = np.r_[1:24:3, 233:256:3] # channels that are looked up: both edges, since an overlap has one edge at least
+KEYS = np.r_[1:24:3, 233:256:3]  # channels that are looked up: both edges, since an overlap has one edge at least
+
 
 def channel_codes(
-    x:np.ndarray, # (n, 256, 96, 1) cadences, 16 columns a panel
-) -> np.ndarray: # (n, 256) uint32
+    x: np.ndarray,  # (n, 256, 96, 1) cadences, 16 columns a panel
+) -> np.ndarray:  # (n, 256) uint32
     "A number for each channel, the same for the same noise."
     sums = rng('channels').standard_normal((6, 16, 32))
     sums = (sums - sums.mean(1, keepdims=True)).reshape(96, 32).astype(np.float32)
     out = np.empty(x.shape[:2], np.uint32)
     for start in range(0, len(x), 256):
-        block = np.asarray(x[start:start + 256], np.float32).reshape(-1, 96) @ sums > 0
-        out[start:start + 256] = np.packbits(block, axis=1).view(np.uint32).reshape(-1, x.shape[1])
+        block = np.asarray(x[start : start + 256], np.float32).reshape(-1, 96) @ sums > 0
+        out[start : start + 256] = np.packbits(block, axis=1).view(np.uint32).reshape(-1, x.shape[1])
     return out
 
+
 def same_codes(
-    codes:np.ndarray, # (n, 256) uint32
-    most:int=20,      # times that a number may occur; beyond that it is a fault of the device, not noise
-) -> np.ndarray: # (k, 3) a, b, distance: channel c + distance of a looks like channel c of b; each once
+    codes: np.ndarray,  # (n, 256) uint32
+    most: int = 20,  # times that a number may occur; beyond that it is a fault of the device, not noise
+) -> np.ndarray:  # (k, 3) a, b, distance: channel c + distance of a looks like channel c of b; each once
     "Cadences with an equal channel."
     flat, n = codes.ravel(), codes.shape[1]
     order = np.argsort(flat, kind='stable')
@@ -296,46 +417,58 @@ def same_codes(
     a, b, distance = np.where(turned, b, a), np.where(turned, a, b), np.abs(distance)
     return np.unique(np.stack([a, b, distance], 1)[a != b], axis=0)
 
+
 def overlap(
-    p:np.ndarray, # (256, 96, 1) a cadence
-    q:np.ndarray, # (256, 96, 1) another
-    distance:int, # channels from the start of p to the start of q
-) -> float: # the median over the common channels
+    p: np.ndarray,  # (256, 96, 1) a cadence
+    q: np.ndarray,  # (256, 96, 1) another
+    distance: int,  # channels from the start of p to the start of q
+) -> float:  # the median over the common channels
     "How alike the noise of two cadences is."
-    p, q = (np.asarray(v, np.float32).reshape(-1, 6, 16) for v in (p[distance:], q[:len(q) - distance]))
+    p, q = (np.asarray(v, np.float32).reshape(-1, 6, 16) for v in (p[distance:], q[: len(q) - distance]))
     p, q = (v - v.mean(-1, keepdims=True) for v in (p, q))
     return float(np.median((p * q).sum((1, 2)) / np.maximum(np.sqrt((p * p).sum((1, 2)) * (q * q).sum((1, 2))), 1e-6)))
 
 # %% ../../nbs/eda/02_leaks.ipynb #00000014
 def connected_groups(
-    t:pd.DataFrame,   # pairs, with id_a and id_b
-    ids:pd.Series,    # all ids
-) -> np.ndarray: # (n,) the strip of each id; an id without a pair is a strip of its own
+    t: pd.DataFrame,  # pairs, with id_a and id_b
+    ids: pd.Series,  # all ids
+) -> np.ndarray:  # (n,) the strip of each id; an id without a pair is a strip of its own
     "Rows that hang together by pairs."
     at = pd.Index(ids)
     a, b = at.get_indexer(t.id_a), at.get_indexer(t.id_b)
     return connected_components(coo_array((np.ones(len(a)), (a, b)), shape=(len(at), len(at))), directed=False)[1]
 
-def _draw_overlap(s, t): # the two cadences that have most in common, below each other on one axis
+
+def _draw_overlap(s, t):  # the two cadences that have most in common, below each other on one axis
     both, at = [*s.train.id, *s.test.id], t.iloc[t.distance.argmin()]
     fig, axs = plt.subplots(2, 1, figsize=(8, 2.6), dpi=55, sharex=True, layout='constrained')
     for ax, i, left in zip(axs, (at.id_a, at.id_b), (0, at.distance)):
         row = both.index(i)
         x = np.asarray(s.x[row] if row < len(s.x) else s.y[row - len(s.x)], np.float32)[..., 0]
-        ax.imshow(x.T.reshape(24, 4, 256).mean(1), aspect='auto', extent=(left, left + 256, 96, 0), vmin=-.3, vmax=.6); ax.set_xlim(0, 256 + at.distance); ax.set_yticks([]); ax.set_ylabel(i[:8], fontsize=8)
+        ax.imshow(x.T.reshape(24, 4, 256).mean(1), aspect='auto', extent=(left, left + 256, 96, 0), vmin=-0.3, vmax=0.6)
+        ax.set_xlim(0, 256 + at.distance)
+        ax.set_yticks([])
+        ax.set_ylabel(i[:8], fontsize=8)
         ax.axvspan(at.distance, 256, fill=False, ec='C3', lw=2)
     axs[1].set_xlabel('channel; in the frame both have the same noise')
 
+
 def check_windows(
-    s:Sample, # of cadences
-) -> Finding: # number: rows that share channels with another
+    s: Sample,  # of cadences
+) -> Finding:  # number: rows that share channels with another
     "Cadences with common channels."
     get = lambda i: s.x[i] if i < len(s.x) else s.y[i - len(s.x)]
     found = same_codes(np.concatenate([channel_codes(s.x), channel_codes(s.y)]))
     r = np.array([overlap(get(a), get(b), d) for a, b, d in found])
-    a, b, distance = found[r >= .9].T if len(found) else np.empty((3, 0), int)
-    t = pair_table(s, a, b, r[r >= .9])
-    if len(t): t = t.merge(pd.DataFrame(dict(id_a=np.r_[s.train.id, s.test.id][a], id_b=np.r_[s.train.id, s.test.id][b], distance=distance)), on=['id_a', 'id_b'])
+    a, b, distance = found[r >= 0.9].T if len(found) else np.empty((3, 0), int)
+    t = pair_table(s, a, b, r[r >= 0.9])
+    if len(t):
+        t = t.merge(
+            pd.DataFrame(
+                dict(id_a=np.r_[s.train.id, s.test.id][a], id_b=np.r_[s.train.id, s.test.id][b], distance=distance)
+            ),
+            on=['id_a', 'id_b'],
+        )
     f = _finding_of_pairs('common channels', s, t, 'neighbours in one observation', same=False)
     if len(t):
         f.advice += f' The strips of `strips` are that group: {len(np.unique(connected_groups(t, pd.Series([*s.train.id, *s.test.id])))):,} of {len(s.train) + len(s.test):,} cadences. What two have in common can be subtracted.'
@@ -343,75 +476,131 @@ def check_windows(
     return f
 
 # %% ../../nbs/eda/02_leaks.ipynb #00000018
-OUTSIDE = ('modified', 'packing', 'tables', 'place in the table', 'place among ids', 'kind', 'height', 'width', 'aspect') # facts that a picture does not decide
-WITHIN  = ('bytes', 'mean', 'sd')                                                                            # facts that it may
+OUTSIDE = (
+    'modified',
+    'packing',
+    'tables',
+    'place in the table',
+    'place among ids',
+    'kind',
+    'height',
+    'width',
+    'aspect',
+)  # facts that a picture does not decide
+WITHIN = ('bytes', 'mean', 'sd')  # facts that it may
 
-def _with_places(facts, comp): # and what a row's place and its kind of file may tell
+
+def _with_places(facts, comp):  # and what a row's place and its kind of file may tell
     place = pd.Index(comp.train.id).get_indexer(facts.id)
-    return facts.assign(**{'place in the table': place, 'place among ids': facts.id.rank(),
-                           'kind': facts.kind.map(facts.kind.value_counts())})
+    return facts.assign(
+        **{
+            'place in the table': place,
+            'place among ids': facts.id.rank(),
+            'kind': facts.kind.map(facts.kind.value_counts()),
+        }
+    )
+
 
 def one_feature(
-    facts:pd.DataFrame,   # from file_facts of train rows, with target
-    comp:Competition,     # of the rows
-) -> pd.DataFrame: # feature, class, AUC, chance (deviations of ½ that chance makes), outside: the furthest from ½ first
+    facts: pd.DataFrame,  # from file_facts of train rows, with target
+    comp: Competition,  # of the rows
+) -> (
+    pd.DataFrame
+):  # feature, class, AUC, chance (deviations of ½ that chance makes), outside: the furthest from ½ first
     "How well each fact of a file tells each class from the rest."
     f, names = _with_places(facts.reset_index(drop=True), comp), class_names(comp)
-    alike, rows = len(f) / f[comp.group].nunique() if comp.group else 1., []
+    alike, rows = len(f) / f[comp.group].nunique() if comp.group else 1.0, []
     outside = OUTSIDE + (WITHIN if (f['mode'] == 'cadence').all() else ())
     for feature in OUTSIDE + WITHIN:
         v = f[feature].to_numpy(float)
-        known = ~np.isnan(v)                                            # dates may be lost in unpacking
+        known = ~np.isnan(v)  # dates may be lost in unpacking
         for c in range(1 if comp.binary else 0, len(names)):
             on = f.target.to_numpy() == c
             i, j = (on & known).sum() / alike, (~on & known).sum() / alike
-            if min(i, j) < 2: continue
-            rows.append((feature, names[c], auc_of(v[on & known], v[~on & known]), np.sqrt((i + j + 1) / (12 * i * j)), feature in outside))
+            if min(i, j) < 2:
+                continue
+            rows.append(
+                (
+                    feature,
+                    names[c],
+                    auc_of(v[on & known], v[~on & known]),
+                    np.sqrt((i + j + 1) / (12 * i * j)),
+                    feature in outside,
+                )
+            )
     t = pd.DataFrame(rows, columns=['feature', 'class', 'AUC', 'chance', 'outside'])
-    return t.iloc[np.argsort(-(t.AUC - .5).abs().to_numpy(), kind='stable')].reset_index(drop=True)
+    return t.iloc[np.argsort(-(t.AUC - 0.5).abs().to_numpy(), kind='stable')].reset_index(drop=True)
+
 
 def sorted_by_class(
-    comp:Competition, # whose train table
-) -> bool: # whether its rows stand in blocks of one class, as a reader puts them that goes through folders
+    comp: Competition,  # whose train table
+) -> bool:  # whether its rows stand in blocks of one class, as a reader puts them that goes through folders
     "Whether the place of a row in the table is the reader's work, and says nothing of the data."
     target = comp.train.target.to_numpy()
     blocks, shares = 1 + (target[1:] != target[:-1]).sum(), np.unique_counts(target).counts / len(target)
-    return blocks < .2 * (1 + (len(target) - 1) * (1 - (shares**2).sum()))
+    return blocks < 0.2 * (1 + (len(target) - 1) * (1 - (shares**2).sum()))
 
-def _draw_feature(facts, comp, hit): # the fact, for the class and for the rest
+
+def _draw_feature(facts, comp, hit):  # the fact, for the class and for the rest
     f = _with_places(facts, comp)
     on = np.array(class_names(comp))[f.target] == hit['class']
     fig, ax = plt.subplots(figsize=(6, 2), dpi=65, layout='constrained')
     bins = np.histogram_bin_edges(f[hit.feature].dropna(), 40)
-    for rows, name in ((on, short(hit['class'])), (~on, 'the rest')): ax.hist(f[hit.feature][rows].dropna(), bins, density=True, alpha=.5, label=name)
-    ax.set(xlabel=hit.feature, yticks=[], title=f'AUC {hit.AUC:.3f}'); ax.legend(fontsize=8)
+    for rows, name in ((on, short(hit['class'])), (~on, 'the rest')):
+        ax.hist(f[hit.feature][rows].dropna(), bins, density=True, alpha=0.5, label=name)
+    ax.set(xlabel=hit.feature, yticks=[], title=f'AUC {hit.AUC:.3f}')
+    ax.legend(fontsize=8)
 
-def _undated(facts, comp): # whether the dates are lost: most are of now, or all of the day on which their folder was filled, which a copy may keep
-    filled = max((p.stat().st_mtime for p in {(comp.folder/file).parent for file in facts.file} if p.exists()), default=np.inf)
-    return facts.modified.isna().mean() > .5 or facts.modified.dropna().between(filled - 86_400, filled + 3600).all()
 
-_HIT = ('{h[feature]} tells {h[class]} from the rest (AUC {h[AUC]:.3f}): the files of a class were made otherwise. '
-        'Ask whether test has it too, write it to the hosts, and do not let a network see it.')
-_UNDATED = (' The dates of the files were lost in unpacking: they are those of the day on which their folder was filled, '
-            'and tell nothing.')
+def _undated(
+    facts, comp
+):  # whether the dates are lost: most are of now, or all of the day on which their folder was filled, which a copy may keep
+    filled = max(
+        (p.stat().st_mtime for p in {(comp.folder / file).parent for file in facts.file} if p.exists()), default=np.inf
+    )
+    return facts.modified.isna().mean() > 0.5 or facts.modified.dropna().between(filled - 86_400, filled + 3600).all()
+
+
+_HIT = (
+    '{h[feature]} tells {h[class]} from the rest (AUC {h[AUC]:.3f}): the files of a class were made otherwise. '
+    'Ask whether test has it too, write it to the hosts, and do not let a network see it.'
+)
+_UNDATED = (
+    ' The dates of the files were lost in unpacking: they are those of the day on which their folder was filled, '
+    'and tell nothing.'
+)
 _BLOCKS = ' The reader sorted the table by class, so the place in it tells nothing.'
 
+
 def check_facts(
-    facts:pd.DataFrame,   # from file_facts of train rows
-    comp:Competition,     # of the rows
-) -> Finding: # number: the AUC furthest from ½ of what the picture does not decide
+    facts: pd.DataFrame,  # from file_facts of train rows
+    comp: Competition,  # of the rows
+) -> Finding:  # number: the AUC furthest from ½ of what the picture does not decide
     "One number that tells the class."
     undated, in_blocks = _undated(facts, comp), sorted_by_class(comp)
-    if undated: facts = facts.assign(modified=np.nan)
+    if undated:
+        facts = facts.assign(modified=np.nan)
     t = one_feature(facts, comp)
-    if in_blocks: t = t[t.feature != 'place in the table'].reset_index(drop=True)
-    if not t.outside.any(): return without_findings('one feature', f'{len(facts):,} files are too few of each class')
-    odd = t.outside & ((t.AUC - .5).abs() > np.maximum(.05, 4.5 * t.chance))
+    if in_blocks:
+        t = t[t.feature != 'place in the table'].reset_index(drop=True)
+    if not t.outside.any():
+        return without_findings('one feature', f'{len(facts):,} files are too few of each class')
+    odd = t.outside & ((t.AUC - 0.5).abs() > np.maximum(0.05, 4.5 * t.chance))
     hit, within = t[odd].head(1), t[~t.outside].head(1)
     show = (hit if len(hit) else t[t.outside].head(1)).iloc[0]
     advice = _HIT.format(h=show) if len(hit) else 'Nothing.'
-    for _, w in within.iterrows(): advice += f" Of what the picture decides, {w.feature} tells {w['class']} best (AUC {w.AUC:.2f})."
-    if undated: advice += _UNDATED
-    if in_blocks: advice += _BLOCKS
-    return Finding('one feature', float(show.AUC), f'AUC of {show.feature}, {len(facts):,} files', bool(len(hit)), advice, t,
-                   lambda: _draw_feature(facts, comp, show))
+    for _, w in within.iterrows():
+        advice += f' Of what the picture decides, {w.feature} tells {w["class"]} best (AUC {w.AUC:.2f}).'
+    if undated:
+        advice += _UNDATED
+    if in_blocks:
+        advice += _BLOCKS
+    return Finding(
+        'one feature',
+        float(show.AUC),
+        f'AUC of {show.feature}, {len(facts):,} files',
+        bool(len(hit)),
+        advice,
+        t,
+        lambda: _draw_feature(facts, comp, show),
+    )

@@ -14,7 +14,14 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML, display
 from kagglekit.eda.leaks import (
-    attempt, check_alike, check_copies, check_facts, check_groups, check_windows, run_split, load_predictions,
+    attempt,
+    check_alike,
+    check_copies,
+    check_facts,
+    check_groups,
+    check_windows,
+    run_split,
+    load_predictions,
 )
 from ..data.competition import Competition
 from ..core.validation import KitError
@@ -29,34 +36,39 @@ from ..core.text import in_lines
 @dataclass
 class Look:
     "What the page looks at."
-    comp:Competition      # of whom
-    sample:Sample         # its rows and their small pictures
-    facts:pd.DataFrame    # from file_facts of train
-    test_facts:pd.DataFrame # from file_facts of test
-    exps:list             # runs with predictions
-    notes:list            # what could not be looked at, in sentences
+
+    comp: Competition  # of whom
+    sample: Sample  # its rows and their small pictures
+    facts: pd.DataFrame  # from file_facts of train
+    test_facts: pd.DataFrame  # from file_facts of test
+    exps: list  # runs with predictions
+    notes: list  # what could not be looked at, in sentences
 
     def __repr__(self):
         files = f'whole files: {len(self.facts):,} and {len(self.test_facts):,}'
         return '\n'.join([f'{self.comp}\n{self.sample}; {files}', *self.notes])
 
+
 def finished(
-    comp:Competition, # whose runs
-    exps:Sequence,    # runs as they were named
-) -> tuple: # those with predictions of all rows; sentences about the others
+    comp: Competition,  # whose runs
+    exps: Sequence,  # runs as they were named
+) -> tuple:  # those with predictions of all rows; sentences about the others
     "The runs that can be looked at."
     kept, notes = [], []
     for exp in exps:
         try:
-            for name in ('oof', 'test'): load_predictions(comp, exp, name)
+            for name in ('oof', 'test'):
+                load_predictions(comp, exp, name)
             kept.append(exp)
-        except KitError as e: notes.append(f'{exp} is left out: {e}')
+        except KitError as e:
+            notes.append(f'{exp} is left out: {e}')
     return kept, notes
 
+
 def take_look(
-    comp:Competition, # who is looked at
-    exps:Sequence=(), # runs with predictions, the best one first
-    most:int=60_000,  # train rows at most, and as many test rows
+    comp: Competition,  # who is looked at
+    exps: Sequence = (),  # runs with predictions, the best one first
+    most: int = 60_000,  # train rows at most, and as many test rows
 ) -> Look:
     "Decode the pictures and read the files."
     sample = take_sample(comp, most)
@@ -65,75 +77,95 @@ def take_look(
 
 # %% ../../nbs/eda/04_overview.ipynb #fcccc008
 def usual_folds(
-    comp:Competition, # whose train rows are split
-) -> pd.DataFrame: # id, fold
+    comp: Competition,  # whose train rows are split
+) -> pd.DataFrame:  # id, fold
     "Five folds, or as many as the largest class has rows."
     for k in (5, 4, 3):
-        try: return make_folds(comp, k)
-        except KitError: continue
+        try:
+            return make_folds(comp, k)
+        except KitError:
+            continue
     return make_folds(comp, 2)
 
-def _groups(look): # the check of the folds that a run has, or that a first run would have
+
+def _groups(look):  # the check of the folds that a run has, or that a first run would have
     folds = run_split(look.comp, look.exps[0]) if look.exps else usual_folds(look.comp)
     return check_groups(look.comp, folds)
 
+
 def all_findings(
-    look:Look, # of take_look
-    say:Callable=print, # called with how many alarms there are
-) -> list: # of Finding, in their order
+    look: Look,  # of take_look
+    say: Callable = print,  # called with how many alarms there are
+) -> list:  # of Finding, in their order
     "Every check that fits."
     began, s = time.time(), look.sample
-    found = [attempt('groups', _groups, look), attempt('copies', check_copies, s),
-             attempt('common channels', check_windows, s) if s.panels else attempt('alike', check_alike, s),
-             attempt('one feature', check_facts, look.facts, look.comp), attempt('train or test', check_shift, s)]
+    found = [
+        attempt('groups', _groups, look),
+        attempt('copies', check_copies, s),
+        attempt('common channels', check_windows, s) if s.panels else attempt('alike', check_alike, s),
+        attempt('one feature', check_facts, look.facts, look.comp),
+        attempt('train or test', check_shift, s),
+    ]
     if look.exps:
-        found += [attempt('class shares', check_prior, look.comp, look.exps[0]),
-                  attempt('labels', check_labels, look.comp, look.exps)]
+        found += [
+            attempt('class shares', check_prior, look.comp, look.exps[0]),
+            attempt('labels', check_labels, look.comp, look.exps),
+        ]
     say(f'alarms: {sum(f.alarm for f in found)} of {len(found)} checks, {time.time() - began:.0f} s')
     return found
 
+
 def say_value(
-    v:float, # a finding's number
-) -> str: # – for nan
+    v: float,  # a finding's number
+) -> str:  # – for nan
     "A number that may be a count or a score."
-    if np.isnan(v): return '–'
+    if np.isnan(v):
+        return '–'
     return f'{v:,.0f}' if abs(v) >= 1000 else f'{v:.3g}'
 
+
 def show_findings(
-    findings:Sequence, # of Finding
-) -> HTML: # a styled table, alarms first
+    findings: Sequence,  # of Finding
+) -> HTML:  # a styled table, alarms first
     "All findings, a line each."
     ordered = sorted(findings, key=lambda f: not f.alarm)
-    rows = [('best' if f.alarm else '', ['!' * f.alarm, f.check, say_value(f.number), f.what, f.advice]) for f in ordered]
+    rows = [
+        ('best' if f.alarm else '', ['!' * f.alarm, f.check, say_value(f.number), f.what, f.advice]) for f in ordered
+    ]
     return html_table(['alarm', 'check', 'number', 'what', 'advice'], rows, kinds=dict(check='i', number='n', what='w'))
 
+
 def show_evidence(
-    findings:Sequence, # of Finding
+    findings: Sequence,  # of Finding
 ):
     "The pictures and the first rows of each finding, alarms first."
     for f in sorted(findings, key=lambda f: not f.alarm):
-        if not f.draw and not f.alarm: continue
-        print(in_lines(f"{'! ' * f.alarm}{f.check}: {say_value(f.number)} {f.what}. {f.advice}"))
+        if not f.draw and not f.alarm:
+            continue
+        print(in_lines(f'{"! " * f.alarm}{f.check}: {say_value(f.number)} {f.what}. {f.advice}'))
         if f.draw:
             f.draw()
             plt.show()
-        if f.alarm: display(show_table(f.rows.drop(columns=[c for c in f.rows if str(c).startswith('file')]).head(5)))
+        if f.alarm:
+            display(show_table(f.rows.drop(columns=[c for c in f.rows if str(c).startswith('file')]).head(5)))
 
 # %% ../../nbs/eda/04_overview.ipynb #aa76bfde
-def _titled(comp, rows): # class and the end of the id
+def _titled(comp, rows):  # class and the end of the id
     names = class_names(comp)
     return [f'{names[t]}\n{str(i)[-16:]}' for t, i in zip(rows.target, rows.id)]
 
+
 def show_random(
-    look:Look, # of take_look
+    look: Look,  # of take_look
 ):
     "Some train rows."
     n = 6 if look.sample.panels else 16
     rows = look.comp.train.sample(min(n, len(look.comp.train)), random_state=0)
     show_rows(look.comp, rows, _titled(look.comp, rows))
 
+
 def show_classes(
-    look:Look, # of take_look
+    look: Look,  # of take_look
 ):
     "Some rows of each of the most common classes."
     comp = look.comp
@@ -143,19 +175,22 @@ def show_classes(
     rows = rows.assign(target=rows.target.astype(int))
     show_rows(comp, rows, _titled(comp, rows))
 
+
 def columns_of(
-    comp:Competition,    # whose train rows are shown
-    column:str|None=None, # a column of the train table
-) -> list: # of columns
+    comp: Competition,  # whose train rows are shown
+    column: str | None = None,  # a column of the train table
+) -> list:  # of columns
     "The columns to show pictures by: the one that was asked for, those that sort the classes, or the first that fits."
-    if column: return [column]
+    if column:
+        return [column]
     usual = {'id', 'file', 'target', 'label', comp.group, *comp.labels}
     fits = [c for c in comp.train if c not in usual and 2 <= comp.train[c].nunique() <= 200]
     return list(comp.class_groups) or fits[:1]
 
+
 def show_columns(
-    look:Look,            # of take_look
-    column:str|None=None, # a column of the train table; as columns_of says when left out
+    look: Look,  # of take_look
+    column: str | None = None,  # a column of the train table; as columns_of says when left out
 ):
     "Pictures by the values of a column, and of some groups."
     comp, columns = look.comp, columns_of(look.comp, column)
@@ -163,17 +198,21 @@ def show_columns(
         rows = pick_by(comp.train, by, values=16, each=2)
         show_rows(comp, rows, [f'{by}: {v}' for v in rows.shown])
         plt.show()
-    if not columns: print('the train table has no other column')
-    if not comp.group: return print('the rows have no groups')
+    if not columns:
+        print('the train table has no other column')
+    if not comp.group:
+        return print('the rows have no groups')
     rows = pick_by(comp.train, comp.group, values=3, each=8)
     names = class_names(comp)
     show_rows(comp, rows, [f'{str(v)[:22]}\n{names[t]}' for v, t in zip(rows.shown, rows.target)], across=7)
 
+
 def show_ranked(
-    look:Look, # of take_look
+    look: Look,  # of take_look
 ):
     "The rows that the first run is most wrong about, and those that it is surest of."
-    if not look.exps: return print('no run with predictions was named: -p exps \'["exp0001"]\'')
+    if not look.exps:
+        return print('no run with predictions was named: -p exps \'["exp0001"]\'')
     n, ranked = 6 if look.sample.panels else 8, by_oof(look.comp, look.exps[0])
     for part in (ranked.head(n), ranked.tail(n)):
         show_rows(look.comp, part, [f'{label}\n{p:.3f}' for label, p in zip(part.label, part.p_label)])

@@ -11,8 +11,7 @@ import io
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Callable
+from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from ..data.cadence import ON, read_cadence
@@ -30,191 +29,294 @@ from .label_errors import suspects
 @dataclass
 class Sample:
     "Rows of a competition that are looked at, with their small pictures."
-    comp:Competition   # of whom
-    train:pd.DataFrame # (n) of its train rows
-    test:pd.DataFrame  # (m) of its test rows
-    x:np.ndarray       # (n, height, width, channels) pictures of train
-    y:np.ndarray       # (m, height, width, channels) pictures of test
-    panels:bool        # whether they are cadences
+
+    comp: Competition  # of whom
+    train: pd.DataFrame  # (n) of its train rows
+    test: pd.DataFrame  # (m) of its test rows
+    x: np.ndarray  # (n, height, width, channels) pictures of train
+    y: np.ndarray  # (m, height, width, channels) pictures of test
+    panels: bool  # whether they are cadences
 
     def __repr__(self):
         return f'{self.comp.name}: {len(self.train):,} of {len(self.comp.train):,} train rows, {len(self.test):,} of {len(self.comp.test):,} test rows'
 
+
 def some_rows(
-    table:pd.DataFrame, # rows
-    most:int,           # of them at most
-    *key,               # of the chance
-) -> pd.DataFrame: # in their order, with a new index
+    table: pd.DataFrame,  # rows
+    most: int,  # of them at most
+    *key,  # of the chance
+) -> pd.DataFrame:  # in their order, with a new index
     "A random sample of rows; all of them where there are no more."
     rows = np.sort(rng('eda', *key).permutation(len(table))[:most])
     return table.iloc[rows].reset_index(drop=True)
 
+
 def take_sample(
-    comp:Competition,  # who is looked at
-    most:int=60_000,   # train rows at most, and as many test rows
-    inputs:str='',     # input format; abacad for cadences and rgb for pictures when left out
-    size:tuple=(),     # (height, width) of a small picture; 256 × 96 for cadences and 64 × 64 for pictures when left out
-    say:Callable=print, # called with a line of progress
-) -> Sample: # decoded once
+    comp: Competition,  # who is looked at
+    most: int = 60_000,  # train rows at most, and as many test rows
+    inputs: str = '',  # input format; abacad for cadences and rgb for pictures when left out
+    size: tuple = (),  # (height, width) of a small picture; 256 × 96 for cadences and 64 × 64 for pictures when left out
+    say: Callable = print,  # called with a line of progress
+) -> Sample:  # decoded once
     "Rows and their small pictures."
     train, test = some_rows(comp.train, most, comp.name, 'train'), some_rows(comp.test, most, comp.name, 'test')
     how = inputs or ('abacad' if train.file.iloc[0].endswith('.npy') else 'rgb')
     size = tuple(size) or ((256, 96) if INPUTS[how].panels else (64, 64))
-    return Sample(comp, train, test, *open_caches(comp.folder, [(part.file, size) for part in (train, test)], how, say), bool(INPUTS[how].panels))
+    return Sample(
+        comp,
+        train,
+        test,
+        *open_caches(comp.folder, [(part.file, size) for part in (train, test)], how, say),
+        bool(INPUTS[how].panels),
+    )
 
 # %% ../../nbs/eda/01_samples.ipynb #00000007
-def _packing(path, im): # its length over that of the same pixels, packed anew; nan where Pillow cannot write its kind
+def _packing(path, im):  # its length over that of the same pixels, packed anew; nan where Pillow cannot write its kind
     anew = io.BytesIO()
-    try: im.save(anew, im.format, **dict(quality='keep') if im.format == 'JPEG' else {})
-    except (OSError, ValueError, KeyError): return np.nan
+    try:
+        im.save(anew, im.format, **dict(quality='keep') if im.format == 'JPEG' else {})
+    except (OSError, ValueError, KeyError):
+        return np.nan
     return round(path.stat().st_size / anew.tell(), 1)
 
-def _picture_facts(path): # of a picture
+
+def _picture_facts(path):  # of a picture
     im = picture_header(path)
-    tables = np.mean(im.quantization[0]) if im.format == 'JPEG' else 0.
+    tables = np.mean(im.quantization[0]) if im.format == 'JPEG' else 0.0
     mode, packing = im.mode, _packing(path, im)
     grey = np.asarray(im if mode[0] in 'IF' else im.convert('L'), np.float32)
     height, width = grey.shape
-    return dict(mode=mode, height=height, width=width, aspect=round(width / height, 3), mean=round(float(grey.mean()), 1),
-                sd=round(float(grey.std()), 1), packing=packing, tables=float(tables))
+    return dict(
+        mode=mode,
+        height=height,
+        width=width,
+        aspect=round(width / height, 3),
+        mean=round(float(grey.mean()), 1),
+        sd=round(float(grey.std()), 1),
+        packing=packing,
+        tables=float(tables),
+    )
 
-def _cadence_facts(path): # of a cadence
+
+def _cadence_facts(path):  # of a cadence
     x = read_cadence(path)
-    return dict(mode='cadence', height=x.shape[0] * x.shape[1], width=x.shape[2], aspect=round(x.shape[2] / (x.shape[0] * x.shape[1]), 3),
-                mean=round(float(x.mean()), 3), sd=round(float(x.std()), 3), packing=round(path.stat().st_size / (2 * x.size), 1), tables=0.)
+    return dict(
+        mode='cadence',
+        height=x.shape[0] * x.shape[1],
+        width=x.shape[2],
+        aspect=round(x.shape[2] / (x.shape[0] * x.shape[1]), 3),
+        mean=round(float(x.mean()), 3),
+        sd=round(float(x.std()), 3),
+        packing=round(path.stat().st_size / (2 * x.size), 1),
+        tables=0.0,
+    )
 
-def _dated(st): # seconds; nan for a file that has the date of being written here, which says nothing of where it comes from
+
+def _dated(
+    st,
+):  # seconds; nan for a file that has the date of being written here, which says nothing of where it comes from
     return st.st_mtime if abs(st.st_mtime - st.st_ctime) > 2 else np.nan
 
+
 def file_facts(
-    comp:Competition,   # whose files they are
-    table:pd.DataFrame, # train or test rows
-    most:int=1000,      # rows at most, since whole files are read
-) -> pd.DataFrame: # the rows, and bytes, modified (seconds; nan where it was lost in unpacking), kind, mode, height, width, aspect, mean, sd, packing, tables
+    comp: Competition,  # whose files they are
+    table: pd.DataFrame,  # train or test rows
+    most: int = 1000,  # rows at most, since whole files are read
+) -> pd.DataFrame:  # the rows, and bytes, modified (seconds; nan where it was lost in unpacking), kind, mode, height, width, aspect, mean, sd, packing, tables
     "What files tell, of a sample of rows."
     rows = some_rows(table, most, 'facts')
+
     def _one(file):
-        path = comp.folder/file
+        path = comp.folder / file
         facts_of = _cadence_facts if path.suffix == '.npy' else _picture_facts
         kind = path.suffix[1:].lower()
         try:
             st = path.stat()
             return dict(bytes=st.st_size, modified=_dated(st), kind=kind) | facts_of(path)
-        except KitError: raise
-        except Exception as e:          # Pillow's plugins and NumPy raise what they like
+        except KitError:
+            raise
+        except Exception as e:  # Pillow's plugins and NumPy raise what they like
             raise KitError(f'{path} cannot be read ({e}); download it again') from None
-    with ThreadPoolExecutor(usable_cores()) as pool: facts = pd.DataFrame(list(pool.map(_one, rows.file)))
+
+    with ThreadPoolExecutor(usable_cores()) as pool:
+        facts = pd.DataFrame(list(pool.map(_one, rows.file)))
     return pd.concat([rows.drop(columns=facts.columns.intersection(rows.columns)), facts], axis=1)
 
 # %% ../../nbs/eda/01_samples.ipynb #00000009
 def facts_table(
-    train:pd.DataFrame, # from file_facts
-    test:pd.DataFrame,  # from file_facts
-) -> pd.DataFrame: # one row for each size and type; rows of train and of test, the most common first
+    train: pd.DataFrame,  # from file_facts
+    test: pd.DataFrame,  # from file_facts
+) -> pd.DataFrame:  # one row for each size and type; rows of train and of test, the most common first
     "Sizes and types of files, and how many there are."
     what = ['height', 'width', 'aspect', 'kind', 'mode']
-    count = pd.concat([t[what].assign(part=name) for name, t in [('train', train), ('test', test)]]).value_counts().unstack(fill_value=0)
+    count = (
+        pd.concat([t[what].assign(part=name) for name, t in [('train', train), ('test', test)]])
+        .value_counts()
+        .unstack(fill_value=0)
+    )
     count = count.reindex(columns=['train', 'test'], fill_value=0)
     return count.iloc[np.argsort(-count.sum(axis=1).to_numpy(), kind='stable')].reset_index().rename_axis(columns=None)
 
+
 def plot_facts(
-    train:pd.DataFrame, # from file_facts
-    test:pd.DataFrame,  # from file_facts
+    train: pd.DataFrame,  # from file_facts
+    test: pd.DataFrame,  # from file_facts
 ):
     "Length, brightness, contrast and aspect of train and test, as shares of each."
     import seaborn as sns
+
     both = pd.concat([train.assign(part='train'), test.assign(part='test')], ignore_index=True)
     both = both.assign(bytes=both.bytes / 1000)
     fig, axs = plt.subplots(1, 4, figsize=(11, 2.1), dpi=65, layout='constrained')
-    for ax, (fact, unit) in zip(axs, [('bytes', 'length, kB'), ('mean', 'brightness'), ('sd', 'contrast'), ('aspect', 'width / height')]):
+    for ax, (fact, unit) in zip(
+        axs, [('bytes', 'length, kB'), ('mean', 'brightness'), ('sd', 'contrast'), ('aspect', 'width / height')]
+    ):
         low, high = both[fact].min(), both[fact].max()
-        bins = np.linspace(low, high, 31) if high > low else np.array([low - .5, low + .5])
-        sns.histplot(both, x=fact, hue='part', bins=bins, stat='density', common_norm=False, element='step', legend=ax is axs[0], ax=ax)
+        bins = np.linspace(low, high, 31) if high > low else np.array([low - 0.5, low + 0.5])
+        sns.histplot(
+            both,
+            x=fact,
+            hue='part',
+            bins=bins,
+            stat='density',
+            common_norm=False,
+            element='step',
+            legend=ax is axs[0],
+            ax=ax,
+        )
         ax.set(xlabel=unit, ylabel='', yticks=[])
     sns.move_legend(axs[0], 'best', title=None, fontsize=8)
 
 # %% ../../nbs/eda/01_samples.ipynb #0000000c
 def class_names(
-    comp:Competition, # whose
-) -> list: # the names in the order of the target's codes
+    comp: Competition,  # whose
+) -> list:  # the names in the order of the target's codes
     "What the codes of the target mean."
     return list(comp.names)
 
+
 def class_table(
-    comp:Competition, # whose train rows are counted
-) -> pd.DataFrame: # class, rows, share, groups (where there are any): the rarest last
+    comp: Competition,  # whose train rows are counted
+) -> pd.DataFrame:  # class, rows, share, groups (where there are any): the rarest last
     "How common the classes are."
     names = class_names(comp)
     count = np.bincount(comp.train.target, minlength=len(names))
     table = pd.DataFrame({'class': names, 'rows': count, 'share': count / count.sum()})
-    if comp.group: table[f'values of {comp.group}'] = comp.train.groupby('target')[comp.group].nunique().reindex(range(len(names)), fill_value=0).to_numpy()
+    if comp.group:
+        table[f'values of {comp.group}'] = (
+            comp.train.groupby('target')[comp.group].nunique().reindex(range(len(names)), fill_value=0).to_numpy()
+        )
     return table.sort_values('rows', ascending=False, kind='stable').reset_index(drop=True)
 
+
 def plot_classes(
-    table:pd.DataFrame, # from class_table
+    table: pd.DataFrame,  # from class_table
 ):
     "The classes as bars; the rarest by name."
     fig, ax = plt.subplots(figsize=(9, 2.2), dpi=65, layout='constrained')
     ax.bar(range(len(table)), table.rows, color=['C3' if n == table.rows.min() else 'C0' for n in table.rows])
-    if len(table) <= 30: ax.set_xticks(range(len(table)), [short(c) for c in table['class']], rotation=90 if len(table) > 8 else 0, fontsize=8)
+    if len(table) <= 30:
+        ax.set_xticks(
+            range(len(table)), [short(c) for c in table['class']], rotation=90 if len(table) > 8 else 0, fontsize=8
+        )
     rare = table[table.rows == table.rows.min()]
     names = ', '.join(short(c) for c in rare['class'][:3]) + ' …' * (len(rare) > 3)
     times = table.rows.max() / max(1, rare.rows.iloc[0])
-    ax.set(ylabel='rows', title=f'rarest: {names}, {rare.rows.iloc[0]:,} rows; the most common has {times:,.3g} times as many')
+    ax.set(
+        ylabel='rows',
+        title=f'rarest: {names}, {rare.rows.iloc[0]:,} rows; the most common has {times:,.3g} times as many',
+    )
     ax.title.set_fontsize(9)
 
 # %% ../../nbs/eda/01_samples.ipynb #0000000f
 def pick_by(
-    table:pd.DataFrame, # rows
-    column:str,         # of which values some rows are taken
-    values:int=8,       # of the column, the most common first
-    each:int=1,         # rows a value
-) -> pd.DataFrame: # the rows; a column `shown` says what they were picked for
+    table: pd.DataFrame,  # rows
+    column: str,  # of which values some rows are taken
+    values: int = 8,  # of the column, the most common first
+    each: int = 1,  # rows a value
+) -> pd.DataFrame:  # the rows; a column `shown` says what they were picked for
     "Some rows for each of some values of a column."
-    if column not in table: raise KitError(f"the train table has no column '{column}'{nearest(column, table.columns)}; it has: {', '.join(table.columns)}")
+    if column not in table:
+        raise KitError(
+            f"the train table has no column '{column}'{nearest(column, table.columns)}; it has: {', '.join(table.columns)}"
+        )
     shown = table[column]
-    if shown.dtype.kind in 'if' and shown.nunique() > values: shown = pd.qcut(shown, 3, duplicates='drop').astype(str)
+    if shown.dtype.kind in 'if' and shown.nunique() > values:
+        shown = pd.qcut(shown, 3, duplicates='drop').astype(str)
     kept = shown.value_counts().index[:values]
     rows = table.assign(shown=shown.astype(str))[shown.isin(kept).to_numpy()]
     order = rng('pick', column).permutation(len(rows))
-    return rows.iloc[order].groupby('shown', sort=True).head(each).sort_values('shown', kind='stable').reset_index(drop=True)
+    return (
+        rows.iloc[order]
+        .groupby('shown', sort=True)
+        .head(each)
+        .sort_values('shown', kind='stable')
+        .reset_index(drop=True)
+    )
+
 
 def by_oof(
-    comp:Competition, # whose train rows
-    exp:str,          # a run with out-of-fold predictions
-) -> pd.DataFrame: # the rows with question and p_label (what the run gives to the label): the worst first
+    comp: Competition,  # whose train rows
+    exp: str,  # a run with out-of-fold predictions
+) -> pd.DataFrame:  # the rows with question and p_label (what the run gives to the label): the worst first
     "Train rows in the order in which a run contradicts their labels."
     told = suspects(comp, [exp], least=0).sort_values('p_label', kind='stable').drop_duplicates('id')
-    return told[['id', 'question', 'label', 'p_label']].merge(comp.train.drop(columns=['label', 'question'], errors='ignore'), on='id')
+    return told[['id', 'question', 'label', 'p_label']].merge(
+        comp.train.drop(columns=['label', 'question'], errors='ignore'), on='id'
+    )
 
 # %% ../../nbs/eda/01_samples.ipynb #00000013
-def _draw_cadence(ax, path): # six panels in one column
+def _draw_cadence(ax, path):  # six panels in one column
     x = read_cadence(path)
     x = x.reshape(6, 39, 7, -1).mean(2)
     x = (x - x.mean((1, 2), keepdims=True)) / x.std((1, 2), keepdims=True)
     gap = np.full((3, x.shape[2]), np.nan)
-    ax.imshow(np.concatenate([row for panel in x for row in (panel, gap)][:-1]), cmap='viridis', vmin=-2, vmax=4, aspect='auto', interpolation='nearest')
-    ax.set_yticks([20 + 42 * i for i in range(6)], [f'{name}, ON' if i in ON else name for i, name in enumerate('ABACAD')], fontsize=7); ax.set_xticks([])
-    for i in ON: ax.get_yticklabels()[i].set(color='C3', fontweight='bold'); ax.add_patch(plt.Rectangle((-.5, 42 * i - .5), x.shape[2], 39, fill=False, ec='C3', lw=1.2))
+    ax.imshow(
+        np.concatenate([row for panel in x for row in (panel, gap)][:-1]),
+        cmap='viridis',
+        vmin=-2,
+        vmax=4,
+        aspect='auto',
+        interpolation='nearest',
+    )
+    ax.set_yticks(
+        [20 + 42 * i for i in range(6)],
+        [f'{name}, ON' if i in ON else name for i, name in enumerate('ABACAD')],
+        fontsize=7,
+    )
+    ax.set_xticks([])
+    for i in ON:
+        ax.get_yticklabels()[i].set(color='C3', fontweight='bold')
+        ax.add_patch(plt.Rectangle((-0.5, 42 * i - 0.5), x.shape[2], 39, fill=False, ec='C3', lw=1.2))
 
-def _draw_picture(ax, path): # as it is, but no larger than needed
+
+def _draw_picture(ax, path):  # as it is, but no larger than needed
     size = picture_size(path)
     scale = min(1, 160 / max(size))
     ax.imshow(read_one('rgb', path, tuple(max(1, round(side * scale)) for side in size)))
     ax.axis('off')
 
+
 def show_rows(
-    comp:Competition,   # whose files they are
-    table:pd.DataFrame, # rows of train or test
-    titles:Sequence=(), # (n,) what stands above each picture; its id when left out
-    across:int=8,       # pictures side by side
+    comp: Competition,  # whose files they are
+    table: pd.DataFrame,  # rows of train or test
+    titles: Sequence = (),  # (n,) what stands above each picture; its id when left out
+    across: int = 8,  # pictures side by side
 ):
     "The pictures of rows."
     cadence = table.file.iloc[0].endswith('.npy')
     across = min(across if not cadence else max(2, across * 3 // 4), len(table))
     down = -(-len(table) // across)
-    fig, axs = plt.subplots(down, across, figsize=(min(11, 1.45 * across * (1.2 if cadence else 1)), down * (4.2 if cadence else 1.75)), dpi=60, squeeze=False, layout='constrained')
-    for ax in axs.flat[len(table):]: ax.axis('off')
+    fig, axs = plt.subplots(
+        down,
+        across,
+        figsize=(min(11, 1.45 * across * (1.2 if cadence else 1)), down * (4.2 if cadence else 1.75)),
+        dpi=60,
+        squeeze=False,
+        layout='constrained',
+    )
+    for ax in axs.flat[len(table) :]:
+        ax.axis('off')
     for ax, file, title in zip(axs.flat, table.file, titles if len(titles) else table.id):
-        (_draw_cadence if cadence else _draw_picture)(ax, comp.folder/file)
+        (_draw_cadence if cadence else _draw_picture)(ax, comp.folder / file)
         ax.set_title('\n'.join(short(line) for line in str(title).split('\n')[:3]), fontsize=9)

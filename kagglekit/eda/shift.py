@@ -23,128 +23,243 @@ from .label_errors import by_group, suspects
 
 # %% ../../nbs/eda/03_shift.ipynb #00000004
 def cheap_features(
-    x:np.ndarray, # (n, height, width, channels) small pictures
-) -> pd.DataFrame: # (n) of about 60 numbers
+    x: np.ndarray,  # (n, height, width, channels) small pictures
+) -> pd.DataFrame:  # (n) of about 60 numbers
     "Brightness, contrast, colour, roughness, by parts."
     g = np.asarray(x, np.float32)
     grey = g.mean(-1)
     parts = grey.reshape(len(g), 4, grey.shape[1] // 4, 4, grey.shape[2] // 4)
-    f = {'brightness': grey.mean((1, 2)), 'contrast': grey.std((1, 2)), 'roughness down': np.abs(np.diff(grey, axis=1)).mean((1, 2)), 'roughness across': np.abs(np.diff(grey, axis=2)).mean((1, 2))}
-    f |= {f'{q:g} % quantile': v for q, v in zip((1, 25, 75, 99, 99.9), np.percentile(grey.reshape(len(g), -1), (1, 25, 75, 99, 99.9), axis=1))}
-    if g.shape[-1] == 3: f |= {f'{c} against the mean': g[..., i].mean((1, 2)) - f['brightness'] for i, c in enumerate(('red', 'green', 'blue'))}
-    for name, made in (('brightness', parts.mean((2, 4))), ('contrast', parts.std((2, 4))), ('peak', parts.max((2, 4)))):
+    f = {
+        'brightness': grey.mean((1, 2)),
+        'contrast': grey.std((1, 2)),
+        'roughness down': np.abs(np.diff(grey, axis=1)).mean((1, 2)),
+        'roughness across': np.abs(np.diff(grey, axis=2)).mean((1, 2)),
+    }
+    f |= {
+        f'{q:g} % quantile': v
+        for q, v in zip((1, 25, 75, 99, 99.9), np.percentile(grey.reshape(len(g), -1), (1, 25, 75, 99, 99.9), axis=1))
+    }
+    if g.shape[-1] == 3:
+        f |= {
+            f'{c} against the mean': g[..., i].mean((1, 2)) - f['brightness']
+            for i, c in enumerate(('red', 'green', 'blue'))
+        }
+    for name, made in (
+        ('brightness', parts.mean((2, 4))),
+        ('contrast', parts.std((2, 4))),
+        ('peak', parts.max((2, 4))),
+    ):
         f |= {f'{name} of part {i + 1}, {j + 1}': made[:, i, j] for i in range(4) for j in range(4)}
     return pd.DataFrame(f)
 
+
 def adversarial_probs(
-    a:np.ndarray, # (n, k) features
-    b:np.ndarray, # (m, k) features
-) -> np.ndarray: # (n + m,) cross-validated probability of being one of b
+    a: np.ndarray,  # (n, k) features
+    b: np.ndarray,  # (m, k) features
+) -> np.ndarray:  # (n + m,) cross-validated probability of being one of b
     "How a model tells b from a."
-    from sklearn.ensemble import HistGradientBoostingClassifier               # here: it takes a second, and not every page needs it
+    from sklearn.ensemble import HistGradientBoostingClassifier  # here: it takes a second, and not every page needs it
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
-    model = HistGradientBoostingClassifier(max_iter=60, max_leaf_nodes=8, min_samples_leaf=max(5, (len(a) + len(b)) // 100), random_state=0)
-    return cross_val_predict(model, np.concatenate([a, b]), np.r_[np.zeros(len(a)), np.ones(len(b))], cv=StratifiedKFold(3, shuffle=True, random_state=0), method='predict_proba')[:, 1]
+
+    model = HistGradientBoostingClassifier(
+        max_iter=60, max_leaf_nodes=8, min_samples_leaf=max(5, (len(a) + len(b)) // 100), random_state=0
+    )
+    return cross_val_predict(
+        model,
+        np.concatenate([a, b]),
+        np.r_[np.zeros(len(a)), np.ones(len(b))],
+        cv=StratifiedKFold(3, shuffle=True, random_state=0),
+        method='predict_proba',
+    )[:, 1]
+
 
 def null_auc(
-    a:np.ndarray,      # (n, k) features
-    groups:np.ndarray, # (n,) what stays together
-    share:float,       # of the second half
-    times:int=4,       # splits
-) -> np.ndarray: # (times,) AUCs
+    a: np.ndarray,  # (n, k) features
+    groups: np.ndarray,  # (n,) what stays together
+    share: float,  # of the second half
+    times: int = 4,  # splits
+) -> np.ndarray:  # (times,) AUCs
     "How well two parts of train can be told apart, which have no group in common."
     names, at = np.unique(groups, return_inverse=True)
+
     def _once(i):
         second = (rng('halves', i).permutation(len(names)) < max(3, share * len(names)))[at]
         p = adversarial_probs(a[~second], a[second])
-        return auc_of(p[(~second).sum():], p[:(~second).sum()])
+        return auc_of(p[(~second).sum() :], p[: (~second).sum()])
+
     return np.array([_once(i) for i in range(times)])
 
 # %% ../../nbs/eda/03_shift.ipynb #00000006
-def _draw_shift(s, p, rows): # how sure the model is, and the rows of test that it is surest of
+def _draw_shift(s, p, rows):  # how sure the model is, and the rows of test that it is surest of
     n = len(p) - len(rows)
     fig, ax = plt.subplots(figsize=(6, 2), dpi=65, layout='constrained')
-    for part, name in ((p[:n], 'train'), (p[n:], 'test')): ax.hist(part, np.linspace(0, 1, 41), density=True, alpha=.5, label=name)
-    ax.set(xlabel='probability of being a test row, says the model', yticks=[]); ax.legend(fontsize=8)
+    for part, name in ((p[:n], 'train'), (p[n:], 'test')):
+        ax.hist(part, np.linspace(0, 1, 41), density=True, alpha=0.5, label=name)
+    ax.set(xlabel='probability of being a test row, says the model', yticks=[])
+    ax.legend(fontsize=8)
     show_rows(s.comp, rows.head(8), [f'{i[:12]}\n{v:.2f}' for i, v in zip(rows.id[:8], rows.p_test)])
 
+
 def check_shift(
-    s:Sample,      # whose rows
-    most:int=2000, # train rows at most, and as many test rows
-) -> Finding: # number: AUC
+    s: Sample,  # whose rows
+    most: int = 2000,  # train rows at most, and as many test rows
+) -> Finding:  # number: AUC
     "Whether train and test can be told apart."
     at, bt = (np.sort(rng('shift', i).permutation(len(v))[:most]) for i, v in enumerate((s.x, s.y)))
     a, b = cheap_features(s.x[at]), cheap_features(s.y[bt])
     p = adversarial_probs(a.to_numpy(), b.to_numpy())
-    number = auc_of(p[len(a):], p[:len(a)])
-    usual = null_auc(a.to_numpy(), (s.train[s.comp.group] if s.comp.group else s.train.id).to_numpy()[at], len(b) / (len(a) + len(b)))
-    alarm = bool(number > usual.max() + .03 and number > usual.mean() + 4 * usual.std())
-    tells = pd.Series({c: auc_of(b[c].to_numpy(), a[c].to_numpy()) for c in a}).sort_values(key=lambda v: -(v - .5).abs())
-    rows = s.test.iloc[bt].assign(p_test=p[len(a):]).sort_values('p_test', ascending=False).reset_index(drop=True)
+    number = auc_of(p[len(a) :], p[: len(a)])
+    usual = null_auc(
+        a.to_numpy(), (s.train[s.comp.group] if s.comp.group else s.train.id).to_numpy()[at], len(b) / (len(a) + len(b))
+    )
+    alarm = bool(number > usual.max() + 0.03 and number > usual.mean() + 4 * usual.std())
+    tells = pd.Series({c: auc_of(b[c].to_numpy(), a[c].to_numpy()) for c in a}).sort_values(
+        key=lambda v: -(v - 0.5).abs()
+    )
+    rows = s.test.iloc[bt].assign(p_test=p[len(a) :]).sort_values('p_test', ascending=False).reset_index(drop=True)
     said = f'Parts of train with no group in common reach {usual.min():.2f} to {usual.max():.2f}.'
-    advice = f"{said} What tells most is {tells.index[0]} (AUC {tells.iloc[0]:.2f} alone) and {tells.index[1]} ({tells.iloc[1]:.2f}): look at the first rows, and validate on the train rows that are most like test." if alarm else f'{said} Nothing crude; what is rare or faint is not seen by such numbers.'
-    return Finding('train or test', float(number), f'AUC of telling {len(a):,} train rows from {len(b):,} test rows', alarm, advice, rows, lambda: _draw_shift(s, p, rows))
+    advice = (
+        f'{said} What tells most is {tells.index[0]} (AUC {tells.iloc[0]:.2f} alone) and {tells.index[1]} ({tells.iloc[1]:.2f}): look at the first rows, and validate on the train rows that are most like test.'
+        if alarm
+        else f'{said} Nothing crude; what is rare or faint is not seen by such numbers.'
+    )
+    return Finding(
+        'train or test',
+        float(number),
+        f'AUC of telling {len(a):,} train rows from {len(b):,} test rows',
+        alarm,
+        advice,
+        rows,
+        lambda: _draw_shift(s, p, rows),
+    )
 
 # %% ../../nbs/eda/03_shift.ipynb #0000000a
 def prior_distance(
-    p:np.ndarray,     # (n, k) probabilities
-    prior:np.ndarray, # (k,) shares in train
-) -> tuple: # share of rows, and (k,) the estimated shares
+    p: np.ndarray,  # (n, k) probabilities
+    prior: np.ndarray,  # (k,) shares in train
+) -> tuple:  # share of rows, and (k,) the estimated shares
     "How far the estimated shares are from those of train."
     new = estimate_prior(p, prior)
-    return .5 * np.abs(new - prior).sum(), new
+    return 0.5 * np.abs(new - prior).sum(), new
 
-def _draw_again(groups, n, g): # rows of groups drawn with replacement, about n
+
+def _draw_again(groups, n, g):  # rows of groups drawn with replacement, about n
     order = np.argsort(groups, kind='stable')
     parts = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
     return np.concatenate([parts[i] for i in g.integers(0, len(parts), max(1, round(n * len(parts) / len(groups))))])
 
-def _draw_prior(names, prior, new): # shares of the classes
+
+def _draw_prior(names, prior, new):  # shares of the classes
     fig, ax = plt.subplots(figsize=(8, 2.2), dpi=65, layout='constrained')
-    for i, (v, name) in enumerate(((prior, 'train'), (new, 'test, estimated'))): ax.bar(np.arange(len(names)) + .4 * i - .2, v, .4, label=name)
-    ax.set_xticks(range(len(names)), [short(n) for n in names], rotation=90 if len(names) > 8 else 0, fontsize=8); ax.set_ylabel('share'); ax.legend(fontsize=8)
+    for i, (v, name) in enumerate(((prior, 'train'), (new, 'test, estimated'))):
+        ax.bar(np.arange(len(names)) + 0.4 * i - 0.2, v, 0.4, label=name)
+    ax.set_xticks(range(len(names)), [short(n) for n in names], rotation=90 if len(names) > 8 else 0, fontsize=8)
+    ax.set_ylabel('share')
+    ax.legend(fontsize=8)
+
 
 def check_prior(
-    comp:Competition, # whose rows
-    exp:str,          # a run with out-of-fold and test predictions
-    draws:int=20,     # of out-of-fold rows
-) -> Finding: # number: share of the rows
+    comp: Competition,  # whose rows
+    exp: str,  # a run with out-of-fold and test predictions
+    draws: int = 20,  # of out-of-fold rows
+) -> Finding:  # number: share of the rows
     "Whether classes are as common in test as in train."
-    oof, test = (np.hstack([1 - p, p]) if comp.binary else p for p in (load_predictions(comp, exp, name)[prob_columns(comp.classes)].to_numpy(np.float64) for name in ('oof', 'test')))
-    prior, groups = np.bincount(comp.train.target, minlength=comp.n_classes) / len(comp.train), comp.train[comp.group or 'id'].astype('category').cat.codes.to_numpy()
+    oof, test = (
+        np.hstack([1 - p, p]) if comp.binary else p
+        for p in (
+            load_predictions(comp, exp, name)[prob_columns(comp.classes)].to_numpy(np.float64)
+            for name in ('oof', 'test')
+        )
+    )
+    prior, groups = (
+        np.bincount(comp.train.target, minlength=comp.n_classes) / len(comp.train),
+        comp.train[comp.group or 'id'].astype('category').cat.codes.to_numpy(),
+    )
     try:
         number, new = prior_distance(test, prior)
-        usual = np.array([prior_distance(oof[_draw_again(groups, len(test), rng('prior', i))], prior)[0] for i in range(draws)])
-    except KitError as e: return Finding('class shares', np.nan, f'by {exp}', False, f'Cannot be told: {e}.')
-    names, alarm = class_names(comp), bool(number > usual.max() + .03)
-    rows = pd.DataFrame({'class': names, 'train': prior, 'test, estimated': new}).sort_values('test, estimated', key=lambda v: -(v - prior).abs()).reset_index(drop=True)
+        usual = np.array(
+            [prior_distance(oof[_draw_again(groups, len(test), rng('prior', i))], prior)[0] for i in range(draws)]
+        )
+    except KitError as e:
+        return Finding('class shares', np.nan, f'by {exp}', False, f'Cannot be told: {e}.')
+    names, alarm = class_names(comp), bool(number > usual.max() + 0.03)
+    rows = (
+        pd.DataFrame({'class': names, 'train': prior, 'test, estimated': new})
+        .sort_values('test, estimated', key=lambda v: -(v - prior).abs())
+        .reset_index(drop=True)
+    )
     top, said = rows.iloc[0], f'Rows of train drawn again give {usual.min():.2f} to {usual.max():.2f}.'
-    advice = f"{said} {top['class']}: {top.train:.0%} of train, about {top['test, estimated']:.0%} of test, if test looks like train; else it has something that {exp} does not know. Correct the probabilities by two groups (`correct_prior`) and see what the leaderboard says." if alarm else f'{said} Nothing.'
-    return Finding('class shares', float(number), f'of the test rows have another class than train would let expect, by {exp}', alarm, advice, rows, lambda: _draw_prior(names, prior, new))
+    advice = (
+        f'{said} {top["class"]}: {top.train:.0%} of train, about {top["test, estimated"]:.0%} of test, if test looks like train; else it has something that {exp} does not know. Correct the probabilities by two groups (`correct_prior`) and see what the leaderboard says.'
+        if alarm
+        else f'{said} Nothing.'
+    )
+    return Finding(
+        'class shares',
+        float(number),
+        f'of the test rows have another class than train would let expect, by {exp}',
+        alarm,
+        advice,
+        rows,
+        lambda: _draw_prior(names, prior, new),
+    )
 
 # %% ../../nbs/eda/03_shift.ipynb #0000000d
-SURE = .8 # mean probability of the other class from which a row is counted
-UNKNOWN = .2 # share of a class from which its contradictions tell of the runs, not of the labels
+SURE = 0.8  # mean probability of the other class from which a row is counted
+UNKNOWN = 0.2  # share of a class from which its contradictions tell of the runs, not of the labels
 
-def _draw_labels(comp, t): # what the label says and what the runs say
-    show_rows(comp, t[['id']].merge(comp.train[['id', 'file']], on='id'), [f'{i[-16:]}\n{a}?  {b}' for i, a, b in zip(t.id, t.label, t.said)])
+
+def _draw_labels(comp, t):  # what the label says and what the runs say
+    show_rows(
+        comp,
+        t[['id']].merge(comp.train[['id', 'file']], on='id'),
+        [f'{i[-16:]}\n{a}?  {b}' for i, a, b in zip(t.id, t.label, t.said)],
+    )
+
 
 def check_labels(
-    comp:Competition, # whose train rows
-    exps:Sequence,    # runs with out-of-fold predictions; two or more of different kinds
-) -> Finding: # number: rows
+    comp: Competition,  # whose train rows
+    exps: Sequence,  # runs with out-of-fold predictions; two or more of different kinds
+) -> Finding:  # number: rows
     "Labels that all runs contradict."
     told = suspects(comp, exps, least=0)
     agreed = told[(told.runs == 0) & (told.p_label >= SURE)]
-    t = told[(told.runs == len(exps)) & (told.p_said >= SURE)].sort_values('p_label', kind='stable').reset_index(drop=True)
+    t = (
+        told[(told.runs == len(exps)) & (told.p_said >= SURE)]
+        .sort_values('p_label', kind='stable')
+        .reset_index(drop=True)
+    )
     share = t.groupby(['question', 'label']).size() / told.groupby(['question', 'label']).size()
     unknown = share[share > UNKNOWN].index
     t = t[~pd.MultiIndex.from_frame(t[['question', 'label']]).isin(unknown)].reset_index(drop=True)
-    usual = (1 - agreed.p_label).sum() + (1 - t.p_said).sum()                     # rows that would be contradicted if runs were as sure as they say
+    usual = (1 - agreed.p_label).sum() + (
+        1 - t.p_said
+    ).sum()  # rows that would be contradicted if runs were as sure as they say
     many = by_group(t, comp) if comp.group and len(t) else pd.DataFrame(dict(rows=[], of=[]))
     whole = many[many.rows > many['of'] / 2]
-    people = f" {len(whole)} values of {comp.group} are contradicted in most of their rows, such as {whole[comp.group].iloc[0]} ({whole.label.iloc[0]}? {whole.said.iloc[0]}, they say)." if len(whole) else ''
+    people = (
+        f' {len(whole)} values of {comp.group} are contradicted in most of their rows, such as {whole[comp.group].iloc[0]} ({whole.label.iloc[0]}? {whole.said.iloc[0]}, they say).'
+        if len(whole)
+        else ''
+    )
     alarm = bool(len(exps) > 1 and len(t) > usual + 3 * np.sqrt(usual))
-    said = f'As sure as they are, about {usual:.0f} would be contradicted with every label right.' + ''.join(f' {label} is a class that they often fail to see ({share[question, label]:.0%} contradicted), so it is left out.' for question, label in unknown)
-    advice = f'{said} Look at them, the first ones first; write what is wrong into the corrections that the reader reads.{people}' if alarm else f'{said} Nothing.' if len(exps) > 1 else 'One run alone contradicts much that is only hard: give two or more.'
-    return Finding('labels', len(t), f"of {len(comp.train):,} train rows are contradicted by {'all of ' if len(exps) > 1 else ''}{', '.join(exps)}", alarm, advice, t, (lambda: _draw_labels(comp, t.head(6))) if len(t) else None)
+    said = f'As sure as they are, about {usual:.0f} would be contradicted with every label right.' + ''.join(
+        f' {label} is a class that they often fail to see ({share[question, label]:.0%} contradicted), so it is left out.'
+        for question, label in unknown
+    )
+    advice = (
+        f'{said} Look at them, the first ones first; write what is wrong into the corrections that the reader reads.{people}'
+        if alarm
+        else f'{said} Nothing.'
+        if len(exps) > 1
+        else 'One run alone contradicts much that is only hard: give two or more.'
+    )
+    return Finding(
+        'labels',
+        len(t),
+        f'of {len(comp.train):,} train rows are contradicted by {"all of " if len(exps) > 1 else ""}{", ".join(exps)}',
+        alarm,
+        advice,
+        t,
+        (lambda: _draw_labels(comp, t.head(6))) if len(t) else None,
+    )

@@ -25,37 +25,41 @@ from ..runs.run import Run, score_text
 
 # %% ../../nbs/fit/02_plots.ipynb #3288a00b
 def plot_counts(
-    comp:Competition, # of the run
-): # the axes
+    comp: Competition,  # of the run
+):  # the axes
     "How many train rows each class has."
     names = class_names(comp)
     counts = comp.train.target.value_counts().reindex(range(comp.n_classes), fill_value=0)
-    fig, ax = plt.subplots(figsize=(7, max(1.2, .22 * len(names))))
+    fig, ax = plt.subplots(figsize=(7, max(1.2, 0.22 * len(names))))
     ax.barh(list(names), counts)
     ax.invert_yaxis()
     ax.set_xlabel(f'train rows, {len(comp.train):,} in all')
     return ax
 
+
 def fold_table(
-    comp:Competition,   # of the run
-    folds:pd.DataFrame, # id, fold
-    most:int=20,        # rows
-) -> pd.DataFrame: # (classes, folds) train rows
+    comp: Competition,  # of the run
+    folds: pd.DataFrame,  # id, fold
+    most: int = 20,  # rows
+) -> pd.DataFrame:  # (classes, folds) train rows
     "How many rows of each class a fold validates."
     names = dict(enumerate(class_names(comp)))
     return pd.crosstab(comp.train.target.map(names), folds.fold.to_numpy(), colnames=['fold']).head(most)
 
+
 def plot_folds(
-    comp:Competition,   # of the run
-    folds:pd.DataFrame, # id, fold
-    most:int=30,        # classes, the rarest ones
-): # the axes; None where no row is validated
+    comp: Competition,  # of the run
+    folds: pd.DataFrame,  # id, fold
+    most: int = 30,  # classes, the rarest ones
+):  # the axes; None where no row is validated
     "A heat map of the rows of each class that a fold validates: what is pale has little to be scored by."
     import seaborn as sns
+
     table = fold_table(comp, folds, comp.n_classes)
-    if (folds.fold < 0).all(): return None
+    if (folds.fold < 0).all():
+        return None
     table = table.loc[table.sum(axis=1).nsmallest(most).index[::-1]]
-    fig, ax = plt.subplots(figsize=(2 + .5 * table.shape[1], .8 + .22 * len(table)))
+    fig, ax = plt.subplots(figsize=(2 + 0.5 * table.shape[1], 0.8 + 0.22 * len(table)))
     sns.heatmap(table, annot=True, fmt='d', cmap='Blues', vmin=0, cbar=False, annot_kws=dict(fontsize=7), ax=ax)
     ax.set(xlabel='fold', ylabel='')
     ax.tick_params(axis='y', rotation=0, labelsize=8)
@@ -63,31 +67,37 @@ def plot_folds(
 
 # %% ../../nbs/fit/02_plots.ipynb #f1fa954d
 def picture(
-    x:torch.Tensor,  # (C, H, W) normalised
-    learner:FoldLearner, # whose normalisation it was
-) -> np.ndarray: # (H, W, 3) or (H, W), 0 … 1
+    x: torch.Tensor,  # (C, H, W) normalised
+    learner: FoldLearner,  # whose normalisation it was
+) -> np.ndarray:  # (H, W, 3) or (H, W), 0 … 1
     "Pixels as a picture again."
     mean, std = (s[0].cpu() for s in learner.prepare_batch.stats)
     x = x.cpu().float() * std + mean
-    if len(x) == 3 and float(std.max()) != 1: return (x / 255).clamp(0, 1).permute(1, 2, 0).numpy()
+    if len(x) == 3 and float(std.max()) != 1:
+        return (x / 255).clamp(0, 1).permute(1, 2, 0).numpy()
     x = x.mean(0)
     return ((x - x.min()) / (x.max() - x.min()).clamp(min=1e-9)).numpy()
 
-def _caption(t, code, names): # a target in words: its class, or how it is mixed
-    if len(t) == 1: return f'{float(t[0]):.2f}'
-    if len(t) != len(names): return names[code]
+
+def _caption(t, code, names):  # a target in words: its class, or how it is mixed
+    if len(t) == 1:
+        return f'{float(t[0]):.2f}'
+    if len(t) != len(names):
+        return names[code]
     top = t.argsort(descending=True)[:2]
-    if t[top[0]] >= .999: return names[top[0]]
-    return ' + '.join(f'{names[i]} {float(t[i]):.2f}' for i in top.tolist() if t[i] > .001)
+    if t[top[0]] >= 0.999:
+        return names[top[0]]
+    return ' + '.join(f'{names[i]} {float(t[i]):.2f}' for i in top.tolist() if t[i] > 0.001)
+
 
 def plot_batch(
-    learner:FoldLearner, # from make_learner
-    comp:Competition,    # of the run
-    seed:int,            # of the recipe
-    n:int=8,             # pictures at most
-): # the figure
+    learner: FoldLearner,  # from make_learner
+    comp: Competition,  # of the run
+    seed: int,  # of the recipe
+    n: int = 8,  # pictures at most
+):  # the figure
     "The first training batch: as it is read, and as the network meets it."
-    learner.dls.train.when, learner.epoch, learner.n_epoch = (seed, 0, 0, 0), 0, 1000 # mixup asks how far the stage is
+    learner.dls.train.when, learner.epoch, learner.n_epoch = (seed, 0, 0, 0), 0, 1000  # mixup asks how far the stage is
     x, y = learner.dls.train.one_batch()
     prepare, rows = learner.prepare_batch, learner.dls.train.rows
     plain = prepare.normalise(x)
@@ -103,22 +113,23 @@ def plot_batch(
 
 # %% ../../nbs/fit/02_plots.ipynb #065c664f
 def outcome(
-    run:Run,     # that has ended
-    score:dict,  # the content of its score.json
-) -> pd.DataFrame: # one row
+    run: Run,  # that has ended
+    score: dict,  # the content of its score.json
+) -> pd.DataFrame:  # one row
     "What came out."
     board = run.read('leaderboard.json')
     row = dict(exp=run.exp, score=score_text(score), public=board.get('public'), private=board.get('private'))
     row |= dict(time=seconds_text(score['seconds']), images_a_second=score['images_per_second'])
     return pd.DataFrame([row]).round(4)
 
+
 def plot_history(
-    run:Run,     # that has ended
-    metric:str,  # its name
-): # the figure
+    run: Run,  # that has ended
+    metric: str,  # its name
+):  # the figure
     "Losses and metric by epoch, a colour a fold."
     fig, (left, right) = plt.subplots(1, 2, figsize=(9, 2.8))
-    for k, rows in pd.read_csv(run.folder/'history.csv').groupby('fold'):
+    for k, rows in pd.read_csv(run.folder / 'history.csv').groupby('fold'):
         epochs, colour = range(1, len(rows) + 1), f'C{k % 10}'
         left.plot(epochs, rows.train_loss, color=colour, ls=':')
         left.plot(epochs, rows.valid_loss, color=colour)
@@ -128,55 +139,64 @@ def plot_history(
     right.legend(fontsize=8)
     return fig
 
+
 def read_predicted(
-    run:Run,          # that has ended
-    comp:Competition, # of the run
-) -> pd.DataFrame: # id, target, p_…; the test rows without targets where all rows were trained on
+    run: Run,  # that has ended
+    comp: Competition,  # of the run
+) -> pd.DataFrame:  # id, target, p_…; the test rows without targets where all rows were trained on
     "What a run predicted of rows that its networks had not seen."
-    path = run.folder/'oof.parquet'
-    return pd.read_parquet(path if path.exists() else run.folder/'test.parquet')
+    path = run.folder / 'oof.parquet'
+    return pd.read_parquet(path if path.exists() else run.folder / 'test.parquet')
+
 
 def error_table(
-    predicted:pd.DataFrame, # from read_predicted
-    comp:Competition,       # of the run
-) -> pd.DataFrame|pd.Series: # rows by true and predicted class; of many classes the most frequent confusions
+    predicted: pd.DataFrame,  # from read_predicted
+    comp: Competition,  # of the run
+) -> pd.DataFrame | pd.Series:  # rows by true and predicted class; of many classes the most frequent confusions
     "Which classes are taken for which."
     names = dict(enumerate(class_names(comp)))
     calls = pd.Series(labels_of(predicted[prob_columns(comp.classes)].to_numpy())).map(names)
     true = predicted.target.map(names) if 'target' in predicted else pd.Series('unknown', index=calls.index)
     table = pd.crosstab(true, calls, rownames=['true'], colnames=['predicted'])
-    if len(names) <= 20: return table
+    if len(names) <= 20:
+        return table
     pairs = table.stack()
     return pairs[[a != b for a, b in pairs.index]].nlargest(20)
 
+
 def plot_errors(
-    predicted:pd.DataFrame, # from read_predicted
-    comp:Competition,       # of the run
-): # the axes; None where there are more than 40 classes, or no true ones
+    predicted: pd.DataFrame,  # from read_predicted
+    comp: Competition,  # of the run
+):  # the axes; None where there are more than 40 classes, or no true ones
     "Which classes are taken for which, as a heat map."
-    if 'target' not in predicted or comp.n_classes > 40: return None
+    if 'target' not in predicted or comp.n_classes > 40:
+        return None
     names = list(class_names(comp))
     calls = pd.Categorical.from_codes(labels_of(predicted[prob_columns(comp.classes)].to_numpy()), names)
     true = pd.Categorical.from_codes(predicted.target, names)
     table = pd.crosstab(true, calls, dropna=False)
-    fig, ax = plt.subplots(figsize=(2 + .3 * len(names), 1.2 + .25 * len(names)))
+    fig, ax = plt.subplots(figsize=(2 + 0.3 * len(names), 1.2 + 0.25 * len(names)))
     plot_confusion(table, ax)
     labels = [short(name) for name in names]
     ax.set(xticklabels=labels, yticklabels=labels, xlabel='predicted', ylabel='true')
     return ax
 
+
 def plot_kinds(
-    predicted:pd.DataFrame, # from read_predicted
-    comp:Competition,       # of the run
-    score:dict,             # the content of score.json
+    predicted: pd.DataFrame,  # from read_predicted
+    comp: Competition,  # of the run
+    score: dict,  # the content of score.json
 ):
     "Where a competition sorts its classes: scores by kind, and the confusion within the worst four."
-    if not comp.class_groups or 'parts' not in score: return
-    for column in comp.class_groups: plot_parts(score['parts'], column)
+    if not comp.class_groups or 'parts' not in score:
+        return
+    for column in comp.class_groups:
+        plot_parts(score['parts'], column)
     kind = comp.class_groups[0]
     worst = pd.DataFrame(score['parts'][kind]).T.astype(float).f1.sort_values().index[:4]
     fig, axes = plt.subplots(1, 4, figsize=(11, 3), layout='constrained')
-    for ax in axes[len(worst):]: ax.remove()
+    for ax in axes[len(worst) :]:
+        ax.remove()
     for ax, value in zip(axes, worst):
         plot_confusion(confusion(predicted, comp, kind, value), ax)
         ax.set_title(value, fontsize=9)
@@ -184,17 +204,19 @@ def plot_kinds(
 # %% ../../nbs/fit/02_plots.ipynb #5aecc282
 _FILES = ('params.json', 'status.json', 'history.csv', 'test.parquet', 'test_folds.parquet', 'score.json', 'log.txt')
 
+
 def prove_record(
-    run:Run,          # that has ended
-    comp:Competition, # of the run
-    recipe:Recipe,    # of the run
-    score:dict,       # that was shown
+    run: Run,  # that has ended
+    comp: Competition,  # of the run
+    recipe: Recipe,  # of the run
+    score: dict,  # that was shown
 ):
     "Raise `KitError` unless the run's folder holds the whole of it."
     last = 'snapshots.parquet' if recipe.single_object else 'submission.csv'
     files = _FILES + (last,) + ('oof.parquet',) * (not recipe.train_all)
-    missing = [name for name in files if not (run.folder/name).exists()]
-    if missing: raise KitError(f'{run}: {", ".join(missing)} is missing; move the folder away and run again')
+    missing = [name for name in files if not (run.folder / name).exists()]
+    if missing:
+        raise KitError(f'{run}: {", ".join(missing)} is missing; move the folder away and run again')
     if run.state() != 'done' or hash_json(run.read('score.json')) != hash_json(score):
         raise KitError(f'{run} is {run.state()}, or its score.json differs from what was shown')
     want = comp.test if recipe.train_all else comp.train

@@ -7,7 +7,8 @@ __all__ = ['SAMPLE', 'Found', 'check_columns', 'open_some', 'look_for_files', 'u
            'hand_in_guess', 'as_trained', 'preflight', 'Line', 'inspect_comp', 'check_text']
 
 # %% ../../nbs/fit/00_preflight.ipynb #32e46b15
-import shutil, tempfile
+import shutil
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
@@ -35,130 +36,156 @@ from ..data.tables import check_files
 @dataclass(frozen=True)
 class Found:
     "What a check that went well has to say."
-    text:str      # a sentence
-    notes:tuple=() # warnings: sentences on what is right and may surprise
+
+    text: str  # a sentence
+    notes: tuple = ()  # warnings: sentences on what is right and may surprise
+
 
 def check_columns(
-    recipe:Recipe,    # what is asked for
-    comp:Competition, # of what
+    recipe: Recipe,  # what is asked for
+    comp: Competition,  # of what
 ):
     "Raise `KitError` where a recipe names an architecture, labels, heads, classes or columns that are not there."
     may_change(recipe.augment, comp.names, np.empty(0, int))
-    if recipe.margin_on and not choose_classes(recipe.margin_on, comp.names)[-len(comp.classes):].any():
+    if recipe.margin_on and not choose_classes(recipe.margin_on, comp.names)[-len(comp.classes) :].any():
         raise KitError(f'margin_on: the margin of a yes or no lies at {comp.classes[0]}; leave margin_on out')
     check_arch(recipe.arch)
-    if recipe.train_labels: check_names([recipe.train_labels], comp.labels, f'train_labels in {comp.name}')
+    if recipe.train_labels:
+        check_names([recipe.train_labels], comp.labels, f'train_labels in {comp.name}')
     if recipe.sampling:
         check_names([parse_sampling(recipe.sampling)[0]], comp.train.columns, f'column of {comp.name} in sampling')
-    if recipe.heads: check_heads(recipe.heads, comp)
+    if recipe.heads:
+        check_heads(recipe.heads, comp)
 
 # %% ../../nbs/fit/00_preflight.ipynb #08eec730
-SAMPLE = 12 # pictures of each table that are opened
+SAMPLE = 12  # pictures of each table that are opened
 
-def _sides(recipe): # (height, width) of the pictures
+
+def _sides(recipe):  # (height, width) of the pictures
     return recipe.size if isinstance(recipe.size, tuple) else (recipe.size, recipe.size)
 
+
 def open_some(
-    comp:Competition, # whose files
-    recipe:Recipe,    # inputs and size
-    n:int=SAMPLE,     # of each table
-) -> Found: # how many could be opened
+    comp: Competition,  # whose files
+    recipe: Recipe,  # inputs and size
+    n: int = SAMPLE,  # of each table
+) -> Found:  # how many could be opened
     "Open some files, spread over train and test; a `KitError` lists those that cannot be read."
     check_names([recipe.inputs], INPUTS, 'input format')
     wrong, opened = [], 0
     for df in (comp.train, comp.test):
         for i in np.unique(np.linspace(0, len(df) - 1, n).round().astype(int)):
-            try: read_one(recipe.inputs, comp.folder/df.file.iloc[i], _sides(recipe))
-            except KitError as e: wrong.append(str(e))
+            try:
+                read_one(recipe.inputs, comp.folder / df.file.iloc[i], _sides(recipe))
+            except KitError as e:
+                wrong.append(str(e))
             opened += 1
-    if wrong: raise KitError(f'{len(wrong)} of {opened} files that were tried cannot be read: ' + '; '.join(wrong[:3]))
+    if wrong:
+        raise KitError(f'{len(wrong)} of {opened} files that were tried cannot be read: ' + '; '.join(wrong[:3]))
     return Found(f'{opened} files open as {recipe.inputs}')
 
+
 def look_for_files(
-    comp:Competition, # whose files
-) -> Found: # how many there are
+    comp: Competition,  # whose files
+) -> Found:  # how many there are
     "Raise `KitError` when a file of train or test is not there."
-    for df in (comp.train, comp.test): check_files(comp.folder, df.file)
+    for df in (comp.train, comp.test):
+        check_files(comp.folder, df.file)
     return Found(f'all {len(comp.train) + len(comp.test):,} files are there')
 
+
 def undefined_folds(
-    comp:Competition, # whose metric
-    thin:dict,        # from thin_classes
-) -> list: # of sentences; [] where the metric has a value in each fold
+    comp: Competition,  # whose metric
+    thin: dict,  # from thin_classes
+) -> list:  # of sentences; [] where the metric has a value in each fold
     "What to do where the metric has no value in some folds, and so the CV has none."
     metric = find_metric(comp.metric)
-    if not thin or metric.needs != 'all': return []
+    if not thin or metric.needs != 'all':
+        return []
     where = sorted({k for ks in thin.values() for k in ks})
     other = f", or metric='{metric.instead}', which leaves absent classes out" if metric.instead else ''
-    if comp.binary: other = ''
-    return [f"{metric.name} has no value in fold {', '.join(map(str, where))}, where a class is missing, "
-            f"and so the CV has none; "
-            f'take fewer folds{other}']
+    if comp.binary:
+        other = ''
+    return [
+        f'{metric.name} has no value in fold {", ".join(map(str, where))}, where a class is missing, '
+        f'and so the CV has none; '
+        f'take fewer folds{other}'
+    ]
+
 
 def split_once(
-    comp:Competition, # whose train rows
-    recipe:Recipe,    # with folds or a fold file
-) -> Found: # what the folds are like
+    comp: Competition,  # whose train rows
+    recipe: Recipe,  # with folds or a fold file
+) -> Found:  # what the folds are like
     "Make the folds of a recipe; what they do not validate is a warning."
     folds = run_folds(recipe, comp)
-    if recipe.train_all: return Found('all rows are trained on')
+    if recipe.train_all:
+        return Found('all rows are trained on')
     thin = thin_classes(folds, comp)
-    where = [f"{name} in {', '.join(map(str, ks))}" for name, ks in list(thin.items())[:5]]
+    where = [f'{name} in {", ".join(map(str, ks))}' for name, ks in list(thin.items())[:5]]
     more = ' …' * (len(thin) > 5)
-    notes = [f"classes that are not validated in some folds: {'; '.join(where)}{more}"] * bool(thin)
+    notes = [f'classes that are not validated in some folds: {"; ".join(where)}{more}'] * bool(thin)
     return Found(f'{folds.fold.nunique()} folds', (*notes, *undefined_folds(comp, thin)))
 
 # %% ../../nbs/fit/00_preflight.ipynb #57c1c4da
-def _guess(n, comp): # (n, k) random probabilities, as a run has them
+def _guess(n, comp):  # (n, k) random probabilities, as a run has them
     p = rng('guess', comp.name, n).dirichlet(np.ones(max(2, len(comp.classes))), n).astype(np.float32)
     return p[:, 1:] if comp.binary else p
 
+
 def score_guess(
-    comp:Competition, # whose metric
-) -> Found: # its value
+    comp: Competition,  # whose metric
+) -> Found:  # its value
     "Raise `KitError` when the metric has no value for a random prediction of the train rows."
     metric, p = find_metric(comp.metric), _guess(len(comp.train), comp)
     why = metric.why(comp.train.target, p)
     absent = [name for code, name in enumerate(comp.names) if not (comp.train.target == code).any()]
-    if why: raise KitError(f'{metric.name} has no value on the train rows: {why}')
-    notes = [f"no train row is {', '.join(absent[:5])}; nothing can learn it"] if absent else []
+    if why:
+        raise KitError(f'{metric.name} has no value on the train rows: {why}')
+    notes = [f'no train row is {", ".join(absent[:5])}; nothing can learn it'] if absent else []
     value, way = metric(comp.train.target, p), 'more' if metric.greater else 'less'
     return Found(f'{metric.name} of a random guess is {value:.4f}, {way} is better', tuple(notes))
 
+
 def hand_in_guess(
-    comp:Competition, # whose form
-) -> Found: # what the answer looks like
+    comp: Competition,  # whose form
+) -> Found:  # what the answer looks like
     "Write a random prediction as a submission, and check it; a `KitError` says what does not fit the sample."
     probs = pd.DataFrame(_guess(len(comp.test), comp), columns=prob_columns(comp.classes))
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder)/'submission.csv'
+        path = Path(folder) / 'submission.csv'
         write_table(path, make_submission(comp, probs.assign(id=comp.test.id.to_numpy())))
-        try: notes = check_submission(path, comp)
-        except KitError as e: raise KitError(str(e).replace(str(path), 'a made-up submission')) from None
+        try:
+            notes = check_submission(path, comp)
+        except KitError as e:
+            raise KitError(str(e).replace(str(path), 'a made-up submission')) from None
         example = path.read_text(encoding='utf8').splitlines()[1]
     return Found(f'{len(comp.test):,} answers in the form of the sample, such as {example[:60]}', tuple(notes))
 
 # %% ../../nbs/fit/00_preflight.ipynb #6d600f22
 def as_trained(
-    comp:Competition, # whole
-    recipe:Recipe,    # perhaps of one object
+    comp: Competition,  # whole
+    recipe: Recipe,  # perhaps of one object
 ) -> Competition:
     "The competition as a recipe sees it."
-    if not recipe.single_object: return comp
-    from kagglekit.runs.single_object import object_states       # late: it brings fastai, and few recipes ask for it
+    if not recipe.single_object:
+        return comp
+    from kagglekit.runs.single_object import object_states  # late: it brings fastai, and few recipes ask for it
+
     return object_states(comp, recipe.single_object)
 
 # %% ../../nbs/fit/00_preflight.ipynb #60d19f62
 def preflight(
-    comp:Competition, # what is trained on
-    recipe:Recipe,    # what is to be done
-) -> list: # of sentences for the log
+    comp: Competition,  # what is trained on
+    recipe: Recipe,  # what is to be done
+) -> list:  # of sentences for the log
     "Raise `KitError` where a training would fail late; files, names, folds, sources, metric and hand-in are tried."
     check_columns(recipe, comp)
     folds = run_folds(recipe, comp)
     check_sources(recipe, comp, folds)
     found = [look_for_files(comp), open_some(comp, recipe, 4), score_guess(comp)]
-    if not recipe.single_object: found.append(hand_in_guess(comp))
+    if not recipe.single_object:
+        found.append(hand_in_guess(comp))
     notes = doubtful_classes(comp.classes) + [note for f in found for note in f.notes]
     return notes if recipe.train_all else notes + undefined_folds(comp, thin_classes(folds, comp))
 
@@ -166,75 +193,99 @@ def preflight(
 @dataclass(frozen=True)
 class Line:
     "One line of a check."
-    mark:str # ✓, ! or ✗
-    what:str # what was checked
-    text:str # what was found, and what to do
 
-def _lines(what, check, *args): # the lines of one check
-    try: found = check(*args)
-    except KitError as e: return [Line('✗', what, str(e))]
+    mark: str  # ✓, ! or ✗
+    what: str  # what was checked
+    text: str  # what was found, and what to do
+
+
+def _lines(what, check, *args):  # the lines of one check
+    try:
+        found = check(*args)
+    except KitError as e:
+        return [Line('✗', what, str(e))]
     return [Line('✓', what, found.text), *(Line('!', what, note) for note in found.notes)]
 
-def _about(comp): # what was read
+
+def _about(comp):  # what was read
     notes = [] if len(comp.test) > 1 else ['there is a single test row']
     return Found(f'{comp!r}', (*doubtful_classes(comp.classes), *notes))
 
-def _site(name): # what settings.ini knows of the site
-    if name.endswith('-practice'): return Found('a stand-in, with a leaderboard of its own')
+
+def _site(name):  # what settings.ini knows of the site
+    if name.endswith('-practice'):
+        return Found('a stand-in, with a leaderboard of its own')
     known = {key: comp_setting(name, key) for key in COMP_KEYS}
     if not known['site']:
         return Found('not told', (f'settings.ini has no site for [{name}]; submit and download need site and slug',))
     if known['site'] not in ('kaggle', 'dacon'):
         check_names([known['site']], ('kaggle', 'dacon'), f'site in [{name}] of settings.ini,')
     notes = () if known['slug'] else (f'settings.ini has no slug for [{name}]; submit needs it',)
-    return Found(f"{known['site']} {known['slug'] or ''}".strip(), notes)
+    return Found(f'{known["site"]} {known["slug"] or ""}'.strip(), notes)
 
-def _distinct(recipes, *fields): # a recipe for each different value of these fields
+
+def _distinct(recipes, *fields):  # a recipe for each different value of these fields
     first = {}
-    for r in recipes: first.setdefault(tuple(getattr(r, f) for f in fields), r)
+    for r in recipes:
+        first.setdefault(tuple(getattr(r, f) for f in fields), r)
     return list(first.values())
 
-def _room(comp, recipes): # disk for the largest decoded data
-    if setting('cache') == 'no': return Found('nothing is decoded in advance (cache = no)')
+
+def _room(comp, recipes):  # disk for the largest decoded data
+    if setting('cache') == 'no':
+        return Found('nothing is decoded in advance (cache = no)')
     size = lambda r: int(np.prod(_sides(r))) * INPUTS[r.inputs].channels * np.dtype(INPUTS[r.inputs].dtype).itemsize
     need = (len(comp.train) + len(comp.test)) * max(map(size, recipes))
     free = shutil.disk_usage(root()).free
-    notes = () if need < free * .95 else ('free some space, take a smaller size, '
-                                          'or write cache = no into settings.ini',)
+    notes = (
+        () if need < free * 0.95 else ('free some space, take a smaller size, or write cache = no into settings.ini',)
+    )
     return Found(f'decoded data take up to {need / 1e9:.2g} GB, and {free / 1e9:.3g} GB are free', notes)
 
-def _recipe_lines(comp, recipes): # what the page's recipes ask for
+
+def _recipe_lines(comp, recipes):  # what the page's recipes ask for
     def _names():
         wrong = []
         for r in recipes:
-            try: check_columns(r, as_trained(comp, r))
-            except KitError as e: wrong.append(f'{r.exp}: {e}')
-        if wrong: raise KitError('; '.join(wrong[:5]))
+            try:
+                check_columns(r, as_trained(comp, r))
+            except KitError as e:
+                wrong.append(f'{r.exp}: {e}')
+        if wrong:
+            raise KitError('; '.join(wrong[:5]))
         return Found(f'{len(recipes)} of the page name what is there')
+
     lines = _lines('recipes', _names)
-    for r in _distinct(recipes, 'inputs'): lines += _lines('pictures', open_some, comp, r)
+    for r in _distinct(recipes, 'inputs'):
+        lines += _lines('pictures', open_some, comp, r)
     for r in _distinct([r for r in recipes if not r.train_all], 'folds', 'fold_seed', 'fold_file', 'grouped'):
         lines += _lines(f'folds of {r.exp}', split_once, comp, r)
     return lines + _lines('disk', _room, comp, recipes)
 
+
 def inspect_comp(
-    name:str, # the competition's folder under data/
-) -> list: # of Line
+    name: str,  # the competition's folder under data/
+) -> list:  # of Line
     "Check a competition's page, its data and its recipes, from the tables to a made-up submission."
     broken = load_pages()
     others = [Line('!', 'another page', why) for why in sorted(set(broken.values()) - {broken.get(name)})]
-    try: comp = find_comp(name)
-    except KitError as e: return [Line('✗', 'page', str(e)), *others]
+    try:
+        comp = find_comp(name)
+    except KitError as e:
+        return [Line('✗', 'page', str(e)), *others]
     recipes = list(RECIPES.get(name, {}).values())
     lines = _lines('page', _about, comp) + _lines('files', look_for_files, comp)
     lines += _lines('metric', score_guess, comp) + _lines('hand-in', hand_in_guess, comp)
-    if recipes: lines += _recipe_lines(comp, recipes)
-    else: lines.append(Line('!', 'recipes', 'the page has none; a first one is Recipes(name).add(Recipe(…))'))
+    if recipes:
+        lines += _recipe_lines(comp, recipes)
+    else:
+        lines.append(Line('!', 'recipes', 'the page has none; a first one is Recipes(name).add(Recipe(…))'))
     return lines + _lines('site', _site, name) + others
 
+
 def check_text(
-    lines:list, # from inspect_comp
-) -> str: # a line each
+    lines: list,  # from inspect_comp
+) -> str:  # a line each
     "The check as text."
     width = max(len(line.what) for line in lines)
     return '\n'.join(f'{line.mark} {line.what.ljust(width)}  {line.text}' for line in lines)

@@ -22,7 +22,7 @@ from ..data.download import where_found
 from ..runs.recipe import PARAMS, RECIPES, Recipe, recorded, resolve
 from ..runs.distributed import RemoteProgress, rank_world, predict_shared, shard_training
 from ..data.images import INPUTS
-from ..runs.setup import Setup, output_and_loss, class_names, make_learner, make_network, open_setup, run_folds, folds_text
+from ..runs.setup import Setup, output_and_loss, make_learner, open_setup, run_folds, folds_text
 from ..training.learner import FoldLearner, find_device
 from ..training.optimizers import find_optimizer
 from ..data.metrics import find_metric
@@ -30,11 +30,17 @@ from ..models.build import save_weights
 from ..runs.single_object import StopWhenPerfect, Snapshots, keep_snapshots, object_states
 from ..core.page import Progress, in_front_end
 from ..training.augment_cadence import mirrors_text
-from .preflight import check_columns, preflight
+from .preflight import preflight
 from ..practice.standins import STAND_INS, local_score, write_practice
 from ..runs.workers import launch_workers
 from kagglekit.runs.results import (
-    finish_run, finished_folds, fold_numbers, read_fold, save_fold, wipe_state, write_history,
+    finish_run,
+    finished_folds,
+    fold_numbers,
+    read_fold,
+    save_fold,
+    wipe_state,
+    write_history,
 )
 from ..runs.run import Run, is_trial, score_text
 from ..runs.lineage import marks, source_hashes
@@ -43,65 +49,81 @@ from ..runs.form import write_submission
 
 # %% ../../nbs/fit/01_train.ipynb #00000006
 def load_experiment(
-    given:dict, # comp, exp, parent, reason, and any field of a recipe
-) -> tuple: # the Competition and the Recipe
+    given: dict,  # comp, exp, parent, reason, and any field of a recipe
+) -> tuple:  # the Competition and the Recipe
     "Check the parameters, claim the run, and read the competition; a stand-in that is missing is written."
     check_names(given, ('comp', 'exp', 'parent', 'reason') + PARAMS)
     name = check_page(given['comp'])
     recipe = resolve(**given)
     claim(name, recipe)
     with traced(held(name, recipe.exp)) as run:
-        if name in STAND_INS: write_practice(name)
+        if name in STAND_INS:
+            write_practice(name)
         comp = object_states(find_comp(name), recipe.single_object)
         output_and_loss(recipe, comp)
-        for note in preflight(comp, recipe) if run else (): run.say(f'  ! {note}')
+        for note in preflight(comp, recipe) if run else ():
+            run.say(f'  ! {note}')
     return comp, recipe
 
 # %% ../../nbs/fit/01_train.ipynb #52beaf94
 @dataclass
 class FoldProgress:
     "What a run says of a fold while it trains."
-    run:Run              # whose log and status
-    k:int                # fold
-    n:int                # folds in all
-    of:int               # epochs of a fold
-    metric:str           # its name
-    done:float           # epochs of this run that were done before `since`
-    since:float          # when this process began to train, s
-    bar:Progress=field(default_factory=Progress) # shown while it trains
 
-    def left(self,
-        epochs:float, # done in this fold
-    ): # how long the run will still take, in words
+    run: Run  # whose log and status
+    k: int  # fold
+    n: int  # folds in all
+    of: int  # epochs of a fold
+    metric: str  # its name
+    done: float  # epochs of this run that were done before `since`
+    since: float  # when this process began to train, s
+    bar: Progress = field(default_factory=Progress)  # shown while it trains
+
+    def left(
+        self,
+        epochs: float,  # done in this fold
+    ):  # how long the run will still take, in words
         "The time left, at the pace so far."
         did, todo = self.k * self.of + epochs - self.done, (self.n - self.k) * self.of - epochs
         return seconds_text((time.time() - self.since) / max(did, 1e-6) * todo)
-    def mark(self,
-        **more, # epoch, doing
+
+    def mark(
+        self,
+        **more,  # epoch, doing
     ):
         "Write down where the fold is."
         self.run.mark('running', fold=self.k, **more)
-    def before(self,
-        epochs:int, # done in this fold
-        doing:str,  # what comes before the next one, such as 'building the network'
+
+    def before(
+        self,
+        epochs: int,  # done in this fold
+        doing: str,  # what comes before the next one, such as 'building the network'
     ):
         "Before an epoch: status, and the bar; shown first, it stands above the lines of the epochs."
         self.mark(epoch=epochs, doing=doing)
-        if in_front_end(): self.bar(self.k * self.of + epochs, self.n * self.of, f'fold {self.k + 1}/{self.n} · {doing}')
-    def epoch(self,
-        rows:list, # the fold's history so far
+        if in_front_end():
+            self.bar(self.k * self.of + epochs, self.n * self.of, f'fold {self.k + 1}/{self.n} · {doing}')
+
+    def epoch(
+        self,
+        rows: list,  # the fold's history so far
     ):
         "After an epoch: history, status, and a line in the log."
         r = rows[-1]
         write_history(self.run, self.k, rows)
         self.mark(epoch=r['epoch'])
-        self.run.say(f"fold {self.k + 1}/{self.n} · epoch {len(rows)}/{self.of} · train {r['train_loss']:.4f} · "
-                     f"valid {r['valid_loss']:.4f} · {self.metric} {r['metric']:.4f} · {seconds_text(r['seconds'])} · "
-                     f"about {self.left(len(rows))} left")
-        if in_front_end(): self.progress(len(rows), self.of)
-    def progress(self,
-        done:float, # epochs
-        of:int,     # epochs of a fold
+        self.run.say(
+            f'fold {self.k + 1}/{self.n} · epoch {len(rows)}/{self.of} · train {r["train_loss"]:.4f} · '
+            f'valid {r["valid_loss"]:.4f} · {self.metric} {r["metric"]:.4f} · {seconds_text(r["seconds"])} · '
+            f'about {self.left(len(rows))} left'
+        )
+        if in_front_end():
+            self.progress(len(rows), self.of)
+
+    def progress(
+        self,
+        done: float,  # epochs
+        of: int,  # epochs of a fold
     ):
         "Now and then: status, and a line that is not kept."
         self.mark(epoch=int(done))
@@ -110,31 +132,46 @@ class FoldProgress:
 
 # %% ../../nbs/fit/01_train.ipynb #0000001d
 def all_ids(
-    job:Setup,           # what the folds share
-    learn:FoldLearner, # of one fold
-) -> np.ndarray: # (n,) ids of the rows that its batches name
+    job: Setup,  # what the folds share
+    learn: FoldLearner,  # of one fold
+) -> np.ndarray:  # (n,) ids of the rows that its batches name
     "The ids of the train rows, and of the test rows that follow them."
     cache, ids = learn.dls.train.cache, job.comp.train.id.to_numpy()
     return np.r_[ids, job.comp.test.id.to_numpy()[cache.rows]] if isinstance(cache, ConcatCache) else ids
 
-def _options(r, run, first): # what fit_stages takes of a recipe
-    options = {f: getattr(r, f) for f in ('ema', 'swa', 'accumulate', 'grad_clip', 'patience', 'dead_after', 'checkpoint')}
-    return options | dict(tensorboard=run.folder/'tensorboard' if r.tensorboard and first else None)
 
-def _fit(job, voice, learn, first): # the stages of a fold
+def _options(r, run, first):  # what fit_stages takes of a recipe
+    options = {
+        f: getattr(r, f) for f in ('ema', 'swa', 'accumulate', 'grad_clip', 'patience', 'dead_after', 'checkpoint')
+    }
+    return options | dict(tensorboard=run.folder / 'tensorboard' if r.tensorboard and first else None)
+
+
+def _fit(job, voice, learn, first):  # the stages of a fold
     r, k, run = job.recipe, voice.k, voice.run
-    fit = FoldFit(run.fold_folder(k), r.stages(), find_metric(job.comp.metric), r.seed, k, voice.epoch, voice.progress,
-                  watch=r.monitor, made_by=made_by(run.read('params.json')))
+    fit = FoldFit(
+        run.fold_folder(k),
+        r.stages(),
+        find_metric(job.comp.metric),
+        r.seed,
+        k,
+        voice.epoch,
+        voice.progress,
+        watch=r.monitor,
+        made_by=made_by(run.read('params.json')),
+    )
     both = r.snapshots == 'both'
     snapshots = Snapshots(fit, job.comp, job.shown[1], r.tta, both)
-    if r.single_object: learn.add_cbs([snapshots, StopWhenPerfect(fit, both, r.patience)])
+    if r.single_object:
+        learn.add_cbs([snapshots, StopWhenPerfect(fit, both, r.patience)])
     optimizer = partial(find_optimizer, weight_decay=r.weight_decay)
     fit_stages(learn, fit, all_ids(job, learn), optimizer, _options(r, run, first))
     return fit
 
+
 def fit_fold(
-    job:Setup,     # what the folds share
-    voice:FoldProgress, # says how it goes; knows the run and the fold
+    job: Setup,  # what the folds share
+    voice: FoldProgress,  # says how it goes; knows the run and the fold
 ):
     "Train one fold, and write its predictions and weights."
     r, k, run = job.recipe, voice.k, voice.run
@@ -143,20 +180,26 @@ def fit_fold(
     rows, t0 = np.flatnonzero(job.folds.fold == k), time.time()
     voice.mark(epoch=len(fit.rows()) - 1, doing='predicting')
     probs = [predict_shared(learn, cache, at, r.tta) for cache, at in zip(job.shown, (rows, np.arange(len(job.test))))]
-    if not first: return                           # its share is done
-    save_weights(learn.model, fit.folder/'model.safetensors')
-    if r.single_object: keep_snapshots(run, fit, r.snapshots == 'both')
-    facts = dict(seconds=sum(h['seconds'] for h in fit.history) + time.time() - t0,
-                 images=len(learn.dls.train.all_rows) * len(fit.history), made_by=fit.made_by)
-    if fit.dead: facts['dead'] = fit.dead
+    if not first:
+        return  # its share is done
+    save_weights(learn.model, fit.folder / 'model.safetensors')
+    if r.single_object:
+        keep_snapshots(run, fit, r.snapshots == 'both')
+    facts = dict(
+        seconds=sum(h['seconds'] for h in fit.history) + time.time() - t0,
+        images=len(learn.dls.train.all_rows) * len(fit.history),
+        made_by=fit.made_by,
+    )
+    if fit.dead:
+        facts['dead'] = fit.dead
     save_fold(run, k, job.comp, job.comp.train.id.iloc[rows], probs, **facts)
     wipe_state(run, k)
 
 # %% ../../nbs/fit/01_train.ipynb #0000001e
 def fit_fold_worker(
-    comp:str, # competition
-    exp:str,  # its run, begun by the notebook
-    k:int,    # fold
+    comp: str,  # competition
+    exp: str,  # its run, begun by the notebook
+    k: int,  # fold
 ):
     "What each of several processes does for a fold."
     load_pages()
@@ -164,45 +207,54 @@ def fit_fold_worker(
     seen = object_states(find_comp(comp), recipe.single_object)
     fit_fold(open_setup(recipe, seen, run_folds(recipe, seen)), RemoteProgress(Run(comp, exp), k))
 
+
 def fit_fold_distributed(
-    job:Setup,     # what the folds share
-    voice:FoldProgress, # says how it goes
+    job: Setup,  # what the folds share
+    voice: FoldProgress,  # says how it goes
 ):
     "Train one fold by several processes."
-    rows = []                                      # the fold's history
+    rows = []  # the fold's history
     hear = dict(row=rows.append, epoch=lambda _: voice.epoch(rows), progress=lambda at: voice.progress(*at))
     args = dict(comp=job.comp.name, exp=job.recipe.exp, k=voice.k)
     launch_workers('kagglekit.fit.train:fit_fold_worker', args, job.recipe.gpus, hear, voice.run.say)
 
 # %% ../../nbs/fit/01_train.ipynb #14f10001
 def kept_epochs(
-    run:Run, # whose
-    k:int,   # fold
-) -> int: # epochs that need no repeating
+    run: Run,  # whose
+    k: int,  # fold
+) -> int:  # epochs that need no repeating
     "How far an interrupted fold had come."
     return len(read_state(run.fold_folder(k)).get('history', []))
 
-def _reopen_dead(run, recipe): # folds that were stopped by a check that is turned off now
+
+def _reopen_dead(run, recipe):  # folds that were stopped by a check that is turned off now
     for k in [] if recipe.dead_after else finished_folds(run):
-        if not read_fold(run, k).get('dead'): continue
-        (run.fold_folder(k)/'fold.json').unlink()
+        if not read_fold(run, k).get('dead'):
+            continue
+        (run.fold_folder(k) / 'fold.json').unlink()
         run.say(f'  fold {k} is trained again, without the check that stopped it')
 
 # %% ../../nbs/fit/01_train.ipynb #00000020
-def _introduce(run, recipe, comp, folds): # the first lines of the log
+def _introduce(run, recipe, comp, folds):  # the first lines of the log
     threads = torch.get_num_threads()
-    run.say(f"{run}: {recipe.reason or diff_text(recipe.diff)} · {threads} thread{'s' * (threads > 1)}, {find_device()}")
+    run.say(
+        f'{run}: {recipe.reason or diff_text(recipe.diff)} · {threads} thread{"s" * (threads > 1)}, {find_device()}'
+    )
     mirrors = mirrors_text(recipe.augment + recipe.tta, INPUTS[recipe.inputs].panels)
     lines = [f'data: {where_found(comp.name)}', *folds_text(recipe, comp, folds), *mirrors]
-    for line in lines: run.say(f'  {line}')
+    for line in lines:
+        run.say(f'  {line}')
     why = run.read('params.json').get('not_comparable')
-    if why: run.say(f'  its CV cannot be compared with others: {why}')
+    if why:
+        run.say(f'  its CV cannot be compared with others: {why}')
     note = RECIPES[comp.name].notes.get(recipe.exp) if comp.name in RECIPES else ''
-    if note and not (run.folder/'notes.md').exists(): run.note(note)
+    if note and not (run.folder / 'notes.md').exists():
+        run.note(note)
+
 
 def train_folds(
-    job:Setup, # what the folds share
-    run:Run, # claimed
+    job: Setup,  # what the folds share
+    run: Run,  # claimed
 ):
     "Train the folds that are not finished."
     recipe, ks = job.recipe, fold_numbers(job.folds)
@@ -216,33 +268,40 @@ def train_folds(
         voice = FoldProgress(run, k, len(ks), of, job.comp.metric, done, since, bar)
         voice.before(kept[k], 'building the network')
         (fit_fold_distributed if recipe.gpus > 1 else fit_fold)(job, voice)
-        if dead := read_fold(run, k).get('dead'): run.say(f'  {dead}')
+        if dead := read_fold(run, k).get('dead'):
+            run.say(f'  {dead}')
     dead = [read_fold(run, k).get('dead') for k in ks]
-    if all(dead): raise KitError(f'{run}: no fold of {len(ks)} learnt anything. {dead[0]}')
+    if all(dead):
+        raise KitError(f'{run}: no fold of {len(ks)} learnt anything. {dead[0]}')
 
-def _finish(run, recipe, comp, folds): # the whole, and what is made of it
+
+def _finish(run, recipe, comp, folds):  # the whole, and what is made of it
     run.mark('running', doing='scoring')
     score = finish_run(run, comp, folds)
     if not (recipe.single_object or is_trial(run)):
         write_submission(run, comp)
-        if comp.name in STAND_INS: run.board(**local_score(comp, run.folder/'submission.csv'))
-    run.say(f"{run}: {score_text(score)}, {seconds_text(score['seconds'])}")
+        if comp.name in STAND_INS:
+            run.board(**local_score(comp, run.folder / 'submission.csv'))
+    run.say(f'{run}: {score_text(score)}, {seconds_text(score["seconds"])}')
     return score
 
-def _prepare(recipe, comp, folds): # the job, and what the record says beside the recipe and the tables
+
+def _prepare(recipe, comp, folds):  # the job, and what the record says beside the recipe and the tables
     run = claim(comp.name, recipe)
     mine = held(comp.name, recipe.exp)
     with traced(mine):
         more = dict(sources=source_hashes(recipe, comp)) | marks(recipe, comp)
-        if not mine and 'pictures' not in recorded_maker(run): return None, more
+        if not mine and 'pictures' not in recorded_maker(run):
+            return None, more
         job = open_setup(recipe, comp, folds, run.say if mine else print)
         return job, more | dict(pictures=job.pictures)
 
+
 def train(
-    recipe:Recipe,    # what to do
-    comp:Competition, # on what
-    folds:pd.DataFrame, # id, fold
-) -> dict: # the content of score.json
+    recipe: Recipe,  # what to do
+    comp: Competition,  # on what
+    folds: pd.DataFrame,  # id, fold
+) -> dict:  # the content of score.json
     "Run an experiment to its end, from wherever it was."
     job, more = _prepare(recipe, comp, folds)
     with open_run(recipe, comp, folds, **more) as run:

@@ -7,10 +7,11 @@ __all__ = ['TRIAL', 'ROWS', 'TESTED', 'SIDE', 'FAMILIES', 'PIXELS', 'take_rows',
            'cut_recipe', 'cut_text', 'picture_seconds', 'time_needed', 'trial', 'time_text']
 
 # %% ../../nbs/fit/03_trial.ipynb #2070e3e6
-import shutil, time
+import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Callable
+from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import timm
@@ -35,29 +36,32 @@ from ..runs.run import Run, is_trial
 from ..models.surgery import Apart
 
 # %% ../../nbs/fit/03_trial.ipynb #8521530b
-TRIAL = 'trial-' # how its id begins
-ROWS, TESTED, SIDE = 160, 40, 64 # rows of train and of test, pixels of a side
+TRIAL = 'trial-'  # how its id begins
+ROWS, TESTED, SIDE = 160, 40, 64  # rows of train and of test, pixels of a side
 
-def _turns(values, key): # (n,) place of each row, if one row of each value is taken in turn
+
+def _turns(values, key):  # (n,) place of each row, if one row of each value is taken in turn
     order = pd.Series(rng('trial', key).permutation(len(values)))
     table = pd.DataFrame(dict(value=np.asarray(values), order=order)).sort_values('order')
     return table.groupby('value', dropna=False).cumcount().sort_index()
 
+
 def take_rows(
-    values:Sequence, # (n,) what each row counts as, such as its class
-    most:int,        # rows to take
-    key:str,         # a name, from which the choice follows
-) -> np.ndarray: # positions, ascending
+    values: Sequence,  # (n,) what each row counts as, such as its class
+    most: int,  # rows to take
+    key: str,  # a name, from which the choice follows
+) -> np.ndarray:  # positions, ascending
     "Some of the rows, of each value about as many."
     turn = _turns(values, key) + rng('trial', key, 'ties').random(len(values))
     return np.sort(np.argsort(turn.to_numpy(), kind='stable')[:most])
 
+
 def cut_rows(
-    comp:Competition,   # whole
-    folds:pd.DataFrame, # id, fold: of all train rows
-    rows:int=ROWS,      # train rows to keep
-    tested:int=TESTED,  # test rows to keep
-) -> tuple: # the Competition and the folds of some of its rows
+    comp: Competition,  # whole
+    folds: pd.DataFrame,  # id, fold: of all train rows
+    rows: int = ROWS,  # train rows to keep
+    tested: int = TESTED,  # test rows to keep
+) -> tuple:  # the Competition and the folds of some of its rows
     "A small part of a competition, in two folds."
     some = take_rows(comp.train[comp.stratify].astype(str), rows, comp.name)
     asked = take_rows(np.zeros(len(comp.test)), tested, f'{comp.name} test')
@@ -68,79 +72,115 @@ def cut_rows(
     return small, pd.DataFrame(dict(id=small.train.id, fold=np.where(fold < 0, fold, fold % 2).astype(np.int8)))
 
 # %% ../../nbs/fit/03_trial.ipynb #c1957126
-FAMILIES = dict( # timm's module → its tiny network
-    efficientnet='test_efficientnet', resnet='test_resnet', vision_transformer='test_vit', convnext='test_convnext',
-    nfnet='test_nfnet', byobnet='test_byobnet', mambaout='test_mambaout', maxxvit='test_maxvit')
+FAMILIES = dict(  # timm's module → its tiny network
+    efficientnet='test_efficientnet',
+    resnet='test_resnet',
+    vision_transformer='test_vit',
+    convnext='test_convnext',
+    nfnet='test_nfnet',
+    byobnet='test_byobnet',
+    mambaout='test_mambaout',
+    maxxvit='test_maxvit',
+)
+
 
 def cut_size(
-    size:int|tuple, # pixels, a side or height and width
-    side:int=SIDE,  # of a square with as many pixels as are left
-) -> int|tuple: # in the same form
+    size: int | tuple,  # pixels, a side or height and width
+    side: int = SIDE,  # of a square with as many pixels as are left
+) -> int | tuple:  # in the same form
     "A size with at most side × side pixels or little more, in multiples of 32; one that is small already stays."
     h, w = size if isinstance(size, tuple) else (size, size)
-    scale = side / (h * w) ** .5
-    if scale >= 1: return size
+    scale = side / (h * w) ** 0.5
+    if scale >= 1:
+        return size
     h, w = (min(max(32, 32 * round(length * scale / 32)), 8 * side) for length in (h, w))
     return (h, w) if isinstance(size, tuple) else h
 
-def _module(arch): # the name of the module of timm that builds a network
+
+def _module(arch):  # the name of the module of timm that builds a network
     base = timm.get_pretrained_cfg(arch, allow_unregistered=True)
     name = getattr(base, 'architecture', None) or arch.split('.')[0]
     return timm.models.model_entrypoint(name).__module__.rpartition('.')[2]
 
-def _fewest(module): # the network of a module of timm with the fewest parameters
+
+def _fewest(module):  # the network of a module of timm with the fewest parameters
     sizes = {}
     for name in timm.list_models(module=module):
         try:
-            with torch.device('meta'): net = timm.create_model(name)
+            with torch.device('meta'):
+                net = timm.create_model(name)
             sizes[name] = sum(p.numel() for p in net.parameters())
-        except Exception: continue                # timm has some that build on no such device
+        except Exception:
+            continue  # timm has some that build on no such device
     return min(sizes, key=sizes.get, default='')
 
+
 def small_network(
-    arch:str, # a timm name
-) -> str: # a timm name
+    arch: str,  # a timm name
+) -> str:  # a timm name
     "The smallest network of the same family; the same where timm does not know the family."
-    try: module = _module(arch)
-    except (RuntimeError, KeyError, AttributeError): return arch
+    try:
+        module = _module(arch)
+    except (RuntimeError, KeyError, AttributeError):
+        return arch
     return FAMILIES.get(module) or _fewest(module) or arch
 
 # %% ../../nbs/fit/03_trial.ipynb #ad1cfa49
-def _fields(r, arch, size): # field → value of what a trial cuts
+def _fields(r, arch, size):  # field → value of what a trial cuts
     epochs = tuple(1 for _ in r.epochs) if isinstance(r.epochs, tuple) else 1
-    if r.swa: epochs = (*epochs[:-1], 2) if isinstance(epochs, tuple) else 2       # the mean begins with the second
-    cut = dict(arch=arch, pretrained=False, size=size, folds=2, fold_file='', init_from='', epochs=epochs,
-               freeze_epochs=min(r.freeze_epochs, 1), bs=min(r.bs, 16), accumulate=min(r.accumulate, 2),
-               gpus=1, tensorboard=False, dead_after=0)
-    if r.pseudo_labels != 'itself': cut['pseudo_labels'] = ''
+    if r.swa:
+        epochs = (*epochs[:-1], 2) if isinstance(epochs, tuple) else 2  # the mean begins with the second
+    cut = dict(
+        arch=arch,
+        pretrained=False,
+        size=size,
+        folds=2,
+        fold_file='',
+        init_from='',
+        epochs=epochs,
+        freeze_epochs=min(r.freeze_epochs, 1),
+        bs=min(r.bs, 16),
+        accumulate=min(r.accumulate, 2),
+        gpus=1,
+        tensorboard=False,
+        dead_after=0,
+    )
+    if r.pseudo_labels != 'itself':
+        cut['pseudo_labels'] = ''
     if r.infer_size and size != r.size:
         cut['infer_size'] = tuple(s + 32 for s in size) if isinstance(size, tuple) else size + 32
     return cut
 
-def _native(arch, size): # the size that a network was made for, in the form of another
+
+def _native(arch, size):  # the size that a network was made for, in the form of another
     h, w = timm.get_pretrained_cfg(arch, allow_unregistered=True).input_size[1:]
     return (h, w) if isinstance(size, tuple) else h
 
+
 def cut_recipe(
-    r:Recipe,        # whole
-    columns:int=2,   # logits that its network gives
-) -> Recipe: # trial-<exp>, its child
+    r: Recipe,  # whole
+    columns: int = 2,  # logits that its network gives
+) -> Recipe:  # trial-<exp>, its child
     "A recipe that trains within a minute or two."
     small, wrong = small_network(r.arch), None
     for arch, size in [(small, cut_size(r.size)), (small, None), (r.arch, cut_size(r.size)), (r.arch, r.size)]:
         cut = _fields(r, arch, size or _native(arch, r.size))
         child = r.but(f'{TRIAL}{r.exp}'[:ID_LENGTH], f'a trial of {r.exp}: does it run?', **cut)
-        try: make_network(child, columns)
-        except (KitError, RuntimeError, AttributeError, TypeError) as e: wrong = wrong or e
-        else: return child
+        try:
+            make_network(child, columns)
+        except (KitError, RuntimeError, AttributeError, TypeError) as e:
+            wrong = wrong or e
+        else:
+            return child
     raise wrong
 
+
 def cut_text(
-    r:Recipe,               # whole
-    child:Recipe,           # from cut_recipe
-    comp:Competition,       # whole
-    small:Competition,      # from cut_rows
-) -> list: # lines
+    r: Recipe,  # whole
+    child: Recipe,  # from cut_recipe
+    comp: Competition,  # whole
+    small: Competition,  # from cut_rows
+) -> list:  # lines
     "What is cut, a line each."
     old, new = r.params(), child.params()
     text = lambda v: 'none' if v in ('', []) else ' × '.join(map(str, v)) if isinstance(v, list) else str(v)
@@ -150,24 +190,29 @@ def cut_text(
     return [f'  {name:12s} {after}   instead of {before}' for name, before, after in lines if before != after]
 
 # %% ../../nbs/fit/03_trial.ipynb #d34fe193
-PIXELS = 600_000 # in the pictures that a CPU looks at
+PIXELS = 600_000  # in the pictures that a CPU looks at
 
-def _step_seconds(net, x, precision): # of forward and backward
+
+def _step_seconds(net, x, precision):  # of forward and backward
     t0 = time.perf_counter()
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=use_bf16(precision, x.device)): z = net(x)
+    with torch.autocast(x.device.type, torch.bfloat16, enabled=use_bf16(precision, x.device)):
+        z = net(x)
     z.float().square().mean().backward()
     torch.cuda.synchronize()
     return time.perf_counter() - t0
 
-def _look_seconds(net, x): # of forward alone
+
+def _look_seconds(net, x):  # of forward alone
     t0 = time.perf_counter()
-    with torch.no_grad(): net(x)
+    with torch.no_grad():
+        net(x)
     return time.perf_counter() - t0
 
+
 def picture_seconds(
-    r:Recipe,          # whole
-    comp:Competition,  # whole
-) -> float: # s of training for a picture
+    r: Recipe,  # whole
+    comp: Competition,  # whole
+) -> float:  # s of training for a picture
     "What a training step of the recipe takes on this machine, for each picture."
     device, how, bare = find_device(), INPUTS[r.inputs], replace(r, pretrained=False)
     answer = output_and_loss(r, comp)[0]
@@ -178,14 +223,15 @@ def picture_seconds(
     x = torch.randn(rows, how.channels, h, w, device=device).to(memory_format=torch.channels_last)
     net = net.to(device).train(on_gpu)
     look = (lambda: _step_seconds(net, x, r.precision)) if on_gpu else (lambda: 3 * _look_seconds(net, x))
-    first = look()                                 # it also sets things up
+    first = look()  # it also sets things up
     return (first if first > 30 else min(look(), look())) / rows
 
+
 def time_needed(
-    r:Recipe,           # whole
-    comp:Competition,   # whole
-    folds:pd.DataFrame, # id, fold
-) -> float: # s
+    r: Recipe,  # whole
+    comp: Competition,  # whole
+    folds: pd.DataFrame,  # id, fold
+) -> float:  # s
     "About how long the recipe would take on this machine, without reading and decoding."
     epochs = sum(stage.epochs for stage in r.stages())
     sizes = [(folds.fold == k).sum() for k in fold_numbers(folds)]
@@ -194,27 +240,33 @@ def time_needed(
     return picture_seconds(r, comp) * (trained + predicted / 3)
 
 # %% ../../nbs/fit/03_trial.ipynb #8ab5b8d4
-def _clear(run): # room for the next trial; notes stay
-    if not run.folder.exists(): return
+def _clear(run):  # room for the next trial; notes stay
+    if not run.folder.exists():
+        return
     if any(run.folder.iterdir()) and not is_trial(run):
-        raise KitError(f'{run} is no trial, and a trial of {run.exp.removeprefix(TRIAL)} would take its place; '
-                       'give that run another id')
+        raise KitError(
+            f'{run} is no trial, and a trial of {run.exp.removeprefix(TRIAL)} would take its place; '
+            'give that run another id'
+        )
     try:
-        with FileLock(run.folder/'run.lock', timeout=0):
+        with FileLock(run.folder / 'run.lock', timeout=0):
             for path in [p for p in run.folder.iterdir() if p.name not in ('notes.md', 'run.lock')]:
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-    except Timeout: raise KitError(f'{run} is being run by another process; wait for it, or stop it') from None
+    except Timeout:
+        raise KitError(f'{run} is being run by another process; wait for it, or stop it') from None
+
 
 def trial(
-    comp:str,           # competition
-    exp:str,            # experiment
-    say:Callable=print, # called with a line
-    **changes,          # parent, reason, and any field of a recipe, as in a run
-) -> dict: # score.json of the trial
+    comp: str,  # competition
+    exp: str,  # experiment
+    say: Callable = print,  # called with a line
+    **changes,  # parent, reason, and any field of a recipe, as in a run
+) -> dict:  # score.json of the trial
     "Run a recipe in small, and say what was cut and how long the whole would take."
     load_pages()
     recipe = resolve(check_comp(comp), exp, **changes)
-    if comp in STAND_INS: write_practice(comp)
+    if comp in STAND_INS:
+        write_practice(comp)
     whole = object_states(find_comp(comp), recipe.single_object)
     check_columns(recipe, whole)
     all_folds = run_folds(recipe, whole)
@@ -223,24 +275,29 @@ def trial(
     run = Run(comp, child.exp)
     _clear(run)
     lines = cut_text(recipe, child, whole, small)
-    for line in [f'{run}: {exp}, cut down', *lines]: say(line)
-    write_json(run.folder/'trial.json', dict(of=exp, cut=[' '.join(line.split()) for line in lines]))
+    for line in [f'{run}: {exp}, cut down', *lines]:
+        say(line)
+    write_json(run.folder / 'trial.json', dict(of=exp, cut=[' '.join(line.split()) for line in lines]))
     score = train(child, small, folds)
     say(f'{run}: it runs; its score cannot be compared with any other')
     say(f'the whole of {exp}: {time_text(recipe, whole, all_folds)}')
     return score
 
+
 def time_text(
-    r:Recipe,           # whole
-    comp:Competition,   # whole
-    folds:pd.DataFrame, # id, fold
-) -> str: # such as 'about 3 h 20 min on this machine (cpu, 2 threads)'
+    r: Recipe,  # whole
+    comp: Competition,  # whole
+    folds: pd.DataFrame,  # id, fold
+) -> str:  # such as 'about 3 h 20 min on this machine (cpu, 2 threads)'
     "How long a recipe would take here, in words."
     device = find_device()
     where = torch.cuda.get_device_name() if device.type == 'cuda' else f'cpu, {torch.get_num_threads()} threads'
-    try: seconds = time_needed(r, comp, folds)
+    try:
+        seconds = time_needed(r, comp, folds)
     except torch.OutOfMemoryError:
-        return f'a batch of {r.bs} pictures does not fit into the memory here ({where}); take a smaller bs, and accumulate'
+        return (
+            f'a batch of {r.bs} pictures does not fit into the memory here ({where}); take a smaller bs, and accumulate'
+        )
     except RuntimeError as e:
         return f'not known, since a step of its network fails here ({where}): {str(e).splitlines()[0]}'
     length = seconds_text(seconds) if seconds < 100 * 3600 else f'{seconds / 86400:,.0f} days'

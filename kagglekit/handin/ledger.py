@@ -7,9 +7,11 @@ __all__ = ['COLUMNS', 'STATUSES', 'DAYS', 'ledger_path', 'read_ledger', 'ledger_
            'earlier', 'quota', 'spent', 'left_today', 'quota_text', 'record_score']
 
 # %% ../../nbs/handin/00_ledger.ipynb #00000001
-import csv, math, re
+import csv
+import math
+import re
 from contextlib import contextmanager
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone, UTC
 from pathlib import Path
 import numpy as np
 import pandas as pd
@@ -25,29 +27,37 @@ from ..core.text import one_line
 
 # %% ../../nbs/handin/00_ledger.ipynb #00000004
 COLUMNS = ('time', 'exp', 'hash', 'message', 'public', 'private', 'status', 'left')
-STATUSES = dict( # status → what it means
+STATUSES = dict(  # status → what it means
     unsure='begun, and nobody knows whether it arrived',
     sent='on the site, without a score yet',
     scored='the leaderboard has answered',
     failed='refused, so no submission was spent',
-    local='checked and written down, not sent from here')
+    local='checked and written down, not sent from here',
+)
+
 
 def ledger_path(
-    comp:str, # competition
-) -> Path: # which may not exist yet
+    comp: str,  # competition
+) -> Path:  # which may not exist yet
     "The file of a competition's submissions."
-    return out_dir(comp)/'submissions.csv'
+    return out_dir(comp) / 'submissions.csv'
 
 # %% ../../nbs/handin/00_ledger.ipynb #00000006
-def _is_score(text): # whether it is a finite number
-    try: return math.isfinite(float(text))
-    except ValueError: return False
+def _is_score(text):  # whether it is a finite number
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
-def _time(text): # a moment, or None
-    try: return datetime.strptime(text, '%Y-%m-%d %H:%M:%SZ').replace(tzinfo=timezone.utc)
-    except ValueError: return None
 
-def _slips(line, runs): # what is wrong with a line's fields, and what to write
+def _time(text):  # a moment, or None
+    try:
+        return datetime.strptime(text, '%Y-%m-%d %H:%M:%SZ').replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _slips(line, runs):  # what is wrong with a line's fields, and what to write
     exp, status, left = line['exp'], line['status'], line['left']
     if _time(line['time']) is None:
         yield f"the time '{line['time']}' cannot be read; write it in UTC as 2026-11-24 02:38:47Z"
@@ -58,43 +68,55 @@ def _slips(line, runs): # what is wrong with a line's fields, and what to write
     for name in ('public', 'private'):
         if line[name] and not _is_score(line[name]):
             yield f"the {name} score '{line[name]}' is no number; write it as 0.8412, or leave it empty"
-    if status not in STATUSES: yield f"the status '{status}' is unknown{nearest(status, STATUSES)}; write one of {', '.join(STATUSES)}"
+    if status not in STATUSES:
+        yield f"the status '{status}' is unknown{nearest(status, STATUSES)}; write one of {', '.join(STATUSES)}"
     if left and not (left.isascii() and left.isdecimal()):
         yield f"the number of submissions left '{left}' is no whole number; write it as 3, or leave it empty"
     if status == 'scored' and not line['public'] + line['private']:
         yield 'it is scored and has no score; write one, or the status sent'
 
-def _slip(row, runs): # what is wrong with a row of the file; '' where nothing is
+
+def _slip(row, runs):  # what is wrong with a row of the file; '' where nothing is
     if len(row) != len(COLUMNS):
         return f'{len(row)} fields, and {len(COLUMNS)} are wanted; a message with a comma stands in "quotation marks"'
     return next(_slips(dict(zip(COLUMNS, row)), runs), '')
 
-def _folders(comp): # names of the run folders; a broken run is there, too
+
+def _folders(comp):  # names of the run folders; a broken run is there, too
     return {p.name for p in out_dir(comp).glob('*') if p.is_dir()}
 
-def _fields(path): # (line number, fields) of each line
+
+def _fields(path):  # (line number, fields) of each line
     try:
         with open(path, encoding='utf-8-sig', newline='') as f:
             reader = csv.reader(f)
             return [(reader.line_num, row) for row in reader if row]
     except UnicodeDecodeError:
-        read_table(path, list(COLUMNS))             # says which encoding it is, and how to convert it
+        read_table(path, list(COLUMNS))  # says which encoding it is, and how to convert it
         raise
-    except (csv.Error, OSError) as e: raise KitError(f'{path} cannot be read: {one_line(e)}; take it from git') from None
+    except (csv.Error, OSError) as e:
+        raise KitError(f'{path} cannot be read: {one_line(e)}; take it from git') from None
 
-def _rows(comp): # line number, fields: of each line, checked
+
+def _rows(comp):  # line number, fields: of each line, checked
     path = ledger_path(comp)
-    if not path.exists(): return []
+    if not path.exists():
+        return []
     (_, names), *rows = _fields(path) or [(1, [])]
-    if names != list(COLUMNS): raise KitError(f"{path}: line 1 must be {','.join(COLUMNS)}; it is {one_line(','.join(names), 200)}")
+    if names != list(COLUMNS):
+        raise KitError(f'{path}: line 1 must be {",".join(COLUMNS)}; it is {one_line(",".join(names), 200)}')
     runs = _folders(comp)
     for n, row in rows:
-        if slip := _slip(row, runs): raise KitError(f'{path}: line {n}: {slip}')
+        if slip := _slip(row, runs):
+            raise KitError(f'{path}: line {n}: {slip}')
     return rows
 
+
 def read_ledger(
-    comp:str, # competition
-) -> pd.DataFrame: # COLUMNS, oldest first: time as UTC timestamps, public and private as floats (nan: not known), the rest as text
+    comp: str,  # competition
+) -> (
+    pd.DataFrame
+):  # COLUMNS, oldest first: time as UTC timestamps, public and private as floats (nan: not known), the rest as text
     "All submissions of a competition; none where there is no file. A line that is wrong is a `KitError` that names it."
     df = pd.DataFrame([row for _, row in _rows(comp)], columns=list(COLUMNS), dtype=str)
     df['time'] = pd.to_datetime(df.time, format='%Y-%m-%d %H:%M:%SZ', utc=True).astype('datetime64[us, UTC]')
@@ -103,36 +125,48 @@ def read_ledger(
 # %% ../../nbs/handin/00_ledger.ipynb #0000000d
 @contextmanager
 def ledger_lock(
-    comp:str,          # competition
-    timeout:float=1800, # seconds to wait: a submission holds it while a large file is sent
+    comp: str,  # competition
+    timeout: float = 1800,  # seconds to wait: a submission holds it while a large file is sent
 ):
     "Other threads and processes that write into the ledger wait; who has the lock may take it again."
     path = ledger_path(comp)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         lock = FileLock(path.with_name(f'.{path.name}.lock'), is_singleton=True)
-        try: lock.acquire(timeout=timeout)
-        except Timeout: raise KitError(f'{path} has been held by another process for {timeout:g} s; wait for it, or stop it') from None
-    try: yield
-    finally: lock.release()
+        try:
+            lock.acquire(timeout=timeout)
+        except Timeout:
+            raise KitError(
+                f'{path} has been held by another process for {timeout:g} s; wait for it, or stop it'
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
-def _write(comp, rows): write_table(ledger_path(comp), pd.DataFrame(rows, columns=list(COLUMNS), dtype=str))
 
-def _field(text): return one_line(hide_secrets(text)) # what a field may hold
+def _write(comp, rows):
+    write_table(ledger_path(comp), pd.DataFrame(rows, columns=list(COLUMNS), dtype=str))
+
+
+def _field(text):
+    return one_line(hide_secrets(text))  # what a field may hold
+
 
 def stamp(
-    when:datetime|None=None, # a moment; now when left out
-) -> str: # such as '2026-11-24 02:38:47Z'
+    when: datetime | None = None,  # a moment; now when left out
+) -> str:  # such as '2026-11-24 02:38:47Z'
     "A moment as the ledger writes it."
-    return f'{when or datetime.now(timezone.utc):%Y-%m-%d %H:%M:%SZ}'
+    return f'{when or datetime.now(UTC):%Y-%m-%d %H:%M:%SZ}'
+
 
 def add_line(
-    run:Run,       # whose submission it is
-    hash:str,      # of its submission.csv, from hash_file
-    message:str,   # why, one line; tokens are taken out
-    status:str='unsure', # one of STATUSES
-    left:int|None=None, # submissions left of the day's afterwards; None where none is spent
-) -> int: # the line's place in read_ledger, 0 for the oldest
+    run: Run,  # whose submission it is
+    hash: str,  # of its submission.csv, from hash_file
+    message: str,  # why, one line; tokens are taken out
+    status: str = 'unsure',  # one of STATUSES
+    left: int | None = None,  # submissions left of the day's afterwards; None where none is spent
+) -> int:  # the line's place in read_ledger, 0 for the oldest
     "Add a line to the ledger."
     check_names([status], STATUSES, 'status')
     with ledger_lock(run.comp):
@@ -141,9 +175,10 @@ def add_line(
         _write(run.comp, rows)
     return len(rows) - 1
 
+
 def amend(
-    comp:str,  # competition
-    place:int, # the line's, from add_line
+    comp: str,  # competition
+    place: int,  # the line's, from add_line
     **fields,  # public, private (numbers), status, message; None leaves a field as it is
 ):
     "Write into a line of the ledger."
@@ -152,63 +187,75 @@ def amend(
         rows = [row for _, row in _rows(comp)]
         row = rows[place]
         for name, value in fields.items():
-            if value is not None: row[COLUMNS.index(name)] = _field(str(value))
-        if fields.get('status') == 'failed': row[COLUMNS.index('left')] = ''          # none was spent
-        if slip := _slip(row, {row[1]}): raise KitError(f'{ledger_path(comp)}: {row[1]}: {slip}')
+            if value is not None:
+                row[COLUMNS.index(name)] = _field(str(value))
+        if fields.get('status') == 'failed':
+            row[COLUMNS.index('left')] = ''  # none was spent
+        if slip := _slip(row, {row[1]}):
+            raise KitError(f'{ledger_path(comp)}: {row[1]}: {slip}')
         _write(comp, rows)
 
 # %% ../../nbs/handin/00_ledger.ipynb #00000010
 def is_sent(
-    ledger:pd.DataFrame, # from read_ledger
-) -> pd.Series: # (n,) bool
+    ledger: pd.DataFrame,  # from read_ledger
+) -> pd.Series:  # (n,) bool
     "Which lines were sent, or may have been."
     return ~ledger.status.isin(['failed', 'local'])
 
+
 def earlier(
-    ledger:pd.DataFrame, # from read_ledger
-    hash:str,            # of a file
-) -> int|None: # its place; None where the file was not sent
+    ledger: pd.DataFrame,  # from read_ledger
+    hash: str,  # of a file
+) -> int | None:  # its place; None where the file was not sent
     "The last line of a file that was sent, or may have been."
     same = ledger.index[(ledger.hash == hash) & is_sent(ledger)]
     return int(same[-1]) if len(same) else None
 
 # %% ../../nbs/handin/00_ledger.ipynb #00000013
-DAYS = dict(kaggle=(5, timezone.utc, 'UTC'), dacon=(3, timezone(timedelta(hours=9)), 'KST')) # site → submissions a day, its clock, the clock's name
+DAYS = dict(
+    kaggle=(5, UTC, 'UTC'), dacon=(3, timezone(timedelta(hours=9)), 'KST')
+)  # site → submissions a day, its clock, the clock's name
+
 
 def quota(
-    comp:str, # competition
-    site:str, # a key of DAYS
-) -> int: # submissions a day
+    comp: str,  # competition
+    site: str,  # a key of DAYS
+) -> int:  # submissions a day
     "How many submissions a day the site allows, or `settings.ini` says."
     own = comp_setting(comp, 'quota')
-    if own is None: return DAYS[site][0]
-    if not own.isdecimal(): raise KitError(f"settings.ini: the quota of {comp} must be a whole number of submissions a day; got '{own}'")
+    if own is None:
+        return DAYS[site][0]
+    if not own.isdecimal():
+        raise KitError(f"settings.ini: the quota of {comp} must be a whole number of submissions a day; got '{own}'")
     return int(own)
 
+
 def spent(
-    ledger:pd.DataFrame, # from read_ledger
-    site:str,            # a key of DAYS
-    when:datetime,       # a moment of the day that is meant
-) -> int: # submissions
+    ledger: pd.DataFrame,  # from read_ledger
+    site: str,  # a key of DAYS
+    when: datetime,  # a moment of the day that is meant
+) -> int:  # submissions
     "How many submissions of that day were sent, or may have been."
     clock = DAYS[site][1]
     return int((is_sent(ledger) & (ledger.time.dt.tz_convert(clock).dt.date == when.astimezone(clock).date())).sum())
 
+
 def left_today(
-    comp:str,            # competition
-    site:str,            # a key of DAYS
-    ledger:pd.DataFrame, # from read_ledger
-    when:datetime,       # now
-) -> int: # submissions, 0 or more
+    comp: str,  # competition
+    site: str,  # a key of DAYS
+    ledger: pd.DataFrame,  # from read_ledger
+    when: datetime,  # now
+) -> int:  # submissions, 0 or more
     "How many submissions are left of the day's."
     return max(0, quota(comp, site) - spent(ledger, site, when))
 
+
 def quota_text(
-    comp:str,            # competition
-    site:str,            # a key of DAYS
-    ledger:pd.DataFrame, # from read_ledger
-    when:datetime,       # now
-) -> str: # such as 'kaggle: 3 of 5 submissions left today; the next day begins in 3 h 05 min (00:00 UTC)'
+    comp: str,  # competition
+    site: str,  # a key of DAYS
+    ledger: pd.DataFrame,  # from read_ledger
+    when: datetime,  # now
+) -> str:  # such as 'kaggle: 3 of 5 submissions left today; the next day begins in 3 h 05 min (00:00 UTC)'
     "What is left today, in words."
     _, clock, name = DAYS[site]
     here = when.astimezone(clock)
@@ -217,18 +264,21 @@ def quota_text(
 
 # %% ../../nbs/handin/00_ledger.ipynb #00000017
 def record_score(
-    run:Run,                 # whose
-    public:float|None=None,  # what the public leaderboard said
-    private:float|None=None, # and the private one
-) -> str: # where it was written
+    run: Run,  # whose
+    public: float | None = None,  # what the public leaderboard said
+    private: float | None = None,  # and the private one
+) -> str:  # where it was written
     "Write down a leaderboard's answer, beside the run and in the ledger."
     wrong = [v for v in (public, private) if v is not None and not math.isfinite(v)]
-    if wrong: raise KitError(f'{run}: a score is a number such as 0.8412; got {wrong[0]}')
+    if wrong:
+        raise KitError(f'{run}: a score is a number such as 0.8412; got {wrong[0]}')
     with ledger_lock(run.comp):
-        ledger = read_ledger(run.comp)                      # before anything is written: it may be wrong
+        ledger = read_ledger(run.comp)  # before anything is written: it may be wrong
         run.board(public=public, private=private)
         lines = ledger.index[(ledger.exp == run.exp) & is_sent(ledger)]
-        if not len(lines): lines = ledger.index[(ledger.exp == run.exp) & (ledger.status == 'local')]
-        if not len(lines): return f'{run}: leaderboard.json; the ledger has no submission of it'
+        if not len(lines):
+            lines = ledger.index[(ledger.exp == run.exp) & (ledger.status == 'local')]
+        if not len(lines):
+            return f'{run}: leaderboard.json; the ledger has no submission of it'
         amend(run.comp, int(lines[-1]), public=public, private=private, status='scored')
     return f'{run}: leaderboard.json, and the submission of {ledger.time[lines[-1]]:%Y-%m-%d %H:%M} UTC'

@@ -7,10 +7,14 @@ __all__ = ['PAUSES', 'FAILED', 'DACON', 'SITES', 'list_kaggle', 'find_listed', '
            'in_kaggle_notebook', 'submit', 'fetch_scores']
 
 # %% ../../nbs/handin/01_upload.ipynb #00000001
-import json, os, shutil, sys, time
-from datetime import datetime, timezone
+import json
+import os
+import shutil
+import sys
+import time
+from datetime import datetime, UTC
 from pathlib import Path
-from typing import Callable
+from collections.abc import Callable
 from ..data.competition import Competition
 from ..core.paths import comp_setting, root
 from ..core.secrets import hide_secrets
@@ -18,7 +22,16 @@ from ..core.storage import hash_file
 from ..core.validation import KitError, check_names
 from ..data.download import ToolRefused, kaggle_tool, run_tool
 from kagglekit.handin.ledger import (
-    STATUSES, add_line, amend, earlier, is_sent, ledger_lock, ledger_path, left_today, quota_text, read_ledger,
+    STATUSES,
+    add_line,
+    amend,
+    earlier,
+    is_sent,
+    ledger_lock,
+    ledger_path,
+    left_today,
+    quota_text,
+    read_ledger,
     record_score,
 )
 from ..runs.run import Run, refuse_trial
@@ -26,204 +39,324 @@ from ..runs.form import check_submission
 
 # %% ../../nbs/handin/01_upload.ipynb #00000004
 def list_kaggle(
-    slug:str, # the competition's name on Kaggle
-) -> list[dict]: # ref, fileName, date, description, status, publicScore, privateScore: the newest first
+    slug: str,  # the competition's name on Kaggle
+) -> list[dict]:  # ref, fileName, date, description, status, publicScore, privateScore: the newest first
     "The submissions that Kaggle shows, the newest 200."
     said = kaggle_tool('competitions', 'submissions', slug, '--format', 'json', '--page-size', '200')
     lines = said.splitlines()
     start = next((i for i, line in enumerate(lines) if line[:1] == '['), None)
-    if start is None and 'No submissions found' in said: return []
-    try: return json.loads('\n'.join(lines[start:]))
-    except (ValueError, TypeError): raise KitError(f'kaggle competitions submissions: no list came back: {said[-300:]}') from None
+    if start is None and 'No submissions found' in said:
+        return []
+    try:
+        return json.loads('\n'.join(lines[start:]))
+    except (ValueError, TypeError):
+        raise KitError(f'kaggle competitions submissions: no list came back: {said[-300:]}') from None
 
-def _answer(entry): # what a line of the list means for the ledger
-    if 'ERROR' in entry['status']: raise ToolRefused(f"Kaggle could not score the file; its page of submissions says why ({entry['description']})")
+
+def _answer(entry):  # what a line of the list means for the ledger
+    if 'ERROR' in entry['status']:
+        raise ToolRefused(f'Kaggle could not score the file; its page of submissions says why ({entry["description"]})')
     scores = {name: float(entry[f'{name}Score']) for name in ('public', 'private') if entry.get(f'{name}Score')}
     return dict(scores, status='scored' if scores else 'sent')
 
+
 def find_listed(
-    entries:list, # from list_kaggle
-    mark:str,     # how the description begins: run and fingerprint
-) -> dict|None: # the newest such entry
+    entries: list,  # from list_kaggle
+    mark: str,  # how the description begins: run and fingerprint
+) -> dict | None:  # the newest such entry
     "The entry of a submission."
     return next((e for e in entries if (e.get('description') or '').startswith(mark)), None)
 
 # %% ../../nbs/handin/01_upload.ipynb #00000006
-PAUSES = (0, 2, 4, 8, 16, 30) # between looks at the list, s
-FAILED = 'Could not submit' # what the tool prints, and ends well, when the upload failed
+PAUSES = (0, 2, 4, 8, 16, 30)  # between looks at the list, s
+FAILED = 'Could not submit'  # what the tool prints, and ends well, when the upload failed
 
-def _wait_listed(slug, mark, known): # the answer of the site, None where the file is not shown; what was wrong with the last look
+
+def _wait_listed(
+    slug, mark, known
+):  # the answer of the site, None where the file is not shown; what was wrong with the last look
     answer = None
     for pause in PAUSES:
         time.sleep(pause)
-        try: entries, wrong = list_kaggle(slug), ''
-        except KitError as e: wrong = str(e); continue     # a list that is refused says nothing of the file
+        try:
+            entries, wrong = list_kaggle(slug), ''
+        except KitError as e:
+            wrong = str(e)
+            continue  # a list that is refused says nothing of the file
         entry = find_listed([e for e in entries if e['ref'] not in known], mark)
-        if entry: answer = _answer(entry)
-        if answer and answer['status'] == 'scored': break
+        if entry:
+            answer = _answer(entry)
+        if answer and answer['status'] == 'scored':
+            break
     return answer, wrong
 
+
 def send_kaggle(
-    path:Path,   # submission.csv
-    slug:str,    # the competition's name on Kaggle
-    mark:str,    # how the description begins: run and fingerprint
-    message:str, # how it goes on
-) -> dict: # status, and public and private where they are known
+    path: Path,  # submission.csv
+    slug: str,  # the competition's name on Kaggle
+    mark: str,  # how the description begins: run and fingerprint
+    message: str,  # how it goes on
+) -> dict:  # status, and public and private where they are known
     "Upload to Kaggle; `Refused` where nothing was sent, another `KitError` where nobody knows."
-    try: known = {e['ref'] for e in list_kaggle(slug)}
-    except KitError as e: raise ToolRefused(f'{e}. Nothing was sent') from None
-    try: said = kaggle_tool('competitions', 'submit', slug, '-f', str(path), '-m', f'{mark}: {message}'[:500], '-q', seconds=900)
-    except ToolRefused: raise
-    except KitError as e: said = str(e)
-    if FAILED in said: raise ToolRefused(f'Kaggle: the upload of {path.name} failed, though the command ended well: {said.strip()[-300:]}')
+    try:
+        known = {e['ref'] for e in list_kaggle(slug)}
+    except KitError as e:
+        raise ToolRefused(f'{e}. Nothing was sent') from None
+    try:
+        said = kaggle_tool(
+            'competitions', 'submit', slug, '-f', str(path), '-m', f'{mark}: {message}'[:500], '-q', seconds=900
+        )
+    except ToolRefused:
+        raise
+    except KitError as e:
+        said = str(e)
+    if FAILED in said:
+        raise ToolRefused(
+            f'Kaggle: the upload of {path.name} failed, though the command ended well: {said.strip()[-300:]}'
+        )
     answer, wrong = _wait_listed(slug, mark, known)
-    if answer: return answer
-    raise KitError(f'Kaggle does not show the submission ({said.strip()[-300:]})' + f', and its list could not be read: {wrong}' * bool(wrong))
+    if answer:
+        return answer
+    raise KitError(
+        f'Kaggle does not show the submission ({said.strip()[-300:]})'
+        + f', and its list could not be read: {wrong}' * bool(wrong)
+    )
 
 # %% ../../nbs/handin/01_upload.ipynb #00000008
-DACON = '''import json, os, sys
+DACON = """import json, os, sys
 from dacon_submit_api import dacon_submit_api
 path, number, team, memo = sys.argv[1:]
-print('\\n' + json.dumps(dacon_submit_api.post_submission_file(path, os.environ['DACON_TOKEN'], number, team, memo), ensure_ascii=False))'''
+print('\\n' + json.dumps(dacon_submit_api.post_submission_file(path, os.environ['DACON_TOKEN'], number, team, memo), ensure_ascii=False))"""
+
 
 def send_dacon(
-    path:Path,   # submission.csv
-    slug:str,    # the competition's number on Dacon
-    team:str,    # as Dacon knows it; '' for none
-    message:str, # the memo
-) -> dict: # status
+    path: Path,  # submission.csv
+    slug: str,  # the competition's number on Dacon
+    team: str,  # as Dacon knows it; '' for none
+    message: str,  # the memo
+) -> dict:  # status
     "Upload to Dacon; `Refused` where nothing was sent, another `KitError` where nobody knows."
-    if not os.environ.get('DACON_TOKEN'): raise ToolRefused('Dacon: DACON_TOKEN is not in the environment; your token is on your page of dacon.io')
+    if not os.environ.get('DACON_TOKEN'):
+        raise ToolRefused('Dacon: DACON_TOKEN is not in the environment; your token is on your page of dacon.io')
     said = run_tool([sys.executable, '-c', DACON, str(path), slug, team, message], 900, 'dacon_submit_api')
-    try: answer = json.loads(said.strip().splitlines()[-1])
-    except (ValueError, IndexError): raise KitError(f'Dacon: no answer that can be read: {said[-300:]}') from None
-    if not isinstance(answer, dict) or 'isSubmitted' not in answer: raise KitError(f'Dacon: it does not say whether it took the file: {answer}')
-    if answer['isSubmitted'] is not True: raise ToolRefused(f"Dacon did not take the file: {answer.get('detail', answer)}")
+    try:
+        answer = json.loads(said.strip().splitlines()[-1])
+    except (ValueError, IndexError):
+        raise KitError(f'Dacon: no answer that can be read: {said[-300:]}') from None
+    if not isinstance(answer, dict) or 'isSubmitted' not in answer:
+        raise KitError(f'Dacon: it does not say whether it took the file: {answer}')
+    if answer['isSubmitted'] is not True:
+        raise ToolRefused(f'Dacon did not take the file: {answer.get("detail", answer)}')
     return dict(status='sent')
 
 # %% ../../nbs/handin/01_upload.ipynb #0000000c
 SITES = ('kaggle', 'dacon', 'local')
 
+
 def find_site(
-    comp:str,          # competition
-    to:str|None=None,  # one of SITES; as settings.ini says when left out
-) -> str: # one of SITES
+    comp: str,  # competition
+    to: str | None = None,  # one of SITES; as settings.ini says when left out
+) -> str:  # one of SITES
     "Where submissions of a competition go."
     site = to or comp_setting(comp, 'site') or ('local' if comp.endswith('-practice') else '')
-    if not site: raise KitError(f'{comp}: settings.ini does not say where to submit; write [{comp}] with site and slug into it, or give --to local')
+    if not site:
+        raise KitError(
+            f'{comp}: settings.ini does not say where to submit; write [{comp}] with site and slug into it, or give --to local'
+        )
     check_names([site], SITES, 'site')
-    if site != 'local' and not comp_setting(comp, 'slug'): raise KitError(f"{comp}: settings.ini has no slug for it; write [{comp}] with slug = {'its name on Kaggle' if site == 'kaggle' else 'its number on Dacon'}")
+    if site != 'local' and not comp_setting(comp, 'slug'):
+        raise KitError(
+            f'{comp}: settings.ini has no slug for it; write [{comp}] with slug = {"its name on Kaggle" if site == "kaggle" else "its number on Dacon"}'
+        )
     return site
 
-def in_kaggle_notebook() -> bool: # which may have no internet
+
+def in_kaggle_notebook() -> bool:  # which may have no internet
     "Whether this is one of Kaggle's own notebooks."
     return 'KAGGLE_KERNEL_RUN_TYPE' in os.environ
 
-def _scores(line): return ''.join(f', {k} {line[k]:.4f}' for k in ('public', 'private') if line.get(k) is not None and line[k] == line[k]) # in words
 
-def _had_not(run, place, told, say): # an earlier try that left nothing: it may be sent
+def _scores(line):
+    return ''.join(
+        f', {k} {line[k]:.4f}' for k in ('public', 'private') if line.get(k) is not None and line[k] == line[k]
+    )  # in words
+
+
+def _had_not(run, place, told, say):  # an earlier try that left nothing: it may be sent
     amend(run.comp, place, status='failed')
     say(f'{told} had not arrived')
     return False
 
-def _shown(slug, mark, needed): # the entry in Kaggle's list; where nothing hangs on it, a list that cannot be read has none
-    try: return find_listed(list_kaggle(slug), mark)
-    except KitError:
-        if needed: raise
 
-def _take_over(run, place, told, entry): # what Kaggle's list says goes into the ledger and to the run that was sent; the line afterwards
-    try: answer = _answer(entry)
-    except ToolRefused as e: amend(run.comp, place, status='failed'); raise ToolRefused(f'{run}: {told} had arrived, and the site refused it: {e}. Nothing is sent again') from None
+def _shown(
+    slug, mark, needed
+):  # the entry in Kaggle's list; where nothing hangs on it, a list that cannot be read has none
+    try:
+        return find_listed(list_kaggle(slug), mark)
+    except KitError:
+        if needed:
+            raise
+
+
+def _take_over(
+    run, place, told, entry
+):  # what Kaggle's list says goes into the ledger and to the run that was sent; the line afterwards
+    try:
+        answer = _answer(entry)
+    except ToolRefused as e:
+        amend(run.comp, place, status='failed')
+        raise ToolRefused(f'{run}: {told} had arrived, and the site refused it: {e}. Nothing is sent again') from None
     amend(run.comp, place, **answer)
     line = read_ledger(run.comp).loc[place]
-    if answer['status'] == 'scored': Run(run.comp, line.exp).board(public=answer.get('public'), private=answer.get('private'))
+    if answer['status'] == 'scored':
+        Run(run.comp, line.exp).board(public=answer.get('public'), private=answer.get('private'))
     return line
 
-def _settle(run, ledger, place, site, say): # what became of an earlier line: True where it was sent
+
+def _settle(run, ledger, place, site, say):  # what became of an earlier line: True where it was sent
     line, mark = ledger.loc[place], f'{ledger.exp[place]} {ledger.hash[place]}'
     told = f'{line.exp} of {line.time:%Y-%m-%d %H:%M} UTC (line {place + 1} of {ledger_path(run.comp).name} after its header)'
     unsure, slug = line.status == 'unsure', comp_setting(run.comp, 'slug')
-    if unsure and site == 'local' and not slug: return _had_not(run, place, told, say)                # without a slug it can have gone nowhere
-    if unsure and site != 'kaggle': raise KitError(f"{run}: nobody knows whether {told} arrived; look at your submissions on the competition's page, and write sent or failed into that line")
-    entry = _shown(slug, mark, unsure) if unsure or line.status == 'sent' and site == 'kaggle' and not in_kaggle_notebook() else None
-    if unsure and not entry: return _had_not(run, place, told, say)
-    if entry: line = _take_over(run, place, told, entry)
-    if unsure: say(f'{told} had arrived after all; nothing is sent again{_scores(line)}'); return True
-    if entry and line.status == 'scored': say(f'{told}: Kaggle has scored it, and the ledger has the score now{_scores(line)}')
-    raise KitError(f'{run}: this very file was submitted as {told}: {line.status}{_scores(line)}; the same file would score the same')
+    if unsure and site == 'local' and not slug:
+        return _had_not(run, place, told, say)  # without a slug it can have gone nowhere
+    if unsure and site != 'kaggle':
+        raise KitError(
+            f"{run}: nobody knows whether {told} arrived; look at your submissions on the competition's page, and write sent or failed into that line"
+        )
+    entry = (
+        _shown(slug, mark, unsure)
+        if unsure or line.status == 'sent' and site == 'kaggle' and not in_kaggle_notebook()
+        else None
+    )
+    if unsure and not entry:
+        return _had_not(run, place, told, say)
+    if entry:
+        line = _take_over(run, place, told, entry)
+    if unsure:
+        say(f'{told} had arrived after all; nothing is sent again{_scores(line)}')
+        return True
+    if entry and line.status == 'scored':
+        say(f'{told}: Kaggle has scored it, and the ledger has the score now{_scores(line)}')
+    raise KitError(
+        f'{run}: this very file was submitted as {told}: {line.status}{_scores(line)}; the same file would score the same'
+    )
 
 # %% ../../nbs/handin/01_upload.ipynb #0000000e
-def _send(run, site, mark, message, score): # the site's answer
-    path, slug = run.folder/'submission.csv', comp_setting(run.comp, 'slug')
-    if site == 'dacon': return send_dacon(path, slug, comp_setting(run.comp, 'team') or '', f'{mark}: {message}')
-    if site == 'kaggle' and not in_kaggle_notebook(): return send_kaggle(path, slug, mark, message)
-    if site == 'kaggle': shutil.copyfile(path, root()/'submission.csv')
+def _send(run, site, mark, message, score):  # the site's answer
+    path, slug = run.folder / 'submission.csv', comp_setting(run.comp, 'slug')
+    if site == 'dacon':
+        return send_dacon(path, slug, comp_setting(run.comp, 'team') or '', f'{mark}: {message}')
+    if site == 'kaggle' and not in_kaggle_notebook():
+        return send_kaggle(path, slug, mark, message)
+    if site == 'kaggle':
+        shutil.copyfile(path, root() / 'submission.csv')
     return dict(score(path), status='scored') if site == 'local' and score else dict(status='local')
 
-def _stays(site): return site == 'local' or site == 'kaggle' and in_kaggle_notebook() # nothing leaves this machine
 
-def _try(run, site, hash, message, score): # the site's answer; the ledger has it too, or what went wrong
-    left = None if _stays(site) else left_today(run.comp, site, read_ledger(run.comp), datetime.now(timezone.utc)) - 1
+def _stays(site):
+    return site == 'local' or site == 'kaggle' and in_kaggle_notebook()  # nothing leaves this machine
+
+
+def _try(run, site, hash, message, score):  # the site's answer; the ledger has it too, or what went wrong
+    left = None if _stays(site) else left_today(run.comp, site, read_ledger(run.comp), datetime.now(UTC)) - 1
     place = add_line(run, hash, message, left=left)
     try:
         answer = _send(run, site, f'{run.exp} {hash}', message, score)
         amend(run.comp, place, **answer)
         return answer
-    except ToolRefused: amend(run.comp, place, status='failed'); raise
+    except ToolRefused:
+        amend(run.comp, place, status='failed')
+        raise
     except BaseException as e:
-        if _stays(site): amend(run.comp, place, status='failed', message=f'{message} (failed: {str(e) or type(e).__name__})')
-        if _stays(site) and isinstance(e, Exception): raise KitError(f'{run}: {str(e) or type(e).__name__}. Nothing was sent anywhere, and the ledger says failed') from e
-        if not isinstance(e, KitError): raise
-        raise KitError(f'{e}. The ledger says unsure; the same command finds out, and sends again only what did not arrive') from None
+        if _stays(site):
+            amend(run.comp, place, status='failed', message=f'{message} (failed: {str(e) or type(e).__name__})')
+        if _stays(site) and isinstance(e, Exception):
+            raise KitError(
+                f'{run}: {str(e) or type(e).__name__}. Nothing was sent anywhere, and the ledger says failed'
+            ) from e
+        if not isinstance(e, KitError):
+            raise
+        raise KitError(
+            f'{e}. The ledger says unsure; the same command finds out, and sends again only what did not arrive'
+        ) from None
 
-def _prepare(run, site, hash, say): # nothing speaks against sending; True where it was sent before
-    ledger, when = read_ledger(run.comp), datetime.now(timezone.utc)
-    if (place := earlier(ledger, hash)) is not None and _settle(run, ledger, place, site, say): return True
-    if _stays(site): return False
+
+def _prepare(run, site, hash, say):  # nothing speaks against sending; True where it was sent before
+    ledger, when = read_ledger(run.comp), datetime.now(UTC)
+    if (place := earlier(ledger, hash)) is not None and _settle(run, ledger, place, site, say):
+        return True
+    if _stays(site):
+        return False
     ledger = read_ledger(run.comp)
     say(words := quota_text(run.comp, site, ledger, when))
-    if not left_today(run.comp, site, ledger, when): raise KitError(f'{run}: {words}. Nothing was sent. If the competition allows more, write quota into its section of settings.ini')
+    if not left_today(run.comp, site, ledger, when):
+        raise KitError(
+            f'{run}: {words}. Nothing was sent. If the competition allows more, write quota into its section of settings.ini'
+        )
     return False
 
+
 def submit(
-    run:Run,          # with a submission.csv
-    comp:Competition, # of the run
-    to:str|None=None, # one of SITES; as settings.ini says when left out
-    message:str='',   # why it is sent; the run's own reason when left out
-    score:Callable|None=None, # file → public and private, where the leaderboard is on this machine
-    say:Callable=print, # called with a line of what happens
-) -> str: # the status in the ledger
+    run: Run,  # with a submission.csv
+    comp: Competition,  # of the run
+    to: str | None = None,  # one of SITES; as settings.ini says when left out
+    message: str = '',  # why it is sent; the run's own reason when left out
+    score: Callable | None = None,  # file → public and private, where the leaderboard is on this machine
+    say: Callable = print,  # called with a line of what happens
+) -> str:  # the status in the ledger
     "Submit a run: checked, once, within the quota, remembered; what it says ends with what is left of the day."
     refuse_trial(run, 'be submitted')
-    site, path = find_site(run.comp, to), run.folder/'submission.csv'
-    for note in check_submission(path, comp): say(f'{run}: {note}')
+    site, path = find_site(run.comp, to), run.folder / 'submission.csv'
+    for note in check_submission(path, comp):
+        say(f'{run}: {note}')
     hash, message = hash_file(path), hide_secrets(str(message or run.read('params.json').get('reason') or run.exp))
     with ledger_lock(run.comp):
-        if _prepare(run, site, hash, say): return read_ledger(run.comp).status[earlier(read_ledger(run.comp), hash)]
+        if _prepare(run, site, hash, say):
+            return read_ledger(run.comp).status[earlier(read_ledger(run.comp), hash)]
         answer = _try(run, site, hash, message, score)
-        if answer['status'] == 'scored': record_score(run, answer.get('public'), answer.get('private'))
-        left = '' if _stays(site) else '; ' + quota_text(run.comp, site, read_ledger(run.comp), datetime.now(timezone.utc)).partition(';')[0]
-    say(f"{run}: {answer['status']}, {STATUSES[answer['status']]}{_scores(answer)}{left}")
+        if answer['status'] == 'scored':
+            record_score(run, answer.get('public'), answer.get('private'))
+        left = (
+            ''
+            if _stays(site)
+            else '; ' + quota_text(run.comp, site, read_ledger(run.comp), datetime.now(UTC)).partition(';')[0]
+        )
+    say(f'{run}: {answer["status"]}, {STATUSES[answer["status"]]}{_scores(answer)}{left}')
     return answer['status']
 
 # %% ../../nbs/handin/01_upload.ipynb #b2884229
-def _news(comp, place, line, entry): # a line of the ledger by Kaggle's list; in words, '' where nothing is new
+def _news(comp, place, line, entry):  # a line of the ledger by Kaggle's list; in words, '' where nothing is new
     told = f'{line.exp} of {line.time:%Y-%m-%d %H:%M} UTC'
-    if entry is None: return f'{told}: nobody knows whether it arrived, and the newest 200 of the list do not show it; kagglekit submit sends it again' * (line.status == 'unsure')
-    try: new = _take_over(Run(comp, line.exp), place, told, entry)
-    except ToolRefused as e: return str(e)
+    if entry is None:
+        return (
+            f'{told}: nobody knows whether it arrived, and the newest 200 of the list do not show it; kagglekit submit sends it again'
+            * (line.status == 'unsure')
+        )
+    try:
+        new = _take_over(Run(comp, line.exp), place, told, entry)
+    except ToolRefused as e:
+        return str(e)
     return '' if new.equals(line) else f'{told}: {new.status}{_scores(new)}'
 
+
 def fetch_scores(
-    comp:str,           # competition
-    say:Callable=print, # called with a line for each submission of which something is new
-) -> int: # how many those are
+    comp: str,  # competition
+    say: Callable = print,  # called with a line for each submission of which something is new
+) -> int:  # how many those are
     "Write what Kaggle's list says today into the ledger, and to the runs."
-    if find_site(comp) != 'kaggle': raise KitError(f'{comp}: only Kaggle tells programs its scores; write them down with kagglekit score EXP --public … --private …')
+    if find_site(comp) != 'kaggle':
+        raise KitError(
+            f'{comp}: only Kaggle tells programs its scores; write them down with kagglekit score EXP --public … --private …'
+        )
     with ledger_lock(comp):
         ledger, entries = read_ledger(comp), list_kaggle(comp_setting(comp, 'slug'))
         out = ledger[is_sent(ledger)]
-        news = [words for place, line in out.iterrows() if (words := _news(comp, place, line, find_listed(entries, f'{line.exp} {line.hash}')))]
-    for words in news: say(words)
+        news = [
+            words
+            for place, line in out.iterrows()
+            if (words := _news(comp, place, line, find_listed(entries, f'{line.exp} {line.hash}')))
+        ]
+    for words in news:
+        say(words)
     say(f'{comp}: {len(news)} of {len(out)} submissions have news')
     return len(news)

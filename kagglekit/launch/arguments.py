@@ -7,8 +7,10 @@ __all__ = ['TEXT_FIELDS', 'from_shell', 'to_shell', 'read_given', 'run_line', 'r
            'Ended']
 
 # %% ../../nbs/launch/00_arguments.ipynb #a20a943a
-import json, shlex, sys
-from collections.abc import Iterable, Sequence
+import json
+import shlex
+import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -23,78 +25,92 @@ _HINTS = get_type_hints(Recipe, include_extras=True)
 TEXT_FIELDS = tuple(name for name in ('comp', 'parent') + PARAMS + ('exp', 'reason') if _HINTS.get(name, str) is str)
 _NAMED = {'True': True, 'False': False, 'None': None}
 
+
 def from_shell(
-    text:str,     # as it was typed
-    name:str='',  # the parameter that it is for
-) -> Any: # a number, True, False, None, a list, or the text
+    text: str,  # as it was typed
+    name: str = '',  # the parameter that it is for
+) -> Any:  # a number, True, False, None, a list, or the text
     "A value as it was typed."
-    try: text.encode()
-    except UnicodeEncodeError: raise KitError(f'{name}: {text!r} is not UTF-8; type it in a UTF-8 terminal') from None
-    if name in TEXT_FIELDS: return text
-    if text in _NAMED: return _NAMED[text]
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise KitError(f'{name}: {text!r} is not UTF-8; type it in a UTF-8 terminal') from None
+    if name in TEXT_FIELDS:
+        return text
+    if text in _NAMED:
+        return _NAMED[text]
     for read in (json.loads, float):
-        try: return read(text)
-        except ValueError: pass
+        try:
+            return read(text)
+        except ValueError:
+            pass
     return text
 
+
 def to_shell(
-    value:Any,   # a plain value
-    name:str='', # the parameter that it is for
-) -> str: # what to type; quoting for the shell is left to shlex
+    value: Any,  # a plain value
+    name: str = '',  # the parameter that it is for
+) -> str:  # what to type; quoting for the shell is left to shlex
     "The text that `from_shell` reads as this value."
-    if isinstance(value, str) and from_shell(value, name) == value: return value
+    if isinstance(value, str) and from_shell(value, name) == value:
+        return value
     return json.dumps(value, ensure_ascii=False)
 
 # %% ../../nbs/launch/00_arguments.ipynb #491c257b
 def read_given(
-    given:Iterable, # pairs of name and value, as typed
-) -> dict: # name → value
+    given: Iterable,  # pairs of name and value, as typed
+) -> dict:  # name → value
     "The parameters of a command line; a name that is unknown or comes twice is a `KitError`."
     given = list(given)
     names = [name for name, _ in given]
     twice = [name for name in names if names.count(name) > 1]
-    if twice: raise KitError(f'{twice[0]} is given twice; give it once')
+    if twice:
+        raise KitError(f'{twice[0]} is given twice; give it once')
     given = current_names(dict(given), note=True).items()
     check_names([name for name, _ in given], ('parent', 'reason') + PARAMS)
     return {name: from_shell(text, name) for name, text in given}
 
+
 def run_line(
-    comp:str,      # competition
-    exp:str,       # experiment
-    changes:dict,  # parent, reason and fields, as values
-) -> str: # quoted for a shell
+    comp: str,  # competition
+    exp: str,  # experiment
+    changes: dict,  # parent, reason and fields, as values
+) -> str:  # quoted for a shell
     "The command that runs an experiment with exactly these parameters."
     pairs = [('-p', name, to_shell(value, name)) for name, value in changes.items()]
     return shlex.join(['kagglekit', 'run', comp, exp, *(word for pair in pairs for word in pair)])
 
 # %% ../../nbs/launch/00_arguments.ipynb #756cbe22
 def run_command(
-    comp:str,        # competition
-    exp:str,         # experiment
-    changes:dict={}, # parent, reason and fields, as values
-) -> list: # for subprocess
+    comp: str,  # competition
+    exp: str,  # experiment
+    changes: dict = {},  # parent, reason and fields, as values
+) -> list:  # for subprocess
     "`kagglekit run` of this very environment."
     words = shlex.split(run_line(comp, exp, changes))[1:]
     return [sys.executable, '-c', 'from kagglekit.cli import main; main()', *words]
 
 # %% ../../nbs/launch/00_arguments.ipynb #ce6ee10a
 def notebook(
-    name:str, # such as 'train'
-) -> Path: # nbs/train.ipynb
+    name: str,  # such as 'train'
+) -> Path:  # nbs/train.ipynb
     "A page that is run: the workspace's own, else the one beside the package."
     for home in (root(), Path(kagglekit.__file__).parent.parent):
-        if (path := home/'nbs'/f'{name}.ipynb').exists(): return path
+        if (path := home / 'nbs' / f'{name}.ipynb').exists():
+            return path
     raise KitError(f'there is no nbs/{name}.ipynb in {root()}; start from inside the workspace')
 
+
 def papermill_command(
-    name:str,      # the notebook, such as 'blend'
-    out:str|Path,  # where the executed notebook goes
-    params:dict,   # its parameters
-    python:str=sys.executable, # the interpreter, or its name in a line for people
-    page:str|Path|None=None,   # the notebook's path, where it is not this workspace's
-) -> list: # for subprocess, or shlex.join
+    name: str,  # the notebook, such as 'blend'
+    out: str | Path,  # where the executed notebook goes
+    params: dict,  # its parameters
+    python: str = sys.executable,  # the interpreter, or its name in a line for people
+    page: str | Path | None = None,  # the notebook's path, where it is not this workspace's
+) -> list:  # for subprocess, or shlex.join
     "papermill's command line with exactly these parameters."
     import yaml
+
     style = dict(default_flow_style=True, allow_unicode=True, sort_keys=False, width=float('inf'))
     asked = yaml.safe_dump(params, **style).strip()
     files = [str(page or notebook(name)), str(out)]
@@ -104,8 +120,9 @@ def papermill_command(
 @dataclass
 class Ended:
     "How the execution of a page ended."
-    how:str             # done, error, died or stopped
-    name:str=''         # of the exception or the signal
-    text:str=''         # the exception's message, or the last words of a kernel that died
-    pid:int|None=None   # of the kernel
-    started:bool=True   # whether a cell was executed
+
+    how: str  # done, error, died or stopped
+    name: str = ''  # of the exception or the signal
+    text: str = ''  # the exception's message, or the last words of a kernel that died
+    pid: int | None = None  # of the kernel
+    started: bool = True  # whether a cell was executed

@@ -6,10 +6,16 @@
 __all__ = ['OwnKernel', 'pristine', 'end_kernel', 'execute_page']
 
 # %% ../../nbs/launch/01_kernel.ipynb #75e0451d
-import logging, os, shutil, signal, sys, tempfile, time
+import logging
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Callable
+from collections.abc import Callable
 import nbformat
 import papermill
 from jupyter_client.kernelspec import KernelSpec
@@ -24,15 +30,17 @@ from .arguments import Ended
 # %% ../../nbs/launch/01_kernel.ipynb #27bb6932
 class OwnKernel(AsyncKernelManager):
     "A kernel of this very environment, behind socket files in `folder`."
-    pid = None     # of the kernel, once it has been started
 
-    def __init__(self,
-        folder:Path, # for its sockets and for what it prints outside the cells; a short path
-        lock:int|None=None, # descriptor of the run's lock, which it inherits
+    pid = None  # of the kernel, once it has been started
+
+    def __init__(
+        self,
+        folder: Path,  # for its sockets and for what it prints outside the cells; a short path
+        lock: int | None = None,  # descriptor of the run's lock, which it inherits
     ):
-        where = dict(connection_file=str(folder/'k.json'), ip=str(folder/'k'))
-        super().__init__(transport='ipc', shutdown_wait_time=2., **where)
-        self.errors, self.lock = folder/'stderr.txt', lock
+        where = dict(connection_file=str(folder / 'k.json'), ip=str(folder / 'k'))
+        super().__init__(transport='ipc', shutdown_wait_time=2.0, **where)
+        self.errors, self.lock = folder / 'stderr.txt', lock
 
     @property
     def kernel_spec(self):
@@ -44,20 +52,22 @@ class OwnKernel(AsyncKernelManager):
         "Start it, with what it prints outside the cells in a file."
         env = {k: v for k, v in os.environ.items() if k != 'JPY_SESSION_NAME'}
         env['PYDEVD_DISABLE_FILE_VALIDATION'] = '1'
-        if self.lock is not None: env[HANDED], kw['pass_fds'] = str(self.lock), (self.lock,)
-        with open(self.errors, 'ab') as f: await super().start_kernel(**kw, env=env, stderr=f)
+        if self.lock is not None:
+            env[HANDED], kw['pass_fds'] = str(self.lock), (self.lock,)
+        with open(self.errors, 'ab') as f:
+            await super().start_kernel(**kw, env=env, stderr=f)
         self.pid = self.provisioner.pid
 
-    def last_words(self) -> str: # '' where it printed nothing
+    def last_words(self) -> str:  # '' where it printed nothing
         "The last line that it printed outside the cells."
         text = self.errors.read_text(errors='replace') if self.errors.exists() else ''
         return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), '')
 
 # %% ../../nbs/launch/01_kernel.ipynb #2cc7e682
 def pristine(
-    path:Path,  # a page that is run
-    first:str,  # the source of its parameters cell
-) -> nbformat.NotebookNode: # a copy for papermill
+    path: Path,  # a page that is run
+    first: str,  # the source of its parameters cell
+) -> nbformat.NotebookNode:  # a copy for papermill
     "A page without outputs, without what papermill injected, and with this parameters cell."
     nb = nbformat.read(path, as_version=4)
     tags = lambda cell: set(cell.metadata.get('tags', []))
@@ -67,74 +77,104 @@ def pristine(
         raise KitError(f'{path} has {len(cells)} cells tagged parameters, and needs one; git checkout restores it')
     cells[0].source = first
     for cell in nb.cells:
-        if cell.cell_type == 'code': cell.outputs, cell.execution_count = [], None
+        if cell.cell_type == 'code':
+            cell.outputs, cell.execution_count = [], None
     nb.metadata.kernelspec = dict(name='python3', display_name='Python 3', language='python')
     return nb
 
 # %% ../../nbs/launch/01_kernel.ipynb #1a251ec2
-class _Pass: # hands on what cells print; a reader who has gone away ends no training
-    def __init__(self, file): self.file = file
+class _Pass:  # hands on what cells print; a reader who has gone away ends no training
+    def __init__(self, file):
+        self.file = file
+
     def write(self, text):
-        try: self.file.write(text)
-        except (OSError, ValueError): pass
+        try:
+            self.file.write(text)
+        except (OSError, ValueError):
+            pass
+
     def flush(self):
-        try: self.file.flush()
-        except (OSError, ValueError): pass
+        try:
+            self.file.flush()
+        except (OSError, ValueError):
+            pass
+
 
 def end_kernel(
-    km:OwnKernel,       # perhaps running
-    busy:bool,          # whether it is in the middle of a cell
-    over:Callable=lambda: False, # whether it has written down its interruption
-    seconds:float=4,    # that it gets for that
+    km: OwnKernel,  # perhaps running
+    busy: bool,  # whether it is in the middle of a cell
+    over: Callable = lambda: False,  # whether it has written down its interruption
+    seconds: float = 4,  # that it gets for that
 ):
     "End a kernel, and with it every process that it started."
-    if not km.has_kernel: return
+    if not km.has_kernel:
+        return
     run = lambda method, **kw: run_sync(method)(**kw)
     if busy and run(km.is_alive):
         os.killpg(km.pid, signal.SIGINT)
         end = time.monotonic() + seconds
-        while not over() and run(km.is_alive) and time.monotonic() < end: time.sleep(.05)
+        while not over() and run(km.is_alive) and time.monotonic() < end:
+            time.sleep(0.05)
     run(km.shutdown_kernel, now=busy)
 
 # %% ../../nbs/launch/01_kernel.ipynb #b628a530
 @contextmanager
-def _short_folder(): # for sockets: their whole path has 107 characters at most
+def _short_folder():  # for sockets: their whole path has 107 characters at most
     base = tempfile.gettempdir()
     folder = Path(tempfile.mkdtemp(prefix='kit-', dir=base if len(base) < 60 else '/tmp'))
-    try: yield folder
-    finally: shutil.rmtree(folder, ignore_errors=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
-def _execute(km, nb, params, out, folder): # the page once, and how that ended
-    nbformat.write(nb, folder/'page.ipynb')
+
+def _execute(km, nb, params, out, folder):  # the page once, and how that ended
+    nbformat.write(nb, folder / 'page.ipynb')
     try:
         papermill.execute_notebook(
-            str(folder/'page.ipynb'), str(out), params, km=km, kernel_name='python3', start_timeout=180,
-            progress_bar=False, stdout_file=_Pass(sys.stdout))
-    except PapermillExecutionError as e: return Ended('error', e.ename, e.evalue, km.pid)
-    except KeyboardInterrupt as e: return Ended('stopped', str(e) or 'SIGINT', '', km.pid) # or Stopped, by a signal
+            str(folder / 'page.ipynb'),
+            str(out),
+            params,
+            km=km,
+            kernel_name='python3',
+            start_timeout=180,
+            progress_bar=False,
+            stdout_file=_Pass(sys.stdout),
+        )
+    except PapermillExecutionError as e:
+        return Ended('error', e.ename, e.evalue, km.pid)
+    except KeyboardInterrupt as e:
+        return Ended('stopped', str(e) or 'SIGINT', '', km.pid)  # or Stopped, by a signal
     except (DeadKernelError, RuntimeError) as e:
         return Ended('died', type(e).__name__, km.last_words() or str(e), km.pid, _began(out))
     return Ended('done', pid=km.pid)
 
-def _began(out): # whether a cell of this notebook was executed
-    if not Path(out).exists(): return False
+
+def _began(out):  # whether a cell of this notebook was executed
+    if not Path(out).exists():
+        return False
     cells = nbformat.read(out, as_version=4).cells
     return any(c.get('execution_count') for c in cells)
 
+
 def execute_page(
-    nb:nbformat.NotebookNode, # from pristine
-    params:dict,  # name → value
-    keep:Callable, # called with the executed notebook's path and how it ended, before that file is deleted
-    over:Callable=lambda pid: False, # whether the kernel of this process id has written down its interruption
-    lock:int|None=None, # descriptor of the run's lock, which the kernel inherits
-) -> Ended: # how it ended
+    nb: nbformat.NotebookNode,  # from pristine
+    params: dict,  # name → value
+    keep: Callable,  # called with the executed notebook's path and how it ended, before that file is deleted
+    over: Callable = lambda pid: False,  # whether the kernel of this process id has written down its interruption
+    lock: int | None = None,  # descriptor of the run's lock, which the kernel inherits
+) -> Ended:  # how it ended
     "Execute a page; a kernel that dies before its first cell is started once more."
-    for name in ('papermill', 'asyncio', 'traitlets'): logging.getLogger(name).setLevel(logging.CRITICAL)
+    for name in ('papermill', 'asyncio', 'traitlets'):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     for attempt in (1, 2):
         with _short_folder() as folder:
             km, ended = OwnKernel(folder, lock), Ended('stopped')
-            try: ended = _execute(km, nb, params, folder/'out.ipynb', folder)
-            finally: end_kernel(km, ended.how == 'stopped', lambda: over(km.pid))
+            try:
+                ended = _execute(km, nb, params, folder / 'out.ipynb', folder)
+            finally:
+                end_kernel(km, ended.how == 'stopped', lambda: over(km.pid))
             if ended.how != 'died' or ended.started or attempt == 2:
-                if (folder/'out.ipynb').exists(): keep(folder/'out.ipynb', ended)
+                if (folder / 'out.ipynb').exists():
+                    keep(folder / 'out.ipynb', ended)
                 return ended

@@ -7,7 +7,10 @@ __all__ = ['QUICK', 'TABLES', 'DONE', 'FAILED', 'REFUSED', 'INTERRUPTED', 'check
            'parameters_cell', 'belongs_to_kernel', 'settle', 'short', 'error_lines', 'run_experiment']
 
 # %% ../../nbs/launch/02_runner.ipynb #510ede10
-import json, os, socket, sys
+import json
+import os
+import socket
+import sys
 from functools import partial
 from pathlib import Path
 from ..runs.claim import claim_for_kernel, difference, give_back, release, traced, trained
@@ -24,8 +27,8 @@ from .arguments import Ended, notebook, read_given
 
 # %% ../../nbs/launch/02_runner.ipynb #ea24897f
 def check_free(
-    run:Run,       # perhaps begun
-    recipe:Recipe, # that is asked for
+    run: Run,  # perhaps begun
+    recipe: Recipe,  # that is asked for
 ):
     "Raise `KitError` for a run of another recipe, and for one that is under way."
     old, status = run.read('params.json'), run.read('status.json')
@@ -33,14 +36,17 @@ def check_free(
     if old and trained(run) and (why := difference(old, asked)):
         raise KitError(f'{run} exists: {why}. Give it a new id, or move {run.folder.name} away')
     if status.get('state') == 'running' and is_process_alive(status):
-        raise KitError(f"{run} is being run, by process {status['pid']} on {status['host']} "
-                       f"(last heard of {status['heartbeat']}); wait for it, or stop it")
+        raise KitError(
+            f'{run} is being run, by process {status["pid"]} on {status["host"]} '
+            f'(last heard of {status["heartbeat"]}); wait for it, or stop it'
+        )
+
 
 def check_run(
-    comp:str,    # competition
-    exp:str,     # experiment
-    given:list,  # pairs of name and value, as typed
-) -> tuple: # the Recipe, the Run, and the parameters as values
+    comp: str,  # competition
+    exp: str,  # experiment
+    given: list,  # pairs of name and value, as typed
+) -> tuple:  # the Recipe, the Run, and the parameters as values
     "What a command line asks for; a slip is a `KitError`."
     changes = read_given(given)
     check_page(comp)
@@ -49,24 +55,28 @@ def check_run(
     return recipe, run, changes
 
 # %% ../../nbs/launch/02_runner.ipynb #2ab25d8c
-QUICK = 4_000_000 # bytes of tables, which are read within a second or two
+QUICK = 4_000_000  # bytes of tables, which are read within a second or two
 TABLES = ('.csv', '.tsv', '.txt', '.json', '.parquet', '.xlsx')
 
+
 def table_bytes(
-    folder:Path, # data/<comp>
-) -> int: # 0 where there is no folder
+    folder: Path,  # data/<comp>
+) -> int:  # 0 where there is no folder
     "How large the tables of a competition are."
-    if not folder.is_dir(): return 0
+    if not folder.is_dir():
+        return 0
     return sum(path.stat().st_size for path in folder.iterdir() if path.suffix.lower() in TABLES)
 
+
 def check_data(
-    run:Run,       # perhaps begun
-    recipe:Recipe, # that is asked for
+    run: Run,  # perhaps begun
+    recipe: Recipe,  # that is asked for
 ):
     "Raise `KitError` where the data show that a training would fail; a stand-in that is not written yet is left alone."
     folder = data_dir(run.comp)
     unwritten = run.comp.endswith('-practice') and not folder.is_dir()
-    if unwritten or run.state() == 'done' or table_bytes(folder) > QUICK: return
+    if unwritten or run.state() == 'done' or table_bytes(folder) > QUICK:
+        return
     preflight(as_trained(find_comp(run.comp), recipe), recipe)
 
 # %% ../../nbs/launch/02_runner.ipynb #0033fd29
@@ -77,93 +87,113 @@ reason = None             # for a new ID: why
 # None below means "as the recipe says".
 """
 
-def parameters_cell() -> str: # the source
+
+def parameters_cell() -> str:  # the source
     "The parameters cell of train.ipynb, generated from `Recipe`: a heading for each group, a line for each field."
     headings = {first: heading for heading, first in GROUPS.items()}
     lines = []
     for name, meaning in recipe_table()[['field', 'meaning']].itertuples(index=False):
-        if name in headings: lines.append(f'# {headings[name]}')
+        if name in headings:
+            lines.append(f'# {headings[name]}')
         lines.append(f'{name} = None'.ljust(26) + f'# {meaning}')
     return _FIRST + '\n'.join(lines)
 
-
 # %% ../../nbs/launch/02_runner.ipynb #06aab769
 def belongs_to_kernel(
-    run:Run,  # perhaps begun
-    pid:int|None, # of a kernel on this machine
-) -> bool: # whether the kernel wrote the run's status
+    run: Run,  # perhaps begun
+    pid: int | None,  # of a kernel on this machine
+) -> bool:  # whether the kernel wrote the run's status
     "Whether a run belongs to a kernel."
     status = run.peek('status.json')
     return pid is not None and status.get('pid') == pid and status.get('host') == socket.gethostname()
 
-def _keep_page(run, path, ended): # move the executed notebook into the run's folder, if it is the training's
-    broken = ended.how == 'error' and ended.name != 'KitError' and belongs_to_kernel(run, os.getpid()) # before it began
-    if not (belongs_to_kernel(run, ended.pid) or broken): return
+
+def _keep_page(run, path, ended):  # move the executed notebook into the run's folder, if it is the training's
+    broken = (
+        ended.how == 'error' and ended.name != 'KitError' and belongs_to_kernel(run, os.getpid())
+    )  # before it began
+    if not (belongs_to_kernel(run, ended.pid) or broken):
+        return
     nb = json.loads(Path(path).read_text(encoding='utf8'))
     nb['metadata']['papermill'] |= dict(input_path='nbs/train.ipynb', output_path='train.ipynb')
-    with atomic(run.folder/'train.ipynb') as part:
+    with atomic(run.folder / 'train.ipynb') as part:
         part.write_text(json.dumps(nb, indent=1, ensure_ascii=False) + '\n', encoding='utf8')
 
+
 def settle(
-    run:Run,       # held by this process, as the kernel left it
-    ended:Ended,   # how the page ended
+    run: Run,  # held by this process, as the kernel left it
+    ended: Ended,  # how the page ended
 ):
     "Tell the truth about a run whose kernel could not, and write the end into its log; a refusal leaves it as it was."
     begun, state = not belongs_to_kernel(run, os.getpid()), run.peek('status.json').get('state')
-    if ended.name == 'KitError' and not begun: return give_back(run)
-    if ended.how == 'done' and state != 'running': return
+    if ended.name == 'KitError' and not begun:
+        return give_back(run)
+    if ended.how == 'done' and state != 'running':
+        return
     words = dict(died='the kernel was killed', stopped=f'stopped by {ended.name}', done='it did not train')
-    text = hide_secrets(f"{ended.name or 'the page ended'}: {ended.text or words.get(ended.how, ended.name)}")
+    text = hide_secrets(f'{ended.name or "the page ended"}: {ended.text or words.get(ended.how, ended.name)}')
     if state == 'running':
-        run.mark('interrupted' if ended.how in ('died', 'stopped') else 'failed', error=text) # it keeps fold and epoch
-    with open(run.folder/'log.txt', 'a', encoding='utf8') as f: f.write(f'{now()} {run.state()}: {text}\n')
+        run.mark('interrupted' if ended.how in ('died', 'stopped') else 'failed', error=text)  # it keeps fold and epoch
+    with open(run.folder / 'log.txt', 'a', encoding='utf8') as f:
+        f.write(f'{now()} {run.state()}: {text}\n')
 
 # %% ../../nbs/launch/02_runner.ipynb #5cf0eea1
-DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130 # exit statuses
+DONE, FAILED, REFUSED, INTERRUPTED = 0, 1, 2, 130  # exit statuses
 
 _RESUMES = 'the same command resumes after the last whole epoch'
 
+
 def short(
-    text:str,    # of any length
-    lines:int=9, # at most
-) -> str: # the first and the last lines
+    text: str,  # of any length
+    lines: int = 9,  # at most
+) -> str:  # the first and the last lines
     "A message that fits on the screen."
     rows = text.rstrip().splitlines()
-    return '\n'.join(rows if len(rows) <= lines else [*rows[:lines // 2], '…', *rows[-(lines // 2):]])
+    return '\n'.join(rows if len(rows) <= lines else [*rows[: lines // 2], '…', *rows[-(lines // 2) :]])
+
 
 def error_lines(
-    run:Run,       # after settle
-    ended:Ended,   # how the page ended
-    mine:bool,     # whether the kernel had begun the run
-) -> tuple: # exit status, text for stderr; a refusal is a `KitError`
+    run: Run,  # after settle
+    ended: Ended,  # how the page ended
+    mine: bool,  # whether the kernel had begun the run
+) -> tuple:  # exit status, text for stderr; a refusal is a `KitError`
     "How a run ended, for the person who started it."
-    if ended.how == 'done' and run.state() == 'done': return DONE, ''
+    if ended.how == 'done' and run.state() == 'done':
+        return DONE, ''
     if ended.how == 'done':
         return FAILED, f'{run}: the page ended, and the run is {run.state()}; has somebody changed nbs/train.ipynb?'
     if ended.how == 'stopped' or ended.name == 'KeyboardInterrupt':
         return INTERRUPTED, f'{run}: interrupted; {_RESUMES}' if mine else f'{run}: interrupted before it began'
-    if ended.how == 'died': text = f'the kernel was killed, perhaps for want of memory ({ended.text}); {_RESUMES}'
-    elif ended.name == 'KitError': text = ended.text
-    else: text = f'{ended.name}: {ended.text}\nThis was not foreseen; the traceback is in {run.folder/"train.ipynb"}'
-    if ended.name == 'KitError' and not mine: raise KitError(short(text))
-    return FAILED, f'{run} {run.state()}: {short(text)}' + f'\nThe whole log: {run.folder/"log.txt"}' * mine
+    if ended.how == 'died':
+        text = f'the kernel was killed, perhaps for want of memory ({ended.text}); {_RESUMES}'
+    elif ended.name == 'KitError':
+        text = ended.text
+    else:
+        text = f'{ended.name}: {ended.text}\nThis was not foreseen; the traceback is in {run.folder / "train.ipynb"}'
+    if ended.name == 'KitError' and not mine:
+        raise KitError(short(text))
+    return FAILED, f'{run} {run.state()}: {short(text)}' + f'\nThe whole log: {run.folder / "log.txt"}' * mine
 
 # %% ../../nbs/launch/02_runner.ipynb #7002d18b
-def _execute(run, recipe, params, lock): # train.ipynb, and how it ended
+def _execute(run, recipe, params, lock):  # train.ipynb, and how it ended
     over = lambda pid: not belongs_to_kernel(run, pid) or run.peek('status.json').get('state') != 'running'
     try:
         print(f'{run}: {recipe.reason or diff_text(recipe.diff)}', flush=True)
-        from kagglekit.launch.kernel import execute_page, pristine # papermill: a second that a refusal does without
+        from kagglekit.launch.kernel import execute_page, pristine  # papermill: a second that a refusal does without
+
         page = pristine(notebook('train'), parameters_cell())
         return execute_page(page, params, partial(_keep_page, run), over, lock)
-    except KeyboardInterrupt as e: return Ended('stopped', str(e) or 'SIGINT') # between two steps
-    except KitError as e: return Ended('error', 'KitError', str(e))
+    except KeyboardInterrupt as e:
+        return Ended('stopped', str(e) or 'SIGINT')  # between two steps
+    except KitError as e:
+        return Ended('error', 'KitError', str(e))
+
 
 def run_experiment(
-    comp:str,    # competition
-    exp:str,     # experiment
-    given:list,  # pairs of name and value, as typed
-) -> int: # exit status
+    comp: str,  # competition
+    exp: str,  # experiment
+    given: list,  # pairs of name and value, as typed
+) -> int:  # exit status
     "Check, then train, and leave a true status whatever becomes of it."
     recipe, run, changes = check_run(comp, exp, given)
     check_data(run, recipe)
@@ -171,8 +201,10 @@ def run_experiment(
     with traced(None if lock is None else run):
         ended = _execute(run, recipe, dict(comp=comp, exp=exp) | changes, lock)
         begun = belongs_to_kernel(run, ended.pid) if lock is None else not belongs_to_kernel(run, os.getpid())
-        if lock is not None: settle(run, ended)
+        if lock is not None:
+            settle(run, ended)
     release(run)
     code, text = error_lines(run, ended, begun)
-    if text: print(text, file=sys.stderr, flush=True)
+    if text:
+        print(text, file=sys.stderr, flush=True)
     return code

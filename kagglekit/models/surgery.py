@@ -13,77 +13,91 @@ from torch import nn
 from ..core.validation import KitError
 
 # %% ../../nbs/models/02_surgery.ipynb #00000004
-def _arch(net): return net.pretrained_cfg.get('architecture', type(net).__name__) # its timm name, for messages
+def _arch(net):
+    return net.pretrained_cfg.get('architecture', type(net).__name__)  # its timm name, for messages
 
 # %% ../../nbs/models/02_surgery.ipynb #00000006
 def fine_stem(
-    net:nn.Module, # a timm network, changed in place
-) -> nn.Module: # the same
+    net: nn.Module,  # a timm network, changed in place
+) -> nn.Module:  # the same
     "The first convolution moves by one pixel instead of two; its weights stay."
     name = net.pretrained_cfg.get('first_conv') or ''
     stem = net.get_submodule(name if isinstance(name, str) else name[0])
     step = getattr(stem, 'stride', 'nothing known')
     if step != (2, 2):
-        raise KitError(f'fine_stem: the first convolution of {_arch(net)} moves by {step}, not by 2; '
-                       'take an EfficientNet or a ResNet')
+        raise KitError(
+            f'fine_stem: the first convolution of {_arch(net)} moves by {step}, not by 2; '
+            'take an EfficientNet or a ResNet'
+        )
     stem.stride = (1, 1)
     return net
 
 # %% ../../nbs/models/02_surgery.ipynb #0000000c
 class Gem(nn.Module):
     "Generalised mean over the picture (Radenović, Tolias, Chum 2018, arXiv:1711.02512)."
-    def __init__(self,
-        p:float=3.,     # power to start from, > 0; it is learnt
-        eps:float=1e-6, # least value of a feature
+
+    def __init__(
+        self,
+        p: float = 3.0,  # power to start from, > 0; it is learnt
+        eps: float = 1e-6,  # least value of a feature
     ):
         super().__init__()
         self.p, self.eps = nn.Parameter(torch.tensor(float(p))), eps
 
-    def forward(self,
-        x:torch.Tensor, # (b, channels, H, W)
-    ) -> torch.Tensor: # (b, channels)
+    def forward(
+        self,
+        x: torch.Tensor,  # (b, channels, H, W)
+    ) -> torch.Tensor:  # (b, channels)
         "(mean of xᵖ) ^ (1/p)."
         return (x.float().clamp(min=self.eps) ** self.p).mean((2, 3)) ** (1 / self.p)
 
+
 def gem_pool(
-    net:nn.Module, # a timm network, changed in place
-    p:float=3.,    # power to start from, > 0
-) -> nn.Module: # the same
+    net: nn.Module,  # a timm network, changed in place
+    p: float = 3.0,  # power to start from, > 0
+) -> nn.Module:  # the same
     "`Gem` where the network took the average over the picture."
-    if p <= 0: raise KitError(f'gem_pool: p is above 0, such as 3; got {p:g}')
+    if p <= 0:
+        raise KitError(f'gem_pool: p is above 0, such as 3; got {p:g}')
     if not isinstance(getattr(net, 'global_pool', None), SelectAdaptivePool2d):
-        raise KitError(f'gem_pool: {_arch(net)} has no pooling of its own before the head; '
-                       'take an EfficientNet or a ResNet')
+        raise KitError(
+            f'gem_pool: {_arch(net)} has no pooling of its own before the head; take an EfficientNet or a ResNet'
+        )
     net.global_pool = Gem(p).to(next(net.parameters()).device)
     return net
 
 # %% ../../nbs/models/02_surgery.ipynb #00000012
 class ScaledLinear(nn.Linear):
     "A linear layer on features of one length (Ranjan, Castillo, Chellappa 2017, arXiv:1703.09507)."
-    def __init__(self,
-        like:nn.Linear,    # whose weights it takes over
-        scale:float,       # length of each row's features
-        cosine:bool=False, # weights of length 1 and no bias: scale · cosine
+
+    def __init__(
+        self,
+        like: nn.Linear,  # whose weights it takes over
+        scale: float,  # length of each row's features
+        cosine: bool = False,  # weights of length 1 and no bias: scale · cosine
     ):
         super().__init__(like.in_features, like.out_features, bias=False)
         self.weight, self.bias = like.weight, None if cosine else like.bias
         self.scale, self.cosine = scale, cosine
 
-    def forward(self,
-        x:torch.Tensor, # (b, features)
-    ) -> torch.Tensor: # (b, outputs) float32 logits
+    def forward(
+        self,
+        x: torch.Tensor,  # (b, features)
+    ) -> torch.Tensor:  # (b, outputs) float32 logits
         "Logits of the rows' directions."
         with torch.autocast(x.device.type, enabled=False):
             weight = F.normalize(self.weight) if self.cosine else self.weight
             return F.linear(self.scale * F.normalize(x.float()), weight, self.bias)
 
+
 def l2_head(
-    net:nn.Module,     # a timm network, changed in place
-    scale:float,       # length of each row's features, > 0
-    cosine:bool=False, # logits are scale · cosine, for the loss one_class
-) -> nn.Module: # the same
+    net: nn.Module,  # a timm network, changed in place
+    scale: float,  # length of each row's features, > 0
+    cosine: bool = False,  # logits are scale · cosine, for the loss one_class
+) -> nn.Module:  # the same
     "The classifier on features of one length, under its own name and with its own weights."
-    if scale <= 0: raise KitError(f'l2_head: scale is above 0, such as 16; got {scale:g}')
+    if scale <= 0:
+        raise KitError(f'l2_head: scale is above 0, such as 16; got {scale:g}')
     name, head = net.pretrained_cfg['classifier'], net.get_classifier()
     if not isinstance(head, nn.Linear):
         raise KitError(f'l2_head: the head of {_arch(net)} is no single linear layer; take an EfficientNet or a ResNet')
@@ -93,14 +107,18 @@ def l2_head(
 # %% ../../nbs/models/02_surgery.ipynb #9a937582
 class Apart(nn.Module):
     "Networks side by side, each with a head of its own."
-    def __init__(self,
-        nets:list, # timm networks
+
+    def __init__(
+        self,
+        nets: list,  # timm networks
     ):
         super().__init__()
         self.nets, self.pretrained_cfg = nn.ModuleList(nets), nets[0].pretrained_cfg
-    def forward(self, x:torch.Tensor): # (b, C, H, W)
+
+    def forward(self, x: torch.Tensor):  # (b, C, H, W)
         "(b, columns) logits, head after head."
         return torch.cat([net(x) for net in self.nets], 1)
+
     def get_classifier(self):
         "The heads, for those who train them first."
         return tuple(net.get_classifier() for net in self.nets)

@@ -8,10 +8,12 @@ __all__ = ['STAND_INS', 'SHAPES', 'STATES_ELPV', 'AGES', 'WOMEN', 'ERRORS', 'SWA
            'folder_name', 'share_id', 'plant_errors', 'list_errors', 'write_mask', 'as_probabilities', 'local_score']
 
 # %% ../../nbs/practice/02_standins.ipynb #00000001
-import inspect, shutil, time
+import inspect
+import shutil
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Callable
+from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from filelock import FileLock
@@ -32,44 +34,52 @@ from ..data.metrics import find_metric
 from .synth_seti import cut_cadences
 
 # %% ../../nbs/practice/02_standins.ipynb #bd81f582
-STAND_INS:dict[str, Callable] = {} # competition → function (folder) → answers: id, answer
+STAND_INS: dict[str, Callable] = {}  # competition → function (folder) → answers: id, answer
+
 
 def stand_in(
-    comp:str,          # its name, ending in -practice
-    public:float=.33,  # share of the test rows whose score is public
+    comp: str,  # its name, ending in -practice
+    public: float = 0.33,  # share of the test rows whose score is public
 ):
     "Decorator: register a function that writes a stand-in and returns its answers (id, answer), one a test row."
+
     def _add(write):
         STAND_INS[comp] = (write, public)
         return write
+
     return _add
 
 # %% ../../nbs/practice/02_standins.ipynb #00000006
-def _check_rows(comp, rows): # raise KitError for a size that a stand-in cannot have
-    if rows is None: return
-    if 'rows' not in inspect.signature(STAND_INS[comp][0]).parameters: raise KitError(f'{comp} has a size of its own; leave out rows')
-    if rows < 1: raise KitError(f'rows: 1 or more of train and test together; got {rows}')
+def _check_rows(comp, rows):  # raise KitError for a size that a stand-in cannot have
+    if rows is None:
+        return
+    if 'rows' not in inspect.signature(STAND_INS[comp][0]).parameters:
+        raise KitError(f'{comp} has a size of its own; leave out rows')
+    if rows < 1:
+        raise KitError(f'rows: 1 or more of train and test together; got {rows}')
+
 
 def write_practice(
-    comp:str,           # a key of STAND_INS
-    rows:int|None=None, # of train and test together, for a stand-in of any size; its own size when left out
-    say:Callable=print, # called with a line of progress
-) -> Path: # data/<comp>
+    comp: str,  # a key of STAND_INS
+    rows: int | None = None,  # of train and test together, for a stand-in of any size; its own size when left out
+    say: Callable = print,  # called with a line of progress
+) -> Path:  # data/<comp>
     "Write a stand-in's data, unless it is there."
     check_names([comp], STAND_INS, 'stand-in')
     _check_rows(comp, rows)
     folder, (write, public) = data_dir(comp), STAND_INS[comp]
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(f'.{comp}.lock')): # two runs may begin at the same time
+    with FileLock(folder.with_name(f'.{comp}.lock')):  # two runs may begin at the same time
         if folder.exists():
-            if rows: say(f'{folder} is there already, and stays as it is; move it away to write another one')
+            if rows:
+                say(f'{folder} is there already, and stays as it is; move it away to write another one')
             return folder
         part = folder.with_name(f'.{comp}.part')
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         answers = write(part, **dict(rows=rows) if rows else {})
         answers['public'] = rng(comp, 'public').random(len(answers)) < public
-        write_table(part/'.answers.parquet', answers)
+        write_table(part / '.answers.parquet', answers)
         part.rename(folder)
     say(f'{folder.name}: written, {len(answers):,} test rows of which {answers.public.sum():,} are public')
     return folder
@@ -77,221 +87,309 @@ def write_practice(
 # %% ../../nbs/practice/02_standins.ipynb #486a9617
 SHAPES = ('circle', 'cross', 'square', 'triangle')
 
+
 def draw_shape(
-    kind:str,   # one of SHAPES
-    g:np.random.Generator, # chance
-    side:int=32, # pixels
-) -> Image.Image: # grey
+    kind: str,  # one of SHAPES
+    g: np.random.Generator,  # chance
+    side: int = 32,  # pixels
+) -> Image.Image:  # grey
     "A shape of random size, place and turn, in noise."
     im = Image.new('L', (4 * side, 4 * side), 90)
     pen, a = ImageDraw.Draw(im), g.uniform(0, 2 * np.pi)
-    middle, r = g.uniform(1.6, 2.4, 2) * side, g.uniform(.7, 1.3) * side
+    middle, r = g.uniform(1.6, 2.4, 2) * side, g.uniform(0.7, 1.3) * side
     at = lambda turn: tuple(middle + r * np.array([np.cos(a + turn), np.sin(a + turn)]))
-    if kind == 'circle': pen.ellipse([*(middle - r), *(middle + r)], outline=200, width=10)
-    elif kind == 'cross': [pen.line([at(t), at(t + np.pi)], fill=200, width=10) for t in (0, np.pi / 2)]
-    else: pen.polygon([at(2 * np.pi * i / n) for n in [4 if kind == 'square' else 3] for i in range(n)], outline=200, width=10)
+    if kind == 'circle':
+        pen.ellipse([*(middle - r), *(middle + r)], outline=200, width=10)
+    elif kind == 'cross':
+        [pen.line([at(t), at(t + np.pi)], fill=200, width=10) for t in (0, np.pi / 2)]
+    else:
+        pen.polygon(
+            [at(2 * np.pi * i / n) for n in [4 if kind == 'square' else 3] for i in range(n)], outline=200, width=10
+        )
     pixels = np.asarray(im.filter(ImageFilter.GaussianBlur(3)).resize((side, side), Image.BOX), float)
     return Image.fromarray((pixels + g.normal(0, 22, pixels.shape)).clip(0, 255).astype(np.uint8))
 
-@stand_in('shapes-practice', public=.5)
-def write_shapes(folder:Path): # empty
+
+@stand_in('shapes-practice', public=0.5)
+def write_shapes(folder: Path):  # empty
     "240 pictures to train on and 120 to be tested with."
-    (folder/'images').mkdir()
+    (folder / 'images').mkdir()
     g = rng('shapes')
     kinds = g.permutation(np.repeat(SHAPES, 90))
     ids = [f'{i:05d}' for i in g.permutation(360)]
-    for i, kind in zip(ids, kinds): draw_shape(kind, g).save(folder/'images'/f'{i}.png')
+    for i, kind in zip(ids, kinds):
+        draw_shape(kind, g).save(folder / 'images' / f'{i}.png')
     train, test = (pd.DataFrame(dict(id=ids[part], label=kinds[part])) for part in (slice(240), slice(240, None)))
-    write_table(folder/'train.csv', train)
-    write_table(folder/'test.csv', test[['id']])
-    write_table(folder/'sample_submission.csv', test[['id']].assign(label='circle'))
+    write_table(folder / 'train.csv', train)
+    write_table(folder / 'test.csv', test[['id']])
+    write_table(folder / 'sample_submission.csv', test[['id']].assign(label='circle'))
     return test.rename(columns=dict(label='answer'))
 
 # %% ../../nbs/practice/02_standins.ipynb #1e6db4f6
-STATES_ELPV = ('good', 'crack1', 'crack2', 'crack3') # probability of a defect 0, 1/3, 2/3, 1
+STATES_ELPV = ('good', 'crack1', 'crack2', 'crack3')  # probability of a defect 0, 1/3, 2/3, 1
 
-def elpv_labels() -> pd.DataFrame: # path, probability, type, class, state, label
+
+def elpv_labels() -> pd.DataFrame:  # path, probability, type, class, state, label
     "The labels of the ELPV photographs, where the package is installed."
-    try: import elpv_dataset
-    except ImportError: raise KitError("the photographs are not installed; install them with: pip install 'kagglekit[demo]'") from None
-    folder = Path(elpv_dataset.__file__).parent/'data'
-    df = pd.read_csv(folder/'labels.csv', sep=r'\s+', names=['path', 'probability', 'class'])
+    try:
+        import elpv_dataset
+    except ImportError:
+        raise KitError("the photographs are not installed; install them with: pip install 'kagglekit[demo]'") from None
+    folder = Path(elpv_dataset.__file__).parent / 'data'
+    df = pd.read_csv(folder / 'labels.csv', sep=r'\s+', names=['path', 'probability', 'class'])
     df['state'] = [STATES_ELPV[round(3 * p)] for p in df.probability]
-    return df.assign(path=[folder/p for p in df.path], label=df['class'] + '-' + df.state)
+    return df.assign(path=[folder / p for p in df.path], label=df['class'] + '-' + df.state)
 
-def _write_elpv(rows, folder, first): # copy pictures as 10000.png, 10001.png …; return their table
+
+def _write_elpv(rows, folder, first):  # copy pictures as 10000.png, 10001.png …; return their table
     names = [f'{first + i}.png' for i in range(len(rows))]
-    for source, name in zip(rows.path, names): shutil.copyfile(source, folder/name)
+    for source, name in zip(rows.path, names):
+        shutil.copyfile(source, folder / name)
     return rows.assign(index=range(len(rows)), file_name=names)[['index', 'file_name', 'class', 'state', 'label']]
 
+
 @stand_in('anomaly-practice')
-def write_anomaly(folder:Path): # empty
+def write_anomaly(folder: Path):  # empty
     "Dacon's layout, with solar cells: three quarters to train on, one to be tested with."
-    for part in ('train', 'test'): (folder/part).mkdir()
-    train, test = train_test_split(elpv_labels(), test_size=.25, random_state=0, stratify=elpv_labels().label)
-    train, test = _write_elpv(train, folder/'train', 10000), _write_elpv(test, folder/'test', 20000)
-    write_table(folder/'train_df.csv', train)
-    write_table(folder/'test_df.csv', test[['index', 'file_name']])
-    write_table(folder/'sample_submission.csv', test[['index']].assign(label='mono-good'))
+    for part in ('train', 'test'):
+        (folder / part).mkdir()
+    train, test = train_test_split(elpv_labels(), test_size=0.25, random_state=0, stratify=elpv_labels().label)
+    train, test = _write_elpv(train, folder / 'train', 10000), _write_elpv(test, folder / 'test', 20000)
+    write_table(folder / 'train_df.csv', train)
+    write_table(folder / 'test_df.csv', test[['index', 'file_name']])
+    write_table(folder / 'sample_submission.csv', test[['index']].assign(label='mono-good'))
     return pd.DataFrame(dict(id=test['index'].astype(str), answer=test.label))
 
 # %% ../../nbs/practice/02_standins.ipynb #00000011
 def plan_cadences(
-    rows:int, # of train and test together
-) -> pd.DataFrame: # id, target, test (bool), curved (bool: its needle, if it has one, is S-shaped)
+    rows: int,  # of train and test together
+) -> pd.DataFrame:  # id, target, test (bool), curved (bool: its needle, if it has one, is S-shaped)
     "Which cadences there are: three in ten to be tested with, one in ten with a needle."
     g = rng('seti-practice', rows)
-    test = g.permutation(rows) < round(.3 * rows)
+    test = g.permutation(rows) < round(0.3 * rows)
     target = np.zeros(rows, int)
-    for part in (test, ~test): target[g.permutation(np.flatnonzero(part))[:round(.1 * part.sum())]] = 1
-    curved = [bool(t and g.random() < .5) for t in test]
+    for part in (test, ~test):
+        target[g.permutation(np.flatnonzero(part))[: round(0.1 * part.sum())]] = 1
+    curved = [bool(t and g.random() < 0.5) for t in test]
     numbers = g.choice(16**9, rows, replace=False) * 16**6 + g.integers(0, 16**6, rows)
     return pd.DataFrame(dict(id=[f'{n:015x}' for n in numbers], target=target, test=test, curved=curved))
 
-def _save_strip(folder, plan, start): # the windows of one observation
-    rows = plan[start:start + 3]
+
+def _save_strip(folder, plan, start):  # the windows of one observation
+    rows = plan[start : start + 3]
     made = cut_cadences(rng('seti-practice', len(plan), start), rows.target.tolist(), rows.curved.tolist())
-    for i, test, x in zip(rows.id, rows.test, made): np.save(folder/('test' if test else 'train')/i[0]/f'{i}.npy', x)
+    for i, test, x in zip(rows.id, rows.test, made):
+        np.save(folder / ('test' if test else 'train') / i[0] / f'{i}.npy', x)
     return start + len(rows)
+
 
 @stand_in('seti-practice')
 def write_seti(
-    folder:Path,   # empty
-    rows:int=1700, # of train and test together; 839 kB each
+    folder: Path,  # empty
+    rows: int = 1700,  # of train and test together; 839 kB each
 ):
     "The SETI competition's layout, with a drawn sky."
     need = rows * 838_784
     check_room(folder, need, f'{rows:,} cadences', 'ask for fewer rows')
     for part in ('train', 'test'):
-        for digit in '0123456789abcdef': (folder/part/digit).mkdir(parents=True)
+        for digit in '0123456789abcdef':
+            (folder / part / digit).mkdir(parents=True)
     plan, begun = plan_cadences(rows), time.time()
     with ThreadPoolExecutor(usable_cores()) as pool:
         for n in pool.map(lambda start: _save_strip(folder, plan, start), range(0, rows, 3)):
-            if n % 300 == 0: print(f'{n:,} of {rows:,} cadences ({need/1e9:.1f} GB), about {seconds_text((time.time() - begun) / n * (rows - n))} left', flush=True)
+            if n % 300 == 0:
+                print(
+                    f'{n:,} of {rows:,} cadences ({need / 1e9:.1f} GB), about {seconds_text((time.time() - begun) / n * (rows - n))} left',
+                    flush=True,
+                )
     train, test = plan[~plan.test].sort_values('id'), plan[plan.test].sort_values('id')
-    write_table(folder/'train_labels.csv', train[['id', 'target']])
-    write_table(folder/'sample_submission.csv', test[['id']].assign(target=.5))
+    write_table(folder / 'train_labels.csv', train[['id', 'target']])
+    write_table(folder / 'sample_submission.csv', test[['id']].assign(target=0.5))
     return pd.DataFrame(dict(id=test.id.to_numpy(), answer=test.target.to_numpy()))
 
 # %% ../../nbs/practice/02_standins.ipynb #00000017
-AGES = dict(zip(range(18, 61), [190, 270, 230, 150, 95, 80, 70, 55, 45, 36, 32, 28] + [14] * 10 + [28] * 10 + [60, 62, 66, 68, 72, 75, 78, 82, 159, 85, 192])) # age → people among 2,700
-WOMEN = 1658 # among 2,700
+AGES = dict(
+    zip(
+        range(18, 61),
+        [190, 270, 230, 150, 95, 80, 70, 55, 45, 36, 32, 28]
+        + [14] * 10
+        + [28] * 10
+        + [60, 62, 66, 68, 72, 75, 78, 82, 159, 85, 192],
+    )
+)  # age → people among 2,700
+WOMEN = 1658  # among 2,700
+
 
 def plan_people(
-    n:int, # people
-    part:str='train', # what they are for
-) -> pd.DataFrame: # id, gender, age; sorted by id
+    n: int,  # people
+    part: str = 'train',  # what they are for
+) -> pd.DataFrame:  # id, gender, age; sorted by id
     "Who there is: the real shares of ages and genders, as nearly as `n` people can have them."
     g, i = rng('mask-practice', part, n), np.arange(n)
     age = np.repeat(list(AGES), list(AGES.values()))[(2 * i + 1) * 2700 // (2 * n)]
     woman = (i + 1) * WOMEN // 2700 > i * WOMEN // 2700
-    people = pd.DataFrame(dict(gender=np.where(woman, 'female', 'male'), age=age)).iloc[g.permutation(n)].reset_index(drop=True)
+    people = (
+        pd.DataFrame(dict(gender=np.where(woman, 'female', 'male'), age=age))
+        .iloc[g.permutation(n)]
+        .reset_index(drop=True)
+    )
     people.insert(0, 'id', [f'{number:06d}' for number in np.sort(g.choice(3 * n, n, replace=False) + 1)])
     return people
 
 # %% ../../nbs/practice/02_standins.ipynb #0000001a
-ERRORS = dict(swap=3, gender=18, age=6) # people with such an error, among 2,700
+ERRORS = dict(swap=3, gender=18, age=6)  # people with such an error, among 2,700
 SWAP = dict(incorrect_mask='normal', normal='incorrect_mask')
 
+
 def folder_name(
-    p:object, # with id, gender, age
-) -> str: # such as '000123_female_Asian_25'
+    p: object,  # with id, gender, age
+) -> str:  # such as '000123_female_Asian_25'
     "The folder of a person."
     return f'{p.id}_{p.gender}_Asian_{p.age}'
 
+
 def share_id(
-    people:pd.DataFrame, # id, gender, age; sorted by id
-) -> pd.DataFrame: # the same, but for one id
+    people: pd.DataFrame,  # id, gender, age; sorted by id
+) -> pd.DataFrame:  # the same, but for one id
     "Two people with one id: the first woman and the first man."
     first = [people.index[people.gender == gender][0] for gender in ('female', 'male')]
-    return people.assign(id=people.id.where(people.index != max(first), people.id[min(first)])).sort_values('id', kind='stable').reset_index(drop=True)
+    return (
+        people.assign(id=people.id.where(people.index != max(first), people.id[min(first)]))
+        .sort_values('id', kind='stable')
+        .reset_index(drop=True)
+    )
+
 
 def plant_errors(
-    people:pd.DataFrame, # id, gender, age
-) -> pd.DataFrame: # the same people as the table tells of them; and `error`: '', 'swap', 'gender' or 'age'
+    people: pd.DataFrame,  # id, gender, age
+) -> pd.DataFrame:  # the same people as the table tells of them; and `error`: '', 'swap', 'gender' or 'age'
     "Wrong labels of the real kinds; at least one of each."
     who = rng('mask-practice', 'errors', len(people)).permutation(people.index[~people.id.duplicated(keep=False)])
     kinds = [kind for kind, n in ERRORS.items() for _ in range(max(1, round(n * len(people) / 2700)))]
-    told = people.assign(error=pd.Series(kinds, who[:len(kinds)]).reindex(people.index, fill_value=''))
+    told = people.assign(error=pd.Series(kinds, who[: len(kinds)]).reindex(people.index, fill_value=''))
     told['gender'] = told.gender.where(told.error != 'gender', told.gender.map(dict(male='female', female='male')))
     told['age'] = told.age.where(told.error != 'age', (told.age + 3) % 43 + 18)
     return told
 
+
 def list_errors(
-    people:pd.DataFrame, # the truth
-    told:pd.DataFrame,   # from plant_errors
-) -> pd.DataFrame: # path (of a person, or of a picture), column, value (the true one)
+    people: pd.DataFrame,  # the truth
+    told: pd.DataFrame,  # from plant_errors
+) -> pd.DataFrame:  # path (of a person, or of a picture), column, value (the true one)
     "The corrections that undo what was planted."
     rows = []
     for truth, p in zip(people.itertuples(), told.itertuples()):
-        if p.error in ('gender', 'age'): rows.append((folder_name(p), p.error, str(getattr(truth, p.error))))
-        if p.error == 'swap': rows += [(f'{folder_name(p)}/incorrect_mask', 'mask', 'not worn'), (f'{folder_name(p)}/normal', 'mask', 'incorrect')]
+        if p.error in ('gender', 'age'):
+            rows.append((folder_name(p), p.error, str(getattr(truth, p.error))))
+        if p.error == 'swap':
+            rows += [
+                (f'{folder_name(p)}/incorrect_mask', 'mask', 'not worn'),
+                (f'{folder_name(p)}/normal', 'mask', 'incorrect'),
+            ]
     return pd.DataFrame(rows, columns=['path', 'column', 'value'])
 
 # %% ../../nbs/practice/02_standins.ipynb #0000001d
-MAC = bytes.fromhex('00051607000200004d6163204f532058') # how the `._` files begin that a Mac leaves on foreign disks
+MAC = bytes.fromhex('00051607000200004d6163204f532058')  # how the `._` files begin that a Mac leaves on foreign disks
 
-def _save_person(folder, told, p, g): # seven pictures of a person of the training
+
+def _save_person(folder, told, p, g):  # seven pictures of a person of the training
     folder.mkdir()
     for name in NAMES:
-        shown, end = SWAP.get(name, name) if told.error == 'swap' else name, g.choice(['jpg', 'png', 'jpeg'], p=[.95, .03, .02])
-        draw_face(g, p, shown).save(folder/f'{name}.{end}', quality=88)
-    if g.random() < .05: (folder/'._mask1.jpg').write_bytes(MAC)
+        shown, end = (
+            SWAP.get(name, name) if told.error == 'swap' else name,
+            g.choice(['jpg', 'png', 'jpeg'], p=[0.95, 0.03, 0.02]),
+        )
+        draw_face(g, p, shown).save(folder / f'{name}.{end}', quality=88)
+    if g.random() < 0.05:
+        (folder / '._mask1.jpg').write_bytes(MAC)
 
-def _save_unknown(folder, truth, p, g): # seven pictures of a person of the evaluation; their names and answers
-    names, base = [g.bytes(20).hex() + '.jpg' for _ in NAMES], 3 * (truth.gender == 'female') + (truth.age >= 30) + (truth.age >= 60)
-    for name, shown in zip(names, NAMES): draw_face(g, p, shown).save(folder/name, quality=88)
-    return pd.DataFrame(dict(id=names, answer=[str(base + {'incorrect_mask': 6, 'normal': 12}.get(shown, 0)) for shown in NAMES]))
 
-def _save_train(folder, people, told): # what the tables tell, and what was planted
+def _save_unknown(folder, truth, p, g):  # seven pictures of a person of the evaluation; their names and answers
+    names, base = (
+        [g.bytes(20).hex() + '.jpg' for _ in NAMES],
+        3 * (truth.gender == 'female') + (truth.age >= 30) + (truth.age >= 60),
+    )
+    for name, shown in zip(names, NAMES):
+        draw_face(g, p, shown).save(folder / name, quality=88)
+    return pd.DataFrame(
+        dict(id=names, answer=[str(base + {'incorrect_mask': 6, 'normal': 12}.get(shown, 0)) for shown in NAMES])
+    )
+
+
+def _save_train(folder, people, told):  # what the tables tell, and what was planted
     table = told.assign(race='Asian', path=[folder_name(p) for p in told.itertuples()])
-    write_table(folder/'train'/'train.csv', table[['id', 'gender', 'race', 'age', 'path']])
-    write_table(folder/'.planted.parquet', list_errors(people, told))
-    (folder/'train'/'images'/f'._{table.path[0]}').write_bytes(MAC)
+    write_table(folder / 'train' / 'train.csv', table[['id', 'gender', 'race', 'age', 'path']])
+    write_table(folder / '.planted.parquet', list_errors(people, told))
+    (folder / 'train' / 'images' / f'._{table.path[0]}').write_bytes(MAC)
 
-@stand_in('mask-practice', public=.5)
+
+@stand_in('mask-practice', public=0.5)
 def write_mask(
-    folder:Path,   # empty
-    rows:int=3003, # pictures of train and test together, seven a person
+    folder: Path,  # empty
+    rows: int = 3003,  # pictures of train and test together, seven a person
 ):
     "The mask competition's layout, with drawn people: seven in ten to train on."
-    if rows < 70 or rows % 7: raise KitError(f'mask-practice: {rows} pictures; ask for seven a person and for ten people or more, such as 700')
+    if rows < 70 or rows % 7:
+        raise KitError(
+            f'mask-practice: {rows} pictures; ask for seven a person and for ten people or more, such as 700'
+        )
     n, begun, answers = rows // 7, time.time(), []
-    for part in ('train', 'eval'): (folder/part/'images').mkdir(parents=True)
-    people = share_id(plan_people(n - round(.3 * n)))
-    told, unknown = plant_errors(people), plan_people(round(.3 * n), 'eval')
+    for part in ('train', 'eval'):
+        (folder / part / 'images').mkdir(parents=True)
+    people = share_id(plan_people(n - round(0.3 * n)))
+    told, unknown = plant_errors(people), plan_people(round(0.3 * n), 'eval')
     _save_train(folder, people, told)
-    for i, (truth, label) in enumerate([*zip(people.itertuples(), told.itertuples()), *((p, None) for p in unknown.itertuples())]):
+    for i, (truth, label) in enumerate(
+        [*zip(people.itertuples(), told.itertuples()), *((p, None) for p in unknown.itertuples())]
+    ):
         g = rng('mask-practice', rows, i)
         p = draw_person(g, truth.id, truth.gender, truth.age)
-        if label is not None: _save_person(folder/'train'/'images'/folder_name(label), label, p, g)
-        else: answers.append(_save_unknown(folder/'eval'/'images', truth, p, g))
-        if i % 60 == 59: print(f'{i + 1:,} of {n:,} people, about {seconds_text((time.time() - begun) / (i + 1) * (n - i - 1))} left', flush=True)
+        if label is not None:
+            _save_person(folder / 'train' / 'images' / folder_name(label), label, p, g)
+        else:
+            answers.append(_save_unknown(folder / 'eval' / 'images', truth, p, g))
+        if i % 60 == 59:
+            print(
+                f'{i + 1:,} of {n:,} people, about {seconds_text((time.time() - begun) / (i + 1) * (n - i - 1))} left',
+                flush=True,
+            )
     answers = pd.concat(answers).sample(frac=1, random_state=0).reset_index(drop=True)
-    write_table(folder/'eval'/'info.csv', answers[['id']].rename(columns=dict(id='ImageID')).assign(ans=0))
+    write_table(folder / 'eval' / 'info.csv', answers[['id']].rename(columns=dict(id='ImageID')).assign(ans=0))
     return answers
 
 # %% ../../nbs/practice/02_standins.ipynb #d506b5f8
 def as_probabilities(
-    answers:pd.Series, # (n,) labels, or probabilities as text or numbers
-    comp:Competition,  # which of the two it asks for
-    what:str,          # for the message
-) -> np.ndarray: # (n, columns)
+    answers: pd.Series,  # (n,) labels, or probabilities as text or numbers
+    comp: Competition,  # which of the two it asks for
+    what: str,  # for the message
+) -> np.ndarray:  # (n, columns)
     "A submission's answers as the metrics take them."
-    if comp.answer == 'label': return np.eye(len(comp.classes))[encode(answers.reset_index(drop=True), comp.classes, what)]
-    try: return answers.astype(float).to_numpy()[:, None]
-    except ValueError as e: raise KitError(f'{what}: {e}') from None
+    if comp.answer == 'label':
+        return np.eye(len(comp.classes))[encode(answers.reset_index(drop=True), comp.classes, what)]
+    try:
+        return answers.astype(float).to_numpy()[:, None]
+    except ValueError as e:
+        raise KitError(f'{what}: {e}') from None
+
 
 def local_score(
-    comp:Competition, # a stand-in
-    path:str|Path,    # a submission
-) -> dict: # public, private
+    comp: Competition,  # a stand-in
+    path: str | Path,  # a submission
+) -> dict:  # public, private
     "What a stand-in's leaderboard says of a submission."
-    hidden = comp.folder/'.answers.parquet'
-    if not hidden.exists(): raise KitError(f'{comp.name} has no answers here; upload {path} to its site')
+    hidden = comp.folder / '.answers.parquet'
+    if not hidden.exists():
+        raise KitError(f'{comp.name} has no answers here; upload {path} to its site')
     key, column = comp.sample.columns[:2]
     sub, answers = read_table(path, [key, column], id=key), pd.read_parquet(hidden)
     sub = sub.iloc[match_ids(sub[key], answers.id, str(path))]
     p, metric = as_probabilities(sub[column], comp, str(path)), find_metric(comp.metric)
-    y = encode(answers.answer, comp.classes, 'the answers') if comp.answer == 'label' else answers.answer.astype(int).to_numpy()
-    return {name: float(metric(y[rows], p[rows])) for name, rows in [('public', answers.public.to_numpy()), ('private', ~answers.public.to_numpy())]}
+    y = (
+        encode(answers.answer, comp.classes, 'the answers')
+        if comp.answer == 'label'
+        else answers.answer.astype(int).to_numpy()
+    )
+    return {
+        name: float(metric(y[rows], p[rows]))
+        for name, rows in [('public', answers.public.to_numpy()), ('private', ~answers.public.to_numpy())]
+    }

@@ -16,273 +16,357 @@ from PIL import Image, ImageDraw
 from ..core.validation import KitError, check_names
 
 # %% ../../nbs/practice/01_synth_mask.ipynb #00000004
-NAMES = ('incorrect_mask', 'mask1', 'mask2', 'mask3', 'mask4', 'mask5', 'normal') # of the seven pictures of a person
+NAMES = ('incorrect_mask', 'mask1', 'mask2', 'mask3', 'mask4', 'mask5', 'normal')  # of the seven pictures of a person
 
 # %% ../../nbs/practice/01_synth_mask.ipynb #00000006
-SIGNS = dict(length=1.2, jaw=-.6, brows=-.6)         # where the mean woman stands, in deviations; the mean man stands opposite
-YEARS = dict(wrinkles=5., grey=8.5, cheeks=12.5)     # deviation of the age that a sign shows, years
+SIGNS = dict(
+    length=1.2, jaw=-0.6, brows=-0.6
+)  # where the mean woman stands, in deviations; the mean man stands opposite
+YEARS = dict(wrinkles=5.0, grey=8.5, cheeks=12.5)  # deviation of the age that a sign shows, years
 
 # %% ../../nbs/practice/01_synth_mask.ipynb #00000007
 @dataclass(frozen=True)
 class Person:
     "Who somebody is, and what all pictures of them have in common."
-    id:str         # such as '000123'
-    gender:str     # 'female' or 'male'
-    age:int        # years
-    length:float   # of the hair, in deviations; longer is more
-    jaw:float      # its width, in deviations
-    brows:float    # their thickness, in deviations
-    wrinkles:float # the age that they show, years
-    grey:float     # the age that the hair shows, years
-    cheeks:float   # the age that they show, years
-    skin:tuple     # (red, green, blue), 0 … 255
-    hair:tuple     # (red, green, blue), before it turned grey
-    wall:tuple     # (red, green, blue), behind the person
-    door:tuple     # (red, green, blue), the wall's right part
-    clothes:tuple  # (red, green, blue)
-    corner:float   # where wall and door meet, share of the width
-    tall:float     # from the middle of the face to the chin, half widths of a face
-    fringe:float   # how much of the forehead it covers, 0 … 1
-    eyes:float     # distance from the middle, half widths of a face
-    glasses:bool   # whether they are worn
-    striped:bool   # whether the clothes are
+
+    id: str  # such as '000123'
+    gender: str  # 'female' or 'male'
+    age: int  # years
+    length: float  # of the hair, in deviations; longer is more
+    jaw: float  # its width, in deviations
+    brows: float  # their thickness, in deviations
+    wrinkles: float  # the age that they show, years
+    grey: float  # the age that the hair shows, years
+    cheeks: float  # the age that they show, years
+    skin: tuple  # (red, green, blue), 0 … 255
+    hair: tuple  # (red, green, blue), before it turned grey
+    wall: tuple  # (red, green, blue), behind the person
+    door: tuple  # (red, green, blue), the wall's right part
+    clothes: tuple  # (red, green, blue)
+    corner: float  # where wall and door meet, share of the width
+    tall: float  # from the middle of the face to the chin, half widths of a face
+    fringe: float  # how much of the forehead it covers, 0 … 1
+    eyes: float  # distance from the middle, half widths of a face
+    glasses: bool  # whether they are worn
+    striped: bool  # whether the clothes are
 
 # %% ../../nbs/practice/01_synth_mask.ipynb #00000008
 def mix(
-    a:tuple, # (red, green, blue)
-    b:tuple, # (red, green, blue)
-    share:float, # of b; below 0 and above 1 is cut off
-) -> tuple: # (red, green, blue), integers
+    a: tuple,  # (red, green, blue)
+    b: tuple,  # (red, green, blue)
+    share: float,  # of b; below 0 and above 1 is cut off
+) -> tuple:  # (red, green, blue), integers
     "A colour between two."
-    s = min(max(share, 0.), 1.)
+    s = min(max(share, 0.0), 1.0)
     return tuple(round(x + (y - x) * s) for x, y in zip(a, b))
 
+
 def draw_person(
-    g:np.random.Generator, # chance
-    id:str,                # such as '000123'
-    gender:str,            # 'female' or 'male'
-    age:int,               # years
-) -> Person: # who looks like it, more or less
+    g: np.random.Generator,  # chance
+    id: str,  # such as '000123'
+    gender: str,  # 'female' or 'male'
+    age: int,  # years
+) -> Person:  # who looks like it, more or less
     "A person of that gender and age; everything else is chance."
     check_names([gender], ('female', 'male'), 'gender')
     side = 1 if gender == 'female' else -1
-    signs = {k: side * mean + g.normal() for k, mean in SIGNS.items()} | {k: age + g.normal(0, sd) for k, sd in YEARS.items()}
-    colour = lambda low, high: mix(tuple(g.integers(low, high, 3).tolist()), (150, 150, 150), .25)
-    return Person(id, gender, age, **signs, skin=mix((238, 203, 176), (203, 157, 122), g.random()), hair=mix((24, 20, 18), (86, 58, 40), g.random()**2),
-                  wall=colour(90, 245), door=colour(70, 235), clothes=colour(20, 235), corner=g.uniform(.08, .92), tall=g.uniform(1.1, 1.35),
-                  fringe=g.uniform(0, 1), eyes=g.uniform(.36, .48), glasses=bool(g.random() < .25), striped=bool(g.random() < .4))
+    signs = {k: side * mean + g.normal() for k, mean in SIGNS.items()} | {
+        k: age + g.normal(0, sd) for k, sd in YEARS.items()
+    }
+    colour = lambda low, high: mix(tuple(g.integers(low, high, 3).tolist()), (150, 150, 150), 0.25)
+    return Person(
+        id,
+        gender,
+        age,
+        **signs,
+        skin=mix((238, 203, 176), (203, 157, 122), g.random()),
+        hair=mix((24, 20, 18), (86, 58, 40), g.random() ** 2),
+        wall=colour(90, 245),
+        door=colour(70, 235),
+        clothes=colour(20, 235),
+        corner=g.uniform(0.08, 0.92),
+        tall=g.uniform(1.1, 1.35),
+        fringe=g.uniform(0, 1),
+        eyes=g.uniform(0.36, 0.48),
+        glasses=bool(g.random() < 0.25),
+        striped=bool(g.random() < 0.4),
+    )
 
 # %% ../../nbs/practice/01_synth_mask.ipynb #0000000d
-SHARP = 3 # pixels drawn for each one kept, in either direction
+SHARP = 3  # pixels drawn for each one kept, in either direction
+
 
 @dataclass(frozen=True)
 class Pose:
     "Where a head is and how it is held."
-    x:float    # of the middle of the face, pixels as drawn
-    y:float    # of the middle of the face, pixels as drawn
-    unit:float # half a face's width, pixels as drawn
-    turn:float # tilt, radians
-    look:float # to the side, half widths that the nose moves
+
+    x: float  # of the middle of the face, pixels as drawn
+    y: float  # of the middle of the face, pixels as drawn
+    unit: float  # half a face's width, pixels as drawn
+    turn: float  # tilt, radians
+    look: float  # to the side, half widths that the nose moves
+
 
 def draw_pose(
-    g:np.random.Generator, # chance
-    size:tuple[int,int],   # (height, width) of the picture, pixels
-) -> Pose: # for a canvas SHARP times as large
+    g: np.random.Generator,  # chance
+    size: tuple[int, int],  # (height, width) of the picture, pixels
+) -> Pose:  # for a canvas SHARP times as large
     "A head about the middle of a picture."
     h, w = SHARP * size[0], SHARP * size[1]
-    return Pose(w * g.normal(.5, .015), h * g.normal(.45, .012), w * g.normal(.285, .009), g.normal(0, .045), g.normal(0, .07))
+    return Pose(
+        w * g.normal(0.5, 0.015),
+        h * g.normal(0.45, 0.012),
+        w * g.normal(0.285, 0.009),
+        g.normal(0, 0.045),
+        g.normal(0, 0.07),
+    )
 
 # %% ../../nbs/practice/01_synth_mask.ipynb #0000000f
 def arc(
-    start:float, # radians, clockwise from the right
-    end:float,   # radians
-    rx:float=1., # radius to the side
-    ry:float=1., # radius upwards and downwards
-) -> np.ndarray: # (25, 2) points
+    start: float,  # radians, clockwise from the right
+    end: float,  # radians
+    rx: float = 1.0,  # radius to the side
+    ry: float = 1.0,  # radius upwards and downwards
+) -> np.ndarray:  # (25, 2) points
     "Part of an ellipse."
     t = start + (end - start) * _WAY
     return np.stack([rx * np.cos(t), ry * np.sin(t)], 1)
 
+
 _WAY = np.linspace(0, 1, 25)
+
 
 class Pen:
     "Draws in half widths of a face."
-    def __init__(self,
-        im:Image.Image, # what is drawn on
-        pose:Pose,      # where the head is
-    ): self.draw, self.pose = ImageDraw.Draw(im), pose
-    def at(self,
-        xy:Sequence, # (n, 2) points on the face
-    ) -> list: # x, y, x, y …, pixels
+
+    def __init__(
+        self,
+        im: Image.Image,  # what is drawn on
+        pose: Pose,  # where the head is
+    ):
+        self.draw, self.pose = ImageDraw.Draw(im), pose
+
+    def at(
+        self,
+        xy: Sequence,  # (n, 2) points on the face
+    ) -> list:  # x, y, x, y …, pixels
         "Points of the face in the picture."
         p, (x, y) = self.pose, np.asarray(xy, float).reshape(-1, 2).T
         x, c, s = x + p.look * np.sqrt(np.clip(1 - x * x, 0, 1)), math.cos(p.turn), math.sin(p.turn)
         return np.stack([p.x + p.unit * (c * x - s * y), p.y + p.unit * (s * x + c * y)], 1).ravel().tolist()
-    def area(self,
-        xy:Sequence, # (n, 2) its corners
-        fill:tuple,  # (red, green, blue)
+
+    def area(
+        self,
+        xy: Sequence,  # (n, 2) its corners
+        fill: tuple,  # (red, green, blue)
     ):
         "A filled shape."
         self.draw.polygon(self.at(xy), fill=fill)
-    def line(self,
-        xy:Sequence, # (n, 2) points
-        fill:tuple,  # (red, green, blue)
-        width:float, # half widths of a face
+
+    def line(
+        self,
+        xy: Sequence,  # (n, 2) points
+        fill: tuple,  # (red, green, blue)
+        width: float,  # half widths of a face
     ):
         "A line through points."
         self.draw.line(self.at(xy), fill=fill, width=max(1, round(width * self.pose.unit)))
-    def oval(self,
-        middle:tuple, # (x, y)
-        radii:tuple,  # (x, y)
-        fill:tuple,   # (red, green, blue)
+
+    def oval(
+        self,
+        middle: tuple,  # (x, y)
+        radii: tuple,  # (x, y)
+        fill: tuple,  # (red, green, blue)
     ):
         "A filled ellipse."
         self.area(arc(0, 2 * math.pi, *radii) + middle, fill)
 
 # %% ../../nbs/practice/01_synth_mask.ipynb #00000012
 def outline(
-    p:Person, # whose
-) -> np.ndarray: # (50, 2) points
+    p: Person,  # whose
+) -> np.ndarray:  # (50, 2) points
     "The outline of a face."
-    power = 2 / (2.1 + .28 * np.clip(p.jaw, -2.2, 2.2))
-    low, thin = arc(0, math.pi), 1.04 - .13 * np.clip((p.cheeks - 18) / 42, -.3, 1.4)
+    power = 2 / (2.1 + 0.28 * np.clip(p.jaw, -2.2, 2.2))
+    low, thin = arc(0, math.pi), 1.04 - 0.13 * np.clip((p.cheeks - 18) / 42, -0.3, 1.4)
     low = np.sign(low) * np.abs(low) ** power * (thin, p.tall)
-    return np.concatenate([low, arc(math.pi, 2 * math.pi, 1., 1.25) * (thin, 1)])
+    return np.concatenate([low, arc(math.pi, 2 * math.pi, 1.0, 1.25) * (thin, 1)])
+
 
 def hair_of(
-    p:Person, # whose
-) -> tuple: # (red, green, blue)
+    p: Person,  # whose
+) -> tuple:  # (red, green, blue)
     "The colour of the hair, which turns grey between 35 and 67."
     return mix(p.hair, (196, 194, 190), (p.grey - 35) / 32)
 
 # %% ../../nbs/practice/01_synth_mask.ipynb #00000014
 def paint_body(
-    pen:Pen,  # of an upright pose
-    p:Person, # who
+    pen: Pen,  # of an upright pose
+    p: Person,  # who
 ):
     "Shoulders in their clothes."
-    dark = mix(p.clothes, (0, 0, 0), .35)
-    pen.area(np.concatenate([arc(math.pi, 2 * math.pi, 1.75, .75) + (0, 2.3), [(1.75, 4), (-1.75, 4)]]), p.clothes)
-    if p.striped: [pen.line([(-1.7, y), (1.7, y)], dark, .09) for y in (2.05, 2.4, 2.75)]
-    pen.oval((0, 1.62), (.55, .3), dark)
+    dark = mix(p.clothes, (0, 0, 0), 0.35)
+    pen.area(np.concatenate([arc(math.pi, 2 * math.pi, 1.75, 0.75) + (0, 2.3), [(1.75, 4), (-1.75, 4)]]), p.clothes)
+    if p.striped:
+        [pen.line([(-1.7, y), (1.7, y)], dark, 0.09) for y in (2.05, 2.4, 2.75)]
+    pen.oval((0, 1.62), (0.55, 0.3), dark)
+
 
 def paint_head(
-    pen:Pen,  # of the head
-    p:Person, # who
+    pen: Pen,  # of the head
+    p: Person,  # who
 ):
     "What lies behind a face: long hair, neck, ears; then the bare face."
-    hair, shade = hair_of(p), mix(p.skin, (90, 50, 40), .25)
-    end = np.clip(.35 + .6 * p.length, -.5, 2.4)
-    pen.area(np.concatenate([[(-1.16, end)], arc(math.pi, 2 * math.pi, 1.14, 1.3) - (0, .2), [(1.16, end)]]), hair)
-    pen.area([(-.42, .8), (.42, .8), (.46, 1.75), (-.46, 1.75)], shade)
-    for x in (-1, 1): pen.oval((x, .05), (.12, .24), shade)
+    hair, shade = hair_of(p), mix(p.skin, (90, 50, 40), 0.25)
+    end = np.clip(0.35 + 0.6 * p.length, -0.5, 2.4)
+    pen.area(np.concatenate([[(-1.16, end)], arc(math.pi, 2 * math.pi, 1.14, 1.3) - (0, 0.2), [(1.16, end)]]), hair)
+    pen.area([(-0.42, 0.8), (0.42, 0.8), (0.46, 1.75), (-0.46, 1.75)], shade)
+    for x in (-1, 1):
+        pen.oval((x, 0.05), (0.12, 0.24), shade)
     pen.area(outline(p), p.skin)
 
+
 def paint_hair(
-    pen:Pen,  # of the head
-    p:Person, # who
+    pen: Pen,  # of the head
+    p: Person,  # who
 ):
     "The hair above the forehead."
     x = np.linspace(1.03, -1.03, 25)
-    line = -.98 + .42 * p.fringe + .5 * np.abs(x) ** 3
-    pen.area(np.concatenate([arc(math.pi, 2 * math.pi, 1.1, 1.32) - (0, .18), np.stack([x, line], 1)]), hair_of(p))
+    line = -0.98 + 0.42 * p.fringe + 0.5 * np.abs(x) ** 3
+    pen.area(np.concatenate([arc(math.pi, 2 * math.pi, 1.1, 1.32) - (0, 0.18), np.stack([x, line], 1)]), hair_of(p))
 
 # %% ../../nbs/practice/01_synth_mask.ipynb #00000013
 def paint_eyes(
-    pen:Pen,  # of the head
-    p:Person, # who
+    pen: Pen,  # of the head
+    p: Person,  # who
 ):
     "Brows, eyes, and glasses if they are worn."
-    thick = .075 + .026 * np.clip(p.brows, -2.2, 2.2)
+    thick = 0.075 + 0.026 * np.clip(p.brows, -2.2, 2.2)
     for side in (-1, 1):
         x = side * p.eyes
-        pen.line(arc(1.2 * math.pi, 1.8 * math.pi, .28, .16) + (x, -.2), mix(hair_of(p), p.skin, .15), thick)
-        pen.oval((x, -.08), (.19, .085), (247, 244, 240))
-        pen.oval((x, -.08), (.08, .085), (38, 26, 22))
-        pen.line(arc(math.pi, 2 * math.pi, .19, .1) + (x, -.07), (50, 34, 30), .035)
-        if p.glasses: pen.line(arc(0, 2 * math.pi, .3, .24) + (x, -.05), (45, 45, 52), .045)
-    if p.glasses: pen.line([(.3 - p.eyes, -.08), (p.eyes - .3, -.08)], (45, 45, 52), .045)
+        pen.line(arc(1.2 * math.pi, 1.8 * math.pi, 0.28, 0.16) + (x, -0.2), mix(hair_of(p), p.skin, 0.15), thick)
+        pen.oval((x, -0.08), (0.19, 0.085), (247, 244, 240))
+        pen.oval((x, -0.08), (0.08, 0.085), (38, 26, 22))
+        pen.line(arc(math.pi, 2 * math.pi, 0.19, 0.1) + (x, -0.07), (50, 34, 30), 0.035)
+        if p.glasses:
+            pen.line(arc(0, 2 * math.pi, 0.3, 0.24) + (x, -0.05), (45, 45, 52), 0.045)
+    if p.glasses:
+        pen.line([(0.3 - p.eyes, -0.08), (p.eyes - 0.3, -0.08)], (45, 45, 52), 0.045)
+
 
 def paint_mouth(
-    pen:Pen,  # of the head
-    p:Person, # who
+    pen: Pen,  # of the head
+    p: Person,  # who
 ):
     "Nose and mouth."
-    shade = mix(p.skin, (110, 60, 45), .4)
-    pen.line([(-.07, -.05), (-.13, .33), (0, .4), (.13, .33)], shade, .035)
-    for x in (-.07, .07): pen.oval((x, .37), (.04, .025), mix(shade, (0, 0, 0), .3))
-    pen.oval((0, .72), (.27, .075), (188, 96, 92))
-    pen.line([(-.27, .72), (.27, .72)], (128, 60, 60), .03)
+    shade = mix(p.skin, (110, 60, 45), 0.4)
+    pen.line([(-0.07, -0.05), (-0.13, 0.33), (0, 0.4), (0.13, 0.33)], shade, 0.035)
+    for x in (-0.07, 0.07):
+        pen.oval((x, 0.37), (0.04, 0.025), mix(shade, (0, 0, 0), 0.3))
+    pen.oval((0, 0.72), (0.27, 0.075), (188, 96, 92))
+    pen.line([(-0.27, 0.72), (0.27, 0.72)], (128, 60, 60), 0.03)
+
 
 def paint_wrinkles(
-    pen:Pen,  # of the head
-    p:Person, # who
+    pen: Pen,  # of the head
+    p: Person,  # who
 ):
     "Lines that deepen with the age that they show."
     depth = np.clip((p.wrinkles - 18) / 42, 0, 1.25)
-    ink, x = mix(p.skin, (92, 52, 38), .75 * depth), np.linspace(-.55, .55, 12)
-    for y in (-.62, -.49, -.36): pen.line(np.stack([x, y + .03 * np.cos(5 * x)], 1), ink, .035)
+    ink, x = mix(p.skin, (92, 52, 38), 0.75 * depth), np.linspace(-0.55, 0.55, 12)
+    for y in (-0.62, -0.49, -0.36):
+        pen.line(np.stack([x, y + 0.03 * np.cos(5 * x)], 1), ink, 0.035)
     for side in (-1, 1):
-        for rise in (-.12, 0, .12): pen.line([(side * (p.eyes + .23), -.07 + rise / 2), (side * (p.eyes + .4), -.07 + rise)], ink, .03)
-        pen.line(arc(.15 * math.pi, .85 * math.pi, .2, .1) + (side * p.eyes, .05), ink, .035)
-        pen.line([(side * .2, .35), (side * .33, .55), (side * .36, .78)], ink, .045)
+        for rise in (-0.12, 0, 0.12):
+            pen.line([(side * (p.eyes + 0.23), -0.07 + rise / 2), (side * (p.eyes + 0.4), -0.07 + rise)], ink, 0.03)
+        pen.line(arc(0.15 * math.pi, 0.85 * math.pi, 0.2, 0.1) + (side * p.eyes, 0.05), ink, 0.035)
+        pen.line([(side * 0.2, 0.35), (side * 0.33, 0.55), (side * 0.36, 0.78)], ink, 0.045)
 
 # %% ../../nbs/practice/01_synth_mask.ipynb #9eda7b5c
-MASKS = (((240, 240, 236), 'fold'), ((150, 196, 226), 'pleats'), ((44, 44, 50), 'plain'), ((202, 176, 190), 'stripes'), ((214, 208, 168), 'dots')) # colour and pattern of mask1 … mask5
+MASKS = (
+    ((240, 240, 236), 'fold'),
+    ((150, 196, 226), 'pleats'),
+    ((44, 44, 50), 'plain'),
+    ((202, 176, 190), 'stripes'),
+    ((214, 208, 168), 'dots'),
+)  # colour and pattern of mask1 … mask5
+
 
 def mask_place(
-    g:np.random.Generator, # chance
-    name:str,              # one of NAMES, but not 'normal'
-) -> tuple: # (upper edge at the nose, lower edge above or below the chin), half widths of a face
+    g: np.random.Generator,  # chance
+    name: str,  # one of NAMES, but not 'normal'
+) -> tuple:  # (upper edge at the nose, lower edge above or below the chin), half widths of a face
     "Where a mask sits: the nose ends at .4, and the chin is where the lower edge is 0."
-    if name != 'incorrect_mask': return g.uniform(-.02, .3), .1
-    return (g.uniform(.43, .58), .1) if g.random() < .6 else (g.uniform(.92, 1.02), .3)
+    if name != 'incorrect_mask':
+        return g.uniform(-0.02, 0.3), 0.1
+    return (g.uniform(0.43, 0.58), 0.1) if g.random() < 0.6 else (g.uniform(0.92, 1.02), 0.3)
 
-def _pattern(pen, kind, top, low, ink): # what is on the cloth
-    span = np.linspace(top + .25, low - .35, 4)
-    if kind == 'fold': pen.line([(0, top), (0, low - .05)], ink, .04)
-    elif kind == 'pleats': [pen.line([(-.74, y), (.74, y)], ink, .035) for y in span]
-    elif kind == 'stripes': [pen.line([(x, span[0]), (x, span[3])], ink, .06) for x in np.linspace(-.6, .6, 6)]
-    elif kind == 'dots': [pen.oval((x, y), (.05, .05), ink) for y in span for x in np.linspace(-.6, .6, 5)]
+
+def _pattern(pen, kind, top, low, ink):  # what is on the cloth
+    span = np.linspace(top + 0.25, low - 0.35, 4)
+    if kind == 'fold':
+        pen.line([(0, top), (0, low - 0.05)], ink, 0.04)
+    elif kind == 'pleats':
+        [pen.line([(-0.74, y), (0.74, y)], ink, 0.035) for y in span]
+    elif kind == 'stripes':
+        [pen.line([(x, span[0]), (x, span[3])], ink, 0.06) for x in np.linspace(-0.6, 0.6, 6)]
+    elif kind == 'dots':
+        [pen.oval((x, y), (0.05, 0.05), ink) for y in span for x in np.linspace(-0.6, 0.6, 5)]
+
 
 def paint_mask(
-    pen:Pen,  # of the head
-    g:np.random.Generator, # chance
-    p:Person, # who
-    name:str, # one of NAMES, but not 'normal'
+    pen: Pen,  # of the head
+    g: np.random.Generator,  # chance
+    p: Person,  # who
+    name: str,  # one of NAMES, but not 'normal'
 ):
     "A mask with its straps."
     colour, kind = MASKS[int(name[4:]) - 1 if name[4:].isdigit() else g.integers(len(MASKS))]
-    colour, (top, below) = mix(colour, tuple(g.integers(0, 255, 3)), .12), mask_place(g, name)
-    ink, low, x = mix(colour, (128, 128, 128) if sum(colour) > 240 else (190, 190, 190), .4), p.tall + below, np.linspace(-.96, .96, 25)
-    upper, lower = top + .22 * np.abs(x) ** 1.5, low - .55 * np.abs(x) ** 2.6
-    for side in (-1, 1): [pen.line([(side * .94, y), (side * 1.04, end)], ink, .04) for y, end in [(top + .22, -.1), (max(lower[0], top + .3), .15)]]
+    colour, (top, below) = mix(colour, tuple(g.integers(0, 255, 3)), 0.12), mask_place(g, name)
+    ink, low, x = (
+        mix(colour, (128, 128, 128) if sum(colour) > 240 else (190, 190, 190), 0.4),
+        p.tall + below,
+        np.linspace(-0.96, 0.96, 25),
+    )
+    upper, lower = top + 0.22 * np.abs(x) ** 1.5, low - 0.55 * np.abs(x) ** 2.6
+    for side in (-1, 1):
+        [
+            pen.line([(side * 0.94, y), (side * 1.04, end)], ink, 0.04)
+            for y, end in [(top + 0.22, -0.1), (max(lower[0], top + 0.3), 0.15)]
+        ]
     pen.area(np.concatenate([np.stack([x, upper], 1), np.stack([x, np.maximum(lower, upper)], 1)[::-1]]), colour)
-    if low - top > .7: _pattern(pen, kind, top, low, ink)
+    if low - top > 0.7:
+        _pattern(pen, kind, top, low, ink)
 
 # %% ../../nbs/practice/01_synth_mask.ipynb #a3a22a1d
 def expose(
-    g:np.random.Generator, # chance
-    im:Image.Image,        # as painted
-) -> Image.Image: # as photographed
+    g: np.random.Generator,  # chance
+    im: Image.Image,  # as painted
+) -> Image.Image:  # as photographed
     "Light and noise of a camera."
     x = np.asarray(im, np.float32)
-    light = g.normal(1, .07) * (1 + g.normal(0, .07) * np.linspace(-1, 1, im.width, dtype=np.float32)[:, None]) * g.normal(1, .025, 3)
+    light = (
+        g.normal(1, 0.07)
+        * (1 + g.normal(0, 0.07) * np.linspace(-1, 1, im.width, dtype=np.float32)[:, None])
+        * g.normal(1, 0.025, 3)
+    )
     x = x * light.astype(np.float32) + 5 * g.standard_normal(x.shape, dtype=np.float32)
     return Image.fromarray(x.clip(0, 255).astype(np.uint8))
 
+
 def draw_face(
-    g:np.random.Generator, # chance
-    p:Person,              # who
-    name:str,              # one of NAMES
-    size:tuple[int,int]=(128, 96), # (height, width), pixels
-) -> Image.Image: # RGB
+    g: np.random.Generator,  # chance
+    p: Person,  # who
+    name: str,  # one of NAMES
+    size: tuple[int, int] = (128, 96),  # (height, width), pixels
+) -> Image.Image:  # RGB
     "One picture of a person."
     check_names([name], NAMES, 'picture')
     pose, im = draw_pose(g, size), Image.new('RGB', (SHARP * size[1], SHARP * size[0]), p.wall)
-    im.paste(p.door, (round((p.corner + g.normal(0, .02)) * im.width), 0, im.width, im.height))
+    im.paste(p.door, (round((p.corner + g.normal(0, 0.02)) * im.width), 0, im.width, im.height))
     pen = Pen(im, pose)
-    paint_body(Pen(im, replace(pose, turn=0., look=0.)), p)
-    for paint in (paint_head, paint_mouth, paint_wrinkles, paint_eyes, paint_hair): paint(pen, p)
-    if name != 'normal': paint_mask(pen, g, p, name)
+    paint_body(Pen(im, replace(pose, turn=0.0, look=0.0)), p)
+    for paint in (paint_head, paint_mouth, paint_wrinkles, paint_eyes, paint_hair):
+        paint(pen, p)
+    if name != 'normal':
+        paint_mask(pen, g, p, name)
     return expose(g, im.reduce(SHARP))

@@ -11,155 +11,182 @@ __all__ = ['PANELS', 'TIMES', 'CHANNELS', 'DEGREES', 'TRACKS', 'KNOWN', 'CURVED'
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Callable
+from collections.abc import Callable
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 from ..data.cadence import OFF, ON, SHAPE
 
 # %% ../../nbs/practice/00_synth_seti.ipynb #00000004
-PANELS, TIMES, CHANNELS = SHAPE # looks; spectra in a look, 1.07 s each; frequency channels, 2.86 kHz each
-DEGREES = 12_288                # of the chi-squared noise: 4 · round(2,861 Hz · 1.0737 s)
+PANELS, TIMES, CHANNELS = SHAPE  # looks; spectra in a look, 1.07 s each; frequency channels, 2.86 kHz each
+DEGREES = 12_288  # of the chi-squared noise: 4 · round(2,861 Hz · 1.0737 s)
 
 # %% ../../nbs/practice/00_synth_seti.ipynb #00000006
 def draw_noise(
-    g:np.random.Generator, # chance
-    channels:int=CHANNELS, # width
-) -> np.ndarray: # (6, 273, channels) float32, standard deviations
+    g: np.random.Generator,  # chance
+    channels: int = CHANNELS,  # width
+) -> np.ndarray:  # (6, 273, channels) float32, standard deviations
     "Chi-squared noise behind a bandpass."
     c, sd = np.float32(2 / (9 * DEGREES)), np.float32(math.sqrt(2 / DEGREES))
     z = g.standard_normal((PANELS, TIMES, channels), dtype=np.float32)
-    z *= np.sqrt(c); z += 1 - c
+    z *= np.sqrt(c)
+    z += 1 - c
     bandpass = gaussian_filter1d(g.normal(size=channels), 12, mode='wrap')
-    gain = 1 + sd * g.uniform(.1, .6) * (bandpass - bandpass.mean()) / bandpass.std()
+    gain = 1 + sd * g.uniform(0.1, 0.6) * (bandpass - bandpass.mean()) / bandpass.std()
     return (z * z * z * gain.astype(np.float32) - 1) / sd
 
 # %% ../../nbs/practice/00_synth_seti.ipynb #00000009
 @dataclass(frozen=True)
 class Signal:
     "A narrow signal."
-    path:np.ndarray  # (6 · 273,) channel at each spectrum; may leave the window
-    level:np.ndarray # (6 · 273,) strength, standard deviations of the noise; 0 where it is off
-    width:float      # full width at half maximum, channels
+
+    path: np.ndarray  # (6 · 273,) channel at each spectrum; may leave the window
+    level: np.ndarray  # (6 · 273,) strength, standard deviations of the noise; 0 where it is off
+    width: float  # full width at half maximum, channels
+
 
 def add_signal(
-    x:np.ndarray, # (6, 273, channels) float32, C-contiguous, changed in place
-    s:Signal,     # what is added
+    x: np.ndarray,  # (6, 273, channels) float32, C-contiguous, changed in place
+    s: Signal,  # what is added
 ):
     "Add a signal, a Gaussian across the channels."
     sd = s.width / 2.355
     reach = math.ceil(3 * sd)
     columns = np.rint(s.path).astype(int)[:, None] + np.arange(-reach, reach + 1)
-    power = s.level[:, None] * np.exp(-.5 * ((columns - s.path[:, None]) / sd) ** 2)
+    power = s.level[:, None] * np.exp(-0.5 * ((columns - s.path[:, None]) / sd) ** 2)
     t, j = np.nonzero((power > 0) & (columns >= 0) & (columns < x.shape[2]))
     x.reshape(PANELS * TIMES, -1)[t, columns[t, j]] += power[t, j].astype(np.float32)
 
 # %% ../../nbs/practice/00_synth_seti.ipynb #0000000c
-TRACKS:dict[str, Callable] = {} # name → (chance, (n,) times from 0 to 1) → (n,) channels from the start
+TRACKS: dict[str, Callable] = {}  # name → (chance, (n,) times from 0 to 1) → (n,) channels from the start
 
-def _track(f): TRACKS[f.__name__] = f; return f
+
+def _track(f):
+    TRACKS[f.__name__] = f
+    return f
+
 
 @_track
-def still(g:np.random.Generator, t:np.ndarray): # chance; (n,) times
+def still(g: np.random.Generator, t: np.ndarray):  # chance; (n,) times
     "No drift: most of what people send out."
     return 0 * t
 
+
 @_track
-def drift(g:np.random.Generator, t:np.ndarray): # chance; (n,) times
+def drift(g: np.random.Generator, t: np.ndarray):  # chance; (n,) times
     "A straight line."
     return g.uniform(15, 180) * g.choice([-1, 1]) * t
 
+
 @_track
-def bend(g:np.random.Generator, t:np.ndarray): # chance; (n,) times
+def bend(g: np.random.Generator, t: np.ndarray):  # chance; (n,) times
     "A parabola."
     return drift(g, t) + g.uniform(-120, 120) * t * t
 
-@_track
-def wander(g:np.random.Generator, t:np.ndarray): # chance; (n,) times
-    "A random walk of up to a channel a spectrum, smoothed, around a line."
-    return .3 * drift(g, t) + gaussian_filter1d(g.normal(size=len(t)).cumsum() * g.uniform(.2, 1), 4)
 
 @_track
-def ess(g:np.random.Generator, t:np.ndarray): # chance; (n,) times
+def wander(g: np.random.Generator, t: np.ndarray):  # chance; (n,) times
+    "A random walk of up to a channel a spectrum, smoothed, around a line."
+    return 0.3 * drift(g, t) + gaussian_filter1d(g.normal(size=len(t)).cumsum() * g.uniform(0.2, 1), 4)
+
+
+@_track
+def ess(g: np.random.Generator, t: np.ndarray):  # chance; (n,) times
     "An S, or several: a sine around a line."
-    return .3 * drift(g, t) + g.uniform(12, 45) * np.sin(2 * np.pi * (g.uniform(.8, 2) * t + g.random()))
+    return 0.3 * drift(g, t) + g.uniform(12, 45) * np.sin(2 * np.pi * (g.uniform(0.8, 2) * t + g.random()))
 
 # %% ../../nbs/practice/00_synth_seti.ipynb #0000000f
 def draw_level(
-    g:np.random.Generator, # chance
-    panels:Sequence,       # those it is on in, such as (0, 4)
-    snr:float,             # of a whole panel
-) -> np.ndarray: # (6 · 273,) standard deviations
+    g: np.random.Generator,  # chance
+    panels: Sequence,  # those it is on in, such as (0, 4)
+    snr: float,  # of a whole panel
+) -> np.ndarray:  # (6 · 273,) standard deviations
     "How strong a signal is at each spectrum."
     on = np.zeros((PANELS, TIMES), bool)
-    first, last = (0, TIMES) if g.random() < .75 else sorted(g.choice(4, 2, replace=False) * TIMES // 3)
+    first, last = (0, TIMES) if g.random() < 0.75 else sorted(g.choice(4, 2, replace=False) * TIMES // 3)
     on[list(panels), first:last] = True
-    if g.random() < .15: on &= (np.arange(TIMES) // g.integers(8, 40)) % 2 == 0
+    if g.random() < 0.15:
+        on &= (np.arange(TIMES) // g.integers(8, 40)) % 2 == 0
     slow = gaussian_filter1d(g.normal(size=PANELS * TIMES), 25)
-    return on.ravel() * snr / math.sqrt(TIMES) * np.exp(.4 * slow / slow.std() - .08)
+    return on.ravel() * snr / math.sqrt(TIMES) * np.exp(0.4 * slow / slow.std() - 0.08)
+
 
 def draw_signal(
-    g:np.random.Generator,   # chance
-    tracks:Sequence,         # keys of TRACKS, one of which is taken
-    panels:Sequence,         # those it is on in
-    snr:tuple[float, float], # from … to, each octave as likely
-    channels:int=CHANNELS,   # width of what it is drawn for
-) -> Signal: # which is inside at the middle of a panel in which it is on
+    g: np.random.Generator,  # chance
+    tracks: Sequence,  # keys of TRACKS, one of which is taken
+    panels: Sequence,  # those it is on in
+    snr: tuple[float, float],  # from … to, each octave as likely
+    channels: int = CHANNELS,  # width of what it is drawn for
+) -> Signal:  # which is inside at the middle of a panel in which it is on
     "A signal of random path, strength and width."
     path = TRACKS[g.choice(list(tracks))](g, np.linspace(0, 1, PANELS * TIMES))
-    middle = int((g.choice(list(panels)) + .5) * TIMES)
-    start = g.uniform(.1, .9) * channels - path[middle]
-    return Signal(path + start, draw_level(g, panels, math.exp(g.uniform(*np.log(snr)))), math.exp(g.uniform(*np.log((.5, 3.)))))
+    middle = int((g.choice(list(panels)) + 0.5) * TIMES)
+    start = g.uniform(0.1, 0.9) * channels - path[middle]
+    return Signal(
+        path + start, draw_level(g, panels, math.exp(g.uniform(*np.log(snr)))), math.exp(g.uniform(*np.log((0.5, 3.0))))
+    )
 
 # %% ../../nbs/practice/00_synth_seti.ipynb #00000012
-KNOWN, CURVED = ('drift', 'bend', 'wander'), ('ess',) # paths of the needles in train and test, and of those in test alone
-SNR, FAINT = (40., 400.), (8., 60.)                  # of the former and of decoys, and of the latter
+KNOWN, CURVED = (
+    ('drift', 'bend', 'wander'),
+    ('ess',),
+)  # paths of the needles in train and test, and of those in test alone
+SNR, FAINT = (40.0, 400.0), (8.0, 60.0)  # of the former and of decoys, and of the latter
+
 
 def draw_needle(
-    g:np.random.Generator, # chance
-    curved:bool=False,     # S-shaped, and faint
-) -> Signal: # on in one, two or three of the A panels
+    g: np.random.Generator,  # chance
+    curved: bool = False,  # S-shaped, and faint
+) -> Signal:  # on in one, two or three of the A panels
     "What the competition looks for."
-    panels = g.permutation(ON)[:g.choice([1, 2, 3, 3, 3])]
+    panels = g.permutation(ON)[: g.choice([1, 2, 3, 3, 3])]
     return draw_signal(g, CURVED if curved else KNOWN, panels, FAINT if curved else SNR)
 
+
 def draw_decoy(
-    g:np.random.Generator, # chance
-) -> Signal: # on in an OFF panel at least
+    g: np.random.Generator,  # chance
+) -> Signal:  # on in an OFF panel at least
     "What must not be taken for a needle."
-    off = g.permutation(OFF)[:g.integers(1, 4)]
-    return draw_signal(g, KNOWN, range(PANELS) if g.random() < .5 else off, SNR)
+    off = g.permutation(OFF)[: g.integers(1, 4)]
+    return draw_signal(g, KNOWN, range(PANELS) if g.random() < 0.5 else off, SNR)
+
 
 def draw_strip(
-    g:np.random.Generator, # chance
-    channels:int=640,      # width
-) -> np.ndarray: # (6, 273, channels) float32, standard deviations
+    g: np.random.Generator,  # chance
+    channels: int = 640,  # width
+) -> np.ndarray:  # (6, 273, channels) float32, standard deviations
     "An observation: noise, and what people send out, in all panels."
     x = draw_noise(g, channels)
-    for _ in range(g.poisson(.5 * channels / CHANNELS)):
-        add_signal(x, draw_signal(g, ('still', 'still', 'still', 'wander', 'drift'), range(PANELS), (20., 300.), channels))
+    for _ in range(g.poisson(0.5 * channels / CHANNELS)):
+        add_signal(
+            x, draw_signal(g, ('still', 'still', 'still', 'wander', 'drift'), range(PANELS), (20.0, 300.0), channels)
+        )
     return x
 
 # %% ../../nbs/practice/00_synth_seti.ipynb #00000015
-STEP = 192 # channels from one window of a strip to the next
+STEP = 192  # channels from one window of a strip to the next
+
 
 def normalise(
-    x:np.ndarray, # (6, 273, channels)
-) -> np.ndarray: # the same, float16
+    x: np.ndarray,  # (6, 273, channels)
+) -> np.ndarray:  # the same, float16
     "Every panel to mean 0 and deviation 1."
     mean, sd = x.mean((1, 2), keepdims=True), x.std((1, 2), keepdims=True)
     return ((x - mean) / sd).astype(np.float16)
 
+
 def cut_cadences(
-    g:np.random.Generator, # chance
-    targets:Sequence,      # for each window 1 for a needle, 0 for none
-    curved:Sequence,       # for each window, whether its needle is S-shaped
-    decoys:float=.03,      # share of decoys among windows without a needle
-) -> list: # (6, 273, 256) float16 each
+    g: np.random.Generator,  # chance
+    targets: Sequence,  # for each window 1 for a needle, 0 for none
+    curved: Sequence,  # for each window, whether its needle is S-shaped
+    decoys: float = 0.03,  # share of decoys among windows without a needle
+) -> list:  # (6, 273, 256) float16 each
     "The windows of one observation."
     strip, made = draw_strip(g, STEP * (len(targets) - 1) + CHANNELS), []
     for i, (target, bent) in enumerate(zip(targets, curved)):
-        x = strip[:, :, STEP * i:STEP * i + CHANNELS].copy()
-        if target: add_signal(x, draw_needle(g, bent))
-        elif g.random() < decoys: add_signal(x, draw_decoy(g))
+        x = strip[:, :, STEP * i : STEP * i + CHANNELS].copy()
+        if target:
+            add_signal(x, draw_needle(g, bent))
+        elif g.random() < decoys:
+            add_signal(x, draw_decoy(g))
         made.append(normalise(x))
     return made

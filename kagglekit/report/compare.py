@@ -24,160 +24,209 @@ from ..data.metrics import Metric, auc_of, find_metric, labels_of
 from ..core.plots import short
 from ..data.group_metrics import plt
 from ..runs.run import Run, check_predictions
-from ..core.text import truncate, one_line
+from ..core.text import one_line
 
 # %% ../../nbs/report/00_compare.ipynb #00000004
 def spearman(
-    x:Sequence, # (n,) numbers, such as CV
-    y:Sequence, # (n,) numbers, such as a leaderboard's
-) -> tuple: # ρ, and the two ends of its 95 % interval; nan below 3 pairs, and below 5 for the ends
+    x: Sequence,  # (n,) numbers, such as CV
+    y: Sequence,  # (n,) numbers, such as a leaderboard's
+) -> tuple:  # ρ, and the two ends of its 95 % interval; nan below 3 pairs, and below 5 for the ends
     "Spearman's ρ with an interval by Fisher's z (Bonett and Wright 2000, doi:10.1007/BF02294183)."
     n = len(x)
-    if n < 3: return np.nan, np.nan, np.nan
+    if n < 3:
+        return np.nan, np.nan, np.nan
     rho = pd.Series(np.asarray(x, float)).rank().corr(pd.Series(np.asarray(y, float)).rank())
-    if n < 5: return float(rho), np.nan, np.nan
+    if n < 5:
+        return float(rho), np.nan, np.nan
     edge, half = 1 - 6 / (n**3 - n), 1.96 * np.sqrt((1 + rho**2 / 2) / (n - 3))
     z = np.arctanh(np.clip(rho, -edge, edge))
     return float(rho), float(np.tanh(z - half)), float(np.tanh(z + half))
 
 # %% ../../nbs/report/00_compare.ipynb #00000009
-def _studentised(x, y): # slope, value at 0, and each point's distance from the line through the others, in sd
+def _studentised(x, y):  # slope, value at 0, and each point's distance from the line through the others, in sd
     n, (slope, start) = len(x), np.polyfit(x, y, 1)
-    e, free = y - start - slope * x, 1 - 1/n - (x - x.mean())**2 / ((x - x.mean())**2).sum()
+    e, free = y - start - slope * x, 1 - 1 / n - (x - x.mean()) ** 2 / ((x - x.mean()) ** 2).sum()
     spread = ((e**2).sum() - e**2 / np.maximum(free, 1e-12)) / (n - 3)
     return slope, start, e / np.sqrt(np.maximum(spread * free, 1e-18))
 
+
 def outliers(
-    x:Sequence, # (n,) CV
-    y:Sequence, # (n,) leaderboard
-) -> tuple: # slope and value at 0 of the line through those that are not off; (n,) distances in sd, 0 where not off
+    x: Sequence,  # (n,) CV
+    y: Sequence,  # (n,) leaderboard
+) -> tuple:  # slope and value at 0 of the line through those that are not off; (n,) distances in sd, 0 where not off
     "Which points lie off the line, by studentised residuals (Cook and Weisberg 1982, section 2.2)."
     x, y, z = np.asarray(x, float), np.asarray(y, float), np.zeros(len(x))
     line = np.nan, np.nan
     while (on := z == 0).sum() >= 5 and np.ptp(x[on]) > 0:
         *line, away = _studentised(x[on], y[on])
         worst, n = np.argmax(np.abs(away)), on.sum()
-        if abs(away[worst]) <= t.ppf(1 - .025 / n, n - 3): break
+        if abs(away[worst]) <= t.ppf(1 - 0.025 / n, n - 3):
+            break
         z[np.flatnonzero(on)[worst]] = away[worst]
     return float(line[0]), float(line[1]), z
 
 # %% ../../nbs/report/00_compare.ipynb #0000000c
 def read_record(
-    run:Run,  # whose
-    name:str, # such as 'params.json'
-) -> dict: # what it holds
+    run: Run,  # whose
+    name: str,  # such as 'params.json'
+) -> dict:  # what it holds
     "A JSON file of a run that must be there and be a record."
-    path = run.folder/name
+    path = run.folder / name
     if not path.exists():
         lost = '' if run.folder.exists() else ': there is no such run'
         raise KitError(f'{run} has no {name}{lost}; kagglekit journal {run.comp} lists the runs')
-    try: record = run.read(name)
-    except (OSError, RecursionError) as e: raise KitError(f'{path} cannot be read ({type(e).__name__}); restore it from git') from None
-    if not isinstance(record, dict): raise KitError(f'{path} holds no record; restore it from git')
+    try:
+        record = run.read(name)
+    except (OSError, RecursionError) as e:
+        raise KitError(f'{path} cannot be read ({type(e).__name__}); restore it from git') from None
+    if not isinstance(record, dict):
+        raise KitError(f'{path} holds no record; restore it from git')
     return record
 
+
 def metric_name(
-    run:Run, # whose
-) -> str: # such as 'auc'; 'metric' where the record does not say
+    run: Run,  # whose
+) -> str:  # such as 'auc'; 'metric' where the record does not say
     "The metric of a run."
     name = read_record(run, 'params.json').get('metric')
     return name if isinstance(name, str) and name else 'metric'
 
+
 def greater_is_better(
-    run:Run, # whose metric
-) -> bool: # as its score recorded it; of a run without a score, as the metric says
+    run: Run,  # whose metric
+) -> bool:  # as its score recorded it; of a run without a score, as the metric says
     "The direction of a run's metric."
-    if (run.folder/'score.json').exists():
+    if (run.folder / 'score.json').exists():
         recorded = read_record(run, 'score.json').get('direction')
-        if recorded in ('greater', 'less'): return recorded == 'greater'
+        if recorded in ('greater', 'less'):
+            return recorded == 'greater'
     return find_metric(metric_name(run)).greater
 
-def _dict(x): return x if isinstance(x, dict) else {} # of a record that was edited by hand
 
-def _flat(params): # fields and circumstances of a run, in one dict
+def _dict(x):
+    return x if isinstance(x, dict) else {}  # of a record that was edited by hand
+
+
+def _flat(params):  # fields and circumstances of a run, in one dict
     recipe = _dict(params.get('recipe')) or _dict(params.get('blend'))
     facts = ('metric', 'data_hash', 'fold_hash', 'commit', 'python', 'device', 'threads')
     return recipe | {k: params[k] for k in facts if k in params} | _dict(params.get('versions'))
 
-def _value_text(v): # the value of a field
-    if v is None: return '–'
-    if not isinstance(v, list): return one_line(v)
+
+def _value_text(v):  # the value of a field
+    if v is None:
+        return '–'
+    if not isinstance(v, list):
+        return one_line(v)
     return ', '.join(one_line(m.get('name', m) if isinstance(m, dict) else m) for m in v) or 'none'
 
+
 def params_diff(
-    first:Run,  # to compare
-    second:Run, # with it
-) -> pd.DataFrame: # field, and its value in each of the two
+    first: Run,  # to compare
+    second: Run,  # with it
+) -> pd.DataFrame:  # field, and its value in each of the two
     "What differs in two records; beside a blend, which trains nothing, a run's training is left out."
     a, b = (_flat(read_record(r, 'params.json')) for r in (first, second))
     fields = {**a, **b}
-    if ('members' in a) != ('members' in b): fields = a if 'members' in a else b
+    if ('members' in a) != ('members' in b):
+        fields = a if 'members' in a else b
     rows = [(k, _value_text(a.get(k)), _value_text(b.get(k))) for k in fields if a.get(k) != b.get(k)]
     return pd.DataFrame(rows, columns=['field', first.exp, second.exp])
 
 # %% ../../nbs/report/00_compare.ipynb #0000000f
 _HISTORY = ['fold', 'stage', 'epoch', 'train_loss', 'valid_loss', 'metric']
 
+
 def read_history(
-    run:Run, # whose
-) -> pd.DataFrame: # _HISTORY, at (1, 2, … over all stages of a fold), and what else the file has; a row or more
+    run: Run,  # whose
+) -> pd.DataFrame:  # _HISTORY, at (1, 2, … over all stages of a fold), and what else the file has; a row or more
     "A run's history.csv."
-    path = run.folder/'history.csv'
-    if not path.exists(): raise KitError(f'{path} is not there: {run} has not finished an epoch, or is a blend')
-    try: rows = pd.read_csv(path)
-    except (OSError, ValueError) as e: raise KitError(f'{path} cannot be read: {one_line(e, 200)}; restore it from git') from None
+    path = run.folder / 'history.csv'
+    if not path.exists():
+        raise KitError(f'{path} is not there: {run} has not finished an epoch, or is a blend')
+    try:
+        rows = pd.read_csv(path)
+    except (OSError, ValueError) as e:
+        raise KitError(f'{path} cannot be read: {one_line(e, 200)}; restore it from git') from None
     lost = [c for c in _HISTORY if c not in rows]
-    if lost: raise KitError(f"{path} has no column {', '.join(lost)}")
-    if not len(rows): raise KitError(f'{path} has no row: {run} has not finished an epoch')
+    if lost:
+        raise KitError(f'{path} has no column {", ".join(lost)}')
+    if not len(rows):
+        raise KitError(f'{path} has no row: {run} has not finished an epoch')
     numbers = rows[_HISTORY].apply(pd.to_numeric, errors='coerce')
     wrong = numbers[_HISTORY[:3]].isna().any(axis=1)
-    if wrong.any(): raise KitError(f'{path}: line {int(np.argmax(wrong)) + 2} has no fold, stage and epoch; restore it from git')
+    if wrong.any():
+        raise KitError(f'{path}: line {int(np.argmax(wrong)) + 2} has no fold, stage and epoch; restore it from git')
     rows = rows.assign(**numbers).astype(dict.fromkeys(_HISTORY[:3], int)).sort_values(_HISTORY[:3])
     return rows.assign(at=rows.groupby('fold').cumcount() + 1)
 
-def _best_epoch(mean, greater): # of the mean over folds: the epoch, nan where no metric is defined
-    if not mean.notna().any(): return np.nan
+
+def _best_epoch(mean, greater):  # of the mean over folds: the epoch, nan where no metric is defined
+    if not mean.notna().any():
+        return np.nan
     return mean.idxmax() if greater else mean.idxmin()
 
-def _curve_row(run): # a row of curve_table
+
+def _curve_row(run):  # a row of curve_table
     history = read_history(run)
     mean, last = history.groupby('at').metric.mean(), history.groupby('fold').tail(1)
     best = _best_epoch(mean, greater_is_better(run))
-    return dict(exp=run.exp, epochs=history['at'].max(), train_loss=last.train_loss.mean(), valid_loss=last.valid_loss.mean(),
-                metric=last.metric.mean(), best=mean.get(best, np.nan), best_epoch=best)
+    return dict(
+        exp=run.exp,
+        epochs=history['at'].max(),
+        train_loss=last.train_loss.mean(),
+        valid_loss=last.valid_loss.mean(),
+        metric=last.metric.mean(),
+        best=mean.get(best, np.nan),
+        best_epoch=best,
+    )
+
 
 def curve_table(
-    runs:Sequence, # of Run
-) -> pd.DataFrame: # exp, epochs, the last losses and metric, the best metric and its epoch; attrs['flaws'] names what was not read
+    runs: Sequence,  # of Run
+) -> (
+    pd.DataFrame
+):  # exp, epochs, the last losses and metric, the best metric and its epoch; attrs['flaws'] names what was not read
     "How runs learned, in numbers: means over their folds, a row for each run that has a history."
     rows, flaws = [], []
     for run in runs:
-        if not (run.folder/'history.csv').exists(): continue
-        try: rows.append(_curve_row(run))
-        except KitError as e: flaws.append(f'{run}: {e}')
+        if not (run.folder / 'history.csv').exists():
+            continue
+        try:
+            rows.append(_curve_row(run))
+        except KitError as e:
+            flaws.append(f'{run}: {e}')
     table = pd.DataFrame(rows, columns=['exp', 'epochs', 'train_loss', 'valid_loss', 'metric', 'best', 'best_epoch'])
     table.attrs['flaws'] = flaws
     return table
 
-def _draw_history(axs, run, color): # a run's folds and their mean
+
+def _draw_history(axs, run, color):  # a run's folds and their mean
     rows = read_history(run)
     for ax, column in zip(axs, ('metric', 'valid_loss')):
-        for _, of in rows.groupby('fold'): ax.plot(of['at'], of[column], color=color, lw=.8, alpha=.35)
+        for _, of in rows.groupby('fold'):
+            ax.plot(of['at'], of[column], color=color, lw=0.8, alpha=0.35)
         ax.plot(rows.groupby('at')[column].mean(), color=color, lw=2.2, marker='.', label=short(run.exp))
 
-def _readable(run): # whether it has curves
-    try: return len(read_history(run)) > 0
-    except KitError: return False
+
+def _readable(run):  # whether it has curves
+    try:
+        return len(read_history(run)) > 0
+    except KitError:
+        return False
+
 
 def plot_pair(
-    first:Run,  # to compare
-    second:Run, # with it
-) -> plt.Figure|None: # metric, validation loss; None where neither has a history
+    first: Run,  # to compare
+    second: Run,  # with it
+) -> plt.Figure | None:  # metric, validation loss; None where neither has a history
     "The curves of two runs: thin for each fold, thick for their mean."
     runs = [(run, color) for run, color in ((first, 'C0'), (second, 'C1')) if _readable(run)]
-    if not runs: return print('neither run has a history.csv: there are no curves of blends')
+    if not runs:
+        return print('neither run has a history.csv: there are no curves of blends')
     fig, axs = plt.subplots(1, 2, figsize=(11, 3.2), dpi=70, layout='constrained')
-    for run, color in runs: _draw_history(axs, run, color)
+    for run, color in runs:
+        _draw_history(axs, run, color)
     for ax, what in zip(axs, (short(metric_name(first)), 'validation loss')):
         ax.set(xlabel='epoch', ylabel=what)
         ax.grid(color='.95')
@@ -190,89 +239,113 @@ def plot_pair(
 @dataclass
 class Pair:
     "Two runs' out-of-fold predictions."
-    first:str      # exp
-    second:str     # exp
-    y:np.ndarray   # (n,) codes
-    P:np.ndarray   # (2, n, k) probabilities
-    classes:tuple  # names of the k columns
-    metric:Metric  # of both
-    doubts:list    # what speaks against comparing them, in words
-    ids:Sequence=() # (n,) ids of the rows
 
-def _classes(run): # names of its probability columns, from its record
+    first: str  # exp
+    second: str  # exp
+    y: np.ndarray  # (n,) codes
+    P: np.ndarray  # (2, n, k) probabilities
+    classes: tuple  # names of the k columns
+    metric: Metric  # of both
+    doubts: list  # what speaks against comparing them, in words
+    ids: Sequence = ()  # (n,) ids of the rows
+
+
+def _classes(run):  # names of its probability columns, from its record
     classes = read_record(run, 'params.json').get('classes')
-    if not isinstance(classes, list) or not classes: raise KitError(f'{run}: its params.json does not name its classes')
+    if not isinstance(classes, list) or not classes:
+        raise KitError(f'{run}: its params.json does not name its classes')
     return classes
 
+
 def read_oof(
-    run:Run, # whose
-) -> pd.DataFrame: # id, fold, target, p_…, checked
+    run: Run,  # whose
+) -> pd.DataFrame:  # id, fold, target, p_…, checked
     "A run's out-of-fold predictions, whether or not the competition's data are here."
-    path = run.folder/'oof.parquet'
+    path = run.folder / 'oof.parquet'
     if not path.exists():
-        raise KitError(f'{path} is not there: predictions are not kept in git, and blends of outside files and full runs '
-                       f'have none. Copy it from the machine that made it, or run {run} again')
-    try: table = pd.read_parquet(path)
-    except Exception as e:          # pyarrow's errors have no common base
+        raise KitError(
+            f'{path} is not there: predictions are not kept in git, and blends of outside files and full runs '
+            f'have none. Copy it from the machine that made it, or run {run} again'
+        )
+    try:
+        table = pd.read_parquet(path)
+    except Exception as e:  # pyarrow's errors have no common base
         raise KitError(f'{path} is damaged ({one_line(e, 80)}); copy it again, or run {run} again') from None
     check_names(['id', 'fold', 'target'], table.columns, f'column of {path}')
     check_predictions(table, table.id, _classes(run), str(path))
     return table
 
-def _doubts(runs, tables): # words
-    if not np.array_equal(*(t.fold.to_numpy() for t in tables)): yield 'they were validated on other folds'
+
+def _doubts(runs, tables):  # words
+    if not np.array_equal(*(t.fold.to_numpy() for t in tables)):
+        yield 'they were validated on other folds'
     for run in runs:
         state, why = run.state(), read_record(run, 'params.json').get('not_comparable')
-        if state not in ('done', 'recorded'): yield f'{run.exp} is {state}, so its predictions may not be its last'
+        if state not in ('done', 'recorded'):
+            yield f'{run.exp} is {state}, so its predictions may not be its last'
         if _dict(run.read('score.json')).get('nested'):
-            yield (f'the weights of {run.exp} were chosen on these rows, so its predictions flatter it; '
-                   'its nested score is the honest one')
-        if why: yield f'{run.exp} is marked: {why}'
+            yield (
+                f'the weights of {run.exp} were chosen on these rows, so its predictions flatter it; '
+                'its nested score is the honest one'
+            )
+        if why:
+            yield f'{run.exp} is marked: {why}'
 
-def _check_question(first, second): # both answer the same one
+
+def _check_question(first, second):  # both answer the same one
     a, b = metric_name(first), metric_name(second)
     one, two = _classes(first), _classes(second)
     if (a, one) != (b, two):
         raise KitError(f'{first} and {second} answer other questions: {a} and {b}, {len(one)} and {len(two)} classes')
 
+
 def read_pair(
-    first:Run,  # to compare
-    second:Run, # with it
-) -> Pair: # joined by id
+    first: Run,  # to compare
+    second: Run,  # with it
+) -> Pair:  # joined by id
     "Two runs' predictions of the same rows."
     _check_question(first, second)
     one, two = read_oof(first), read_oof(second)
     two = two.iloc[match_ids(two.id, one.id, f'{second} against {first}: oof')]
     other = one.target.to_numpy() != two.target.to_numpy()
     if other.any():
-        raise KitError(f'{other.sum()} rows have other labels in {first} than in {second}, such as id '
-                       f'{one.id[other].iloc[0]}; the labels were corrected in between')
+        raise KitError(
+            f'{other.sum()} rows have other labels in {first} than in {second}, such as id '
+            f'{one.id[other].iloc[0]}; the labels were corrected in between'
+        )
     P = np.stack([t[[c for c in t if c.startswith('p_')]].to_numpy(np.float64) for t in (one, two)])
     doubts = list(_doubts((first, second), (one, two)))
     metric = find_metric(metric_name(first))
-    return Pair(first.exp, second.exp, one.target.to_numpy(), P, tuple(_classes(first)), metric, doubts, one.id.to_numpy())
+    return Pair(
+        first.exp, second.exp, one.target.to_numpy(), P, tuple(_classes(first)), metric, doubts, one.id.to_numpy()
+    )
 
 # %% ../../nbs/report/00_compare.ipynb #00000015
 def hard_predictions(
-    y:np.ndarray,  # (n,) codes
-    p:np.ndarray,  # (n, k) probabilities
-    metric:Metric, # which
-) -> np.ndarray: # (n,) codes
+    y: np.ndarray,  # (n,) codes
+    p: np.ndarray,  # (n, k) probabilities
+    metric: Metric,  # which
+) -> np.ndarray:  # (n,) codes
     "What a run answers: the best class; for scores of yes or no, as many positives as there are."
-    if metric.values != 'scores' or p.shape[1] > 1: return labels_of(p)
+    if metric.values != 'scores' or p.shape[1] > 1:
+        return labels_of(p)
     calls = np.zeros(len(y), np.int64)
-    calls[np.argsort(-p[:, 0], kind='stable')[:int(y.sum())]] = 1
+    calls[np.argsort(-p[:, 0], kind='stable')[: int(y.sum())]] = 1
     return calls
 
-def _class_score(metric, y, p, calls, c): # of one class, of one run
+
+def _class_score(metric, y, p, calls, c):  # of one class, of one run
     on = y == c
-    if metric.values == 'labels': return 2 * (on & (calls == c)).sum() / max(1, on.sum() + (calls == c).sum())
-    if metric.values == 'scores' and p.shape[1] > 1: return auc_of(p[on, c], p[~on, c])
+    if metric.values == 'labels':
+        return 2 * (on & (calls == c)).sum() / max(1, on.sum() + (calls == c).sum())
+    if metric.values == 'scores' and p.shape[1] > 1:
+        return auc_of(p[on, c], p[~on, c])
     return (calls[on] == c).mean() if on.any() else np.nan
 
+
 def by_class(
-    pair:Pair, # two runs
-) -> pd.DataFrame: # class, rows, the score of each run, gain, and rows that only one of them has right
+    pair: Pair,  # two runs
+) -> pd.DataFrame:  # class, rows, the score of each run, gain, and rows that only one of them has right
     "Where the second run won, the greatest gain first."
     calls, rows = [hard_predictions(pair.y, p, pair.metric) for p in pair.P], []
     names = pair.classes if len(pair.classes) > 1 else (f'not {pair.classes[0]}', pair.classes[0])
@@ -284,16 +357,19 @@ def by_class(
     columns = ['class', 'rows', pair.first, pair.second, 'gain', f'only {pair.first}', f'only {pair.second}']
     return pd.DataFrame(rows, columns=columns).sort_values('gain', ascending=False, kind='stable', ignore_index=True)
 
+
 def plot_by_class(
-    table:pd.DataFrame, # from by_class
-) -> plt.Figure: # a line for each class; of more than 60 the 30 best and the 30 worst gains
+    table: pd.DataFrame,  # from by_class
+) -> plt.Figure:  # a line for each class; of more than 60 the 30 best and the 30 worst gains
     "Where the second run won, as a picture."
     first, second = table.columns[2:4]
-    if len(table) > 60: table = pd.concat([table.head(30), table.tail(30)])
-    fig, ax = plt.subplots(figsize=(8, .3 * len(table) + 1), dpi=70, layout='constrained')
+    if len(table) > 60:
+        table = pd.concat([table.head(30), table.tail(30)])
+    fig, ax = plt.subplots(figsize=(8, 0.3 * len(table) + 1), dpi=70, layout='constrained')
     at = np.arange(len(table))
-    ax.hlines(at, table[first], table[second], color=np.where(table.gain > 0, 'C2', 'C3'), lw=3, alpha=.5)
-    for exp, color in ((first, 'C0'), (second, 'C1')): ax.scatter(table[exp], at, color=color, zorder=3, label=short(exp))
+    ax.hlines(at, table[first], table[second], color=np.where(table.gain > 0, 'C2', 'C3'), lw=3, alpha=0.5)
+    for exp, color in ((first, 'C0'), (second, 'C1')):
+        ax.scatter(table[exp], at, color=color, zorder=3, label=short(exp))
     ax.set_yticks(at, [f'{short(c)}  ({n:,})' for c, n in zip(table['class'], table.rows)])
     ax.invert_yaxis()
     ax.grid(axis='x', color='.93')
@@ -303,15 +379,19 @@ def plot_by_class(
     return fig
 
 # %% ../../nbs/report/00_compare.ipynb #0000001a
-def _drawn(n, members, g): # rows of one draw of the bootstrap
-    if members is None: return g.integers(n, size=n)
+def _drawn(n, members, g):  # rows of one draw of the bootstrap
+    if members is None:
+        return g.integers(n, size=n)
     return np.concatenate([members[i] for i in g.integers(len(members), size=len(members))])
 
+
 def paired_bootstrap(
-    pair:Pair,                    # two runs
-    groups:np.ndarray|None=None,  # (n,) what belongs together; rows are drawn singly when left out
-    draws:int=1000,               # of the bootstrap
-) -> dict: # first, second, gain (second − first), low, high (95 %), share of draws in which the second is better, draws, units
+    pair: Pair,  # two runs
+    groups: np.ndarray | None = None,  # (n,) what belongs together; rows are drawn singly when left out
+    draws: int = 1000,  # of the bootstrap
+) -> (
+    dict
+):  # first, second, gain (second − first), low, high (95 %), share of draws in which the second is better, draws, units
     "The difference of two runs, and its interval over rows."
     g, n, d = rng('bootstrap', draws), len(pair.y), []
     members = None if groups is None else list(pd.Series(range(n)).groupby(np.asarray(groups)).indices.values())
@@ -320,76 +400,104 @@ def paired_bootstrap(
         d.append(np.subtract(*pair.metric.many(pair.y[at], pair.P[:, at])[::-1]))
     d = np.array(d)[np.isfinite(d)]
     one, two = pair.metric.many(pair.y, pair.P)
-    low, high = np.quantile(d, [.025, .975]) if len(d) else (np.nan, np.nan)
-    better = pair.metric.better(d, 0) + .5 * (d == 0)
-    return dict(first=one, second=two, gain=two - one, low=low, high=high,
-                share=float(np.mean(better)) if len(d) else np.nan, draws=len(d), units=n if members is None else len(members))
+    low, high = np.quantile(d, [0.025, 0.975]) if len(d) else (np.nan, np.nan)
+    better = pair.metric.better(d, 0) + 0.5 * (d == 0)
+    return dict(
+        first=one,
+        second=two,
+        gain=two - one,
+        low=low,
+        high=high,
+        share=float(np.mean(better)) if len(d) else np.nan,
+        draws=len(d),
+        units=n if members is None else len(members),
+    )
+
 
 def mcnemar(
-    first:np.ndarray,  # (n,) bool, whether the first run has the row right
-    second:np.ndarray, # (n,) bool, the same of the second
-) -> tuple: # rows that only the first has right, only the second, and the two-sided p value
+    first: np.ndarray,  # (n,) bool, whether the first run has the row right
+    second: np.ndarray,  # (n,) bool, the same of the second
+) -> tuple:  # rows that only the first has right, only the second, and the two-sided p value
     "McNemar's exact test."
     a, b = int((first & ~second).sum()), int((second & ~first).sum())
-    return a, b, float(binomtest(a, a + b).pvalue) if a + b else 1.
+    return a, b, float(binomtest(a, a + b).pvalue) if a + b else 1.0
 
 # %% ../../nbs/report/00_compare.ipynb #0000001e
-def _outcome(pair, judged): # which is better, in words
-    if not judged['draws']: return f'{pair.metric.name} has no value here'
+def _outcome(pair, judged):  # which is better, in words
+    if not judged['draws']:
+        return f'{pair.metric.name} has no value here'
     low, high = sorted(judged[k] if pair.metric.greater else -judged[k] for k in ('low', 'high'))
-    if low > 0: return f'{pair.second} is better than {pair.first}'
-    if high < 0: return f'{pair.second} is worse than {pair.first}'
+    if low > 0:
+        return f'{pair.second} is better than {pair.first}'
+    if high < 0:
+        return f'{pair.second} is worse than {pair.first}'
     return f'nobody can say which of {pair.first} and {pair.second} is better'
 
-def _mcnemar_words(pair): # the test in words; '' for a metric of order
-    if pair.metric.values == 'scores': return ''
+
+def _mcnemar_words(pair):  # the test in words; '' for a metric of order
+    if pair.metric.values == 'scores':
+        return ''
     a, b, p = mcnemar(*(hard_predictions(pair.y, p, pair.metric) == pair.y for p in pair.P))
-    return (f'. Of {len(pair.y):,} rows {a:,} are right only in {pair.first}, {b:,} only in {pair.second}: '
-            f'McNemar p = {p:.2g}')
+    return (
+        f'. Of {len(pair.y):,} rows {a:,} are right only in {pair.first}, {b:,} only in {pair.second}: '
+        f'McNemar p = {p:.2g}'
+    )
+
 
 def verdict(
-    pair:Pair,    # two runs
-    judged:dict,  # from judge
-    unit:str='row', # what was drawn, such as 'person'
-) -> str: # a sentence, and one for each doubt
+    pair: Pair,  # two runs
+    judged: dict,  # from judge
+    unit: str = 'row',  # what was drawn, such as 'person'
+) -> str:  # a sentence, and one for each doubt
     "Is it better?"
     j = judged
-    ends = (f"{pair.metric.name} {j['first']:.4f} and {j['second']:.4f}, difference {j['gain']:+.4f}, 95 % interval "
-            f"{j['low']:+.4f} to {j['high']:+.4f} (paired bootstrap over {j['units']:,} {unit}s; "
-            'the chance of another seed comes on top)')
+    ends = (
+        f'{pair.metric.name} {j["first"]:.4f} and {j["second"]:.4f}, difference {j["gain"]:+.4f}, 95 % interval '
+        f'{j["low"]:+.4f} to {j["high"]:+.4f} (paired bootstrap over {j["units"]:,} {unit}s; '
+        'the chance of another seed comes on top)'
+    )
     doubts = ''.join(f' But {doubt}.' for doubt in pair.doubts)
     return f'{_outcome(pair, j)}: {ends}{_mcnemar_words(pair)}.{doubts}'
 
 # %% ../../nbs/report/00_compare.ipynb #00000021
-def _fold_scores(run): # (folds,) of its score, by the nested weights where it has them; nan where undefined
-    score = read_record(run, 'score.json') if (run.folder/'score.json').exists() else {}
+def _fold_scores(run):  # (folds,) of its score, by the nested weights where it has them; nan where undefined
+    score = read_record(run, 'score.json') if (run.folder / 'score.json').exists() else {}
     nested = score.get('nested')
     folds = (nested if isinstance(nested, dict) else score).get('folds')
-    return pd.to_numeric(pd.Series(folds if isinstance(folds, list) else [], dtype=object), errors='coerce').to_numpy(float)
+    return pd.to_numeric(pd.Series(folds if isinstance(folds, list) else [], dtype=object), errors='coerce').to_numpy(
+        float
+    )
+
 
 def state_of(
-    run:Run, # whose
-) -> str: # 'running', 'done', …; 'broken' where its record cannot be read
+    run: Run,  # whose
+) -> str:  # 'running', 'done', …; 'broken' where its record cannot be read
     "A run's state, whatever its files are like."
-    try: return run.state()
-    except Exception: return 'broken'
+    try:
+        return run.state()
+    except Exception:
+        return 'broken'
+
 
 def unfinished(
-    run:Run, # whose
-) -> str: # a sentence; '' for a run that has ended well
+    run: Run,  # whose
+) -> str:  # a sentence; '' for a run that has ended well
     "What has to be known of a run that is not done."
     state = state_of(run)
-    if state in ('done', 'recorded'): return ''
+    if state in ('done', 'recorded'):
+        return ''
     return f'{run} is unfinished ({state}): what is shown of it is what there is so far'
 
+
 def fold_text(
-    first:Run,  # to compare
-    second:Run, # with it
-) -> str: # a line
+    first: Run,  # to compare
+    second: Run,  # with it
+) -> str:  # a line
     "What the scores of the folds say."
     one, two = _fold_scores(first), _fold_scores(second)
     bare = [run.exp for run, scores in ((first, one), (second, two)) if not len(scores)]
-    if bare: return f"{' and '.join(bare)}: no scores of folds ({', '.join(state_of(Run(first.comp, e)) for e in bare)})"
+    if bare:
+        return f'{" and ".join(bare)}: no scores of folds ({", ".join(state_of(Run(first.comp, e)) for e in bare)})'
     hashes = [read_record(run, 'params.json').get('fold_hash') for run in (first, second)]
     if len(one) != len(two) or hashes[0] != hashes[1]:
         return 'their folds are not the same, so their scores cannot be set side by side fold by fold'
@@ -397,80 +505,110 @@ def fold_text(
     gains = ', '.join(f'{d:+.4f}' for d in two - one)
     return f'{second.exp} is better in {int(better.sum())} of {len(one)} folds: {gains}; mean {np.mean(two - one):+.4f}'
 
+
 def bootstrap_groups(
-    comp:str,     # competition
-    ids:Sequence, # (n,) ids of train rows
-) -> tuple: # (n,) what belongs together, or None; and what one of them is called
+    comp: str,  # competition
+    ids: Sequence,  # (n,) ids of train rows
+) -> tuple:  # (n,) what belongs together, or None; and what one of them is called
     "What rows are drawn by: the competition's group, such as a person, where its data are here; else each by itself."
-    try: c = find_comp(comp)
-    except KitError: return None, 'row'
+    try:
+        c = find_comp(comp)
+    except KitError:
+        return None, 'row'
     groups = c.train.set_index('id')[c.group].reindex(ids) if c.group else None
-    if groups is None or groups.isna().any(): return None, 'row'       # rows that its table does not have: another one now
+    if groups is None or groups.isna().any():
+        return None, 'row'  # rows that its table does not have: another one now
     return groups.to_numpy(), c.group
 
+
 def verdict_of(
-    comp:str,  # competition
-    pair:Pair, # two of its runs
-) -> str: # as verdict says it
+    comp: str,  # competition
+    pair: Pair,  # two of its runs
+) -> str:  # as verdict says it
     "Is it better, drawn by what belongs together?"
     groups, unit = bootstrap_groups(comp, pair.ids)
     return verdict(pair, paired_bootstrap(pair, groups), unit)
 
-def try_pair(
-    first:Run,  # to compare
-    second:Run, # with it
-) -> Pair|None: # None, and a line that is printed, where their rows cannot be compared
-    "Two runs' predictions of the same rows, if they are here."
-    try: return read_pair(first, second)
-    except KitError as e: print(f'rows cannot be compared: {e}'.replace(f'{root()}/', ''))
 
-def _table_text(table): # a table for a terminal, its text on one line each
-    if not len(table): return 'nothing'
+def try_pair(
+    first: Run,  # to compare
+    second: Run,  # with it
+) -> Pair | None:  # None, and a line that is printed, where their rows cannot be compared
+    "Two runs' predictions of the same rows, if they are here."
+    try:
+        return read_pair(first, second)
+    except KitError as e:
+        print(f'rows cannot be compared: {e}'.replace(f'{root()}/', ''))
+
+
+def _table_text(table):  # a table for a terminal, its text on one line each
+    if not len(table):
+        return 'nothing'
     text = table.assign(**{c: [one_line(v, 60) for v in table[c]] for c in table if table[c].dtype.kind not in 'iuf'})
     with pd.option_context('display.unicode.east_asian_width', True):
         return text.to_string(index=False, float_format='{:.4f}'.format)
 
+
 def compare_text(
-    first:Run,  # to compare
-    second:Run, # with it
-) -> str: # lines
+    first: Run,  # to compare
+    second: Run,  # with it
+) -> str:  # lines
     "Two runs side by side, for a terminal."
-    if str(first) == str(second): raise KitError(f'{first} is named twice; compare it with another run')
+    if str(first) == str(second):
+        raise KitError(f'{first} is named twice; compare it with another run')
     curves = curve_table([first, second])
-    parts = [f'{first} and {second}', *filter(None, (unfinished(first), unfinished(second))),
-             f'\nparameters that differ\n{_table_text(params_diff(first, second))}',
-             f'\ncurves, means over folds\n{_table_text(curves)}', *curves.attrs['flaws'],
-             f'\nfolds\n{fold_text(first, second)}']
-    try: pair = read_pair(first, second)
-    except KitError as e: return '\n'.join([*parts, f'\nrows cannot be compared: {e}'])
-    parts += [f'\nclasses, by out-of-fold predictions\n{_table_text(by_class(pair))}',
-              f'\nis it better?\n{verdict_of(first.comp, pair)}']
+    parts = [
+        f'{first} and {second}',
+        *filter(None, (unfinished(first), unfinished(second))),
+        f'\nparameters that differ\n{_table_text(params_diff(first, second))}',
+        f'\ncurves, means over folds\n{_table_text(curves)}',
+        *curves.attrs['flaws'],
+        f'\nfolds\n{fold_text(first, second)}',
+    ]
+    try:
+        pair = read_pair(first, second)
+    except KitError as e:
+        return '\n'.join([*parts, f'\nrows cannot be compared: {e}'])
+    parts += [
+        f'\nclasses, by out-of-fold predictions\n{_table_text(by_class(pair))}',
+        f'\nis it better?\n{verdict_of(first.comp, pair)}',
+    ]
     return '\n'.join(parts)
 
 # %% ../../nbs/report/00_compare.ipynb #00000024
-def _readable_oofs(runs): # exp → predictions of the runs that share most runs' rows and folds; and what cannot be read
+def _readable_oofs(runs):  # exp → predictions of the runs that share most runs' rows and folds; and what cannot be read
     have, flaws = {}, []
     for run in runs:
-        if not (run.folder/'oof.parquet').exists(): continue
-        try: have[run.exp] = read_oof(run)
-        except KitError as e: flaws.append(str(e))
+        if not (run.folder / 'oof.parquet').exists():
+            continue
+        try:
+            have[run.exp] = read_oof(run)
+        except KitError as e:
+            flaws.append(str(e))
     split = pd.Series({exp: hash_table(table[['id', 'fold', 'target']]) for exp, table in have.items()}, dtype=object)
     return {exp: table for exp, table in have.items() if split[exp] == split.mode()[0]}, flaws
 
+
 def best_together(
-    runs:Sequence, # of Run, of one competition and metric; those without predictions, or with other folds than most, are left out
-) -> tuple: # weights, nested, best (exp, score), used, metric: empty for fewer than two; and flaws of what cannot be read
+    runs: Sequence,  # of Run, of one competition and metric; those without predictions, or with other folds than most, are left out
+) -> (
+    tuple
+):  # weights, nested, best (exp, score), used, metric: empty for fewer than two; and flaws of what cannot be read
     "The best blend that could be made of these runs."
     have, flaws = _readable_oofs(runs)
-    if len(have) < 2: return {}, flaws
-    import kagglekit.blend.greedy                              # here: they take a second, and a journal without predictions needs neither
+    if len(have) < 2:
+        return {}, flaws
     from kagglekit.blend.methods import fit_blend, nested
+
     names, table = list(have), next(iter(have.values()))
     metric = find_metric(metric_name(next(r for r in runs if r.exp == names[0])))
     P, y = np.stack([t.filter(like='p_').to_numpy(np.float64) for t in have.values()]), table.target.to_numpy()
     weights, alone = fit_blend('caruana', P, y, metric)['params']['weights'], metric.many(y, P)
-    if np.isnan(alone).all(): return {}, [*flaws, f'{metric.name} has no value for any of the runs']
+    if np.isnan(alone).all():
+        return {}, [*flaws, f'{metric.name} has no value for any of the runs']
     at = int(np.nanargmax(alone if metric.greater else -alone))
     taken = {n: w for n, w in sorted(zip(names, weights), key=lambda nw: -nw[1]) if w > 0}
     score = metric(y, nested('caruana', P, y, table.fold.to_numpy(), metric))
-    return dict(weights=taken, nested=score, best=(names[at], float(alone[at])), used=len(names), metric=metric.name), flaws
+    return dict(
+        weights=taken, nested=score, best=(names[at], float(alone[at])), used=len(names), metric=metric.name
+    ), flaws

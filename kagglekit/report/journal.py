@@ -8,7 +8,10 @@ __all__ = ['BOARDS', 'NUMBERS', 'COLUMNS', 'read_notes', 'read_small', 'blend_te
            'problems_text', 'journal_text']
 
 # %% ../../nbs/report/02_journal.ipynb #a90f9fb3
-import math, re, shutil, textwrap
+import math
+import re
+import shutil
+import textwrap
 import pandas as pd
 from ..data.competition import READERS, load_pages
 from ..core.paths import check_comp, out_dir, own_data, root
@@ -20,30 +23,45 @@ from ..runs.run import Run, find_run
 from ..core.text import truncate, one_line
 
 # %% ../../nbs/report/02_journal.ipynb #b0d6226b
-_ENCODINGS = (('utf-8-sig', 'utf-8-sig'), ('euc_kr', 'cp949'), ('cp932', 'cp932'), ('cp949', 'cp949')) # codec, its name
+_ENCODINGS = (
+    ('utf-8-sig', 'utf-8-sig'),
+    ('euc_kr', 'cp949'),
+    ('cp932', 'cp932'),
+    ('cp949', 'cp949'),
+)  # codec, its name
 
-def _is_japanese(text): # full-width kana, and no half-width ones
+
+def _is_japanese(text):  # full-width kana, and no half-width ones
     return bool(re.search('[ぁ-んァ-ヶ]', text)) and not re.search('[ｦ-ﾟ]', text)
 
-def _decode(raw): # bytes → text and its encoding
+
+def _decode(raw):  # bytes → text and its encoding
     for codec, name in _ENCODINGS:
-        try: text = raw.decode(codec)
-        except UnicodeDecodeError: continue
-        if codec != 'cp932' or _is_japanese(text): return text, name
+        try:
+            text = raw.decode(codec)
+        except UnicodeDecodeError:
+            continue
+        if codec != 'cp932' or _is_japanese(text):
+            return text, name
     return raw.decode('utf-8', 'replace'), 'in no known encoding'
 
-def _encoding_flaw(encoding): # what is wrong with notes in that encoding; '' where nothing is
-    if encoding == 'utf-8-sig': return ''
+
+def _encoding_flaw(encoding):  # what is wrong with notes in that encoding; '' where nothing is
+    if encoding == 'utf-8-sig':
+        return ''
     how = f': iconv -f {encoding} -t utf-8 notes.md > new.md' if encoding.startswith('cp') else ''
     return f'notes.md is {encoding}, not UTF-8{how}'
 
+
 def read_notes(
-    run:Run, # whose
-) -> tuple: # list of (when, text), oldest first; and what is wrong with the file, or ''
+    run: Run,  # whose
+) -> tuple:  # list of (when, text), oldest first; and what is wrong with the file, or ''
     "A run's notes."
-    path = run.folder/'notes.md'
-    try: raw = path.read_bytes() if path.exists() else b''
-    except OSError as e: return [], f'cannot be read: notes.md ({e.strerror})'
+    path = run.folder / 'notes.md'
+    try:
+        raw = path.read_bytes() if path.exists() else b''
+    except OSError as e:
+        return [], f'cannot be read: notes.md ({e.strerror})'
     text, encoding = _decode(raw)
     parts = re.split(r'^- (\d{4}-\d\d-\d\d \d\d:\d\d) ', text, flags=re.M)
     entries = [('', parts[0])] + list(zip(parts[1::2], parts[2::2]))
@@ -51,132 +69,214 @@ def read_notes(
 
 # %% ../../nbs/report/02_journal.ipynb #37f6e0be
 BOARDS = ('public', 'private')
-NUMBERS = ('CV', 'sd', 'OOF', 'nested', 'public', 'private', 'seconds', 'gain') # nan where there is no value
-COLUMNS = ('exp', 'parent', 'difference', 'reason', 'CV', 'sd', 'OOF', 'nested', 'public', 'private', 'seconds', 'state',
-           'note', 'problem', 'gain', 'kind', 'metric', 'direction', 'split')
+NUMBERS = ('CV', 'sd', 'OOF', 'nested', 'public', 'private', 'seconds', 'gain')  # nan where there is no value
+COLUMNS = (
+    'exp',
+    'parent',
+    'difference',
+    'reason',
+    'CV',
+    'sd',
+    'OOF',
+    'nested',
+    'public',
+    'private',
+    'seconds',
+    'state',
+    'note',
+    'problem',
+    'gain',
+    'kind',
+    'metric',
+    'direction',
+    'split',
+)
 
-def _number(x): # a finite number of a JSON file, else nan
-    if isinstance(x, bool) or not isinstance(x, (int, float)): return math.nan
-    try: return float(x) if math.isfinite(x) else math.nan
-    except OverflowError: return math.nan
 
-def _text(x): # text of a JSON file on one line; '' for what is not there
+def _number(x):  # a finite number of a JSON file, else nan
+    if isinstance(x, bool) or not isinstance(x, (int, float)):
+        return math.nan
+    try:
+        return float(x) if math.isfinite(x) else math.nan
+    except OverflowError:
+        return math.nan
+
+
+def _text(x):  # text of a JSON file on one line; '' for what is not there
     return '' if x is None or x == '' or x == {} or x == [] else one_line(x)
 
+
 def read_small(
-    run:Run,    # whose
-    name:str,   # such as 'params.json'
-    flaws:list, # what is wrong with the file is appended
-) -> dict: # empty where it cannot be read
+    run: Run,  # whose
+    name: str,  # such as 'params.json'
+    flaws: list,  # what is wrong with the file is appended
+) -> dict:  # empty where it cannot be read
     "A JSON file of a run as a dict, whatever state it is in."
-    try: record = run.read(name)
-    except (KitError, OSError, RecursionError) as e: flaws.append(f'cannot be read: {e}'.replace(f'{run.folder}/', ''))
+    try:
+        record = run.read(name)
+    except (KitError, OSError, RecursionError) as e:
+        flaws.append(f'cannot be read: {e}'.replace(f'{run.folder}/', ''))
     else:
-        if isinstance(record, dict): return record
+        if isinstance(record, dict):
+            return record
         flaws.append(f'cannot be read: {name} holds no record')
     return {}
 
 # %% ../../nbs/report/02_journal.ipynb #ac614535
-def _member_name(m): # of a blend's member: an id, or a dict that names it
-    if not isinstance(m, dict): return _text(m)
+def _member_name(m):  # of a blend's member: an id, or a dict that names it
+    if not isinstance(m, dict):
+        return _text(m)
     return _text(m.get('exp') or m.get('name') or m.get('run') or '?')
 
+
 def blend_text(
-    blend:dict, # blend.json: method, and members as ids, as dicts with their exp, or as id → weight
-) -> str: # such as 'greedy of exp0001, exp0004'
+    blend: dict,  # blend.json: method, and members as ids, as dicts with their exp, or as id → weight
+) -> str:  # such as 'greedy of exp0001, exp0004'
     "A blend in words."
     members = blend.get('members')
     names = [_member_name(m) for m in members] if isinstance(members, (list, tuple, dict)) else []
     more = f' and {len(names) - 5} more' if len(names) > 5 else ''
-    return f"{_text(blend.get('method')) or 'blend'} of {', '.join(names[:5])}{more}"
+    return f'{_text(blend.get("method")) or "blend"} of {", ".join(names[:5])}{more}'
 
-def _difference(params, blend, reason): # what makes a run different, in words
+
+def _difference(params, blend, reason):  # what makes a run different, in words
     diff = params.get('diff') or {}
-    try: words = diff_text(diff)
-    except (AttributeError, TypeError, ValueError): words = str(diff)      # edited by hand
+    try:
+        words = diff_text(diff)
+    except (AttributeError, TypeError, ValueError):
+        words = str(diff)  # edited by hand
     return one_line(words) or (blend_text(blend) if blend else reason)
 
 # %% ../../nbs/report/02_journal.ipynb #2c5a2204
-def _state(run, flaws): # the state of a run, and its whole error among the flaws
+def _state(run, flaws):  # the state of a run, and its whole error among the flaws
     status = read_small(run, 'status.json', flaws)
-    if status.get('error'): flaws.append(truncate(_text(status['error']), 2000))
-    try: return run.state()
-    except (KitError, OSError, KeyError, TypeError, ValueError, AttributeError): return 'broken'
+    if status.get('error'):
+        flaws.append(truncate(_text(status['error']), 2000))
+    try:
+        return run.state()
+    except (KitError, OSError, KeyError, TypeError, ValueError, AttributeError):
+        return 'broken'
 
-def _gaps(run, params, score, state): # what a record lacks that it must have
+
+def _gaps(run, params, score, state):  # what a record lacks that it must have
     name = params.get('exp', run.exp)
-    if not (run.folder/'params.json').exists(): yield 'params.json is not there'
-    if name != run.exp: yield f'its params.json is that of {_text(name)}: was the folder copied?'
-    if state == 'new': yield 'neither predictions nor score.json are there'
-    if state == 'done' and not (run.folder/'score.json').exists(): yield 'score.json is not there'
-    if score and 'mean' not in score: yield 'score.json has no mean'
+    if not (run.folder / 'params.json').exists():
+        yield 'params.json is not there'
+    if name != run.exp:
+        yield f'its params.json is that of {_text(name)}: was the folder copied?'
+    if state == 'new':
+        yield 'neither predictions nor score.json are there'
+    if state == 'done' and not (run.folder / 'score.json').exists():
+        yield 'score.json is not there'
+    if score and 'mean' not in score:
+        yield 'score.json has no mean'
 
-def _board_flaws(board): # scores of a leaderboard that are no numbers
+
+def _board_flaws(board):  # scores of a leaderboard that are no numbers
     for side in BOARDS:
         value = board.get(side)
-        if value is not None and math.isnan(_number(value)): yield f"leaderboard.json: {side} '{_text(value)}' is no number"
+        if value is not None and math.isnan(_number(value)):
+            yield f"leaderboard.json: {side} '{_text(value)}' is no number"
 
-def _direction(score, metric): # 'less', 'greater', or '' where nobody knows
-    if score.get('direction') in ('less', 'greater'): return score['direction']
+
+def _direction(score, metric):  # 'less', 'greater', or '' where nobody knows
+    if score.get('direction') in ('less', 'greater'):
+        return score['direction']
     return '' if metric not in METRICS else 'greater' if METRICS[metric].greater else 'less'
 
 # %% ../../nbs/report/02_journal.ipynb #ed4c6967
-def _values(score, board): # the numbers of a row
+def _values(score, board):  # the numbers of a row
     nested = score.get('nested')
-    if isinstance(nested, dict): nested = nested.get('mean', nested.get('oof'))
-    found = dict(CV=score.get('mean'), sd=score.get('sd'), OOF=score.get('oof'), nested=nested,
-                 public=board.get('public'), private=board.get('private'), seconds=score.get('seconds'))
+    if isinstance(nested, dict):
+        nested = nested.get('mean', nested.get('oof'))
+    found = dict(
+        CV=score.get('mean'),
+        sd=score.get('sd'),
+        OOF=score.get('oof'),
+        nested=nested,
+        public=board.get('public'),
+        private=board.get('private'),
+        seconds=score.get('seconds'),
+    )
     return {name: _number(value) for name, value in found.items()}
 
-def _row(run): # what the small files of a run hold
+
+def _row(run):  # what the small files of a run hold
     flaws = []
-    params, score, board, blend = (read_small(run, f'{n}.json', flaws) for n in ('params', 'score', 'leaderboard', 'blend'))
+    params, score, board, blend = (
+        read_small(run, f'{n}.json', flaws) for n in ('params', 'score', 'leaderboard', 'blend')
+    )
     state = _state(run, flaws)
     entries, flaw = read_notes(run)
     flaws += [flaw] * bool(flaw) + list(_gaps(run, params, score, state)) + list(_board_flaws(board))
     apart, reason = _text(params.get('not_comparable')), _text(params.get('reason'))
-    if apart: flaws.append(f'its CV cannot be compared: {apart}')
+    if apart:
+        flaws.append(f'its CV cannot be compared: {apart}')
     metric = _text(score.get('metric') or params.get('metric'))
-    return dict(exp=run.exp, parent=_text(params.get('parent')), difference=_difference(params, blend, reason), reason=reason,
-                **_values(score, board), state=state, note=entries[-1][1] if entries else '', problem='; '.join(flaws),
-                kind='blend' if blend else 'run', metric=metric, direction=_direction(score, metric),
-                split=run.exp if apart else _text(params.get('data_hash')) + _text(params.get('fold_hash')))
+    return dict(
+        exp=run.exp,
+        parent=_text(params.get('parent')),
+        difference=_difference(params, blend, reason),
+        reason=reason,
+        **_values(score, board),
+        state=state,
+        note=entries[-1][1] if entries else '',
+        problem='; '.join(flaws),
+        kind='blend' if blend else 'run',
+        metric=metric,
+        direction=_direction(score, metric),
+        split=run.exp if apart else _text(params.get('data_hash')) + _text(params.get('fold_hash')),
+    )
+
 
 def run_row(
-    comp:str, # competition
-    exp:str,  # name of the folder
-) -> dict: # column → value
+    comp: str,  # competition
+    exp: str,  # name of the folder
+) -> dict:  # column → value
     "A row of the journal; whatever is wrong with the folder stands in it."
-    try: return _row(Run(comp, exp))
+    try:
+        return _row(Run(comp, exp))
     except Exception as e:
         why = f'cannot be read: {e if isinstance(e, KitError) else f"{type(e).__name__}: {e}"}'
-        return dict.fromkeys(COLUMNS, '') | dict.fromkeys(NUMBERS, math.nan) | dict(
-            exp=one_line(exp), state='broken', problem=one_line(why, 2000), kind='run')
+        return (
+            dict.fromkeys(COLUMNS, '')
+            | dict.fromkeys(NUMBERS, math.nan)
+            | dict(exp=one_line(exp), state='broken', problem=one_line(why, 2000), kind='run')
+        )
 
 # %% ../../nbs/report/02_journal.ipynb #64f0af10
 def selection_score(
-    table:pd.DataFrame, # the journal
-) -> pd.Series: # (n,) a score for each run, nan where there is none
+    table: pd.DataFrame,  # the journal
+) -> pd.Series:  # (n,) a score for each run, nan where there is none
     "The score to compare by: the CV mean, but for a blend whose weights were chosen on those rows its nested score."
     return table.nested.fillna(table.CV)
 
-def _add_gain(table): # honest score minus the parent's
+
+def _add_gain(table):  # honest score minus the parent's
     score, by = selection_score(table), table.set_index('exp')
     known = table.parent.isin(by.index)
     theirs = table.parent.where(known).map(selection_score(by))
-    same = [k and by.metric[p] == m and by.split[p] == s
-            for k, p, m, s in zip(known, table.parent, table.metric, table.split)]
+    same = [
+        k and by.metric[p] == m and by.split[p] == s
+        for k, p, m, s in zip(known, table.parent, table.metric, table.split)
+    ]
     return table.assign(gain=(score - theirs).where(pd.Series(same, index=table.index, dtype=bool)))
 
-def _without_root(e): # a message with paths as they are below the workspace
+
+def _without_root(e):  # a message with paths as they are below the workspace
     return str(e).replace(f'{root()}/', '')
 
-def _differs(comp, exp, side, here, there): # a leaderboard score that two files disagree about
-    return (f'{side} is {here:g} in leaderboard.json and {there:g} in submissions.csv: '
-            f'kagglekit score {comp}/{exp} --{side} …')
 
-def _with_ledger(comp, table): # scores that stand in the ledger alone, and where it differs from leaderboard.json
-    try: lines = read_ledger(comp)
+def _differs(comp, exp, side, here, there):  # a leaderboard score that two files disagree about
+    return (
+        f'{side} is {here:g} in leaderboard.json and {there:g} in submissions.csv: '
+        f'kagglekit score {comp}/{exp} --{side} …'
+    )
+
+
+def _with_ledger(comp, table):  # scores that stand in the ledger alone, and where it differs from leaderboard.json
+    try:
+        lines = read_ledger(comp)
     except KitError as e:
         table.attrs['flaws'] = [f'submissions.csv cannot be read: {_without_root(e)}']
         return table
@@ -189,25 +289,29 @@ def _with_ledger(comp, table): # scores that stand in the ledger alone, and wher
     return table
 
 # %% ../../nbs/report/02_journal.ipynb #198e91ae
-def _folders(comp): # names of the run folders, exp9 before exp10
+def _folders(comp):  # names of the run folders, exp9 before exp10
     folders = [p for p in out_dir(comp).glob('*') if p.is_dir() and not p.name.startswith('.')]
-    names = [p.name for p in folders if not (p/'trial.json').is_file()]      # a trial is no experiment
+    names = [p.name for p in folders if not (p / 'trial.json').is_file()]  # a trial is no experiment
     return sorted(names, key=lambda name: re.sub(r'\d+', lambda digits: digits[0].zfill(9), name))
 
+
 def check_known(
-    comp:str, # as it was typed
+    comp: str,  # as it was typed
 ):
     "Raise `KitError` where no competition has that name: no runs, no data and no page."
     check_comp(comp)
-    if out_dir(comp).is_dir() or own_data(comp).is_dir(): return
+    if out_dir(comp).is_dir() or own_data(comp).is_dir():
+        return
     broken = load_pages()
-    if comp in READERS or comp in broken: return
+    if comp in READERS or comp in broken:
+        return
     others = sorted({p.name for p in out_dir('').glob('*') if p.is_dir()} | set(READERS))
     raise KitError(f"there is no competition '{comp}'{nearest(comp, others)}; there are {', '.join(others) or 'none'}")
 
+
 def journal(
-    comp:str, # competition
-) -> pd.DataFrame: # a row a run, the columns of COLUMNS; attrs['flaws'] holds what is wrong beside the runs
+    comp: str,  # competition
+) -> pd.DataFrame:  # a row a run, the columns of COLUMNS; attrs['flaws'] holds what is wrong beside the runs
     "All runs of a competition."
     check_known(comp)
     table = pd.DataFrame([run_row(comp, name) for name in _folders(comp)], columns=COLUMNS)
@@ -216,8 +320,8 @@ def journal(
 
 # %% ../../nbs/report/02_journal.ipynb #7ab13dac
 def comparable(
-    table:pd.DataFrame, # the journal
-) -> pd.Series: # (n,) bool
+    table: pd.DataFrame,  # the journal
+) -> pd.Series:  # (n,) bool
     "Which runs have a score that can be compared with most others."
     scored = selection_score(table).notna()
     for column in ('metric', 'split'):
@@ -225,31 +329,35 @@ def comparable(
         scored &= table[column].isin([*common[:1], ''])
     return scored
 
+
 def less_is_better(
-    table:pd.DataFrame, # the journal, or some of its rows
-) -> bool: # by the direction that most scored runs recorded
+    table: pd.DataFrame,  # the journal, or some of its rows
+) -> bool:  # by the direction that most scored runs recorded
     "Whether a smaller score is a better one."
     return bool((table.direction[selection_score(table).notna() & (table.direction != '')].mode()[:1] == 'less').any())
 
+
 def ranked(
-    table:pd.DataFrame, # the journal, or some of its rows
-) -> pd.DataFrame: # the comparable rows, the best first
+    table: pd.DataFrame,  # the journal, or some of its rows
+) -> pd.DataFrame:  # the comparable rows, the best first
     "Runs by their honest score."
     rows = table[comparable(table)]
     return rows.loc[selection_score(rows).sort_values(ascending=less_is_better(rows), kind='stable').index]
 
+
 def best_run(
-    table:pd.DataFrame, # the journal, or some of its rows
-) -> str|None: # an exp; None where no run has a score
+    table: pd.DataFrame,  # the journal, or some of its rows
+) -> str | None:  # an exp; None where no run has a score
     "The run with the best honest score."
     return next(iter(ranked(table).exp), None)
 
+
 def choose_pair(
-    comp:str,           # competition
-    table:pd.DataFrame, # its journal
-    first:str='',       # exp to compare with; the parent of the second, or the next best, when empty
-    second:str='',      # exp that may be better; the best by CV when empty
-) -> tuple: # two runs; empty where there are not two
+    comp: str,  # competition
+    table: pd.DataFrame,  # its journal
+    first: str = '',  # exp to compare with; the parent of the second, or the next best, when empty
+    second: str = '',  # exp that may be better; the best by CV when empty
+) -> tuple:  # two runs; empty where there are not two
     "Two runs to compare."
     second = second or best_run(table)
     parent = dict(zip(table.exp, table.parent)).get(second)
@@ -258,44 +366,64 @@ def choose_pair(
 
 # %% ../../nbs/report/02_journal.ipynb #2352b0d1
 def say_number(
-    x:float,             # a value; nan where there is none
-    form:str='{:.4f}',   # how it is written
-) -> str: # – for nan
+    x: float,  # a value; nan where there is none
+    form: str = '{:.4f}',  # how it is written
+) -> str:  # – for nan
     "A number as the journal shows it."
     return '–' if pd.isna(x) else form.format(x)
 
+
 def as_shown(
-    table:pd.DataFrame, # the journal
-) -> pd.DataFrame: # all text; columns that no run fills are left out
+    table: pd.DataFrame,  # the journal
+) -> pd.DataFrame:  # all text; columns that no run fills are left out
     "The journal as text, with – for what does not exist."
     cv = [say_number(m) + (f' ± {s:.4f}' if s == s else '') for m, s in zip(table.CV, table.sd)]
-    text = dict(exp=table.exp, parent=table.parent.replace('', '–'), difference=table.difference, CV=cv,
-                gain=[say_number(x, '{:+.4f}') for x in table.gain])
-    for name in ('OOF', 'nested', 'public', 'private'): text[name] = [say_number(x) for x in table[name]]
-    text |= dict(time=[say_number(s, '') or seconds_text(s) for s in table.seconds], state=table.state, note=table.note,
-                 problem=table.problem)
-    filled = dict(nested=table.nested.notna(), gain=table.gain.notna(), note=table.note != '', problem=table.problem != '')
+    text = dict(
+        exp=table.exp,
+        parent=table.parent.replace('', '–'),
+        difference=table.difference,
+        CV=cv,
+        gain=[say_number(x, '{:+.4f}') for x in table.gain],
+    )
+    for name in ('OOF', 'nested', 'public', 'private'):
+        text[name] = [say_number(x) for x in table[name]]
+    text |= dict(
+        time=[say_number(s, '') or seconds_text(s) for s in table.seconds],
+        state=table.state,
+        note=table.note,
+        problem=table.problem,
+    )
+    filled = dict(
+        nested=table.nested.notna(), gain=table.gain.notna(), note=table.note != '', problem=table.problem != ''
+    )
     return pd.DataFrame(text, index=table.index).drop(columns=[c for c, of in filled.items() if not of.any()])
 
+
 def problems_text(
-    table:pd.DataFrame, # the journal
-    width:int|None=None, # columns of the terminal; asked of it when left out
-) -> str: # lines; '' where nothing is wrong
+    table: pd.DataFrame,  # the journal
+    width: int | None = None,  # columns of the terminal; asked of it when left out
+) -> str:  # lines; '' where nothing is wrong
     "What is wrong with which run, whole."
     width = width or shutil.get_terminal_size().columns
     lines = list(table.attrs.get('flaws', []))
     lines += [f'{exp}: {problem}' for exp, problem in zip(table.exp, table.problem) if problem]
-    return '\n'.join(textwrap.fill(line, max(40, width), subsequent_indent='  ', break_on_hyphens=False,
-                                   break_long_words=False) for line in lines)
+    return '\n'.join(
+        textwrap.fill(line, max(40, width), subsequent_indent='  ', break_on_hyphens=False, break_long_words=False)
+        for line in lines
+    )
+
 
 def journal_text(
-    table:pd.DataFrame, # the journal
-    width:int=32,       # columns for a difference or a note
-) -> str: # lines
+    table: pd.DataFrame,  # the journal
+    width: int = 32,  # columns for a difference or a note
+) -> str:  # lines
     "The journal for a terminal."
-    if not len(table): return '\n'.join(['no runs yet', *table.attrs.get('flaws', [])])
+    if not len(table):
+        return '\n'.join(['no runs yet', *table.attrs.get('flaws', [])])
     text = as_shown(table).drop(columns='problem', errors='ignore')
-    for name in {'difference', 'note'} & set(text): text[name] = [truncate(t, width) for t in text[name]]
-    with pd.option_context('display.unicode.east_asian_width', True): lines = text.to_string(index=False)
+    for name in {'difference', 'note'} & set(text):
+        text[name] = [truncate(t, width) for t in text[name]]
+    with pd.option_context('display.unicode.east_asian_width', True):
+        lines = text.to_string(index=False)
     wrong = problems_text(table)
     return f'{lines}\n\n{wrong}' if wrong else lines

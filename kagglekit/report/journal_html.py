@@ -17,7 +17,16 @@ from ..core.storage import atomic
 from ..core.text import seconds_text
 from ..core.validation import KitError
 from kagglekit.report.journal import (
-    BOARDS, best_run, comparable, selection_score, journal, ranked, read_notes, read_small, say_number, as_shown,
+    BOARDS,
+    best_run,
+    comparable,
+    selection_score,
+    journal,
+    ranked,
+    read_notes,
+    read_small,
+    say_number,
+    as_shown,
 )
 from .journal_plots import board_text, curve_run, plot_board, plot_curves, plot_tree
 from ..handin.ledger import read_ledger
@@ -29,30 +38,39 @@ from ..core.html import Markup, html_page, html_table
 
 # %% ../../nbs/report/04_journal_html.ipynb #65ba92dc
 KINDS = dict(exp='i', parent='s', state='s', when='s', difference='w', note='w') | dict.fromkeys(
-    ('CV ± sd', 'over parent', 'CV', 'OOF', 'nested', *BOARDS, 'time', 'gain'), 'n')   # column → class of its cells
+    ('CV ± sd', 'over parent', 'CV', 'OOF', 'nested', *BOARDS, 'time', 'gain'), 'n'
+)  # column → class of its cells
 _HEADS = dict(CV='CV ± sd', gain='over parent')
 _NOTED = Markup('{}<div class="note">{}</div>')
 _SMALL, _BAD, _BEST = Markup('{}<small>{}</small>'), Markup('{}<div class="bad">{}</div>'), Markup('<b>{}</b>')
 
-def _cell(name, text, row, best): # a cell of the journal
-    if name == 'difference' and row.reason not in ('', text): return _SMALL.format(text, row.reason)
-    if name == 'note' and row.problem: return _BAD.format(text, row.problem)
-    if name == 'state': return Markup('<span class="{}">{}</span>').format(text, text)
+
+def _cell(name, text, row, best):  # a cell of the journal
+    if name == 'difference' and row.reason not in ('', text):
+        return _SMALL.format(text, row.reason)
+    if name == 'note' and row.problem:
+        return _BAD.format(text, row.problem)
+    if name == 'state':
+        return Markup('<span class="{}">{}</span>').format(text, text)
     score = 'nested' if row.nested == row.nested else 'CV'
     return _BEST.format(text) if name == score and row.exp == best else text
 
-def _noted(cells): # of a row, by column; its note stands below the difference, so that the table fits a page
+
+def _noted(cells):  # of a row, by column; its note stands below the difference, so that the table fits a page
     note = cells.pop('note', '')
-    if note.strip(): cells['difference'] = _NOTED.format(cells['difference'], note)
+    if note.strip():
+        cells['difference'] = _NOTED.format(cells['difference'], note)
     return list(cells.values())
 
+
 def journal_caption(
-    table:pd.DataFrame, # the journal
-) -> str: # a line
+    table: pd.DataFrame,  # the journal
+) -> str:  # a line
     "How many runs, by what metric, which is best."
     best, same = best_run(table), comparable(table)
-    count = f"{len(table)} run{'s' * (len(table) != 1)}"
-    if best is None: return f'{count}, none with a score yet'
+    count = f'{len(table)} run{"s" * (len(table) != 1)}'
+    if best is None:
+        return f'{count}, none with a score yet'
     row = table[table.exp == best].iloc[0]
     way = 'less' if row.direction == 'less' else 'greater'
     words = f'{count} · {row.metric}, {way} is better · best by CV: {best}, {selection_score(table)[row.name]:.4f}'
@@ -60,11 +78,12 @@ def journal_caption(
     why = 'not to be compared (other folds, rows or metric, or labels that had seen them)'
     return f'{words} · {other} in grey: {why}' if other else words
 
+
 def journal_html(
-    table:pd.DataFrame, # the journal
-) -> HTML: # a styled table
+    table: pd.DataFrame,  # the journal
+) -> HTML:  # a styled table
     "The journal for a notebook."
-    wanted = table.note.mask((table.note == '') & (table.problem != ''), ' ')       # a column for problems alone
+    wanted = table.note.mask((table.note == '') & (table.problem != ''), ' ')  # a column for problems alone
     text = as_shown(table.assign(note=wanted)).drop(columns='problem', errors='ignore')
     best, grey, rows = best_run(table), selection_score(table).notna() & ~comparable(table), []
     for row, other, cells in zip(table.itertuples(), grey, text.itertuples(index=False, name=None)):
@@ -74,152 +93,180 @@ def journal_html(
     return html_table(heads, rows, journal_caption(table), KINDS)
 
 # %% ../../nbs/report/04_journal_html.ipynb #a7d6643f
-_NO_SEEDS = ('no idea has a second seed yet, so nobody knows what chance does: '
-             'kagglekit run … -p parent exp0001 -p seed 1')
+_NO_SEEDS = (
+    'no idea has a second seed yet, so nobody knows what chance does: kagglekit run … -p parent exp0001 -p seed 1'
+)
 
-def _with_sd(row, side): # a mean over seeds and its deviation
+
+def _with_sd(row, side):  # a mean over seeds and its deviation
     sd = row[f'{side} ±']
     return say_number(row[side]) + (f' ± {sd:.4f}' if sd == sd else '')
 
-def _seed_cells(row): # a row of the table of seeds
+
+def _seed_cells(row):  # a row of the table of seeds
     known = row.gain == row.gain
     gain = f'{row.gain:+.4f} (chance: {say_number(row.border)})' if known else '–'
     sides = [_with_sd(row, side) for side in ('CV', *BOARDS)]
     return [row.exp, row.difference, row.seeds, *sides, gain, row.outcome if known else '']
 
+
 def seeds_html(
-    table:pd.DataFrame, # the journal
-) -> HTML|str: # a styled table, or how to get one
+    table: pd.DataFrame,  # the journal
+) -> HTML | str:  # a styled table, or how to get one
     "The ideas with more than one seed, for a notebook."
     many = over_seeds(table)
-    if not len(many): return _NO_SEEDS
+    if not len(many):
+        return _NO_SEEDS
     rows = many.merge(outcomes(table)[['exp', 'gain', 'border', 'outcome']], 'left', 'exp')
     cells = [('', _seed_cells(row)) for _, row in rows.iterrows()]
     caption = f'± is the deviation over seeds; pooled, a CV deviates by {say_number(spread_of(table))}'
     return html_table(['exp', 'difference', 'seeds', 'CV', *BOARDS, 'gain', 'outcome'], cells, caption, KINDS)
 
 # %% ../../nbs/report/04_journal_html.ipynb #577bbaec
-def _no_root(e): # a message with paths as they are below the workspace
+def _no_root(e):  # a message with paths as they are below the workspace
     return str(e).replace(f'{root()}/', '')
 
+
 def best_blend(
-    table:pd.DataFrame, # the journal
-) -> str: # a line
+    table: pd.DataFrame,  # the journal
+) -> str:  # a line
     "The best blend that was made."
     blends, singles = ranked(table[table.kind == 'blend']), ranked(table[table.kind == 'run'])
-    if not len(blends): return 'no blend has been made yet; make one with nbs/blend.ipynb'
+    if not len(blends):
+        return 'no blend has been made yet; make one with nbs/blend.ipynb'
     row, score = blends.iloc[0], selection_score(blends).iloc[0]
     how = 'nested' if row.nested == row.nested else 'with fixed weights'
     words = f'best blend: {row.exp}, {row.difference}: {row.metric} {score:.4f}, {how}'
-    if not len(singles): return words
+    if not len(singles):
+        return words
     return f'{words}; {score - selection_score(singles).iloc[0]:+.4f} over the best single run, {singles.exp.iloc[0]}'
 
+
 def blend_today(
-    comp:str,           # competition
-    table:pd.DataFrame, # its journal
-) -> str: # a line or two
+    comp: str,  # competition
+    table: pd.DataFrame,  # its journal
+) -> str:  # a line or two
     "What the runs that are here would be worth together."
     rows = ranked(table[(table.kind == 'run') & ~table.state.isin(('running', 'broken'))])[:30]
     today, flaws = best_together([Run(comp, exp) for exp in rows.exp])
     lines = [f'left out: {_no_root(flaw)}' for flaw in flaws]
-    if not today: return '\n'.join(['fewer than two runs have predictions on this machine, so no blend can be tried', *lines])
+    if not today:
+        return '\n'.join(['fewer than two runs have predictions on this machine, so no blend can be tried', *lines])
     parts = ', '.join(f'{exp} {w:.2f}' for exp, w in today['weights'].items())
-    score = f"{today['metric']} {today['nested']:.4f}, nested, against {today['best'][1]:.4f} of {today['best'][0]} alone (OOF)"
-    return '\n'.join([f"today, of {today['used']} runs: {parts}; {score}", *lines])
+    score = f'{today["metric"]} {today["nested"]:.4f}, nested, against {today["best"][1]:.4f} of {today["best"][0]} alone (OOF)'
+    return '\n'.join([f'today, of {today["used"]} runs: {parts}; {score}', *lines])
 
 # %% ../../nbs/report/04_journal_html.ipynb #62e0c993
-def _scored_elsewhere(comp, table, ledger): # scores of runs that have no line in the ledger
+def _scored_elsewhere(comp, table, ledger):  # scores of runs that have no line in the ledger
     other = table[table[list(BOARDS)].notna().any(axis=1) & ~table.exp.isin(ledger.exp)]
     when = [str(read_small(Run(comp, exp), 'leaderboard.json', []).get('when', ''))[:16] for exp in other.exp]
     return other[['exp', *BOARDS]].assign(time=when)[['time', 'exp', *BOARDS]]
 
+
 def submissions(
-    comp:str,           # competition
-    table:pd.DataFrame, # its journal
-) -> pd.DataFrame: # time, exp, public, private, and from a ledger message and status; the newest first
+    comp: str,  # competition
+    table: pd.DataFrame,  # its journal
+) -> pd.DataFrame:  # time, exp, public, private, and from a ledger message and status; the newest first
     "What was sent, and what came back."
     ledger = read_ledger(comp)
     rows = _scored_elsewhere(comp, table, ledger)
     if len(ledger):
-        sent = ledger.assign(time=ledger.time.dt.strftime('%Y-%m-%d %H:%M'))[['time', 'exp', 'message', *BOARDS, 'status']]
+        sent = ledger.assign(time=ledger.time.dt.strftime('%Y-%m-%d %H:%M'))[
+            ['time', 'exp', 'message', *BOARDS, 'status']
+        ]
         rows = pd.concat([sent, rows.assign(message='', status='')], ignore_index=True)
     return rows.iloc[::-1].sort_values('time', ascending=False, kind='stable', ignore_index=True)
 
+
 def submissions_section(
-    comp:str,           # competition
-    table:pd.DataFrame, # its journal
-) -> HTML|str: # a table, or a line
+    comp: str,  # competition
+    table: pd.DataFrame,  # its journal
+) -> HTML | str:  # a table, or a line
     "The submissions, or why they cannot be shown."
-    try: rows = submissions(comp, table)
-    except KitError as e: return f'submissions.csv cannot be read: {_no_root(e)}'
-    if not len(rows): return 'no leaderboard score yet'
+    try:
+        rows = submissions(comp, table)
+    except KitError as e:
+        return f'submissions.csv cannot be read: {_no_root(e)}'
+    if not len(rows):
+        return 'no leaderboard score yet'
     best = best_run(table)
     say = lambda c, v: say_number(v) if c in BOARDS else v
     cells = [('best' if r['exp'] == best else '', [say(c, r[c]) for c in rows]) for r in rows.to_dict('records')]
-    return html_table(list(rows), cells, f"{len(rows)} submission{'s' * (len(rows) != 1)}", KINDS)
+    return html_table(list(rows), cells, f'{len(rows)} submission{"s" * (len(rows) != 1)}', KINDS)
 
 # %% ../../nbs/report/04_journal_html.ipynb #f4c283e4
 def notes(
-    comp:str,           # competition
-    table:pd.DataFrame, # its journal
-) -> pd.DataFrame: # when, exp, note; the newest first, those without a date last
+    comp: str,  # competition
+    table: pd.DataFrame,  # its journal
+) -> pd.DataFrame:  # when, exp, note; the newest first, those without a date last
     "All notes of all runs."
     noted = table.exp[table.note != '']
     rows = [(when, exp, note) for exp in noted for when, note in read_notes(Run(comp, exp))[0]]
     table = pd.DataFrame(rows, columns=['when', 'exp', 'note'])
     return table.sort_values('when', ascending=False, kind='stable', ignore_index=True)
 
+
 def notes_html(
-    rows:pd.DataFrame, # as notes gave them
-) -> HTML|str: # a styled table, or how to get one
+    rows: pd.DataFrame,  # as notes gave them
+) -> HTML | str:  # a styled table, or how to get one
     "The notes for a notebook."
-    if not len(rows): return 'no notes yet; write one with: kagglekit note exp0001 "…"'
-    caption = f"{len(rows)} note{'s' * (len(rows) != 1)}"
+    if not len(rows):
+        return 'no notes yet; write one with: kagglekit note exp0001 "…"'
+    caption = f'{len(rows)} note{"s" * (len(rows) != 1)}'
     return html_table(['when', 'exp', 'note'], [('', row) for row in rows.to_numpy().tolist()], caption, KINDS)
 
 # %% ../../nbs/report/04_journal_html.ipynb #0df7db83
-def _what(comp, table): # the competition in a line, by the record of its last run
+def _what(comp, table):  # the competition in a line, by the record of its last run
     metrics = ', '.join(sorted(set(table.metric) - {''})) or 'no metric recorded'
     whole = table.exp[table.state != 'broken']
     classes = read_small(Run(comp, whole.iloc[-1]), 'params.json', []).get('classes') if len(whole) else None
-    return f'{comp}: {metrics}' + (f', {len(classes)} classes' if isinstance(classes, list) and len(classes) > 1 else '')
+    return f'{comp}: {metrics}' + (
+        f', {len(classes)} classes' if isinstance(classes, list) and len(classes) > 1 else ''
+    )
+
 
 def about(
-    comp:str,           # competition
-    table:pd.DataFrame, # its journal
-) -> str: # a line or two
+    comp: str,  # competition
+    table: pd.DataFrame,  # its journal
+) -> str:  # a line or two
     "What the competition is, and how far it has come."
-    if not len(table): return f'There are no runs of {comp} yet. Make the first one: kagglekit run {comp} exp0001'
+    if not len(table):
+        return f'There are no runs of {comp} yet. Make the first one: kagglekit run {comp} exp0001'
     what = '\n'.join([_what(comp, table), *table.attrs.get('flaws', [])])
     counts = ', '.join(f'{n} {state}' for state, n in table.state.value_counts().items())
-    runs = f"{len(table)} run{'s' * (len(table) != 1)}"
+    runs = f'{len(table)} run{"s" * (len(table) != 1)}'
     return f'{what}\n{runs}: {counts}; {seconds_text(table.seconds.sum())} of training in all'
 
 # %% ../../nbs/report/04_journal_html.ipynb #99030575
 def unfinished_text(
-    table:pd.DataFrame, # the journal
-) -> str: # a line; '' where all runs have ended
+    table: pd.DataFrame,  # the journal
+) -> str:  # a line; '' where all runs have ended
     "Which runs are under way, or ended before their time."
     rows = table[table.state.isin(('running', 'interrupted', 'failed'))]
     names = [f'{exp} ({state})' for exp, state in zip(rows.exp, rows.state)]
     more = f' and {len(names) - 8} more' if len(names) > 8 else ''
-    return f"unfinished: {', '.join(names[:8])}{more}" if names else ''
+    return f'unfinished: {", ".join(names[:8])}{more}' if names else ''
+
 
 def best_curves(
-    comp:str,           # competition
-    table:pd.DataFrame, # its journal
-) -> plt.Figure|str: # curves, or why there are none
+    comp: str,  # competition
+    table: pd.DataFrame,  # its journal
+) -> plt.Figure | str:  # curves, or why there are none
     "How the best run learned."
     exp = curve_run(comp, table)
-    try: return plot_curves(comp, exp) if exp else 'no run has finished an epoch yet'
-    except KitError as e: return f'the curves of {exp} cannot be drawn: {_no_root(e)}'
+    try:
+        return plot_curves(comp, exp) if exp else 'no run has finished an epoch yet'
+    except KitError as e:
+        return f'the curves of {exp} cannot be drawn: {_no_root(e)}'
+
 
 def sections(
-    comp:str,           # competition
-    table:pd.DataFrame, # its journal
-) -> dict: # title → the parts to show: figures, tables, text
+    comp: str,  # competition
+    table: pd.DataFrame,  # its journal
+) -> dict:  # title → the parts to show: figures, tables, text
     "What the journal shows, in its order; nothing where there is no run."
-    if not len(table): return {}
+    if not len(table):
+        return {}
     return {
         'All runs': [unfinished_text(table), journal_html(table)],
         'The tree': [plot_tree(table)],
@@ -228,33 +275,40 @@ def sections(
         'CV against the leaderboard': [board_text(table), plot_board(table)],
         'The best blend to date': [best_blend(table), blend_today(comp, table)],
         'Submissions': [submissions_section(comp, table)],
-        'Notes': [notes_html(notes(comp, table))]}
+        'Notes': [notes_html(notes(comp, table))],
+    }
 
 # %% ../../nbs/report/04_journal_html.ipynb #ff0a4474
 def show(
-    parts:dict,  # from sections
-    *titles:str, # of some of them
+    parts: dict,  # from sections
+    *titles: str,  # of some of them
 ):
     "Show sections in a notebook."
     for part in [part for title in titles for part in parts.get(title, [])]:
-        if isinstance(part, str): print(part)
-        elif part is not None: display(part)
+        if isinstance(part, str):
+            print(part)
+        elif part is not None:
+            display(part)
 
 # %% ../../nbs/report/04_journal_html.ipynb #cd1b7472
-def _section_parts(title, parts): # a heading and what stands below it
+def _section_parts(title, parts):  # a heading and what stands below it
     yield Markup('<h2>{}</h2>').format(title)
     for part in parts:
-        if isinstance(part, plt.Figure): yield png_of(part, title)
-        elif part: yield part
+        if isinstance(part, plt.Figure):
+            yield png_of(part, title)
+        elif part:
+            yield part
+
 
 def write_page(
-    comp:str, # competition
-) -> Path: # outputs/<comp>/journal.html
+    comp: str,  # competition
+) -> Path:  # outputs/<comp>/journal.html
     "The journal as one file that needs nothing else."
     table = journal(comp)
     path = inside(out_dir(''), f'{comp}/journal.html', 'comp')
     made = sections(comp, table)
     parts = [about(comp, table), *(p for title, of in made.items() for p in _section_parts(title, of))]
     text = html_page(f'{comp}: journal', parts)
-    with atomic(path) as part: part.write_text(text, encoding='utf8', errors='replace')
+    with atomic(path) as part:
+        part.write_text(text, encoding='utf8', errors='replace')
     return path

@@ -7,7 +7,8 @@ __all__ = ['BLUE', 'GREEN', 'RED', 'GREY', 'tree_order', 'tree_svg', 'plot_tree'
            'board_facts', 'board_text', 'plot_board']
 
 # %% ../../nbs/report/03_journal_plots.ipynb #e60511e5
-import base64, math
+import base64
+import math
 from collections.abc import Sequence
 import numpy as np
 import pandas as pd
@@ -24,72 +25,89 @@ from ..core.html import escape
 from ..core.text import truncate
 
 # %% ../../nbs/report/03_journal_plots.ipynb #d64c38af
-def _children(parent): # row of the parent of each row, or None → row → its children
+def _children(parent):  # row of the parent of each row, or None → row → its children
     of = {}
-    for i, p in enumerate(parent): of.setdefault(p, []).append(i)
+    for i, p in enumerate(parent):
+        of.setdefault(p, []).append(i)
     return of
 
+
 def tree_order(
-    table:pd.DataFrame, # the journal
-) -> list: # (row number, generation, row number of the parent or None), from top to bottom
+    table: pd.DataFrame,  # the journal
+) -> list:  # (row number, generation, row number of the parent or None), from top to bottom
     "The runs so that children follow their parent."
     at = {exp: i for i, exp in enumerate(table.exp)}
     children = _children([at.get(p) for p in table.parent])
     lines, seen = [], set()
-    for start in children.get(None, []) + list(range(len(table))):       # the rest: parents in a ring
-        stack = [(start, 0, None)]                                       # no recursion: a chain may be long
+    for start in children.get(None, []) + list(range(len(table))):  # the rest: parents in a ring
+        stack = [(start, 0, None)]  # no recursion: a chain may be long
         while stack:
             i, depth, of = stack.pop()
-            if i in seen: continue
+            if i in seen:
+                continue
             seen.add(i)
             lines.append((i, depth, of))
             stack += [(j, depth + 1, i) for j in reversed(children.get(i, []))]
     return lines
 
 # %% ../../nbs/report/03_journal_plots.ipynb #5f29a09e
-BLUE, GREEN, RED, GREY = '#1f77b4', '#2ca02c', '#d62728', '#999'     # matplotlib's C0, C2, C3
-_ROW, _TOP, _WIDTH = 20, 16, 1160                                    # height of a line, of the margin, and the width, pixels
-_LEFT, _RIGHT = 800, 980                                             # ends of the scale, pixels
-_SVG = ('<svg xmlns="http://www.w3.org/2000/svg" width="{w}" height="{h}" viewBox="0 0 {w} {h}" font-size="12" '
-        'font-family="DejaVu Sans, system-ui, Noto Sans CJK KR, Noto Sans CJK JP, sans-serif">'
-        '<rect width="100%" height="100%" fill="#fff"/>{parts}</svg>')
+BLUE, GREEN, RED, GREY = '#1f77b4', '#2ca02c', '#d62728', '#999'  # matplotlib's C0, C2, C3
+_ROW, _TOP, _WIDTH = 20, 16, 1160  # height of a line, of the margin, and the width, pixels
+_LEFT, _RIGHT = 800, 980  # ends of the scale, pixels
+_SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="{w}" height="{h}" viewBox="0 0 {w} {h}" font-size="12" '
+    'font-family="DejaVu Sans, system-ui, Noto Sans CJK KR, Noto Sans CJK JP, sans-serif">'
+    '<rect width="100%" height="100%" fill="#fff"/>{parts}</svg>'
+)
 
-def _line(x1, y1, x2, y2, color, width=1, opacity=1): # an SVG line
-    return (f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{color}" '
-            f'stroke-width="{width}" stroke-opacity="{opacity}"/>')
 
-def _text(x, y, color, text, more=''): # an SVG text
+def _line(x1, y1, x2, y2, color, width=1, opacity=1):  # an SVG line
+    return (
+        f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" stroke="{color}" '
+        f'stroke-width="{width}" stroke-opacity="{opacity}"/>'
+    )
+
+
+def _text(x, y, color, text, more=''):  # an SVG text
     return f'<text x="{x:.1f}" y="{y:.1f}" fill="{color}"{more}>{escape(text)}</text>'
 
-def _name(x, y, name, text): # a run's name and what is different
-    return (f'<text x="{x:.1f}" y="{y:.1f}"><tspan font-weight="bold">{escape(name)}</tspan>'
-            f'<tspan dx="7" fill="#444">{escape(text)}</tspan></text>')
 
-def _limits(x): # a range that shows most scores well; a run far off lies on its edge
+def _name(x, y, name, text):  # a run's name and what is different
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}"><tspan font-weight="bold">{escape(name)}</tspan>'
+        f'<tspan dx="7" fill="#444">{escape(text)}</tspan></text>'
+    )
+
+
+def _limits(x):  # a range that shows most scores well; a run far off lies on its edge
     x = x[np.isfinite(x)]
-    if not len(x): return 0., 1.
-    low, high = np.quantile(x, [.25, .75])
-    reach = max(3 * (high - low), .005)
+    if not len(x):
+        return 0.0, 1.0
+    low, high = np.quantile(x, [0.25, 0.75])
+    reach = max(3 * (high - low), 0.005)
     low, high = max(x.min(), low - reach), min(x.max(), high + reach)
-    pad = max(.1 * (high - low), 1e-3)
+    pad = max(0.1 * (high - low), 1e-3)
     return low - pad, high + pad
 
-def _nice_ticks(low, high): # two to five round values
-    step = 10. ** math.floor(math.log10((high - low) / 2))
+
+def _nice_ticks(low, high):  # two to five round values
+    step = 10.0 ** math.floor(math.log10((high - low) / 2))
     step = next(step * k for k in (5, 2, 1) if (high - low) / (step * k) >= 2)
     return np.arange(math.ceil(low / step), math.floor(high / step) + 1) * step
 
-def _marker(kind, x, y, color): # o a circle, s a square, < and > triangles
+
+def _marker(kind, x, y, color):  # o a circle, s a square, < and > triangles
     side = 6 if kind == '>' else -6
-    path = dict(o=f'M{x-4:.1f} {y:.1f}a4 4 0 1 0 8 0a4 4 0 1 0 -8 0', s=f'M{x-4:.1f} {y-4:.1f}h8v8h-8z')
-    return f'<path d="{path.get(kind, f"M{x:.1f} {y-5:.1f}v10l{side} -5z")}" fill="{color}"/>'
+    path = dict(o=f'M{x - 4:.1f} {y:.1f}a4 4 0 1 0 8 0a4 4 0 1 0 -8 0', s=f'M{x - 4:.1f} {y - 4:.1f}h8v8h-8z')
+    return f'<path d="{path.get(kind, f"M{x:.1f} {y - 5:.1f}v10l{side} -5z")}" fill="{color}"/>'
 
 # %% ../../nbs/report/03_journal_plots.ipynb #d3f3b327
-def _won(runs): # the colour of each run's gain; another seed is no idea
+def _won(runs):  # the colour of each run's gain; another seed is no idea
     better = np.where(runs.direction == 'less', runs.gain < 0, runs.gain > 0)
     return np.where(ideas(runs) != runs.exp, GREY, np.where(better, GREEN, RED))
 
-def _name_parts(table, lines, best): # ids and differences, indented by generation
+
+def _name_parts(table, lines, best):  # ids and differences, indented by generation
     step = min(26, 260 / max(1, max(depth for _, depth, _ in lines)))
     row_of = {i: n for n, (i, *_) in enumerate(lines)}
     runs = list(table.itertuples())
@@ -103,7 +121,8 @@ def _name_parts(table, lines, best): # ids and differences, indented by generati
         room = int((_LEFT - 30 - x - 8.5 * len(name)) / 7.2)
         yield _name(x + 9, y + 4, name, truncate(run.difference or run.problem, max(1, room)))
 
-def _axis_parts(low, high, n, metric): # the scale below the lines
+
+def _axis_parts(low, high, n, metric):  # the scale below the lines
     bottom = _TOP + _ROW * n - 8
     at = lambda v: _LEFT + (_RIGHT - _LEFT) * (v - low) / (high - low)
     for v in _nice_ticks(low, high):
@@ -112,21 +131,24 @@ def _axis_parts(low, high, n, metric): # the scale below the lines
     title = f'{short(metric)}, ± sd of the folds'
     yield _text((_LEFT + _RIGHT) / 2, bottom + 28, '#000', title, ' text-anchor="middle" font-size="11"')
 
-def _score_parts(run, y, at, parent, same, color, won): # a run's score, and the way from its parent's
+
+def _score_parts(run, y, at, parent, same, color, won):  # a run's score, and the way from its parent's
     x, edge = at(run.score), None
     if same and np.isfinite(run.score):
         edge = '<' if x < _LEFT else '>' if x > _RIGHT else 'o'
         x = min(max(x, _LEFT), _RIGHT)
-        if np.isfinite(run.gain) and np.isfinite(parent): 
-            yield _line(min(max(at(parent), _LEFT), _RIGHT), y, x, y, won, 7, .35)
+        if np.isfinite(run.gain) and np.isfinite(parent):
+            yield _line(min(max(at(parent), _LEFT), _RIGHT), y, x, y, won, 7, 0.35)
         if edge == 'o' and np.isfinite(run.sd) and not np.isfinite(run.nested):
             yield _line(max(at(run.score - run.sd), _LEFT), y, min(at(run.score + run.sd), _RIGHT), y, '#888')
         yield _marker(edge, x, y, color)
     text = run.state if np.isnan(run.score) and run.state not in ('done', 'recorded') else say_number(run.score)
     yield _text(_RIGHT + 16, y + 4, '#666' if np.isnan(run.score) else color, short(text, 12))
-    if same and run.gain == run.gain: yield _text(_RIGHT + 78, y + 4, won, f'{run.gain:+.4f}')
+    if same and run.gain == run.gain:
+        yield _text(_RIGHT + 78, y + 4, won, f'{run.gain:+.4f}')
 
-def _scores(table, lines, best): # the right side of the tree
+
+def _scores(table, lines, best):  # the right side of the tree
     table = table.assign(score=selection_score(table), same=comparable(table))
     low, high = _limits(table.score[table.same].to_numpy())
     at = lambda v: _LEFT + (_RIGHT - _LEFT) * (v - low) / (high - low)
@@ -138,37 +160,52 @@ def _scores(table, lines, best): # the right side of the tree
         parent = np.nan if of is None else runs[of].score
         yield from _score_parts(run, _TOP + _ROW * n, at, parent, run.same, color, won[i])
 
+
 def tree_svg(
-    table:pd.DataFrame, # the journal, of one run or more
-) -> str: # an SVG file
+    table: pd.DataFrame,  # the journal, of one run or more
+) -> str:  # an SVG file
     "Which experiment came from which, what it changed, and what that brought."
     table = table.reset_index(drop=True)
     lines, best = tree_order(table), best_run(table)
-    stripes = [f'<rect y="{_TOP + _ROW * (n - .5)}" width="{_WIDTH}" height="{_ROW}" fill="#f6f6f6"/>'
-               for n in range(0, len(lines), 2)]
+    stripes = [
+        f'<rect y="{_TOP + _ROW * (n - 0.5)}" width="{_WIDTH}" height="{_ROW}" fill="#f6f6f6"/>'
+        for n in range(0, len(lines), 2)
+    ]
     parts = ''.join([*stripes, *_name_parts(table, lines, best), *_scores(table, lines, best)])
     return _SVG.format(w=_WIDTH, h=_TOP + _ROW * len(lines) + 30, parts=parts)
 
+
 def plot_tree(
-    table:pd.DataFrame, # the journal
-) -> HTML: # an image
+    table: pd.DataFrame,  # the journal
+) -> HTML:  # an image
     "The tree of experiments for a notebook or a page."
-    if not len(table): return HTML('<p>no runs, so no tree</p>')
+    if not len(table):
+        return HTML('<p>no runs, so no tree</p>')
     data = base64.b64encode(tree_svg(table).encode('utf8', 'replace')).decode()
     return HTML(f'<img alt="the tree of experiments" src="data:image/svg+xml;base64,{data}">')
 
 # %% ../../nbs/report/03_journal_plots.ipynb #6386d2a6
-def _mark_stages(rows, left, right): # a dashed line where a stage begins
+def _mark_stages(rows, left, right):  # a dashed line where a stage begins
     begin = rows[(rows.epoch == 0) & (rows.stage > 0)][['at', 'stage']].drop_duplicates().sort_values(['at', 'stage'])
     for at, stage in begin.itertuples(index=False, name=None):
-        for ax in (left, right): ax.axvline(at - .5, color='.6', ls='--', lw=.8)
-        left.annotate(f'stage {stage}', (at - .5, 1), xycoords=left.get_xaxis_transform(), xytext=(3, -2),
-                      textcoords='offset points', va='top', fontsize=8, color='.4')
+        for ax in (left, right):
+            ax.axvline(at - 0.5, color='.6', ls='--', lw=0.8)
+        left.annotate(
+            f'stage {stage}',
+            (at - 0.5, 1),
+            xycoords=left.get_xaxis_transform(),
+            xytext=(3, -2),
+            textcoords='offset points',
+            va='top',
+            fontsize=8,
+            color='.4',
+        )
+
 
 def plot_curves(
-    comp:str, # competition
-    exp:str,  # experiment
-) -> plt.Figure: # metric on the left, losses on the right
+    comp: str,  # competition
+    exp: str,  # experiment
+) -> plt.Figure:  # metric on the left, losses on the right
     "A curve for each fold of a run."
     run = Run(comp, exp)
     rows, metric = read_history(run), short(metric_name(run))
@@ -190,34 +227,48 @@ def plot_curves(
     return fig
 
 # %% ../../nbs/report/03_journal_plots.ipynb #135ff70c
-def _has_history(run): # whether there are epochs to draw
-    try: return len(read_history(run)) > 0
-    except KitError: return False
+def _has_history(run):  # whether there are epochs to draw
+    try:
+        return len(read_history(run)) > 0
+    except KitError:
+        return False
+
 
 def curve_run(
-    comp:str,           # competition
-    table:pd.DataFrame, # its journal
-) -> str|None: # an exp; None where no run has a history
+    comp: str,  # competition
+    table: pd.DataFrame,  # its journal
+) -> str | None:  # an exp; None where no run has a history
     "The run whose curves to show: the best that has a history, else the last."
-    there = [(out_dir(comp)/exp/'history.csv').exists() for exp in table.exp]
+    there = [(out_dir(comp) / exp / 'history.csv').exists() for exp in table.exp]
     rows = table[pd.Series(there, index=table.index, dtype=bool)]
     order = [*ranked(rows).exp, *rows.exp[::-1]]
     return next((exp for exp in order if _has_history(Run(comp, exp))), None)
 
 # %% ../../nbs/report/03_journal_plots.ipynb #5ebc23d9
-_BESIDE = [(1, 6, 0), (-1, 6, 0), (0, 0, 12), (0, 0, -12), (1, 5, 10), (1, 5, -10), (-1, 5, 10), (-1, 5, -10)] # side, dx, dy
+_BESIDE = [
+    (1, 6, 0),
+    (-1, 6, 0),
+    (0, 0, 12),
+    (0, 0, -12),
+    (1, 5, 10),
+    (1, 5, -10),
+    (-1, 5, 10),
+    (-1, 5, -10),
+]  # side, dx, dy
 
-def _corners(x, y, w, h): # lower left corners of a label, the nearest places first
+
+def _corners(x, y, w, h):  # lower left corners of a label, the nearest places first
     for r in (1, 2.2, 3.4):
         for side, dx, dy in _BESIDE:
-            left = x + dx*r if side > 0 else x - dx*r - w if side < 0 else x - w/2
-            yield left, y + dy*r - h/2
+            left = x + dx * r if side > 0 else x - dx * r - w if side < 0 else x - w / 2
+            yield left, y + dy * r - h / 2
+
 
 def place_labels(
-    xy:np.ndarray,                                         # (n, 2) points, in pixels
-    sizes:Sequence,                                        # (k, 2) width and height of the first points' labels, in pixels
-    room:tuple=(-math.inf, -math.inf, math.inf, math.inf), # left, bottom, right, top that no label should cross
-) -> np.ndarray: # (k, 2) lower left corners of the labels
+    xy: np.ndarray,  # (n, 2) points, in pixels
+    sizes: Sequence,  # (k, 2) width and height of the first points' labels, in pixels
+    room: tuple = (-math.inf, -math.inf, math.inf, math.inf),  # left, bottom, right, top that no label should cross
+) -> np.ndarray:  # (k, 2) lower left corners of the labels
     "A place beside each point where its label covers no point and no other label, as far as there is one."
     taken, out = np.array([(*p, *p) for p in np.asarray(xy, float)]), []
     for (x, y), (w, h) in zip(np.asarray(xy, float), sizes):
@@ -231,28 +282,31 @@ def place_labels(
 
 # %% ../../nbs/report/03_journal_plots.ipynb #aaefe281
 def board_facts(
-    table:pd.DataFrame, # the journal
-) -> dict: # board → n (runs), rho, low, high (95 %), slope, start (of the line), off (exp → sd from the line)
+    table: pd.DataFrame,  # the journal
+) -> dict:  # board → n (runs), rho, low, high (95 %), slope, start (of the line), off (exp → sd from the line)
     "How each leaderboard agrees with the CV, over the runs that have both scores."
     score, facts = selection_score(table), {}
     for name in BOARDS:
         both = comparable(table) & table[name].notna()
-        if not both.any(): continue
+        if not both.any():
+            continue
         rho, low, high = spearman(score[both], table[name][both])
         slope, start, z = outliers(score[both], table[name][both])
         off = {exp: v for exp, v in zip(table.exp[both], z) if v}
         facts[name] = dict(n=int(both.sum()), rho=rho, low=low, high=high, slope=slope, start=start, off=off)
     return facts
 
-def _fact_line(name, f): # a leaderboard in words
-    ends = f"95 % interval {f['low']:.2f} to {f['high']:.2f}, " if f['low'] == f['low'] else ''
-    away = ', '.join(f"{e} {abs(v):.1f} sd {'above' if v > 0 else 'below'}" for e, v in f['off'].items()) or 'none'
+
+def _fact_line(name, f):  # a leaderboard in words
+    ends = f'95 % interval {f["low"]:.2f} to {f["high"]:.2f}, ' if f['low'] == f['low'] else ''
+    away = ', '.join(f'{e} {abs(v):.1f} sd {"above" if v > 0 else "below"}' for e, v in f['off'].items()) or 'none'
     line = f'off the line: {away}' if f['n'] >= 5 else 'fewer than 5 runs show no trend'
-    return f"{name} {f['rho']:.2f} ({ends}n {f['n']}); {line}"
+    return f'{name} {f["rho"]:.2f} ({ends}n {f["n"]}); {line}'
+
 
 def board_text(
-    table:pd.DataFrame, # the journal
-) -> str: # lines
+    table: pd.DataFrame,  # the journal
+) -> str:  # lines
     "How many runs have a leaderboard score, how their ranks agree with CV, and which lie off the line."
     n = int(table[list(BOARDS)].notna().any(axis=1).sum())
     enough = {name: f for name, f in board_facts(table).items() if f['n'] >= 3}
@@ -260,55 +314,70 @@ def board_text(
     return '\n'.join([first, *(_fact_line(name, f) for name, f in enough.items())])
 
 # %% ../../nbs/report/03_journal_plots.ipynb #b5b1a7f0
-def _label(ax, rows, x, y, styles): # names beside points, where there is room; styles: exp → colour
+def _label(ax, rows, x, y, styles):  # names beside points, where there is room; styles: exp → colour
     at = ax.transData.transform(np.c_[x, y])
     chosen = [i for i, e in enumerate(rows.exp) if e in styles]
     names = [short(rows.exp.iloc[i], 24) for i in chosen]
     scale = ax.figure.dpi / 100
-    others = np.setdiff1d(np.arange(len(at)), chosen)                   # points to keep clear of, without a label
+    others = np.setdiff1d(np.arange(len(at)), chosen)  # points to keep clear of, without a label
     corners = place_labels(at[[*chosen, *others]], [(5.6 * len(n) * scale, 11 * scale) for n in names], ax.bbox.extents)
     for i, name, corner in zip(chosen, names, corners):
-        ax.text(*ax.transData.inverted().transform(corner), name, fontsize=7.5, color=styles[rows.exp.iloc[i]], zorder=4)
+        ax.text(
+            *ax.transData.inverted().transform(corner), name, fontsize=7.5, color=styles[rows.exp.iloc[i]], zorder=4
+        )
 
-def _draw_lines(ax, x, f): # where the leaderboard is the CV, and the line through the runs
+
+def _draw_lines(ax, x, f):  # where the leaderboard is the CV, and the line through the runs
     ax.axline((x.iloc[0], x.iloc[0]), slope=1, color='.8', lw=1, ls=':', zorder=0, label='leaderboard = CV')
     if f['slope'] == f['slope']:
         middle = x.mean(), f['start'] + f['slope'] * x.mean()
         ax.axline(middle, slope=f['slope'], color='.6', lw=1, zorder=0, label='through the runs')
     ax.legend(fontsize=8, frameon=False, loc='upper left')
 
-def _draw_board(ax, table, name, f, best): # CV against one leaderboard
+
+def _draw_board(ax, table, name, f, best):  # CV against one leaderboard
     rows = table[comparable(table) & table[name].notna()]
     x, y, blend = selection_score(rows), rows[name], rows.kind == 'blend'
     color = np.where(rows.exp.isin(f['off']), 'C3', np.where(rows.exp == best, 'C2', 'C0'))
     for part, marker in ((~blend, 'o'), (blend, 's')):
         ax.scatter(x[part], y[part], s=24, c=color[part], marker=marker, zorder=3)
-    ends = f" ({f['low']:.2f} to {f['high']:.2f})" if f['low'] == f['low'] else ''
-    ax.margins(.08)
-    ax.set(xlabel=f'CV, {short(rows.metric.iloc[0])}', ylabel=name, title=f"{name}: ρ {f['rho']:.2f}{ends}, n {f['n']}")
+    ends = f' ({f["low"]:.2f} to {f["high"]:.2f})' if f['low'] == f['low'] else ''
+    ax.margins(0.08)
+    ax.set(xlabel=f'CV, {short(rows.metric.iloc[0])}', ylabel=name, title=f'{name}: ρ {f["rho"]:.2f}{ends}, n {f["n"]}')
     ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())
     ax.grid(color='.95')
     ax.title.set_fontsize(10)
     _draw_lines(ax, x, f)
 
-def _name_points(ax, table, name, f, best): # the best and those off the line; of few runs all
+
+def _name_points(ax, table, name, f, best):  # the best and those off the line; of few runs all
     rows = table[comparable(table) & table[name].notna()]
     y = rows[name]
     color = np.where(rows.exp.isin(f['off']), 'C3', np.where(rows.exp == best, 'C2', 'C0'))
     top = set(rows.exp[y.sort_values(ascending=less_is_better(rows)).index[:3]])
     shown = len(rows) <= 16
-    _label(ax, rows, selection_score(rows), y, {e: c if c != 'C0' else '.3' for e, c in zip(rows.exp, color) if shown or c != 'C0' or e in top})
+    _label(
+        ax,
+        rows,
+        selection_score(rows),
+        y,
+        {e: c if c != 'C0' else '.3' for e, c in zip(rows.exp, color) if shown or c != 'C0' or e in top},
+    )
+
 
 def plot_board(
-    table:pd.DataFrame, # the journal
-) -> plt.Figure|None: # a panel for each leaderboard; None where fewer than two runs have both scores
+    table: pd.DataFrame,  # the journal
+) -> plt.Figure | None:  # a panel for each leaderboard; None where fewer than two runs have both scores
     "CV against the leaderboards. Beyond 16 runs only the best and those off the line are named."
     facts = {name: f for name, f in board_facts(table).items() if f['n'] >= 2}
-    if not facts: return None
+    if not facts:
+        return None
     fig, axs = plt.subplots(1, len(facts), figsize=(5.5 * len(facts), 4.4), layout='constrained', squeeze=False)
     best = best_run(table)
-    for ax, (name, f) in zip(axs[0], facts.items()): _draw_board(ax, table, name, f, best)
+    for ax, (name, f) in zip(axs[0], facts.items()):
+        _draw_board(ax, table, name, f, best)
     settle(fig)
-    for ax, (name, f) in zip(axs[0], facts.items()): _name_points(ax, table, name, f, best)
+    for ax, (name, f) in zip(axs[0], facts.items()):
+        _name_points(ax, table, name, f, best)
     plt.close(fig)
     return fig

@@ -7,7 +7,8 @@ __all__ = ['as_dict', 'members_of', 'parents_of', 'ancestors', 'Commit', 'commit
            'md_code', 'asked_files', 'reproduction_report']
 
 # %% ../../nbs/report/05_provenance.ipynb #d267169e
-import re, shlex
+import re
+import shlex
 from pathlib import Path
 from typing import NamedTuple
 from .compare import read_record
@@ -19,42 +20,57 @@ from ..core.text import one_line
 from ..launch.arguments import papermill_command, run_line
 
 # %% ../../nbs/report/05_provenance.ipynb #db23e35d
-def as_dict(x) -> dict: # {} for what is none
+def as_dict(x) -> dict:  # {} for what is none
     "A part of a record that should be a dict."
     return x if isinstance(x, dict) else {}
 
-def _as_text(x): return x if isinstance(x, str) else ''
+
+def _as_text(x):
+    return x if isinstance(x, str) else ''
+
 
 def members_of(
-    params:dict, # params.json of a blend
-) -> list: # of dicts
+    params: dict,  # params.json of a blend
+) -> list:  # of dicts
     "The members of a blend, as its record names them."
     members = as_dict(params.get('blend')).get('members')
-    if not isinstance(members, list): return []
+    if not isinstance(members, list):
+        return []
     return [dict(exp=m) if isinstance(m, str) else as_dict(m) for m in members]
 
+
 def parents_of(
-    params:dict, # params.json of a run or a blend
-) -> list: # of exp
+    params: dict,  # params.json of a run or a blend
+) -> list:  # of exp
     "The runs that it directly takes from."
-    if 'recipe' not in params: named = [_as_text(m.get('exp')) or _as_text(m.get('votes')) for m in members_of(params)]
+    if 'recipe' not in params:
+        named = [_as_text(m.get('exp')) or _as_text(m.get('votes')) for m in members_of(params)]
     else:
         recipe = as_dict(params['recipe'])
-        named = [_as_text(recipe.get('init_from')), _as_text(recipe.get('pseudo_labels')).removeprefix('unsafe ').strip()]
+        named = [
+            _as_text(recipe.get('init_from')),
+            _as_text(recipe.get('pseudo_labels')).removeprefix('unsafe ').strip(),
+        ]
     return [exp for exp in named if exp not in ('', 'itself') and Path(exp).suffix not in ('.csv', '.parquet')]
 
-def _taken(run, exp): # the run that a record names
-    try: return Run(run.comp, exp)
-    except KitError as e: raise KitError(f'{run}: its params.json names a run that cannot be: {e}. Restore it from git') from None
+
+def _taken(run, exp):  # the run that a record names
+    try:
+        return Run(run.comp, exp)
+    except KitError as e:
+        raise KitError(f'{run}: its params.json names a run that cannot be: {e}. Restore it from git') from None
+
 
 def ancestors(
-    run:Run, # whose
-    by:tuple=(), # exps that led here
-) -> list: # of Run, each after those that it is made of
+    run: Run,  # whose
+    by: tuple = (),  # exps that led here
+) -> list:  # of Run, each after those that it is made of
     "All runs that a run is made of, and itself."
-    if run.exp in by: raise KitError(f"{run} is made of itself: {' → '.join([*by, run.exp])}; a record was edited by hand")
+    if run.exp in by:
+        raise KitError(f'{run} is made of itself: {" → ".join([*by, run.exp])}; a record was edited by hand')
     if not run.exists():
-        if by: raise KitError(f'{run} is not there, and {by[-1]} is made of it; restore it from git or from a backup')
+        if by:
+            raise KitError(f'{run} is not there, and {by[-1]} is made of it; restore it from git or from a backup')
         raise KitError(f'{run} is not there; kagglekit journal {run.comp} lists the runs')
     found = {}
     for exp in parents_of(read_record(run, 'params.json')):
@@ -64,33 +80,39 @@ def ancestors(
 # %% ../../nbs/report/05_provenance.ipynb #2ff1e988
 class Commit(NamedTuple):
     "The code that made a run."
-    name:str    # 7 to 40 hexadecimal digits; '' where the record names none
-    dirty:bool  # whether files differed from it
+
+    name: str  # 7 to 40 hexadecimal digits; '' where the record names none
+    dirty: bool  # whether files differed from it
+
 
 def commit_of(
-    params:dict, # params.json of a run or a blend
+    params: dict,  # params.json of a run or a blend
 ) -> Commit:
     "The commit that a record names; what does not look like one is no commit."
     recorded = _as_text(params.get('commit'))
     name = recorded.removesuffix('+')
-    if not re.fullmatch('[0-9a-f]{7,40}', name): return Commit('', False)
+    if not re.fullmatch('[0-9a-f]{7,40}', name):
+        return Commit('', False)
     return Commit(name, recorded != name)
 
-def _plain_member(m): # as short as it can be written
+
+def _plain_member(m):  # as short as it can be written
     return m['exp'] if set(m) == {'exp', 'name'} and m['exp'] == m['name'] else m
 
+
 def blend_asked(
-    params:dict, # params.json of a blend
-) -> dict: # parameter → value
+    params: dict,  # params.json of a blend
+) -> dict:  # parameter → value
     "Parameters of blend.ipynb, but for comp and exp."
     blend = as_dict(params.get('blend'))
     asked = dict(members=[_plain_member(m) for m in members_of(params)], method=blend.get('method', 'mean'))
     return asked | as_dict(blend.get('options')) | {k: blend[k] for k in ('rules', 'choose', 'prior') if blend.get(k)}
 
+
 def command(
-    run:Run,     # whose
-    params:dict, # its params.json
-) -> str: # for a shell
+    run: Run,  # whose
+    params: dict,  # its params.json
+) -> str:  # for a shell
     "What makes a run, given those that it is made of."
     if 'blend' not in params:
         parent = params.get('parent')
@@ -102,68 +124,96 @@ def command(
 
 # %% ../../nbs/report/05_provenance.ipynb #21f027e4
 def md_text(
-    x, # any
-) -> str: # on one line
+    x,  # any
+) -> str:  # on one line
     "Text that Markdown shows as it is."
     return re.sub(r'([\\`*\[\]<>|#~&])', r'\\\1', one_line(x))
 
+
 def md_code(
-    x, # any
-) -> str: # on one line, between backticks
+    x,  # any
+) -> str:  # on one line, between backticks
     "Text that Markdown shows as code."
     text = one_line(x)
     ticks = '`' * (1 + max(map(len, re.findall('`+', text)), default=0))
     return f'{ticks}{text}{ticks}' if len(ticks) == 1 else f'{ticks} {text} {ticks}'
 
-def _fenced(lines): # a block of code
+
+def _fenced(lines):  # a block of code
     longest = max((len(run) for line in lines for run in re.findall('`+', line)), default=0)
     fence = '`' * max(3, longest + 1)
     return [fence, *lines, fence]
 
-def _number(x): return f'{x:.4f}' if isinstance(x, (int, float)) and not isinstance(x, bool) else '–'
 
-def _commit_words(params): # for a person
+def _number(x):
+    return f'{x:.4f}' if isinstance(x, (int, float)) and not isinstance(x, bool) else '–'
+
+
+def _commit_words(params):  # for a person
     commit = commit_of(params)
     return (commit.name or 'not recorded') + '+' * commit.dirty
 
-def _line(run, params): # of the table of runs
+
+def _line(run, params):  # of the table of runs
     score = as_dict(run.read('score.json'))
     nested = as_dict(score.get('nested'))
     options = as_dict(as_dict(params.get('blend')).get('options'))
     seed = as_dict(params.get('recipe')).get('seed', options.get('seed', 0))
-    cells = [run.exp, md_text(seed), _commit_words(params), md_text(params.get('data_hash', '–')), md_text(params.get('fold_hash', '–')),
-             _number(nested.get('mean', score.get('mean')))]
-    return f"| {' | '.join(cells)} |"
+    cells = [
+        run.exp,
+        md_text(seed),
+        _commit_words(params),
+        md_text(params.get('data_hash', '–')),
+        md_text(params.get('fold_hash', '–')),
+        _number(nested.get('mean', score.get('mean'))),
+    ]
+    return f'| {" | ".join(cells)} |'
 
 # %% ../../nbs/report/05_provenance.ipynb #81da090c
-def _listed(x): # texts of an entry that is one text, or a list of them
+def _listed(x):  # texts of an entry that is one text, or a list of them
     return [v for v in (x if isinstance(x, list) else [x]) if isinstance(v, str)]
 
+
 def asked_files(
-    params:dict, # params.json of a blend
-) -> list: # of names
+    params: dict,  # params.json of a blend
+) -> list:  # of names
     "What a blend takes from the workspace that no run made: predictions, votes, rules."
     files = []
     for m in members_of(params):
         files += [f for key in ('file', 'logits', 'oof') for f in _listed(m.get(key))]
-        files += [f for key in ('votes', 'rows', 'oof_rows') for f in _listed(m.get(key)) if Path(f).suffix in ('.csv', '.parquet')]
+        files += [
+            f
+            for key in ('votes', 'rows', 'oof_rows')
+            for f in _listed(m.get(key))
+            if Path(f).suffix in ('.csv', '.parquet')
+        ]
     rules = _as_text(as_dict(params.get('blend')).get('rules')).strip()
-    if '\n' not in rules and rules.endswith(('.yaml', '.yml', '.json')): files.append(rules)
+    if '\n' not in rules and rules.endswith(('.yaml', '.yml', '.json')):
+        files.append(rules)
     return list(dict.fromkeys(f for f in files if f))
 
-def _known_hashes(run, params): # file → fingerprint, as the record has it
+
+def _known_hashes(run, params):  # file → fingerprint, as the record has it
     known = dict(as_dict(params.get('sources')))
-    for m in members_of(dict(blend=run.read('blend.json'))): known |= as_dict(m.get('files'))
+    for m in members_of(dict(blend=run.read('blend.json'))):
+        known |= as_dict(m.get('files'))
     return known
 
-def _fingerprint(name, home, known): # of a file: as it was recorded, or as it is today
-    if isinstance(known.get(name), str): return f'fingerprint {md_text(known[name])}'
-    try: path = inside(home, name)
-    except KitError: return 'outside the workspace, so it is not read'
-    try: return f'fingerprint {hash_file(path)} today'
-    except OSError: return 'no fingerprint recorded'
 
-def _outside(run, params): # lines: files that no run made, with their fingerprints
+def _fingerprint(name, home, known):  # of a file: as it was recorded, or as it is today
+    if isinstance(known.get(name), str):
+        return f'fingerprint {md_text(known[name])}'
+    try:
+        path = inside(home, name)
+    except KitError:
+        return 'outside the workspace, so it is not read'
+    try:
+        return f'fingerprint {hash_file(path)} today'
+    except OSError:
+        return 'no fingerprint recorded'
+
+
+def _outside(run, params):  # lines: files that no run made, with their fingerprints
     recipe, known = as_dict(params.get('recipe')), _known_hashes(run, params)
     beside = [_as_text(recipe.get('fold_file')), _as_text(recipe.get('pseudo_labels')).removeprefix('unsafe ').strip()]
     files = [(f, f'data/{run.comp}/{f}', data_dir(run.comp)) for f in beside if f.endswith(('.csv', '.npy'))]
@@ -171,51 +221,92 @@ def _outside(run, params): # lines: files that no run made, with their fingerpri
     return [f'- {md_code(shown)}, {_fingerprint(f, home, known)}, for {run.exp}' for f, shown, home in files]
 
 # %% ../../nbs/report/05_provenance.ipynb #20318b14
-def _code(commit): # the files of a commit, and outputs as they are: checkout would refuse to write over a run
-    return [f"git restore --source {commit} --staged --worktree -- . ':!outputs'",
-            'make install && source .venv/bin/activate']
+def _code(commit):  # the files of a commit, and outputs as they are: checkout would refuse to write over a run
+    return [
+        f"git restore --source {commit} --staged --worktree -- . ':!outputs'",
+        'make install && source .venv/bin/activate',
+    ]
 
-def _data_line(comp): # how the data come
+
+def _data_line(comp):  # how the data come
     site = comp_setting(comp, 'site')
-    if comp.endswith('-practice'): return f'kagglekit practice {comp}'
-    if not site: return f'# put the data of the competition into data/{comp}'
+    if comp.endswith('-practice'):
+        return f'kagglekit practice {comp}'
+    if not site:
+        return f'# put the data of the competition into data/{comp}'
     return f'kagglekit download {comp}' + ' --zip open.zip' * (site == 'dacon')
 
-def _commands(runs, params): # all of them, in their order, each with the code of its commit
+
+def _commands(runs, params):  # all of them, in their order, each with the code of its commit
     commit, lines = None, []
     for r, p in zip(runs, params):
         own = commit_of(p).name or 'COMMIT'
-        if own != commit: lines += _code(own) + [_data_line(r.comp)] * (commit is None)
+        if own != commit:
+            lines += _code(own) + [_data_line(r.comp)] * (commit is None)
         commit = own
         lines.append(command(r, p))
     return [*lines, *_code('HEAD'), f'kagglekit reproduce {runs[-1]}', f'kagglekit submit {runs[-1]}']
 
-def _header(run, own): # title, reason, submission and its scores
-    board, path = as_dict(run.read('leaderboard.json')), run.folder/'submission.csv'
+
+def _header(run, own):  # title, reason, submission and its scores
+    board, path = as_dict(run.read('leaderboard.json')), run.folder / 'submission.csv'
     scores = ', '.join(f'{k} {_number(board[k])}' for k in ('public', 'private') if board.get(k) is not None)
     file = f'`{path.name}`, fingerprint {hash_file(path)}' if path.exists() else 'submission.csv is not there'
     reason = md_text(own.get('reason') or 'no reason was given')
-    return [f'# {run}: how its submission is made', '', f"{reason}. {file}{f'; leaderboard: {scores}' if scores else ''}.", '']
+    return [
+        f'# {run}: how its submission is made',
+        '',
+        f'{reason}. {file}{f"; leaderboard: {scores}" if scores else ""}.',
+        '',
+    ]
 
-def _versions(own, dirty): # code and versions of the run itself
+
+def _versions(own, dirty):  # code and versions of the run itself
     versions = ', '.join(f'{md_text(k)} {md_text(v)}' for k, v in as_dict(own.get('versions')).items())
     python, device, threads = (md_text(own.get(k, '–')) for k in ('python', 'device', 'threads'))
-    lines = ['## Code and versions', '', f'Commit {_commit_words(own)}, Python {python}, on {device} with {threads} threads.',
-             f'{versions}. The whole set: `constraints.txt` of that commit.']
-    if dirty: lines.append(f"A + marks a commit from which files differed when {', '.join(dirty)} was made; what differed is not recorded.")
+    lines = [
+        '## Code and versions',
+        '',
+        f'Commit {_commit_words(own)}, Python {python}, on {device} with {threads} threads.',
+        f'{versions}. The whole set: `constraints.txt` of that commit.',
+    ]
+    if dirty:
+        lines.append(
+            f'A + marks a commit from which files differed when {", ".join(dirty)} was made; what differed is not recorded.'
+        )
     return [*lines, '']
 
+
 def reproduction_report(
-    run:Run, # a run or a blend
-) -> str: # Markdown
+    run: Run,  # a run or a blend
+) -> str:  # Markdown
     "What somebody needs who is to make the same submission."
     check_comp(run.comp)
     runs = ancestors(run)
     params = [read_record(r, 'params.json') for r in runs]
     dirty = [r.exp for r, p in zip(runs, params) if commit_of(p).dirty]
     outside = [line for r, p in zip(runs, params) for line in _outside(r, p)]
-    table = ['## Runs, in the order of making', '', '| run | seed | commit | training table | folds | CV |', '|---|---|---|---|---|---|']
-    lines = [*_header(run, params[-1]), *_versions(params[-1], dirty), *table, *[_line(r, p) for r, p in zip(runs, params)], '',
-             '## Files from outside', '', *(outside or ['None.']), '',
-             '## Commands', '', 'In a fresh clone, since they take files from other commits:', '', *_fenced(_commands(runs, params)), '']
+    table = [
+        '## Runs, in the order of making',
+        '',
+        '| run | seed | commit | training table | folds | CV |',
+        '|---|---|---|---|---|---|',
+    ]
+    lines = [
+        *_header(run, params[-1]),
+        *_versions(params[-1], dirty),
+        *table,
+        *[_line(r, p) for r, p in zip(runs, params)],
+        '',
+        '## Files from outside',
+        '',
+        *(outside or ['None.']),
+        '',
+        '## Commands',
+        '',
+        'In a fresh clone, since they take files from other commits:',
+        '',
+        *_fenced(_commands(runs, params)),
+        '',
+    ]
     return '\n'.join(lines)

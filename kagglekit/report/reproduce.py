@@ -7,7 +7,13 @@ __all__ = ['environment_drift', 'rebuild', 'same_answers', 'answers_text', 'unpa
            'compare_retrained', 'Report', 'reproduce', 'find_submission']
 
 # %% ../../nbs/report/06_reproduce.ipynb #00000001
-import configparser, io, json, os, re, shutil, subprocess, sys, tarfile
+import configparser
+import io
+import os
+import re
+import shutil
+import subprocess
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 import numpy as np
@@ -17,7 +23,7 @@ from ..blend.blend_run import remade, write_blend
 from ..runs.claim import other_data
 from .compare import read_pair, read_record
 from ..data.competition import Competition, find_comp, prob_columns
-from ..data.tables import match_ids, read_table
+from ..data.tables import read_table
 from ..core.paths import inside, out_dir, root, setting, workspace
 from ..core.storage import atomic, hash_file, read_json, write_json, write_table
 from ..core.validation import KitError
@@ -31,83 +37,106 @@ from ..core.text import one_line
 from ..launch.arguments import papermill_command
 
 # %% ../../nbs/report/06_reproduce.ipynb #0000000e
-def _versions_then_now(old, new): # 'name then → now' of what differs
+def _versions_then_now(old, new):  # 'name then → now' of what differs
     was = {k: old.get(k) for k in ('python', 'device', 'threads')} | as_dict(old.get('versions'))
     today = {k: new[k] for k in ('python', 'device', 'threads')} | new['versions']
     return [f'{k} {one_line(was[k])} → {v}' for k, v in today.items() if was.get(k) not in (None, v)]
 
-def _sources_then_now(run, comp, sources): # sentences: files that a run learnt from and that are others now
+
+def _sources_then_now(run, comp, sources):  # sentences: files that a run learnt from and that are others now
     for file, h in sources.items():
-        path = inside(comp.folder, file, 'source') if file.endswith('.csv') else inside(out_dir(run.comp), file, 'source')
-        if not path.exists() and path.suffix == '.safetensors': continue     # only a new training needs weights
+        path = (
+            inside(comp.folder, file, 'source') if file.endswith('.csv') else inside(out_dir(run.comp), file, 'source')
+        )
+        if not path.exists() and path.suffix == '.safetensors':
+            continue  # only a new training needs weights
         if not path.exists() or hash_file(path) != h:
-            yield f"{file}, which it learnt from, {'has changed since' if path.exists() else 'is not there'}"
+            yield f'{file}, which it learnt from, {"has changed since" if path.exists() else "is not there"}'
+
 
 def environment_drift(
-    run:Run,          # a run or a blend
-    comp:Competition, # as it is read now
-) -> list: # of sentences; empty where all is as it was
+    run: Run,  # a run or a blend
+    comp: Competition,  # as it is read now
+) -> list:  # of sentences; empty where all is as it was
     "What differs now from what the run recorded."
     old, new, changes = read_record(run, 'params.json'), environment(), []
     comp = object_states(comp, as_dict(old.get('recipe')).get('single_object', ''))
     was = '{}{}'.format(commit_of(old).name, '+' * commit_of(old).dirty)
     if was != (new['commit'] or ''):
-        changes.append(f"the code is at commit {new['commit'] or 'unknown'}; it was {was or 'not recorded'}")
-    if versions := _versions_then_now(old, new): changes.append(f"versions: {', '.join(versions)}")
+        changes.append(f'the code is at commit {new["commit"] or "unknown"}; it was {was or "not recorded"}')
+    if versions := _versions_then_now(old, new):
+        changes.append(f'versions: {", ".join(versions)}')
     if old.get('data_hash') != comp.hash():
-        changes.append(f"the training table is another one: {comp.hash()}, it was {one_line(old.get('data_hash'))}")
+        changes.append(f'the training table is another one: {comp.hash()}, it was {one_line(old.get("data_hash"))}')
     return changes + list(_sources_then_now(run, comp, as_dict(old.get('sources'))))
 
 # %% ../../nbs/report/06_reproduce.ipynb #00000011
-def _again(run): return f'kagglekit reproduce {run} --retrain'
+def _again(run):
+    return f'kagglekit reproduce {run} --retrain'
 
-def _test_folds(run): # the folds' test predictions of a run
-    path = run.folder/'test_folds.parquet'
+
+def _test_folds(run):  # the folds' test predictions of a run
+    path = run.folder / 'test_folds.parquet'
     if not path.exists():
-        raise KitError(f'{path} is not there: predictions stay on the machine that made them. '
-                       f'Copy it here, or train again: {_again(run)}')
-    try: return pd.read_parquet(path, columns=None)
-    except Exception as e:          # pyarrow's errors have no common base
+        raise KitError(
+            f'{path} is not there: predictions stay on the machine that made them. '
+            f'Copy it here, or train again: {_again(run)}'
+        )
+    try:
+        return pd.read_parquet(path, columns=None)
+    except Exception as e:  # pyarrow's errors have no common base
         raise KitError(f'{path} is damaged ({one_line(e, 80)}); copy it again, or train again: {_again(run)}') from None
 
-def _test_of_run(run, params, comp): # the mean over folds, as finish_run takes it
-    alone, path = params['recipe'].get('single_object'), run.folder/'test_folds.parquet'
+
+def _test_of_run(run, params, comp):  # the mean over folds, as finish_run takes it
+    alone, path = params['recipe'].get('single_object'), run.folder / 'test_folds.parquet'
     if alone:
-        raise KitError(f'{run} knows the states of {alone} alone; it votes in a blend and has no submission. '
-                       'Make again the blend that it is a member of')
+        raise KitError(
+            f'{run} knows the states of {alone} alone; it votes in a blend and has no submission. '
+            'Make again the blend that it is a member of'
+        )
     table, columns = _test_folds(run), prob_columns(comp.classes)
     lost = [c for c in ('fold', 'id', *columns) if c not in table]
-    if lost: raise KitError(f'{path} has no column {lost[0]}; copy it again, or train again: {_again(run)}')
+    if lost:
+        raise KitError(f'{path} has no column {lost[0]}; copy it again, or train again: {_again(run)}')
     want = list(range(len(read_record(run, 'score.json').get('folds') or [0])))
     have = sorted(table.fold.unique().tolist())
-    if have != want: raise KitError(f'{path} holds folds {have}, and {want} were scored; it was changed by hand')
+    if have != want:
+        raise KitError(f'{path} holds folds {have}, and {want} were scored; it was changed by hand')
     return choose_folds(table, want, columns, str(run))
 
+
 def rebuild(
-    run:Run,          # a run or a blend
-    comp:Competition, # of the run
-    folder:Path,      # where to; it is made
-) -> Path: # the new submission.csv
+    run: Run,  # a run or a blend
+    comp: Competition,  # of the run
+    folder: Path,  # where to; it is made
+) -> Path:  # the new submission.csv
     "Make a run's submission again from stored predictions and recipes."
     params = read_record(run, 'params.json')
-    if isinstance(params.get('recipe'), dict): write_table(folder/'test.parquet', _test_of_run(run, params, comp))
+    if isinstance(params.get('recipe'), dict):
+        write_table(folder / 'test.parquet', _test_of_run(run, params, comp))
     else:
         read_record(run, 'blend.json')
         write_blend(folder, *remade(run, comp), comp)
-    write_table(folder/'submission.csv', make_submission(comp, pd.read_parquet(folder/'test.parquet')))
-    return folder/'submission.csv'
+    write_table(folder / 'submission.csv', make_submission(comp, pd.read_parquet(folder / 'test.parquet')))
+    return folder / 'submission.csv'
 
-def _seven_digits(text): return f'{np.float32(text):.7g}' # as submissions were written before they read back to the same number
+
+def _seven_digits(text):
+    return f'{np.float32(text):.7g}'  # as submissions were written before they read back to the same number
+
 
 def same_answers(
-    old:Path,         # a submission
-    new:Path,         # another
-    comp:Competition, # of both
-) -> dict: # same, digits, rows, equal (share), most (largest difference of a probability, else nan), first (id that differs, or '')
+    old: Path,  # a submission
+    new: Path,  # another
+    comp: Competition,  # of both
+) -> dict:  # same, digits, rows, equal (share), most (largest difference of a probability, else nan), first (id that differs, or '')
     "How alike two submissions are."
-    if not old.exists(): raise KitError(f'{old} is not there, so there is nothing to compare with; the new one is {new}')
+    if not old.exists():
+        raise KitError(f'{old} is not there, so there is nothing to compare with; the new one is {new}')
     key, column = comp.sample.columns[:2]
-    for path in (old, new): check_submission(path, comp)
+    for path in (old, new):
+        check_submission(path, comp)
     a, b = (read_table(p, [key, column], id=key) for p in (old, new))
     equal, most, digits = (a[column] == b[column]).to_numpy(), np.nan, False
     if comp.answer != 'label':
@@ -117,176 +146,239 @@ def same_answers(
     same = digits or old.read_bytes() == new.read_bytes()
     return dict(same=same, digits=digits, rows=len(a), equal=float(equal.mean()), most=most, first=first)
 
-def answers_text(
-    alike:dict, # from same_answers
-) -> str: # a sentence
-    "How alike, in words."
-    rows = f"{alike['rows']:,}"
-    if alike.get('digits'): return f'the same answers, {rows} rows, to the seven digits that were written then'
-    if alike['same']: return f'the same submission to the byte, {rows} rows'
-    if not alike['first']: return f"all {rows} answers are the same, but not the bytes: other line ends, quotes or an editor's mark"
-    most = f", the largest difference is {alike['most']:.2g}" if alike['most'] == alike['most'] else ''
-    return f"{alike['equal']:.2%} of {rows} answers are the same{most}; the first that is not: {alike['first']}"
 
+def answers_text(
+    alike: dict,  # from same_answers
+) -> str:  # a sentence
+    "How alike, in words."
+    rows = f'{alike["rows"]:,}'
+    if alike.get('digits'):
+        return f'the same answers, {rows} rows, to the seven digits that were written then'
+    if alike['same']:
+        return f'the same submission to the byte, {rows} rows'
+    if not alike['first']:
+        return f"all {rows} answers are the same, but not the bytes: other line ends, quotes or an editor's mark"
+    most = f', the largest difference is {alike["most"]:.2g}' if alike['most'] == alike['most'] else ''
+    return f'{alike["equal"]:.2%} of {rows} answers are the same{most}; the first that is not: {alike["first"]}'
 
 # %% ../../nbs/report/06_reproduce.ipynb #00000016
 def unpack_commit(
-    params:dict, # of a record that names a commit
-    folder:Path, # where nbs and kagglekit go
-) -> str: # which code it is, in words
+    params: dict,  # of a record that names a commit
+    folder: Path,  # where nbs and kagglekit go
+) -> str:  # which code it is, in words
     "The code of a commit; none where git does not know it."
     name, dirty = commit_of(params)
-    if not name: return 'the code of today, since no commit is recorded'
+    if not name:
+        return 'the code of today, since no commit is recorded'
     line = ['git', '-C', str(root()), 'archive', '--format=tar', '--end-of-options', name, 'nbs', 'kagglekit']
-    try: tar = subprocess.run(line, capture_output=True)
-    except FileNotFoundError: return 'the code of today, since git is not installed'
-    if tar.returncode: return f'the code of today, since git does not know commit {name}'
-    with tarfile.open(fileobj=io.BytesIO(tar.stdout)) as files: files.extractall(folder, filter='data')
+    try:
+        tar = subprocess.run(line, capture_output=True)
+    except FileNotFoundError:
+        return 'the code of today, since git is not installed'
+    if tar.returncode:
+        return f'the code of today, since git does not know commit {name}'
+    with tarfile.open(fileobj=io.BytesIO(tar.stdout)) as files:
+        files.extractall(folder, filter='data')
     return f'the code of commit {name}' + ', from which files differed then' * dirty
 
-def _write_settings(folder): # of another workspace: the same data, competitions' sites and cache
-    home, ini = root().absolute(), configparser.ConfigParser(interpolation=None)
-    if (home/'settings.ini').exists(): ini.read(home/'settings.ini', encoding='utf8')
-    ini['DEFAULT'].update(data_path=str(home/setting('data_path')), output_path='outputs', cache=setting('cache'))
-    folder.mkdir(parents=True)
-    with open(folder/'settings.ini', 'w', encoding='utf8') as f: ini.write(f)
-    (home/'.cache').mkdir(exist_ok=True)
-    (folder/'.cache').symlink_to(home/'.cache')
 
-def _bring(name, folder, run): # a file that a blend takes, into another workspace; before hours of training, not after them
+def _write_settings(folder):  # of another workspace: the same data, competitions' sites and cache
+    home, ini = root().absolute(), configparser.ConfigParser(interpolation=None)
+    if (home / 'settings.ini').exists():
+        ini.read(home / 'settings.ini', encoding='utf8')
+    ini['DEFAULT'].update(data_path=str(home / setting('data_path')), output_path='outputs', cache=setting('cache'))
+    folder.mkdir(parents=True)
+    with open(folder / 'settings.ini', 'w', encoding='utf8') as f:
+        ini.write(f)
+    (home / '.cache').mkdir(exist_ok=True)
+    (folder / '.cache').symlink_to(home / '.cache')
+
+
+def _bring(
+    name, folder, run
+):  # a file that a blend takes, into another workspace; before hours of training, not after them
     source = inside(root(), name, f'{run}: a file that it takes from')
-    if not source.is_file(): raise KitError(f'{source} is not there, and {run} takes from it; copy it here')
-    (folder/name).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copy(source, folder/name)
+    if not source.is_file():
+        raise KitError(f'{source} is not there, and {run} takes from it; copy it here')
+    (folder / name).parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(source, folder / name)
+
 
 def open_space(
-    run:Run,     # to be trained again
-    folder:Path, # the new workspace
+    run: Run,  # to be trained again
+    folder: Path,  # the new workspace
 ):
     "A workspace in which a run, and all that it is made of, can be trained again."
     runs = ancestors(run)
     _write_settings(folder)
     for r in runs:
-        params, out = read_record(r, 'params.json'), folder/'outputs'/run.comp/r.exp
+        params, out = read_record(r, 'params.json'), folder / 'outputs' / run.comp / r.exp
         out.mkdir(parents=True)
-        if 'recipe' in params: write_json(out/'params.json', params)     # a blend writes its own
-        for name in asked_files(params): _bring(name, folder, r)
+        if 'recipe' in params:
+            write_json(out / 'params.json', params)  # a blend writes its own
+        for name in asked_files(params):
+            _bring(name, folder, r)
 
 # %% ../../nbs/report/06_reproduce.ipynb #c4a30aa9
-def _sources_now(params, out): # a record, with the fingerprints of answers that were made again and may be others
+def _sources_now(params, out):  # a record, with the fingerprints of answers that were made again and may be others
     def _now(name, h):
         path = inside(out, name, 'source')
         return hash_file(path) if not name.endswith('.csv') and path.exists() else h
+
     return params | dict(sources={name: _now(name, h) for name, h in as_dict(params.get('sources')).items()})
 
-def _environment(folder, home, threads): # of the process: the other workspace, the code, the recorded number of threads
+
+def _environment(
+    folder, home, threads
+):  # of the process: the other workspace, the code, the recorded number of threads
     path = os.pathsep.join(filter(None, [str(home), os.environ.get('PYTHONPATH', '')]))
     env = os.environ | dict(KAGGLEKIT_ROOT=str(folder), PYTHONPATH=path)
     known = isinstance(threads, int) and not isinstance(threads, bool) and 0 < threads < 1000
     return env | dict(OMP_NUM_THREADS=str(threads)) if known else env
 
-def _run_page(folder, run, page, home, params): # exit status of papermill
+
+def _run_page(folder, run, page, home, params):  # exit status of papermill
     asked = dict(comp=run.comp, exp=run.exp)
-    if page == 'blend': asked |= blend_asked(params) | dict(reason=params.get('reason') or None)
-    out = folder/'outputs'/run.comp/run.exp/f'{page}.ipynb'
-    line = papermill_command(page, out, asked, page=home/'nbs'/f'{page}.ipynb')
+    if page == 'blend':
+        asked |= blend_asked(params) | dict(reason=params.get('reason') or None)
+    out = folder / 'outputs' / run.comp / run.exp / f'{page}.ipynb'
+    line = papermill_command(page, out, asked, page=home / 'nbs' / f'{page}.ipynb')
     env = _environment(folder, home, params.get('threads'))
-    with open(folder/f'{run.exp}.txt', 'wb') as log:
+    with open(folder / f'{run.exp}.txt', 'wb') as log:
         return subprocess.run(line, cwd=folder, env=env, stdout=log, stderr=log).returncode
 
-def _make_in(folder, run, say): # a run or a blend, by the code of its commit, in a workspace that has all it is made of
-    params, code = read_record(run, 'params.json'), folder/'code'/run.exp
+
+def _make_in(
+    folder, run, say
+):  # a run or a blend, by the code of its commit, in a workspace that has all it is made of
+    params, code = read_record(run, 'params.json'), folder / 'code' / run.exp
     page = 'blend' if 'blend' in params else 'train'
     say(f'{page}ing {run} again with {unpack_commit(params, code)}, in {folder}')
-    home = code if (code/'nbs').exists() else Path(kagglekit.__file__).parent.parent
-    out = folder/'outputs'/run.comp/run.exp
-    if params.get('sources'): write_json(out/'params.json', _sources_now(params, out.parent))
+    home = code if (code / 'nbs').exists() else Path(kagglekit.__file__).parent.parent
+    out = folder / 'outputs' / run.comp / run.exp
+    if params.get('sources'):
+        write_json(out / 'params.json', _sources_now(params, out.parent))
     ended = _run_page(folder, run, page, home, params)
-    with workspace(folder): status = Run(run.comp, run.exp).read('status.json')
-    if ended: raise KitError(f"{run} cannot be made again: {status.get('error') or 'papermill failed'}; see {folder/f'{run.exp}.txt'}")
-    words = other_data(params, read_json(out/'params.json'))
-    if words: raise KitError(f'{run} was trained again, and is no repetition: {words} changed since; see {out}')
+    with workspace(folder):
+        status = Run(run.comp, run.exp).read('status.json')
+    if ended:
+        raise KitError(
+            f'{run} cannot be made again: {status.get("error") or "papermill failed"}; see {folder / f"{run.exp}.txt"}'
+        )
+    words = other_data(params, read_json(out / 'params.json'))
+    if words:
+        raise KitError(f'{run} was trained again, and is no repetition: {words} changed since; see {out}')
 
-def _check_table(run, comp): # before hours of training
+
+def _check_table(run, comp):  # before hours of training
     params = read_record(run, 'params.json')
     seen, was = object_states(comp, as_dict(params.get('recipe')).get('single_object', '')), params.get('data_hash')
-    if was in (None, seen.hash()): return
-    raise KitError(f'{run} cannot be made again: the training table is another one, {seen.hash()}; '
-                   f'it was {one_line(was)}. Restore the table')
+    if was in (None, seen.hash()):
+        return
+    raise KitError(
+        f'{run} cannot be made again: the training table is another one, {seen.hash()}; '
+        f'it was {one_line(was)}. Restore the table'
+    )
+
 
 def retrain(
-    run:Run,            # to be trained again, or a blend
-    folder:Path,        # the new workspace; it must not exist
-    say:Callable=print, # called with a line of progress
-) -> Run: # the new run, finished
+    run: Run,  # to be trained again, or a blend
+    folder: Path,  # the new workspace; it must not exist
+    say: Callable = print,  # called with a line of progress
+) -> Run:  # the new run, finished
     "Train a run again from its record, after all that it is made of."
     folder, comp = folder.absolute(), find_comp(run.comp)
-    for r in ancestors(run): _check_table(r, comp)
+    for r in ancestors(run):
+        _check_table(r, comp)
     open_space(run, folder)
-    for r in ancestors(run): _make_in(folder, r, say)
-    with workspace(folder): return Run(run.comp, run.exp)
+    for r in ancestors(run):
+        _make_in(folder, r, say)
+    with workspace(folder):
+        return Run(run.comp, run.exp)
 
 # %% ../../nbs/report/06_reproduce.ipynb #00000018
-def _score_rows(run, again): # what, then, now, difference
+def _score_rows(run, again):  # what, then, now, difference
     a, b = (read_record(r, 'score.json') for r in (run, again))
     for k in ('mean', 'oof'):
-        if a.get(k) is not None and b.get(k) is not None: yield k, a[k], b[k], b[k] - a[k]
+        if a.get(k) is not None and b.get(k) is not None:
+            yield k, a[k], b[k], b[k] - a[k]
     for k, (x, y) in enumerate(zip(a.get('folds') or [], b.get('folds') or [])):
-        if x is not None and y is not None: yield f'fold {k}', x, y, y - x
+        if x is not None and y is not None:
+            yield f'fold {k}', x, y, y - x
 
-def _prediction_rows(run, again): # the same of the out-of-fold predictions
+
+def _prediction_rows(run, again):  # the same of the out-of-fold predictions
     P = read_pair(run, again).P
     r, most = float(np.corrcoef(P.reshape(2, -1))[0, 1]), float(np.abs(P[1] - P[0]).max())
-    return [('OOF correlation', 1., r, r - 1), ('OOF largest difference', 0., most, most)]
+    return [('OOF correlation', 1.0, r, r - 1), ('OOF largest difference', 0.0, most, most)]
 
-def _answer_rows(run, again, comp): # the same of the submissions
-    alike = same_answers(run.folder/'submission.csv', again.folder/'submission.csv', comp)
-    rows = [('equal answers', 1., alike['equal'], alike['equal'] - 1)]
-    if alike['most'] == alike['most']: rows.append(('answers, largest difference', 0., alike['most'], alike['most']))
+
+def _answer_rows(run, again, comp):  # the same of the submissions
+    alike = same_answers(run.folder / 'submission.csv', again.folder / 'submission.csv', comp)
+    rows = [('equal answers', 1.0, alike['equal'], alike['equal'] - 1)]
+    if alike['most'] == alike['most']:
+        rows.append(('answers, largest difference', 0.0, alike['most'], alike['most']))
     return rows
 
+
 def compare_retrained(
-    run:Run,          # as it was
-    again:Run,        # trained again
-    comp:Competition, # of both
-) -> pd.DataFrame: # what, then, now, difference
+    run: Run,  # as it was
+    again: Run,  # trained again
+    comp: Competition,  # of both
+) -> pd.DataFrame:  # what, then, now, difference
     "How far a run lands that was trained again."
-    both = lambda name: (run.folder/name).exists() and (again.folder/name).exists()
+    both = lambda name: (run.folder / name).exists() and (again.folder / name).exists()
     rows = list(_score_rows(run, again))
-    if both('oof.parquet'): rows += _prediction_rows(run, again)
-    if both('submission.csv'): rows += _answer_rows(run, again, comp)
+    if both('oof.parquet'):
+        rows += _prediction_rows(run, again)
+    if both('submission.csv'):
+        rows += _answer_rows(run, again, comp)
     return pd.DataFrame(rows, columns=['what', 'then', 'now', 'difference'])
 
 # %% ../../nbs/report/06_reproduce.ipynb #0000001b
-def _sent_lines(run): # of the ledger, a run's own; those only written down where none was sent
+def _sent_lines(run):  # of the ledger, a run's own; those only written down where none was sent
     lines = read_ledger(run.comp)
     mine = lines[(lines.exp == run.exp) & (lines.status != 'failed')]
     return mine[is_sent(mine)] if is_sent(mine).any() else mine
 
-def _when(line): # a line of the ledger in words
-    return f"was {'written down' if line.status == 'local' else 'sent'} on {line.time:%Y-%m-%d %H:%M} UTC"
 
-def _was_sent(sent, path, what): # a sentence: whether a file is what was sent, by the newest line or an older one
+def _when(line):  # a line of the ledger in words
+    return f'was {"written down" if line.status == "local" else "sent"} on {line.time:%Y-%m-%d %H:%M} UTC'
+
+
+def _was_sent(sent, path, what):  # a sentence: whether a file is what was sent, by the newest line or an older one
     h, last = hash_file(path), sent.iloc[-1]
-    if h == last.hash: return f'{what} is the file that {_when(last)}, fingerprint {h}.'
+    if h == last.hash:
+        return f'{what} is the file that {_when(last)}, fingerprint {h}.'
     older = sent[sent.hash == h]
     if len(older):
-        return (f'{what} is the file that {_when(older.iloc[-1])}, fingerprint {h}; the newest, which {_when(last)}, '
-                f'is another one, {last.hash}.')
-    return (f'{what} is not the file that {_when(last)}: that had the fingerprint {last.hash}, and this one has {h}. '
-            'Look for it in a backup, or in git.')
+        return (
+            f'{what} is the file that {_when(older.iloc[-1])}, fingerprint {h}; the newest, which {_when(last)}, '
+            f'is another one, {last.hash}.'
+        )
+    return (
+        f'{what} is not the file that {_when(last)}: that had the fingerprint {last.hash}, and this one has {h}. '
+        'Look for it in a backup, or in git.'
+    )
 
-def _sent_words(run, made): # lines: the same of the file made again, if it was, and of the one in the folder where that is another
-    try: sent = _sent_lines(run)
-    except KitError as e: return [f'Nobody can say whether it was sent: {e}.']
-    old = run.folder/'submission.csv'
+
+def _sent_words(
+    run, made
+):  # lines: the same of the file made again, if it was, and of the one in the folder where that is another
+    try:
+        sent = _sent_lines(run)
+    except KitError as e:
+        return [f'Nobody can say whether it was sent: {e}.']
+    old = run.folder / 'submission.csv'
     files = [(made, 'It')] if made else []
-    if old.exists() and not (made and hash_file(old) == hash_file(made)): files.append((old, 'submission.csv in the folder'))
+    if old.exists() and not (made and hash_file(old) == hash_file(made)):
+        files.append((old, 'submission.csv in the folder'))
     return [_was_sent(sent, path, what) for path, what in files] if len(sent) else []
 
-def _trained_words(run, comp, folder, say): # lines: what a training from the record came to
-    again = retrain(run, folder/'workspace', say)
-    table, files = compare_retrained(run, again, comp), [r.folder/'submission.csv' for r in (run, again)]
+
+def _trained_words(run, comp, folder, say):  # lines: what a training from the record came to
+    again = retrain(run, folder / 'workspace', say)
+    table, files = compare_retrained(run, again, comp), [r.folder / 'submission.csv' for r in (run, again)]
     both = all(f.exists() for f in files)
     words = answers_text(same_answers(*files, comp)) if both else 'there are no two submissions to compare'
     shown = ['', '```', table.to_string(index=False, float_format='{:.6f}'.format), '```'] if len(table) else []
@@ -295,45 +387,53 @@ def _trained_words(run, comp, folder, say): # lines: what a training from the re
 # %% ../../nbs/report/06_reproduce.ipynb #ca083e0e
 class Report:
     "What came of a run that is made again: on the disk before the next part begins."
-    def __init__(self,
-        run:Run, # a run or a blend
+
+    def __init__(
+        self,
+        run: Run,  # a run or a blend
     ):
         self.run, self.stamp, self.made, self.same = run, now(), None, False
-        self.folder = run.folder/f"reproduced-{re.sub('[^0-9-]+', '-', self.stamp)}"
+        self.folder = run.folder / f'reproduced-{re.sub("[^0-9-]+", "-", self.stamp)}'
         self.list, self.lines = reproduction_report(run), [f'## Made again, {self.stamp}', '']
         self.save()
 
-    def text(self): return f'{self.list}\n' + '\n'.join(self.lines).replace(f'{root()}/', '') + '\n'
+    def text(self):
+        return f'{self.list}\n' + '\n'.join(self.lines).replace(f'{root()}/', '') + '\n'
 
     def save(self):
-        with atomic(self.folder/'reproduce.md') as part: part.write_text(self.text(), encoding='utf8')
+        with atomic(self.folder / 'reproduce.md') as part:
+            part.write_text(self.text(), encoding='utf8')
 
-    def tell(self, lines): # of a part that is over
+    def tell(self, lines):  # of a part that is over
         self.lines += lines
         self.save()
 
-    def attempt(self, what, part): # the error of a part that fails, which the report names
-        try: self.tell(part())
+    def attempt(self, what, part):  # the error of a part that fails, which the report names
+        try:
+            self.tell(part())
         except KitError as e:
             self.tell([f'{what}: {e}.'])
             return e
 
-    def stored(self, comp): # lines: the submission from stored predictions
+    def stored(self, comp):  # lines: the submission from stored predictions
         self.made = rebuild(self.run, comp, self.folder)
-        alike = same_answers(self.run.folder/'submission.csv', self.made, comp)
+        alike = same_answers(self.run.folder / 'submission.csv', self.made, comp)
         self.same = alike['same']
         return [f'From stored predictions: {answers_text(alike)}.']
 
-    def keep(self): # the run's reproduce.md, unless only the date is another
-        path, undated = self.run.folder/'reproduce.md', lambda text: re.sub('(?m)^## Made again, .*$', '', text)
-        if path.exists() and undated(path.read_text(encoding='utf8', errors='replace')) == undated(self.text()): return
-        with atomic(path) as part: part.write_text(self.text(), encoding='utf8')
+    def keep(self):  # the run's reproduce.md, unless only the date is another
+        path, undated = self.run.folder / 'reproduce.md', lambda text: re.sub('(?m)^## Made again, .*$', '', text)
+        if path.exists() and undated(path.read_text(encoding='utf8', errors='replace')) == undated(self.text()):
+            return
+        with atomic(path) as part:
+            part.write_text(self.text(), encoding='utf8')
+
 
 def reproduce(
-    run:Run,            # a run or a blend
-    train:bool=False,   # train it again, too
-    say:Callable=print, # called with each part of the report
-) -> bool: # whether the stored submission was made again to the byte
+    run: Run,  # a run or a blend
+    train: bool = False,  # train it again, too
+    say: Callable = print,  # called with each part of the report
+) -> bool:  # whether the stored submission was made again to the byte
     "Make a submission again; the report is printed, and is written into the run's folder as reproduce.md."
     report = Report(run)
     say(report.list)
@@ -343,29 +443,38 @@ def reproduce(
         report.tell([*[f'- {line}' for line in changes], ''])
         failed = report.attempt('From stored predictions', lambda: report.stored(comp))
         report.tell(_sent_words(run, report.made))
-        if train: failed = report.attempt('Trained again', lambda: ['', *_trained_words(run, comp, report.folder, say)])
-        if failed: raise failed
+        if train:
+            failed = report.attempt('Trained again', lambda: ['', *_trained_words(run, comp, report.folder, say)])
+        if failed:
+            raise failed
     finally:
         report.keep()
         say('\n'.join(report.lines).replace(f'{root()}/', '') + '\n')
     return report.same
 
 # %% ../../nbs/report/06_reproduce.ipynb #8e2480f6
-def _ledgers(): # competition → its ledger, of those that can be read; what is wrong with the others
+def _ledgers():  # competition → its ledger, of those that can be read; what is wrong with the others
     read, flaws = {}, []
     for path in out_dir('').glob('*/submissions.csv'):
-        try: read[path.parent.name] = read_ledger(path.parent.name)
-        except KitError as e: flaws.append(str(e))
+        try:
+            read[path.parent.name] = read_ledger(path.parent.name)
+        except KitError as e:
+            flaws.append(str(e))
     return read, flaws
 
+
 def find_submission(
-    text:str, # a run, as find_run takes it, or the beginning of the fingerprint of a submission: 8 digits or more
-) -> Run: # whose it is
+    text: str,  # a run, as find_run takes it, or the beginning of the fingerprint of a submission: 8 digits or more
+) -> Run:  # whose it is
     "The run of a submission."
-    if not re.fullmatch('[0-9a-f]{8,16}', text): return find_run(text)
+    if not re.fullmatch('[0-9a-f]{8,16}', text):
+        return find_run(text)
     ledgers, flaws = _ledgers()
     found = {(comp, exp) for comp, lines in ledgers.items() for exp in lines[lines.hash.str.startswith(text)].exp}
-    if len(found) == 1: return Run(*found.pop())
+    if len(found) == 1:
+        return Run(*found.pop())
     what = f'{len(found)} runs' if found else 'no submission'
     unread = ''.join(f'. Not searched: {flaw}' for flaw in flaws)
-    raise KitError(f'{text}: {what} of any ledger has this fingerprint; name the run, such as exp0001 or comp/exp0001{unread}')
+    raise KitError(
+        f'{text}: {what} of any ledger has this fingerprint; name the run, such as exp0001 or comp/exp0001{unread}'
+    )

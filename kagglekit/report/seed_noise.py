@@ -11,30 +11,33 @@ import pandas as pd
 
 # %% ../../nbs/report/01_seed_noise.ipynb #ec99108d
 def ideas(
-    table:pd.DataFrame, # the journal, with all runs
-) -> pd.Series: # (n,) exp
+    table: pd.DataFrame,  # the journal, with all runs
+) -> pd.Series:  # (n,) exp
     "The run that each one looks at again with another seed; itself where it does not."
     again = table.difference.str.fullmatch(r'seed \d+') & table.parent.isin(table.exp)
     of = dict(zip(table.exp, table.parent.where(again, table.exp)))
-    for _ in range(len(of)):                                        # a seed of a seed, too
-        if all(of[e] == e for e in of.values()): break
+    for _ in range(len(of)):  # a seed of a seed, too
+        if all(of[e] == e for e in of.values()):
+            break
         of = {e: of[of[e]] for e in of}
     return table.exp.map(of)
 
+
 def over_seeds(
-    table:pd.DataFrame, # the journal, with all runs
-) -> pd.DataFrame: # exp, difference, seeds; CV, public and private, each with its standard deviation
+    table: pd.DataFrame,  # the journal, with all runs
+) -> pd.DataFrame:  # exp, difference, seeds; CV, public and private, each with its standard deviation
     "What the ideas with more than one seed say of themselves and of the leaderboard."
     by, sides = table.groupby(ideas(table), sort=False), ['CV', 'public', 'private']
     each = [s for side in sides for s in (side, f'{side} ±')]
     made = by[sides].mean().join(by[sides].std().add_suffix(' ±'))[each]
-    made.insert(0, 'seeds', by.CV.count()); made.insert(0, 'difference', table.set_index('exp').difference.reindex(made.index))
+    made.insert(0, 'seeds', by.CV.count())
+    made.insert(0, 'difference', table.set_index('exp').difference.reindex(made.index))
     return made[made.seeds > 1].rename_axis('exp').reset_index()
 
 # %% ../../nbs/report/01_seed_noise.ipynb #73ab4876
 def spread_of(
-    table:pd.DataFrame, # the journal, with all runs
-) -> float: # in the metric's unit; nan where nothing was repeated
+    table: pd.DataFrame,  # the journal, with all runs
+) -> float:  # in the metric's unit; nan where nothing was repeated
     "The standard deviation of a CV over seeds, pooled over ideas."
     each = table.CV.groupby(ideas(table))
     free, squares = (each.count() - 1).clip(lower=0).sum(), ((table.CV - each.transform('mean')) ** 2).sum()
@@ -42,15 +45,27 @@ def spread_of(
 
 # %% ../../nbs/report/01_seed_noise.ipynb #965eda32
 def outcomes(
-    table:pd.DataFrame, # the journal, with all runs
-) -> pd.DataFrame: # exp, parent, difference, seeds, gain, border, outcome: a row for each idea with a comparable parent
+    table: pd.DataFrame,  # the journal, with all runs
+) -> (
+    pd.DataFrame
+):  # exp, parent, difference, seeds, gain, border, outcome: a row for each idea with a comparable parent
     "What each idea brought, and whether chance could have."
     of, spread = ideas(table), spread_of(table)
     each = table.CV.groupby(of).agg(['mean', 'count'])
-    rows = table[table.gain.notna() & (of == table.exp) & table.parent.isin(table.exp)][['exp', 'parent', 'difference', 'note', 'direction']].copy()
+    rows = table[table.gain.notna() & (of == table.exp) & table.parent.isin(table.exp)][
+        ['exp', 'parent', 'difference', 'note', 'direction']
+    ].copy()
     theirs = each.loc[rows.parent.map(dict(zip(table.exp, of)))].set_axis(rows.index)
     ours = each.loc[rows.exp].set_axis(rows.index)
-    rows['seeds'], rows['gain'], rows['border'] = ours['count'], ours['mean'] - theirs['mean'], 2 * spread * np.sqrt(1 / ours['count'] + 1 / theirs['count'])
+    rows['seeds'], rows['gain'], rows['border'] = (
+        ours['count'],
+        ours['mean'] - theirs['mean'],
+        2 * spread * np.sqrt(1 / ours['count'] + 1 / theirs['count']),
+    )
     up = rows.gain * np.where(rows.direction == 'less', -1, 1)
-    rows['outcome'] = np.select([rows.border.isna(), up > rows.border, up < -rows.border], ['no second seed', 'better', 'worse'], 'within chance')
+    rows['outcome'] = np.select(
+        [rows.border.isna(), up > rows.border, up < -rows.border],
+        ['no second seed', 'better', 'worse'],
+        'within chance',
+    )
     return rows.drop(columns='direction')

@@ -8,7 +8,9 @@ __all__ = ['FINGERPRINTS', 'HANDED', 'fingerprints', 'made_by', 'other_data', 'd
            'check_state', 'check_folds', 'describe', 'open_run']
 
 # %% ../../nbs/runs/05_claim.ipynb #0ab10001
-import atexit, fcntl, os
+import atexit
+import fcntl
+import os
 from contextlib import contextmanager, suppress
 from typing import NamedTuple
 import pandas as pd
@@ -24,221 +26,287 @@ from .results import broken_seal, finished_folds, read_fold, wipe_state
 from .run import Run, environment, now
 
 # %% ../../nbs/runs/05_claim.ipynb #0ab10004
-FINGERPRINTS = dict( # what is recorded of the data → how it is called in a message
-    metric='the metric has', classes='the classes have',
-    data_hash='the training table has', test_hash='the test table has',
-    columns='a column that it learns from has', fold_hash='the folds have', pictures='the content of the pictures has')
+FINGERPRINTS = dict(  # what is recorded of the data → how it is called in a message
+    metric='the metric has',
+    classes='the classes have',
+    data_hash='the training table has',
+    test_hash='the test table has',
+    columns='a column that it learns from has',
+    fold_hash='the folds have',
+    pictures='the content of the pictures has',
+)
+
 
 def fingerprints(
-    recipe:Recipe,      # what is run
-    comp:Competition,   # on what
-    folds:pd.DataFrame, # id, fold
-    pictures:dict|None=None, # 'train' and 'test' → hash of the content of the picture files
-    sources:dict|None=None,  # file of another run → its hash
-) -> dict: # metric, classes, and a hash of each of the others
+    recipe: Recipe,  # what is run
+    comp: Competition,  # on what
+    folds: pd.DataFrame,  # id, fold
+    pictures: dict | None = None,  # 'train' and 'test' → hash of the content of the picture files
+    sources: dict | None = None,  # file of another run → its hash
+) -> dict:  # metric, classes, and a hash of each of the others
     "What a result depends on beside the recipe."
-    read = [recipe.train_labels] * bool(recipe.train_labels) + ([parse_sampling(recipe.sampling)[0]] if recipe.sampling else [])
-    data = dict(metric=comp.metric, classes=list(comp.classes), data_hash=comp.hash(), fold_hash=fold_hash(folds),
-                test_hash=hash_table(comp.test[['id', 'file', 'sample_id']]))
-    if read: data['columns'] = hash_table(comp.train[read])
-    if pictures: data['pictures'] = pictures
+    read = [recipe.train_labels] * bool(recipe.train_labels) + (
+        [parse_sampling(recipe.sampling)[0]] if recipe.sampling else []
+    )
+    data = dict(
+        metric=comp.metric,
+        classes=list(comp.classes),
+        data_hash=comp.hash(),
+        fold_hash=fold_hash(folds),
+        test_hash=hash_table(comp.test[['id', 'file', 'sample_id']]),
+    )
+    if read:
+        data['columns'] = hash_table(comp.train[read])
+    if pictures:
+        data['pictures'] = pictures
     return data | dict(sources=sources or {})
 
+
 def made_by(
-    params:dict, # the content of params.json
-) -> dict: # plain values
+    params: dict,  # the content of params.json
+) -> dict:  # plain values
     "What decides the result of a run."
     recipe = {field: value for field, value in params['recipe'].items() if field not in NOT_IDENTITY}
     data = {name: params[name] for name in (*FINGERPRINTS, 'sources') if name in params}
     return dict(comp=params['comp'], exp=params['exp'], recipe=recipe) | data
 
 # %% ../../nbs/runs/05_claim.ipynb #0ab10005
-def _other_fields(old, new): # of two recipes; a field that an old record lacks has its default
+def _other_fields(old, new):  # of two recipes; a field that an old record lacks has its default
     base = Recipe().params()
     a, b = base | old, base | new
     return {field: (a[field], b[field]) for field in b if a.get(field) != b[field] and field not in NOT_IDENTITY}
 
+
 def other_data(
-    old:dict, # fingerprints of a record
-    new:dict, # of another, or of what is there now
-) -> str: # such as 'the folds have'; '' where all that both hold is the same
+    old: dict,  # fingerprints of a record
+    new: dict,  # of another, or of what is there now
+) -> str:  # such as 'the folds have'; '' where all that both hold is the same
     "What is not as it was of the data that a result depends on."
-    return next((words for name, words in FINGERPRINTS.items() if name in old and old[name] != new.get(name, old[name])), '')
+    return next(
+        (words for name, words in FINGERPRINTS.items() if name in old and old[name] != new.get(name, old[name])), ''
+    )
+
 
 def difference(
-    old:dict, # what made a result, as from made_by
-    new:dict, # what is asked for
-) -> str: # '' where they are the same; what an old record does not hold is not compared
+    old: dict,  # what made a result, as from made_by
+    new: dict,  # what is asked for
+) -> str:  # '' where they are the same; what an old record does not hold is not compared
     "How two runs differ in what decides their results."
     for name in ('comp', 'exp'):
-        if old.get(name, new[name]) == new[name]: continue
+        if old.get(name, new[name]) == new[name]:
+            continue
         return f'its record is that of {old[name]}, and a copied folder is no run of its own'
-    if 'recipe' not in old: return 'it is a blend'
-    if not isinstance(old['recipe'], dict): return 'its record holds no recipe'
+    if 'recipe' not in old:
+        return 'it is a blend'
+    if not isinstance(old['recipe'], dict):
+        return 'its record holds no recipe'
     other = _other_fields(old['recipe'], new['recipe'])
     if other:
         then, now = ({field: pair[i] for field, pair in other.items()} for i in (0, 1))
         return f'it ran with {diff_text(then)}, and now {diff_text(now)} is asked for'
-    if words := other_data(old, new): return f'{words} changed since'
+    if words := other_data(old, new):
+        return f'{words} changed since'
     taken = new.get('sources', {})
     changed = [file for file, hash in old.get('sources', {}).items() if taken.get(file, hash) != hash]
     return f'{changed[0]}, which it learns from, has changed since' if changed else ''
 
 # %% ../../nbs/runs/05_claim.ipynb #0ab10008
-_HELD = {} # folder → Hold, of the runs that this process holds
-HANDED = 'KAGGLEKIT_LOCK' # environment variable: the descriptor of a lock that a kernel inherits from the command
+_HELD = {}  # folder → Hold, of the runs that this process holds
+HANDED = 'KAGGLEKIT_LOCK'  # environment variable: the descriptor of a lock that a kernel inherits from the command
+
 
 class Hold(NamedTuple):
     "A run's lock, and what to give back where the run is refused."
-    lock:int      # descriptor of run.lock
-    own:bool      # False where the command that started this kernel holds it, too
-    status:bytes|None # content of status.json before; None where there was none
-    new:bool      # whether the folder was made for it
+
+    lock: int  # descriptor of run.lock
+    own: bool  # False where the command that started this kernel holds it, too
+    status: bytes | None  # content of status.json before; None where there was none
+    new: bool  # whether the folder was made for it
+
 
 class Clash(KitError):
     "A run is not what is asked for; nothing of it was changed."
 
+
 def trained(
-    run:Run, # whose
-) -> bool: # True: its id belongs to one recipe
+    run: Run,  # whose
+) -> bool:  # True: its id belongs to one recipe
     "Whether something has been trained under this id."
     names = ('score.json', 'oof.parquet', 'test.parquet')
-    return any((run.folder/name).exists() for name in names) or any(run.folder.glob('fold*/[!.]*'))
+    return any((run.folder / name).exists() for name in names) or any(run.folder.glob('fold*/[!.]*'))
+
 
 def recorded_maker(
-    run:Run, # whose
-) -> dict: # as from made_by, or params.json, which holds more; {} where nothing is known
+    run: Run,  # whose
+) -> dict:  # as from made_by, or params.json, which holds more; {} where nothing is known
     "What made a run, as params.json says; where that was deleted, as a finished fold says."
     folds = [run.peek(f'fold{k}/fold.json').get('made_by', {}) for k in finished_folds(run)]
     return run.read('params.json') or next((made for made in folds if made), {})
 
-def _same_file(lock, path): # whether a descriptor is that of a file
-    try: return os.path.samestat(os.fstat(lock), os.stat(path))
-    except OSError: return False
 
-def _lock(path): # the descriptor of a file that no other process holds; None where one does
+def _same_file(lock, path):  # whether a descriptor is that of a file
+    try:
+        return os.path.samestat(os.fstat(lock), os.stat(path))
+    except OSError:
+        return False
+
+
+def _lock(path):  # the descriptor of a file that no other process holds; None where one does
     lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    try: fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(lock)
         return None
-    if _same_file(lock, path): return lock
-    os.close(lock)                                 # a refused run deleted the file in between
+    if _same_file(lock, path):
+        return lock
+    os.close(lock)  # a refused run deleted the file in between
     return _lock(path)
 
-def _inherited(path): # the descriptor of a lock that the command handed on; None where there is none
+
+def _inherited(path):  # the descriptor of a lock that the command handed on; None where there is none
     handed = os.environ.get(HANDED, '')
-    if not (handed.isdecimal() and _same_file(int(handed), path)): return None
-    try: fcntl.flock(int(handed), fcntl.LOCK_EX | fcntl.LOCK_NB) # it is the command's own, so this changes nothing
-    except BlockingIOError: return None
+    if not (handed.isdecimal() and _same_file(int(handed), path)):
+        return None
+    try:
+        fcntl.flock(int(handed), fcntl.LOCK_EX | fcntl.LOCK_NB)  # it is the command's own, so this changes nothing
+    except BlockingIOError:
+        return None
     del os.environ[HANDED]
     os.set_inheritable(int(handed), False)
     return int(handed)
 
-def _hold(run): # take the lock, once
-    if run.folder in _HELD: return
-    path, new = run.folder/'run.lock', not run.folder.exists()
+
+def _hold(run):  # take the lock, once
+    if run.folder in _HELD:
+        return
+    path, new = run.folder / 'run.lock', not run.folder.exists()
     with disk_errors(path):
         run.folder.mkdir(parents=True, exist_ok=True)
         handed = _inherited(path)
         lock = _lock(path) if handed is None else handed
     if lock is None:
         s = run.peek('status.json')
-        raise KitError(f"{run} is being run, by process {s.get('pid', '?')} on {s.get('host', '?')} "
-                       f"(last heard of {s.get('heartbeat', '?')}); wait for it, or stop it")
-    status = run.folder/'status.json'
+        raise KitError(
+            f'{run} is being run, by process {s.get("pid", "?")} on {s.get("host", "?")} '
+            f'(last heard of {s.get("heartbeat", "?")}); wait for it, or stop it'
+        )
+    status = run.folder / 'status.json'
     _HELD[run.folder] = Hold(lock, handed is None, status.read_bytes() if status.is_file() else None, new)
 
+
 def release(
-    run:Run, # held by this process, or not
+    run: Run,  # held by this process, or not
 ):
     "Let another process have it; the lock that a kernel inherited stays with the command that started it."
-    if run.folder not in _HELD: return
+    if run.folder not in _HELD:
+        return
     hold = _HELD.pop(run.folder)
-    if hold.own: fcntl.flock(hold.lock, fcntl.LOCK_UN) # else a forked process that lives on would hold it
+    if hold.own:
+        fcntl.flock(hold.lock, fcntl.LOCK_UN)  # else a forked process that lives on would hold it
     os.close(hold.lock)
 
+
 def give_back(
-    run:Run, # held by this process
+    run: Run,  # held by this process
 ):
     "Release a run that is refused, its status as it was, its folder deleted where it was made for it."
-    hold, status = _HELD[run.folder], run.folder/'status.json'
-    if hold.status is None: status.unlink(missing_ok=True)
+    hold, status = _HELD[run.folder], run.folder / 'status.json'
+    if hold.status is None:
+        status.unlink(missing_ok=True)
     elif status.read_bytes() != hold.status:
-        with atomic(status) as part: part.write_bytes(hold.status)
+        with atomic(status) as part:
+            part.write_bytes(hold.status)
     if hold.new and hold.own and {p.name for p in run.folder.iterdir()} == {'run.lock'}:
-        with suppress(OSError): # another process has just come
-            (run.folder/'run.lock').unlink()
+        with suppress(OSError):  # another process has just come
+            (run.folder / 'run.lock').unlink()
             run.folder.rmdir()
     release(run)
 
+
 def held(
-    comp:str, # competition
-    exp:str,  # experiment
-) -> Run|None: # None where this process does not hold it
+    comp: str,  # competition
+    exp: str,  # experiment
+) -> Run | None:  # None where this process does not hold it
     "A run that this process has claimed."
     run = Run(comp, exp)
     return run if run.folder in _HELD else None
 
-def _leave(why, keep=None): # give up all claims but one
+
+def _leave(why, keep=None):  # give up all claims but one
     for folder in [f for f in _HELD if f != keep]:
         run = Run.found(folder)
-        if run.peek('status.json').get('state') == 'running': run.mark('interrupted', error=why)
+        if run.peek('status.json').get('state') == 'running':
+            run.mark('interrupted', error=why)
         release(run)
 
+
 @atexit.register
-def _end(): # of a kernel that was shut down
+def _end():  # of a kernel that was shut down
     _leave('the process ended before the run did')
 
 # %% ../../nbs/runs/05_claim.ipynb #0ab10009
-def _sweep(folder): # temporary files of a killed process; notes and scores are written by others, perhaps just now
+def _sweep(folder):  # temporary files of a killed process; notes and scores are written by others, perhaps just now
     others = [p for p in folder.rglob('.*.part') if p.name.startswith(('.notes.md', '.leaderboard.json'))]
-    for part in set(folder.rglob('.*.part')) - set(others): part.unlink(missing_ok=True)
+    for part in set(folder.rglob('.*.part')) - set(others):
+        part.unlink(missing_ok=True)
     sweep_parts(folder)
 
-def _asked(comp, recipe): # params.json as far as it is known before anything is read
+
+def _asked(comp, recipe):  # params.json as far as it is known before anything is read
     about = recipe.about() | dict(reason=hide_secrets(recipe.reason))
     return dict(comp=comp, **about, recipe=recipe.params(), seed=recipe.seed, made=now(), **environment())
 
-def _clash(run, why): # the error
+
+def _clash(run, why):  # the error
     return Clash(f'{run} exists: {why}. Give it a new id, or move {run.folder.name} away')
 
-def _check_asked(run, recipe): # a KitError where it is not what is asked for, or cannot be read
-    if flaw := run.flaw(): raise KitError(f'{run}: {flaw}')
-    old, asked = recorded_maker(run), dict(comp=run.comp, exp=recipe.exp, recipe=recipe.params())
-    if old and trained(run) and (why := difference(old, asked)): raise _clash(run, why)
 
-def _take(run, recipe, doing): # hold it, unless it is refused or done
+def _check_asked(run, recipe):  # a KitError where it is not what is asked for, or cannot be read
+    if flaw := run.flaw():
+        raise KitError(f'{run}: {flaw}')
+    old, asked = recorded_maker(run), dict(comp=run.comp, exp=recipe.exp, recipe=recipe.params())
+    if old and trained(run) and (why := difference(old, asked)):
+        raise _clash(run, why)
+
+
+def _take(run, recipe, doing):  # hold it, unless it is refused or done
     _hold(run)
     try:
         _check_asked(run, recipe)
-        if run.state() == 'done': release(run)
-        else: run.mark('running', doing=doing)
+        if run.state() == 'done':
+            release(run)
+        else:
+            run.mark('running', doing=doing)
     except BaseException:
         give_back(run)
         raise
 
+
 def claim(
-    comp:str,      # competition
-    recipe:Recipe, # with the run's id
-) -> Run: # held until release; not held where it is done
+    comp: str,  # competition
+    recipe: Recipe,  # with the run's id
+) -> Run:  # held until release; not held where it is done
     "Hold a run's folder, and write down what is asked for."
     run = Run(comp, recipe.exp)
     _leave('another run was begun in its place', keep=run.folder)
     _take(run, recipe, 'reading')
-    if run.folder not in _HELD: return run
+    if run.folder not in _HELD:
+        return run
     try:
         _sweep(run.folder)
-        if not trained(run): write_json(run.folder/'params.json', _asked(comp, recipe))
+        if not trained(run):
+            write_json(run.folder / 'params.json', _asked(comp, recipe))
     except BaseException:
         release(run)
         raise
     return run
 
+
 def claim_for_kernel(
-    run:Run,       # that a kernel is about to be started for
-    recipe:Recipe, # that is asked for
-) -> int|None: # descriptor of the lock, for the kernel to inherit; None where the run is done
+    run: Run,  # that a kernel is about to be started for
+    recipe: Recipe,  # that is asked for
+) -> int | None:  # descriptor of the lock, for the kernel to inherit; None where the run is done
     "Hold a run's folder until `release`, before the kernel that is to take it over has begun."
     _take(run, recipe, 'starting')
     return _HELD[run.folder].lock if run.folder in _HELD else None
@@ -246,49 +314,63 @@ def claim_for_kernel(
 # %% ../../nbs/runs/05_claim.ipynb #0ab1000e
 @contextmanager
 def traced(
-    run:Run|None, # claimed; None where nothing is to be written down
+    run: Run | None,  # claimed; None where nothing is to be written down
 ):
     "A `with` block whose failure is written into status.json; the claim ends with it."
-    try: yield run
+    try:
+        yield run
     except BaseException as e:
-        if run is not None and run.folder in _HELD: _write_down(run, e)
+        if run is not None and run.folder in _HELD:
+            _write_down(run, e)
         raise
 
-def _write_down(run, e): # why a block did not end well
+
+def _write_down(run, e):  # why a block did not end well
     stopped = isinstance(e, (KeyboardInterrupt, SystemExit))
     try:
-        if isinstance(e, Clash): give_back(run)
+        if isinstance(e, Clash):
+            give_back(run)
         elif run.peek('status.json').get('state') == 'running':
             run.mark('interrupted' if stopped else 'failed', error=hide_secrets(f'{type(e).__name__}: {e}'))
-    except KitError: pass                          # the disk is full; the error itself is what must be seen
-    finally: release(run)
+    except KitError:
+        pass  # the disk is full; the error itself is what must be seen
+    finally:
+        release(run)
 
 # %% ../../nbs/runs/05_claim.ipynb #0ab10011
 def check_made_by(
-    run:Run,   # whose
-    k:int,     # fold
-    record:dict, # its fold.json, or its state for a resume
-    wanted:dict, # what is asked for, from made_by
+    run: Run,  # whose
+    k: int,  # fold
+    record: dict,  # its fold.json, or its state for a resume
+    wanted: dict,  # what is asked for, from made_by
 ):
     "Raise `Clash` where a part of a fold was made by something else."
     why = difference(record['made_by'], wanted)
-    if why: raise _clash(run, f'in fold {k}, {why}')
+    if why:
+        raise _clash(run, f'in fold {k}, {why}')
 
-def _flaw_of_fold(run, k, wanted): # why a finished fold has to be trained again; '' where it counts
-    try: facts = read_fold(run, k)
-    except KitError as e: return str(e)
-    if 'made_by' not in facts: return 'it was finished by a version of kagglekit that kept no fingerprints'
+
+def _flaw_of_fold(run, k, wanted):  # why a finished fold has to be trained again; '' where it counts
+    try:
+        facts = read_fold(run, k)
+    except KitError as e:
+        return str(e)
+    if 'made_by' not in facts:
+        return 'it was finished by a version of kagglekit that kept no fingerprints'
     check_made_by(run, k, facts, wanted)
-    if facts.get('fold', k) != k: return f"its files are those of fold {facts['fold']}"
+    if facts.get('fold', k) != k:
+        return f'its files are those of fold {facts["fold"]}'
     return broken_seal(run.fold_folder(k), facts.get('files', {}))
 
+
 def check_state(
-    run:Run,     # claimed
-    k:int,       # an unfinished fold
-    wanted:dict, # what is asked for, from made_by
-) -> str: # why the fold starts afresh; '' where its state counts, or where it has none
+    run: Run,  # claimed
+    k: int,  # an unfinished fold
+    wanted: dict,  # what is asked for, from made_by
+) -> str:  # why the fold starts afresh; '' where its state counts, or where it has none
     "Keep the state from which a fold resumes, if it counts."
-    from kagglekit.training.callbacks import STATE, read_state # torch, which a refusal in the shell does without
+    from kagglekit.training.callbacks import STATE, read_state  # torch, which a refusal in the shell does without
+
     state = read_state(run.fold_folder(k))
     if not state:
         wipe_state(run, k)
@@ -297,72 +379,89 @@ def check_state(
     if set(STATE) <= set(state):
         check_made_by(run, k, state, wanted)
         flaw = broken_seal(run.fold_folder(k), state['files'])
-    if not flaw: return ''
+    if not flaw:
+        return ''
     wipe_state(run, k)
     return f'fold {k} starts afresh: {flaw}'
 
+
 def check_folds(
-    run:Run,     # claimed
-    wanted:dict, # what is asked for, from made_by
-) -> list: # of text: which folds are trained again, and why
+    run: Run,  # claimed
+    wanted: dict,  # what is asked for, from made_by
+) -> list:  # of text: which folds are trained again, and why
     "Keep the finished folds that count, and the states of unfinished ones."
     finished = finished_folds(run)
     begun = sorted(int(p.name[4:]) for p in run.folder.glob('fold*') if p.name[4:].isdigit())
     said = [check_state(run, k, wanted) for k in begun if k not in finished]
     for k in finished:
         flaw = _flaw_of_fold(run, k, wanted)
-        if not flaw: continue
-        (run.fold_folder(k)/'fold.json').unlink()
+        if not flaw:
+            continue
+        (run.fold_folder(k) / 'fold.json').unlink()
         said.append(f'fold {k} is trained again: {flaw}')
     return [line for line in said if line]
 
 # %% ../../nbs/runs/05_claim.ipynb #0ab10014
 def describe(
-    recipe:Recipe,      # what is run
-    comp:Competition,   # on what
-    folds:pd.DataFrame, # id, fold
-    pictures:dict|None=None, # 'train' and 'test' → hash of the content of the picture files
-    sources:dict|None=None,  # file of another run → its hash
-    **more,             # what else the record must say
-) -> dict: # the content of params.json
+    recipe: Recipe,  # what is run
+    comp: Competition,  # on what
+    folds: pd.DataFrame,  # id, fold
+    pictures: dict | None = None,  # 'train' and 'test' → hash of the content of the picture files
+    sources: dict | None = None,  # file of another run → its hash
+    **more,  # what else the record must say
+) -> dict:  # the content of params.json
     "Every field as resolved, where it comes from, what it was trained on, and what it runs on."
     return _asked(comp.name, recipe) | fingerprints(recipe, comp, folds, pictures, sources) | more
 
-def _check_record(run, new): # of a run that is done, whose params.json may have been deleted
+
+def _check_record(run, new):  # of a run that is done, whose params.json may have been deleted
     old, wanted = run.read('params.json'), made_by(new)
-    if old and (why := difference(old, wanted)): raise _clash(run, why)
-    if old: return
+    if old and (why := difference(old, wanted)):
+        raise _clash(run, why)
+    if old:
+        return
     facts = {k: read_fold(run, k) for k in finished_folds(run)}
     if not facts or not all('made_by' in f for f in facts.values()):
         raise _clash(run, 'it has predictions and no params.json, so nobody can tell what made them')
-    for k, record in facts.items(): check_made_by(run, k, record, wanted)
-    write_json(run.folder/'params.json', new)
+    for k, record in facts.items():
+        check_made_by(run, k, record, wanted)
+    write_json(run.folder / 'params.json', new)
 
-def _check_files(run): # of a run that is done, and of its folds, where they are on this machine
+
+def _check_files(run):  # of a run that is done, and of its folds, where they are on this machine
     seals = {'': run.read('score.json').get('files', {})}
-    for k in finished_folds(run): seals[f'fold{k}/'] = read_fold(run, k).get('files', {})
+    for k in finished_folds(run):
+        seals[f'fold{k}/'] = read_fold(run, k).get('files', {})
     for where, files in seals.items():
-        flaw = broken_seal(run.folder/where, files, missing=False)
-        if not flaw: continue
+        flaw = broken_seal(run.folder / where, files, missing=False)
+        if not flaw:
+            continue
         fold = f'{where.strip("/")}, ' if where else ''
-        raise Clash(f'{run} is done, but {where}{flaw}. Copy the file again, or delete {fold}oof.parquet and '
-                    'test.parquet: then the same command makes it again')
+        raise Clash(
+            f'{run} is done, but {where}{flaw}. Copy the file again, or delete {fold}oof.parquet and '
+            'test.parquet: then the same command makes it again'
+        )
 
-def _complete(run, new): # params.json, once all of it is known, and the folds that count
+
+def _complete(run, new):  # params.json, once all of it is known, and the folds that count
     old = run.read('params.json')
-    if old and trained(run) and (why := difference(old, made_by(new))): raise _clash(run, why)
+    if old and trained(run) and (why := difference(old, made_by(new))):
+        raise _clash(run, why)
     said = check_folds(run, made_by(new))
     kept = any(run.folder.glob('fold*/fold.json')) or any(run.folder.glob('fold*/resume.pt'))
-    if kept and 'fold_hash' in old: new = new | old | dict(recipe=new['recipe'], resumed=now())
-    write_json(run.folder/'params.json', new)
-    for line in said: run.say(f'  {line}')
+    if kept and 'fold_hash' in old:
+        new = new | old | dict(recipe=new['recipe'], resumed=now())
+    write_json(run.folder / 'params.json', new)
+    for line in said:
+        run.say(f'  {line}')
+
 
 @contextmanager
 def open_run(
-    recipe:Recipe,      # what to run
-    comp:Competition,   # on what
-    folds:pd.DataFrame, # id, fold
-    **more,             # pictures, sources, and what else params.json must say
+    recipe: Recipe,  # what to run
+    comp: Competition,  # on what
+    folds: pd.DataFrame,  # id, fold
+    **more,  # pictures, sources, and what else params.json must say
 ):
     "Hold a run for the length of a `with` block, its record complete; how it ends is written down."
     run = claim(comp.name, recipe)

@@ -23,66 +23,73 @@ from .workers import emit
 from .run import Run
 
 # %% ../../nbs/runs/08_distributed.ipynb #00000004
-def rank_world() -> tuple[int, int]: # this process's number, 0 … n − 1, and n
+def rank_world() -> tuple[int, int]:  # this process's number, 0 … n − 1, and n
     "Which of the processes that train together this is; (0, 1) where it trains alone."
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 # %% ../../nbs/runs/08_distributed.ipynb #00000007
 def shard_rows(
-    rows:np.ndarray, # (m,) row numbers
-    rank:int,        # of the process
-    n:int,           # processes
-) -> np.ndarray: # (⌈m/n⌉,) row numbers; those from the beginning fill the last shares
+    rows: np.ndarray,  # (m,) row numbers
+    rank: int,  # of the process
+    n: int,  # processes
+) -> np.ndarray:  # (⌈m/n⌉,) row numbers; those from the beginning fill the last shares
     "The rows of one process."
     return np.resize(rows, math.ceil(len(rows) / n) * n)[rank::n]
 
+
 def join_rows(
-    rows:Sequence,       # (k,) row numbers of all processes, some of them twice
-    values:torch.Tensor, # (k, columns) of them
-    want:Sequence,       # (m,) row numbers, in the order wanted
-) -> torch.Tensor: # (m, columns)
+    rows: Sequence,  # (k,) row numbers of all processes, some of them twice
+    values: torch.Tensor,  # (k, columns) of them
+    want: Sequence,  # (m,) row numbers, in the order wanted
+) -> torch.Tensor:  # (m, columns)
     "Values in the order of the rows that were asked for."
     at = {int(row): i for i, row in enumerate(rows)}
     lost = [int(row) for row in want if int(row) not in at]
-    if lost: raise KitError(f'{len(lost)} rows were predicted by no process, such as {lost[0]}')
+    if lost:
+        raise KitError(f'{len(lost)} rows were predicted by no process, such as {lost[0]}')
     return values[[at[int(row)] for row in want]]
 
 # %% ../../nbs/runs/08_distributed.ipynb #00000009
-def _everyones(t): # (k, …) a tensor as long in every process → (n · k, …)
+def _everyones(t):  # (k, …) a tensor as long in every process → (n · k, …)
     parts = [torch.empty_like(t) for _ in range(rank_world()[1])]
     dist.all_gather(parts, t.contiguous())
     return torch.cat(parts)
 
+
 def gather_rows(
-    rows:np.ndarray,     # (k,) row numbers of this process, as many as every other one has
-    values:torch.Tensor, # (k, columns) float32 of them, on the CPU
-    want:Sequence,       # (m,) row numbers, in the order wanted
-) -> torch.Tensor: # (m, columns), the same in every process
+    rows: np.ndarray,  # (k,) row numbers of this process, as many as every other one has
+    values: torch.Tensor,  # (k, columns) float32 of them, on the CPU
+    want: Sequence,  # (m,) row numbers, in the order wanted
+) -> torch.Tensor:  # (m, columns), the same in every process
     "What all processes found, joined."
     return join_rows(_everyones(torch.from_numpy(rows)).tolist(), _everyones(values), want)
 
+
 def predict_shared(
-    learn:FoldLearner,      # trained, the same in every process
-    cache:np.ndarray,       # (n, H, W, C) decoded pictures
-    rows:np.ndarray,        # (m,) positions in it
-    views:Sequence=(),      # names in VIEWS, averaged with the plain picture
-) -> np.ndarray: # (m, classes) float32 probabilities, in the order of `rows`, in every process
+    learn: FoldLearner,  # trained, the same in every process
+    cache: np.ndarray,  # (n, H, W, C) decoded pictures
+    rows: np.ndarray,  # (m,) positions in it
+    views: Sequence = (),  # names in VIEWS, averaged with the plain picture
+) -> np.ndarray:  # (m, classes) float32 probabilities, in the order of `rows`, in every process
     "As `predict`, each process a share of the rows."
     rank, n = rank_world()
-    if n == 1 or not len(rows): return predict(learn, cache, rows, views)
+    if n == 1 or not len(rows):
+        return predict(learn, cache, rows, views)
     mine = shard_rows(rows, rank, n)
     return gather_rows(mine, torch.from_numpy(predict(learn, cache, mine, views)), rows).numpy()
 
 # %% ../../nbs/runs/08_distributed.ipynb #0000000b
 class ShardBatch(Callback):
     "This process's part of the training batches."
+
     order = PrepareBatch.order + 1
 
     def before_fit(self):
         "A stage begins: gradients of what is trainable in it are averaged."
         self.rank, self.n = rank_world()
         self.alone, self.together = self.learn.model, DistributedDataParallel(self.learn.model)
-        for name in ('checkpoint', 'progress') * bool(self.rank): getattr(self.learn, name).run = False
+        for name in ('checkpoint', 'progress') * bool(self.rank):
+            getattr(self.learn, name).run = False
 
     def after_fit(self):
         "Wait until the first process has written its files."
@@ -92,11 +99,12 @@ class ShardBatch(Callback):
     def before_train(self):
         "Chance of its own for what the network draws."
         torch.manual_seed(seed_of('torch', *self.dls.train.when, self.rank))
-        self.learn.model, self.total, self.rows = self.together, 0., 0
+        self.learn.model, self.total, self.rows = self.together, 0.0, 0
 
     def before_batch(self):
         "Take this process's part of a prepared batch."
-        if not self.training: return
+        if not self.training:
+            return
         part = [t.tensor_split(self.n)[self.rank] for t in (self.xb[0], self.yb[0])]
         self.mine, of = len(part[0]), len(self.xb[0])
         self.weight = self.mine * self.n / of
@@ -104,7 +112,8 @@ class ShardBatch(Callback):
 
     def after_loss(self):
         "Weigh it by its rows."
-        if not self.training: return
+        if not self.training:
+            return
         self.total, self.rows = self.total + self.loss * self.mine, self.rows + self.mine
         self.learn.loss_grad = self.loss_grad * self.weight
 
@@ -120,7 +129,8 @@ class ShardBatch(Callback):
 # %% ../../nbs/runs/08_distributed.ipynb #0000000c
 class ShardValidation(Callback):
     "A share of the validation rows for each process, joined before they are measured."
-    order = PrepareBatch.order + 1                 # long before Record's
+
+    order = PrepareBatch.order + 1  # long before Record's
 
     def before_validate(self):
         "Validate a share of the rows."
@@ -131,16 +141,19 @@ class ShardValidation(Callback):
     def after_validate(self):
         "Join what the processes found."
         valid, z = self.dls.valid, self.learn.epoch_recorder.z
-        if z: self.learn.epoch_recorder.z = [gather_rows(valid.all_rows, torch.cat(z), self.whole)]
+        if z:
+            self.learn.epoch_recorder.z = [gather_rows(valid.all_rows, torch.cat(z), self.whole)]
         valid.all_rows, valid.n = self.whole, len(self.whole)
 
 # %% ../../nbs/runs/08_distributed.ipynb #0000000d
 def shard_training(
-    learn:FoldLearner, # of one fold, changed in place
-) -> FoldLearner: # the same
+    learn: FoldLearner,  # of one fold, changed in place
+) -> FoldLearner:  # the same
     "A learner that trains with those of the other processes; as it was where there are none."
-    if rank_world()[1] == 1: return learn
-    if learn.dls.device.type == 'cuda': learn.model = convert_sync_batchnorm(learn.model)
+    if rank_world()[1] == 1:
+        return learn
+    if learn.dls.device.type == 'cuda':
+        learn.model = convert_sync_batchnorm(learn.model)
     learn.add_cbs([ShardBatch(), ShardValidation()])
     return learn
 
@@ -148,16 +161,21 @@ def shard_training(
 @dataclass
 class RemoteProgress:
     "What the first process tells of a fold, where a notebook would say it itself."
-    run:Run    # whose fold
-    k:int      # which
-    sent:int=0 # rows of the history that have been told
-    def epoch(self, rows:list): # the fold's history so far
+
+    run: Run  # whose fold
+    k: int  # which
+    sent: int = 0  # rows of the history that have been told
+
+    def epoch(self, rows: list):  # the fold's history so far
         "After an epoch: what is new in the history."
-        for row in rows[self.sent:]: emit('row', row)
+        for row in rows[self.sent :]:
+            emit('row', row)
         self.sent = len(rows)
         emit('epoch', None)
-    def mark(self, **more): # where the fold is
+
+    def mark(self, **more):  # where the fold is
         "The status is written by the process that listens."
-    def progress(self, done:float, of:int): # epochs, and epochs of a fold
+
+    def progress(self, done: float, of: int):  # epochs, and epochs of a fold
         "Now and then."
         emit('progress', [done, of])

@@ -10,7 +10,7 @@ import sys
 from ..core.validation import KitError
 
 # %% ../../nbs/runs/00_field_names.ipynb #e7d1e550
-RENAMED = dict( # old name → the name of today
+RENAMED = dict(  # old name → the name of today
     apart='separate_nets',
     balance='class_weight_power',
     clamp='clip_input',
@@ -30,28 +30,33 @@ RENAMED = dict( # old name → the name of today
     warmup='freeze_epochs',
     watch='monitor',
 )
-_noted = set() # old names that this process has mentioned
+_noted = set()  # old names that this process has mentioned
 
-def _note(old): # mention a new name once
-    if old in _noted: return
+
+def _note(old):  # mention a new name once
+    if old in _noted:
+        return
     _noted.add(old)
     print(f'{old} is called {RENAMED[old]} now', file=sys.stderr)
 
+
 def current_names(
-    params:dict,      # field → value
-    note:bool=False,  # print the new name of each old one to stderr, once
-) -> dict: # the same values under the names of today, in their order
+    params: dict,  # field → value
+    note: bool = False,  # print the new name of each old one to stderr, once
+) -> dict:  # the same values under the names of today, in their order
     "Translate renamed recipe fields; the old and the new name of one field together are a `KitError`."
     old = [name for name in params if name in RENAMED]
     for name in old:
-        if RENAMED[name] in params: raise KitError(f'{name} is the old name of {RENAMED[name]}; give one of them')
-        if note and params[name] is not None: _note(name)
+        if RENAMED[name] in params:
+            raise KitError(f'{name} is the old name of {RENAMED[name]}; give one of them')
+        if note and params[name] is not None:
+            _note(name)
     return {RENAMED.get(name, name): value for name, value in params.items()}
 
 # %% ../../nbs/runs/00_field_names.ipynb #478163ca
 def current_record(
-    record:dict, # the content of params.json
-) -> dict: # the same under the names of today
+    record: dict,  # the content of params.json
+) -> dict:  # the same under the names of today
     "Translate renamed fields in a run's record."
     parts = {k: current_names(record[k]) for k in ('recipe', 'diff') if isinstance(record.get(k), dict)}
     return record | parts

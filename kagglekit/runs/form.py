@@ -19,89 +19,115 @@ from ..data.tables import match_ids, read_table
 
 # %% ../../nbs/runs/03_form.ipynb #34e6a55e
 def number_text(
-    v:np.floating, # float32 or float64
-) -> str: # such as '0.1234567'
+    v: np.floating,  # float32 or float64
+) -> str:  # such as '0.1234567'
     "The shortest text that reads back as the same number."
     text = f'{v:.7g}'
     return text if type(v)(text) == v else str(v)
 
 # %% ../../nbs/runs/03_form.ipynb #00000004
-def _answers(p, comp): # column of the sample → its text, a value for each row of p
+def _answers(p, comp):  # column of the sample → its text, a value for each row of p
     classes, columns = list(comp.classes), list(comp.sample.columns[1:])
-    if comp.answer == 'label': return {columns[0]: np.asarray(label_names(comp))[labels_of(p)]}
-    if len(columns) == len(classes) == 1: classes = columns
+    if comp.answer == 'label':
+        return {columns[0]: np.asarray(label_names(comp))[labels_of(p)]}
+    if len(columns) == len(classes) == 1:
+        classes = columns
     return {c: [number_text(v) for v in p[:, classes.index(c)]] for c in columns}
 
+
 def make_submission(
-    comp:Competition,   # whose form
-    probs:pd.DataFrame, # id and p_…, a row for each test row
-) -> pd.DataFrame: # the columns of the sample submission, all text
+    comp: Competition,  # whose form
+    probs: pd.DataFrame,  # id and p_…, a row for each test row
+) -> pd.DataFrame:  # the columns of the sample submission, all text
     "Predictions in the competition's form."
     check_predictions(probs, comp.test.id, comp.classes, f'{comp.name}: predictions')
     p = probs[prob_columns(comp.classes)].to_numpy()
     if len(p) > 1 and np.ptp(p, axis=0).max() == 0:
-        raise KitError(f'{comp.name}: all {len(p):,} rows get the same answer, so nothing was predicted; '
-                       f'look at what the network was shown')
+        raise KitError(
+            f'{comp.name}: all {len(p):,} rows get the same answer, so nothing was predicted; '
+            f'look at what the network was shown'
+        )
     order = match_ids(comp.test.sample_id, comp.sample.iloc[:, 0], f'{comp.name}: test ids')
     return comp.sample.assign(**{column: np.asarray(answer)[order] for column, answer in _answers(p, comp).items()})
 
 # %% ../../nbs/runs/03_form.ipynb #00000008
 def answer_notes(
-    answers:pd.DataFrame, # the columns of a submission but its ids
-) -> list: # of sentences
+    answers: pd.DataFrame,  # the columns of a submission but its ids
+) -> list:  # of sentences
     "What is odd about answers that may be right all the same."
-    if len(answers) < 2: return []
+    if len(answers) < 2:
+        return []
     same = [c for c in answers if answers[c].nunique() == 1]
     if len(same) == answers.shape[1]:
         value = ', '.join(map(str, answers.iloc[0]))
         return [f'all {len(answers):,} rows have the same answer ({value}); is that what was learnt?']
     return [f'the column {c} is {answers[c].iloc[0]} in all {len(answers):,} rows' for c in same]
 
-def _type_notes(sub, comp): # columns that hold numbers in the sample and names here, or names there and numbers here
+
+def _type_notes(sub, comp):  # columns that hold numbers in the sample and names here, or names there and numbers here
     is_number = lambda answers: pd.to_numeric(answers, errors='coerce').notna().all()
     kind = {True: 'numbers', False: 'text'}
-    return [f'the column {c} holds {kind[here]} such as {sub[c].iloc[0]}, and {kind[there]} in sample_submission, '
-            f'such as {comp.sample[c].iloc[0]}; is that what the site wants?'
-            for c in sub.columns[1:] for here, there in [(is_number(sub[c]), is_number(comp.sample[c]))] if here != there]
+    return [
+        f'the column {c} holds {kind[here]} such as {sub[c].iloc[0]}, and {kind[there]} in sample_submission, '
+        f'such as {comp.sample[c].iloc[0]}; is that what the site wants?'
+        for c in sub.columns[1:]
+        for here, there in [(is_number(sub[c]), is_number(comp.sample[c]))]
+        if here != there
+    ]
 
-def _check_ids(ids, want, what): # the sample's ids, each once, in its order
-    if len(ids) != len(want): more = f'it has {len(ids):,} rows, and sample_submission has {len(want):,}: '
-    else: more = ''
-    try: match_ids(ids, want, what)
+
+def _check_ids(ids, want, what):  # the sample's ids, each once, in its order
+    if len(ids) != len(want):
+        more = f'it has {len(ids):,} rows, and sample_submission has {len(want):,}: '
+    else:
+        more = ''
+    try:
+        match_ids(ids, want, what)
     except KitError as e:
         shorter = set(want) - set(ids) and set(ids.str.lstrip('0')) == set(want.str.lstrip('0'))
-        raise KitError(str(e).replace(f'{what}: ', f'{what}: {more}', 1) + '; leading zeros were lost or added: '
-                                                                           'keep ids as text' * bool(shorter)) from None
+        raise KitError(
+            str(e).replace(f'{what}: ', f'{what}: {more}', 1) + '; leading zeros were lost or added: '
+            'keep ids as text' * bool(shorter)
+        ) from None
     at = np.flatnonzero(ids.to_numpy() != want.to_numpy())
     if len(at):
-        raise KitError(f'{what}: its rows are in another order than sample_submission, from row {at[0] + 2} on: '
-                       f'{ids.iloc[at[0]]} instead of {want.iloc[at[0]]}')
+        raise KitError(
+            f'{what}: its rows are in another order than sample_submission, from row {at[0] + 2} on: '
+            f'{ids.iloc[at[0]]} instead of {want.iloc[at[0]]}'
+        )
+
 
 def check_submission(
-    path:str|Path,    # a CSV file
-    comp:Competition, # whose form it must have
-) -> list: # of sentences on what is odd and may be right all the same
+    path: str | Path,  # a CSV file
+    comp: Competition,  # whose form it must have
+) -> list:  # of sentences on what is odd and may be right all the same
     "Raise `KitError` unless a file is a submission to this competition."
     key, column = comp.sample.columns[:2]
     sub = read_table(path, [key, column], exact=True)
     if Path(path).read_bytes()[:3] == codecs.BOM_UTF8:
-        raise KitError(f"{path}: it begins with a byte order mark, which becomes a part of the column name '{key}'; "
-                       f"write it as utf-8, not utf-8-sig")
+        raise KitError(
+            f"{path}: it begins with a byte order mark, which becomes a part of the column name '{key}'; "
+            f'write it as utf-8, not utf-8-sig'
+        )
     if list(sub.columns) != list(comp.sample.columns):
-        raise KitError(f'{path}: its columns are {list(sub.columns)}, and {list(comp.sample.columns)} are wanted, '
-                       f'in this order')
+        raise KitError(
+            f'{path}: its columns are {list(sub.columns)}, and {list(comp.sample.columns)} are wanted, in this order'
+        )
     _check_ids(sub[key], comp.sample[key], str(path))
-    for name in sub.columns[1:]: answer_probs(sub[name], comp, str(path))
+    for name in sub.columns[1:]:
+        answer_probs(sub[name], comp, str(path))
     return answer_notes(sub.iloc[:, 1:]) + _type_notes(sub, comp)
 
 # %% ../../nbs/runs/03_form.ipynb #7dfa98ee
 def write_submission(
-    run:Run,          # with a test.parquet
-    comp:Competition, # of the run
-) -> Path: # submission.csv
+    run: Run,  # with a test.parquet
+    comp: Competition,  # of the run
+) -> Path:  # submission.csv
     "Write a run's submission.csv, checked as it lies on the disk; what is odd about it stands in the log."
-    path = run.folder/'submission.csv'
-    if not (run.folder/'test.parquet').exists(): raise KitError(f'{run} has no test.parquet; finish the run first')
-    write_table(path, make_submission(comp, pd.read_parquet(run.folder/'test.parquet')))
-    for note in check_submission(path, comp): run.say(f'submission.csv: {note}')
+    path = run.folder / 'submission.csv'
+    if not (run.folder / 'test.parquet').exists():
+        raise KitError(f'{run} has no test.parquet; finish the run first')
+    write_table(path, make_submission(comp, pd.read_parquet(run.folder / 'test.parquet')))
+    for note in check_submission(path, comp):
+        run.say(f'submission.csv: {note}')
     return path

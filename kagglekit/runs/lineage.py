@@ -18,145 +18,183 @@ from .recipe import RECIPES, Recipe, parse_pseudo
 from ..data.folds import fold_hash
 from .results import fold_numbers
 from kagglekit.runs.run import (
-    Run, check_predictions, inherited_mark, is_trial, list_runs, read_predictions, refuse_trial,
+    Run,
+    check_predictions,
+    inherited_mark,
+    is_trial,
+    list_runs,
+    read_predictions,
+    refuse_trial,
 )
 from ..core.validation import Lazy
 
 # %% ../../nbs/runs/06_lineage.ipynb #7fa01c2a
-torch = Lazy('torch') # what a run takes from can be checked without it
+torch = Lazy('torch')  # what a run takes from can be checked without it
 
 # %% ../../nbs/runs/06_lineage.ipynb #1df0716b
-def _known_run(comp, exp): # a run that somebody has begun
+def _known_run(comp, exp):  # a run that somebody has begun
     run = Run(comp.name, exp)
-    if run.state() != 'new': return run
+    if run.state() != 'new':
+        return run
     if exp in RECIPES.get(comp.name, {}):
         raise KitError(f'{run} has not been run; finish it first: kagglekit run {comp.name} {exp}')
     known = [r.exp for r in list_runs(comp.name)]
-    raise KitError(f'there is no run {exp} in {comp.name}{nearest(exp, known)}; kagglekit journal {comp.name} lists '
-                   f'those there are')
+    raise KitError(
+        f'there is no run {exp} in {comp.name}{nearest(exp, known)}; kagglekit journal {comp.name} lists '
+        f'those there are'
+    )
+
 
 def fold_source(
-    comp:Competition,   # of both runs
-    exp:str,            # the source
-    folds:pd.DataFrame, # id, fold: those of the run that takes from it
-) -> Run: # finished, and split in the same way
+    comp: Competition,  # of both runs
+    exp: str,  # the source
+    folds: pd.DataFrame,  # id, fold: those of the run that takes from it
+) -> Run:  # finished, and split in the same way
     "A run from whose fold k fold k may take: it never saw the rows that are validated there."
     run = _known_run(comp, exp)
     refuse_trial(run, 'give weights or answers to another run')
     unsafe = f"-p pseudo_labels 'unsafe {exp}'"
     state, p = run.state(), run.peek('params.json')
     if state != 'done':
-        raise KitError(f'{run} is {state}, and another run takes its weights or its answers; '
-                       f'finish it first: kagglekit run {comp.name} {exp}')
+        raise KitError(
+            f'{run} is {state}, and another run takes its weights or its answers; '
+            f'finish it first: kagglekit run {comp.name} {exp}'
+        )
     if 'recipe' not in p:
-        raise KitError(f'{run} is a blend, whose weights were chosen on all rows at once; '
-                       f"its answers are no fold's own. Name it so: {unsafe}")
+        raise KitError(
+            f'{run} is a blend, whose weights were chosen on all rows at once; '
+            f"its answers are no fold's own. Name it so: {unsafe}"
+        )
     if p.get('fold_hash') != fold_hash(folds):
-        raise KitError(f'{run} has other folds, so its networks have seen rows that are validated here. '
-                       f'Take its folds, fold_seed and fold_file, or name it so: {unsafe}')
+        raise KitError(
+            f'{run} has other folds, so its networks have seen rows that are validated here. '
+            f'Take its folds, fold_seed and fold_file, or name it so: {unsafe}'
+        )
     return run
 
 # %% ../../nbs/runs/06_lineage.ipynb #acd26e54
 def start_weights(
-    recipe:Recipe,      # with start
-    comp:Competition,   # of the run
-    folds:pd.DataFrame, # id, fold
-    k:int,              # fold
-) -> Path|None: # a fold's model.safetensors; None where the recipe starts afresh
+    recipe: Recipe,  # with start
+    comp: Competition,  # of the run
+    folds: pd.DataFrame,  # id, fold
+    k: int,  # fold
+) -> Path | None:  # a fold's model.safetensors; None where the recipe starts afresh
     "The weights that fold k starts from."
-    if not recipe.init_from: return None
-    path = fold_source(comp, recipe.init_from, folds).fold_folder(k)/'model.safetensors'
-    if path.exists(): return path
-    raise KitError(f'{path} is not there; weights stay on the machine that made them. '
-                   f'Copy outputs/{comp.name}/{recipe.init_from} here, or run it again')
+    if not recipe.init_from:
+        return None
+    path = fold_source(comp, recipe.init_from, folds).fold_folder(k) / 'model.safetensors'
+    if path.exists():
+        return path
+    raise KitError(
+        f'{path} is not there; weights stay on the machine that made them. '
+        f'Copy outputs/{comp.name}/{recipe.init_from} here, or run it again'
+    )
 
 # %% ../../nbs/runs/06_lineage.ipynb #0f2f787a
-def _in_order(df, comp, what): # probabilities of the test rows, checked, in their order
+def _in_order(df, comp, what):  # probabilities of the test rows, checked, in their order
     df = df.iloc[match_ids(df.id, comp.test.id, what)].reset_index(drop=True)
     check_predictions(df, comp.test.id, comp.classes, what)
     return df[prob_columns(comp.classes)].to_numpy(np.float32)
 
-def _read_csv(path, comp): # a file in the form of a submission, as probabilities of the test rows
+
+def _read_csv(path, comp):  # a file in the form of a submission, as probabilities of the test rows
     key, column = comp.sample.columns[:2]
     sub = read_table(path, [key, column], id=key)
     p = answer_probs(sub[column], comp, str(path)).astype(np.float32)
     return p[match_ids(sub[key], comp.test.sample_id, str(path))]
 
-def _answers(source, comp, folds, k): # (m, columns) of the test rows, by networks that may speak to fold k
+
+def _answers(source, comp, folds, k):  # (m, columns) of the test rows, by networks that may speak to fold k
     name, unsafe = parse_pseudo(source)
     csv = name.endswith('.csv')
-    if csv and unsafe: return _read_csv(inside(comp.folder, name, 'pseudo_labels'), comp)
-    if csv: raise KitError(f"pseudo: {name} may have seen all rows; name it so: -p pseudo_labels 'unsafe {name}'")
+    if csv and unsafe:
+        return _read_csv(inside(comp.folder, name, 'pseudo_labels'), comp)
+    if csv:
+        raise KitError(f"pseudo: {name} may have seen all rows; name it so: -p pseudo_labels 'unsafe {name}'")
     if not unsafe:
-        each = read_predictions(fold_source(comp, name, folds).folder/'test_folds.parquet')
+        each = read_predictions(fold_source(comp, name, folds).folder / 'test_folds.parquet')
         return _in_order(each[each.fold == k].drop(columns='fold'), comp, f'{name}, fold {k}')
-    path = _known_run(comp, name).folder/'test.parquet'
-    if not path.exists(): raise KitError(f'{path} is not there; finish {name} first, or name a CSV in {comp.folder}')
+    path = _known_run(comp, name).folder / 'test.parquet'
+    if not path.exists():
+        raise KitError(f'{path} is not there; finish {name} first, or name a CSV in {comp.folder}')
     return _in_order(read_predictions(path), comp, name)
 
 # %% ../../nbs/runs/06_lineage.ipynb #0000000a
 def pseudo_rows(
-    recipe:Recipe,      # with pseudo and sure
-    comp:Competition,   # of the run
-    folds:pd.DataFrame, # id, fold
-    k:int,              # fold
-) -> tuple: # (j,) positions of test rows, and their (j, columns) targets: NaN where the network is to label them itself
+    recipe: Recipe,  # with pseudo and sure
+    comp: Competition,  # of the run
+    folds: pd.DataFrame,  # id, fold
+    k: int,  # fold
+) -> (
+    tuple
+):  # (j,) positions of test rows, and their (j, columns) targets: NaN where the network is to label them itself
     "The test rows that fold k trains on."
-    from kagglekit.training.learner import is_confident         # late: it brings fastai
+    from kagglekit.training.learner import is_confident  # late: it brings fastai
+
     n, columns = len(comp.test), len(comp.classes)
-    if not recipe.pseudo_labels: return np.empty(0, np.int64), torch.empty(0, columns)
-    if recipe.pseudo_labels == 'itself': return np.arange(n), torch.full((n, columns), torch.nan)
+    if not recipe.pseudo_labels:
+        return np.empty(0, np.int64), torch.empty(0, columns)
+    if recipe.pseudo_labels == 'itself':
+        return np.arange(n), torch.full((n, columns), torch.nan)
     p = torch.tensor(_answers(recipe.pseudo_labels, comp, folds, k))
     rows = is_confident(p, recipe.pseudo_threshold).nonzero()[:, 0].numpy()
-    if len(rows): return rows, p[rows]
-    raise KitError(f'pseudo: {recipe.pseudo_labels} is sure of no test row in fold {k}, at the bounds {recipe.pseudo_threshold}; '
-                   'take wider ones')
+    if len(rows):
+        return rows, p[rows]
+    raise KitError(
+        f'pseudo: {recipe.pseudo_labels} is sure of no test row in fold {k}, at the bounds {recipe.pseudo_threshold}; '
+        'take wider ones'
+    )
 
 # %% ../../nbs/runs/06_lineage.ipynb #ab1efdc4
 def check_sources(
-    recipe:Recipe,      # with start and pseudo
-    comp:Competition,   # of the run
-    folds:pd.DataFrame, # id, fold
+    recipe: Recipe,  # with start and pseudo
+    comp: Competition,  # of the run
+    folds: pd.DataFrame,  # id, fold
 ):
     "Raise `KitError` where a run or a CSV that a recipe takes from is missing, unfinished or of other rows."
     asked = parse_pseudo(recipe.pseudo_labels)[0]
     for k in fold_numbers(folds) if recipe.init_from or asked else ():
         start_weights(recipe, comp, folds, k)
-        if asked: _answers(recipe.pseudo_labels, comp, folds, k)
+        if asked:
+            _answers(recipe.pseudo_labels, comp, folds, k)
 
 # %% ../../nbs/runs/06_lineage.ipynb #0000000f
 def not_comparable(
-    recipe:Recipe,     # of a run
-    comp:Competition,  # of the run
-) -> str: # why; '' where nothing speaks against it
+    recipe: Recipe,  # of a run
+    comp: Competition,  # of the run
+) -> str:  # why; '' where nothing speaks against it
     "Whether something that the networks learnt from had seen the rows that they are scored on."
     name, unsafe = parse_pseudo(recipe.pseudo_labels)
-    if unsafe: return f'its pseudo labels come from {name}, which has seen all rows'
+    if unsafe:
+        return f'its pseudo labels come from {name}, which has seen all rows'
     if comp.group and not (recipe.grouped or recipe.train_all):
         return f'its folds do not keep each {comp.group} together, so that networks were asked about one that they knew'
     return inherited_mark(comp.name, [exp for exp in (recipe.init_from, name) if exp])
 
+
 def source_hashes(
-    recipe:Recipe,     # of a run
-    comp:Competition,  # of the run
-) -> dict: # file → its fingerprint
+    recipe: Recipe,  # of a run
+    comp: Competition,  # of the run
+) -> dict:  # file → its fingerprint
     "The fingerprints of the weights that a run starts from and of the answers that it learns from."
     name, unsafe = parse_pseudo(recipe.pseudo_labels)
     home = out_dir(comp.name)
-    weights = sorted((home/recipe.init_from).glob('fold*/model.safetensors')) if recipe.init_from else []
+    weights = sorted((home / recipe.init_from).glob('fold*/model.safetensors')) if recipe.init_from else []
     hashes = {str(path.relative_to(home)): hash_file(path) for path in weights}
-    if not name: return hashes
+    if not name:
+        return hashes
     csv = name.endswith('.csv')
-    file = name if csv else f"{name}/{'test' if unsafe else 'test_folds'}.parquet"
-    path = inside(comp.folder, name, 'pseudo_labels') if csv else home/file
-    if not path.exists(): raise KitError(f'{path} is not there; ' + ('put it there' if csv else f'run {name} first'))
+    file = name if csv else f'{name}/{"test" if unsafe else "test_folds"}.parquet'
+    path = inside(comp.folder, name, 'pseudo_labels') if csv else home / file
+    if not path.exists():
+        raise KitError(f'{path} is not there; ' + ('put it there' if csv else f'run {name} first'))
     return hashes | {file: hash_file(path)}
 
 # %% ../../nbs/runs/06_lineage.ipynb #df33a75c
 def marks(
-    recipe:Recipe,    # of a run
-    comp:Competition, # of the run
-) -> dict: # trial and not_comparable, where they apply
+    recipe: Recipe,  # of a run
+    comp: Competition,  # of the run
+) -> dict:  # trial and not_comparable, where they apply
     "What params.json says of a run whose score means less than others."
     run = Run(comp.name, recipe.exp)
     if is_trial(run):

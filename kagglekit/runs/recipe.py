@@ -31,113 +31,132 @@ from ..training.tta import VIEWS
 
 # %% ../../nbs/runs/01_recipe.ipynb #00000004
 def aside(
-    default, # value of the field
-): # a field of a dataclass
+    default,  # value of the field
+):  # a field of a dataclass
     "A field that decides no result: it guards a run, or logs it, and is no part of its identity."
     return field(default=default, metadata=dict(aside=True))
 
-Side   = whole(8, 8192)        # height or width in pixels
-Zero   = whole(0, 0)
+
+Side = whole(8, 8192)  # height or width in pixels
+Zero = whole(0, 0)
 Epochs = whole(1, 10_000)
-Rate   = real(0, 100, 'last')  # a learning rate
+Rate = real(0, 100, 'last')  # a learning rate
+
 
 @dataclass(frozen=True)
 class Recipe:
     "Everything that decides an experiment's result."
-    exp:str=''        # experiment ID, such as exp0012
-    parent:str=''     # ID of the experiment that it differs from; empty for a first one
-    reason:str=''     # why, in a sentence
-    diff:dict=field(default_factory=dict) # what differs from the parent: field → value
 
-    arch:str='resnet18'             # timm model name; hf-hub: and local-dir: prefixes work
-    size:Side|tuple[Side, Side]=224 # image size in pixels: a side, or height and width
-    epochs:Epochs|several(Epochs)=5 # epochs of each stage
-    lr:Rate|several(Rate)=1e-3      # peak learning rate of each stage
-    bs:whole(1, 65536)=32           # batch size
-    augment:tuple[str, ...]=()      # augmentations in order, such as 'hflip', 'affine 45' or 'vflip not metal_nut-flip'
-    loss:str='ce'                   # ce, bce, focal, bce_auc, auc_margin, one_class, soft_f1, ce_f1 or arcface
-    folds:whole(2, 1000)=5          # number of cross-validation folds
-    seed:Count=0                    # random seed of everything but the split
+    exp: str = ''  # experiment ID, such as exp0012
+    parent: str = ''  # ID of the experiment that it differs from; empty for a first one
+    reason: str = ''  # why, in a sentence
+    diff: dict = field(default_factory=dict)  # what differs from the parent: field → value
 
-    inputs:str='rgb'                # input format: rgb, grey or another key of INPUTS
-    fold_seed:Count=2021            # random seed of the split; comparable runs share it
-    fold_file:str=''                # published folds below data/<comp>: a CSV of id and fold, or a .npy; empty: split here
-    grouped:bool=True               # keep groups, such as people, in one fold; False only to measure the leak
-    train_all:bool=False            # train on all rows: no validation, no CV
-    single_object:str=''            # train on the states of this class group alone; snapshots vote; needs train_all
-    train_labels:str=''             # alternative label column to train on; scores use the real one
-    sampling:str=''                 # class-balanced sampling by this train column: 'label'; 'state .5' is half-way
-    pseudo_labels:str=''            # source of pseudo labels: 'itself', a run, or 'unsafe ' and a run or CSV
-    pseudo_threshold:tuple[Fraction, Fraction]=(1., 0.) # pseudo-label rows below the first or above the second probability
+    arch: str = 'resnet18'  # timm model name; hf-hub: and local-dir: prefixes work
+    size: Side | tuple[Side, Side] = 224  # image size in pixels: a side, or height and width
+    epochs: Epochs | several(Epochs) = 5  # epochs of each stage
+    lr: Rate | several(Rate) = 1e-3  # peak learning rate of each stage
+    bs: whole(1, 65536) = 32  # batch size
+    augment: tuple[str, ...] = ()  # augmentations in order, such as 'hflip', 'affine 45' or 'vflip not metal_nut-flip'
+    loss: str = 'ce'  # ce, bce, focal, bce_auc, auc_margin, one_class, soft_f1, ce_f1 or arcface
+    folds: whole(2, 1000) = 5  # number of cross-validation folds
+    seed: Count = 0  # random seed of everything but the split
 
-    mixup:real(0, 10)=0.            # α of mixup's Beta(α, α); 0 turns it off
-    mixup_label:Literal['linear', 'or']='linear' # targets of mixed images: linear, or the union (or)
-    mixup_off:Fraction=0.           # share of each stage's epochs, at its end, without mixup
-    clip_input:real(0, 1000)=0.     # clip normalised pixels to ± this; 0 turns it off
+    inputs: str = 'rgb'  # input format: rgb, grey or another key of INPUTS
+    fold_seed: Count = 2021  # random seed of the split; comparable runs share it
+    fold_file: str = ''  # published folds below data/<comp>: a CSV of id and fold, or a .npy; empty: split here
+    grouped: bool = True  # keep groups, such as people, in one fold; False only to measure the leak
+    train_all: bool = False  # train on all rows: no validation, no CV
+    single_object: str = ''  # train on the states of this class group alone; snapshots vote; needs train_all
+    train_labels: str = ''  # alternative label column to train on; scores use the real one
+    sampling: str = ''  # class-balanced sampling by this train column: 'label'; 'state .5' is half-way
+    pseudo_labels: str = ''  # source of pseudo labels: 'itself', a run, or 'unsafe ' and a run or CSV
+    pseudo_threshold: tuple[Fraction, Fraction] = (
+        1.0,
+        0.0,
+    )  # pseudo-label rows below the first or above the second probability
 
-    pretrained:bool=True            # start from pretrained weights
-    init_from:str=''                # finished run with the same folds whose weights initialise each fold
-    drop_rate:real(0, 1, 'first')=0. # dropout before the head, below 1
-    drop_path_rate:real(0, 1, 'first')=0. # stochastic depth, below 1
-    stem_stride1:bool=False         # first convolution at stride 1, its weights kept
-    gem:real(0, 100)=0.             # p of generalised-mean pooling; 0 for the model's own pooling
-    feature_norm:real(0, 1000)=0.   # L2 norm of the features before the head; 0 leaves them as they are
-    heads:tuple[str, ...]=()        # heads, such as 'mask' or 'age smooth=.1'; empty for a single softmax
-    separate_nets:bool=False        # train one network per head
+    mixup: real(0, 10) = 0.0  # α of mixup's Beta(α, α); 0 turns it off
+    mixup_label: Literal['linear', 'or'] = 'linear'  # targets of mixed images: linear, or the union (or)
+    mixup_off: Fraction = 0.0  # share of each stage's epochs, at its end, without mixup
+    clip_input: real(0, 1000) = 0.0  # clip normalised pixels to ± this; 0 turns it off
 
-    label_smoothing:real(0, .5, 'first')=0. # ε of label smoothing, below .5
-    class_weight_power:Fraction=0.  # class weights in the loss: 1 as scikit-learn's 'balanced', .5 half-way, 0 none
-    margin:real(0, 1.5, 'first')=.5 # ArcFace margin m, radians
-    margin_on:str=''                # classes with the ArcFace margin, such as 'cable-* pill-* not *-good'; empty: all
-    arc_scale:real(0, 1000, 'last')=30. # ArcFace scale s; logits are s · cosine
+    pretrained: bool = True  # start from pretrained weights
+    init_from: str = ''  # finished run with the same folds whose weights initialise each fold
+    drop_rate: real(0, 1, 'first') = 0.0  # dropout before the head, below 1
+    drop_path_rate: real(0, 1, 'first') = 0.0  # stochastic depth, below 1
+    stem_stride1: bool = False  # first convolution at stride 1, its weights kept
+    gem: real(0, 100) = 0.0  # p of generalised-mean pooling; 0 for the model's own pooling
+    feature_norm: real(0, 1000) = 0.0  # L2 norm of the features before the head; 0 leaves them as they are
+    heads: tuple[str, ...] = ()  # heads, such as 'mask' or 'age smooth=.1'; empty for a single softmax
+    separate_nets: bool = False  # train one network per head
 
-    scheduler:str|several(str)='cosine' # cosine, flat, step, restarts, warmup_restarts, plateau or onecycle, a stage
-    optimizer:str='AdamW'           # AdamW, Adam, NAdam, RAdam or SGD
-    weight_decay:real(0, 10)=.01    # as the optimizer means it
-    freeze_epochs:whole(0, 10_000)=0 # epochs that train the head alone, before the first stage
-    accumulate:whole(1, 4096)=1     # gradient accumulation: batches per optimizer step
-    grad_clip:real(0, 1e6)=0.       # largest gradient norm; 0 turns clipping off
-    ema:real(0, 1, 'first')=0.      # decay of the exponential moving average of the weights; 0 turns it off
-    swa:bool=False                  # stochastic weight averaging over the last stage, its first epoch left out
+    label_smoothing: real(0, 0.5, 'first') = 0.0  # ε of label smoothing, below .5
+    class_weight_power: Fraction = 0.0  # class weights in the loss: 1 as scikit-learn's 'balanced', .5 half-way, 0 none
+    margin: real(0, 1.5, 'first') = 0.5  # ArcFace margin m, radians
+    margin_on: str = ''  # classes with the ArcFace margin, such as 'cable-* pill-* not *-good'; empty: all
+    arc_scale: real(0, 1000, 'last') = 30.0  # ArcFace scale s; logits are s · cosine
 
-    monitor:Literal['metric', 'loss']='metric' # what early stopping and the best checkpoint monitor: metric or loss
-    patience:whole(0, 10_000)=0     # early stopping: epochs of a stage without improvement; 0 turns it off
-    checkpoint:Literal['last', 'best']='last' # weights that predict: of the last epoch, or of the best
-    snapshots:Literal['score', 'both']='score' # single_object: epochs that vote, when the score rises; both: and the loss falls
-    dead_after:whole(0, 10_000)=aside(2) # stop a fold after so many epochs without learning; 0: never
+    scheduler: str | several(
+        str
+    ) = 'cosine'  # cosine, flat, step, restarts, warmup_restarts, plateau or onecycle, a stage
+    optimizer: str = 'AdamW'  # AdamW, Adam, NAdam, RAdam or SGD
+    weight_decay: real(0, 10) = 0.01  # as the optimizer means it
+    freeze_epochs: whole(0, 10_000) = 0  # epochs that train the head alone, before the first stage
+    accumulate: whole(1, 4096) = 1  # gradient accumulation: batches per optimizer step
+    grad_clip: real(0, 1e6) = 0.0  # largest gradient norm; 0 turns clipping off
+    ema: real(0, 1, 'first') = 0.0  # decay of the exponential moving average of the weights; 0 turns it off
+    swa: bool = False  # stochastic weight averaging over the last stage, its first epoch left out
 
-    infer_size:Zero|Side|tuple[Side, Side]=0 # image size for OOF, score and test; 0: size
-    tta:tuple[str, ...]=()          # test-time augmentation: views to average, such as hflip or vflip
+    monitor: Literal['metric', 'loss'] = 'metric'  # what early stopping and the best checkpoint monitor: metric or loss
+    patience: whole(0, 10_000) = 0  # early stopping: epochs of a stage without improvement; 0 turns it off
+    checkpoint: Literal['last', 'best'] = 'last'  # weights that predict: of the last epoch, or of the best
+    snapshots: Literal['score', 'both'] = (
+        'score'  # single_object: epochs that vote, when the score rises; both: and the loss falls
+    )
+    dead_after: whole(0, 10_000) = aside(2)  # stop a fold after so many epochs without learning; 0: never
 
-    precision:Literal['auto', 'fp32', 'bf16']='auto' # auto, fp32 or bf16; auto is bf16 where the GPU has it
-    gpus:whole(1, 64)=1             # GPUs, or processes, that train one fold together
-    tensorboard:bool=aside(False)   # log to outputs/<comp>/<exp>/tensorboard, too
+    infer_size: Zero | Side | tuple[Side, Side] = 0  # image size for OOF, score and test; 0: size
+    tta: tuple[str, ...] = ()  # test-time augmentation: views to average, such as hflip or vflip
 
-    def __post_init__(self): check_recipe(self)
+    precision: Literal['auto', 'fp32', 'bf16'] = 'auto'  # auto, fp32 or bf16; auto is bf16 where the GPU has it
+    gpus: whole(1, 64) = 1  # GPUs, or processes, that train one fold together
+    tensorboard: bool = aside(False)  # log to outputs/<comp>/<exp>/tensorboard, too
+
+    def __post_init__(self):
+        check_recipe(self)
+
     def __repr__(self):
         what = f'{self.parent} with {diff_text(self.diff)}' if self.parent else self.reason or 'no reason given'
         return f'{self.exp or "a recipe"}: {what}'
+
     def about(self):
         "Who it is: ID, parent, reason, difference."
         return {f: getattr(self, f) for f in ABOUT}
+
     def params(self):
         "The fields that decide the result, as plain values."
         return {f: list(v) if isinstance(v := getattr(self, f), tuple) else v for f in PARAMS}
+
     def identity(self):
         "The fields by which two runs are the same, as plain values."
         return {f: v for f, v in self.params().items() if f not in NOT_IDENTITY}
-    def but(self,
-        exp:str='',    # the child's ID
-        reason:str='', # why
-        **changes,     # field → value
+
+    def but(
+        self,
+        exp: str = '',  # the child's ID
+        reason: str = '',  # why
+        **changes,  # field → value
     ):
         "A recipe that differs in `changes`, and remembers that it does."
         return make_child(self, exp, reason, changes)
+
     def stages(self):
         "Its stages, in their order."
         return make_stages(self)
 
-GROUPS = dict( # heading of a group → its first field
+
+GROUPS = dict(  # heading of a group → its first field
     First='arch',
     Data='inputs',
     Mixing='mixup',
@@ -148,119 +167,167 @@ GROUPS = dict( # heading of a group → its first field
     Prediction='infer_size',
     Machine='precision',
 )
-ABOUT = ('exp', 'parent', 'reason', 'diff')                                   # who an experiment is
-PARAMS = tuple(f.name for f in fields(Recipe) if f.name not in ABOUT)        # what it does
-NOT_IDENTITY = tuple(f.name for f in fields(Recipe) if f.metadata.get('aside')) # may change while a run keeps its ID
+ABOUT = ('exp', 'parent', 'reason', 'diff')  # who an experiment is
+PARAMS = tuple(f.name for f in fields(Recipe) if f.name not in ABOUT)  # what it does
+NOT_IDENTITY = tuple(f.name for f in fields(Recipe) if f.metadata.get('aside'))  # may change while a run keeps its ID
 _KINDS = get_type_hints(Recipe, include_extras=True)
 
 # %% ../../nbs/runs/01_recipe.ipynb #00000007
 def as_text(
-    field:str, # of a recipe, for the message
-    value,     # as it was given; a number is taken for what was typed
+    field: str,  # of a recipe, for the message
+    value,  # as it was given; a number is taken for what was typed
 ) -> str:
     "Text, where a shell or papermill may have made a number of it."
-    if isinstance(value, str): return value
-    if isinstance(value, (int, float)) and not isinstance(value, bool): return str(value)
+    if isinstance(value, str):
+        return value
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return str(value)
     raise KitError(f'{field} must be text; got the {type(value).__name__} {value!r}')
 
-def _empty(value): # whether nothing is named
+
+def _empty(value):  # whether nothing is named
     return isinstance(value, str) and value == ''
 
+
 def check_about(
-    r:Recipe, # its id, parent, reason and difference
+    r: Recipe,  # its id, parent, reason and difference
 ):
     "Raise `KitError` where a recipe's names are none."
     object.__setattr__(r, 'reason', as_text('reason', r.reason))
-    if not _empty(r.exp): check_exp(r.exp)
-    if not _empty(r.parent): check_name(r.parent, 'parent', 'exp0012')
-    if not isinstance(r.diff, dict): raise KitError(f'diff must be names with values; got {r.diff!r}')
+    if not _empty(r.exp):
+        check_exp(r.exp)
+    if not _empty(r.parent):
+        check_name(r.parent, 'parent', 'exp0012')
+    if not isinstance(r.diff, dict):
+        raise KitError(f'diff must be names with values; got {r.diff!r}')
+
 
 def check_recipe(
-    r:Recipe, # as it was written; lists become tuples
+    r: Recipe,  # as it was written; lists become tuples
 ):
     "Raise `KitError` at the first field that cannot be."
     check_about(r)
-    for f in PARAMS: object.__setattr__(r, f, check_value(f, getattr(r, f), _KINDS[f]))
-    for check in CHECKS: check(r)
+    for f in PARAMS:
+        object.__setattr__(r, f, check_value(f, getattr(r, f), _KINDS[f]))
+    for check in CHECKS:
+        check(r)
     make_stages(r)
 
 # %% ../../nbs/runs/01_recipe.ipynb #989b5034
-PIXELS = 2**28 # height · width · rows of a batch; ten times as much is needed to train on it
+PIXELS = 2**28  # height · width · rows of a batch; ten times as much is needed to train on it
+
 
 def sides(
-    size:int|tuple, # a side, or height and width
-) -> tuple[int, int]: # height and width
+    size: int | tuple,  # a side, or height and width
+) -> tuple[int, int]:  # height and width
     "A recipe's size."
     return size if isinstance(size, tuple) else (size, size)
 
-def _check_input(r): # input format, pixels
+
+def _check_input(r):  # input format, pixels
     check_names([r.inputs], INPUTS, 'input format')
     (h, w), rows = sides(r.size), r.bs // r.gpus
     millions, most = h * w * rows / 1e6, PIXELS // (h * w)
     if h * w * rows > PIXELS:
-        raise KitError(f'size, bs: {rows} pictures of {h} × {w} are {millions:,.0f} million pixels a batch, and '
-                       f'{PIXELS / 1e6:,.0f} million is the limit; take bs {max(1, most)} or less, or another size')
+        raise KitError(
+            f'size, bs: {rows} pictures of {h} × {w} are {millions:,.0f} million pixels a batch, and '
+            f'{PIXELS / 1e6:,.0f} million is the limit; take bs {max(1, most)} or less, or another size'
+        )
 
-def _check_augment(r): # augmentations and views
-    for text in r.tta: read_entry(text, VIEWS, 'tta', 'view')
+
+def _check_augment(r):  # augmentations and views
+    for text in r.tta:
+        read_entry(text, VIEWS, 'tta', 'view')
     h, w = sides(r.size)
     for text in r.augment:
         how = parse_augment(text)[0]
         if how.cadence and not INPUTS[r.inputs].panels:
-            raise KitError(f'augment: {text} moves the panels of a cadence, and inputs={r.inputs} has none; '
-                           'take abacad or aaa_bcd')
+            raise KitError(
+                f'augment: {text} moves the panels of a cadence, and inputs={r.inputs} has none; take abacad or aaa_bcd'
+            )
         if how.square and h != w:
             raise KitError(f'augment: {text} turns square pictures, and size is {h} × {w}; take hflip and vflip')
 
-def _check_loss(r): # loss, its margin and its weights
+
+def _check_loss(r):  # loss, its margin and its weights
     object.__setattr__(r, 'loss', ' '.join(r.loss.split()))
     parse_loss(r.loss)
-    own = (r.margin, r.margin_on, r.arc_scale) != (.5, '', 30.)
+    own = (r.margin, r.margin_on, r.arc_scale) != (0.5, '', 30.0)
     if r.loss != 'arcface' and own:
         raise KitError(f'margin, margin_on and arc_scale belong to loss=arcface; this is {r.loss}')
     if r.heads and (own or r.class_weight_power):
-        raise KitError('heads have classes of their own; margin, margin_on, arc_scale and '
-                       'class_weight_power are for a single softmax')
-    if r.class_weight_power: check_weighable(r.loss)
+        raise KitError(
+            'heads have classes of their own; margin, margin_on, arc_scale and '
+            'class_weight_power are for a single softmax'
+        )
+    if r.class_weight_power:
+        check_weighable(r.loss)
 
-def _check_heads(r): # questions, and who is asked
-    for text in r.heads: parse_head(text, r.loss, r.label_smoothing)
-    if r.separate_nets and not r.heads: raise KitError('separate_nets trains one network per head; name the heads')
 
-def _check_training(r): # optimizer, averages, processes
+def _check_heads(r):  # questions, and who is asked
+    for text in r.heads:
+        parse_head(text, r.loss, r.label_smoothing)
+    if r.separate_nets and not r.heads:
+        raise KitError('separate_nets trains one network per head; name the heads')
+
+
+def _check_training(r):  # optimizer, averages, processes
     check_names([r.optimizer], OPTIMIZERS, 'optimizer')
-    if r.ema and r.swa: raise KitError('ema and swa are two averages of the weights; take one')
+    if r.ema and r.swa:
+        raise KitError('ema and swa are two averages of the weights; take one')
     if r.gpus > 1 and r.bs < 2 * r.gpus:
         raise KitError(f'bs: {r.bs} rows are too few to be shared by {r.gpus} processes; take {2 * r.gpus} or more')
 
-def _check_rows(r): # which rows are trained on
-    if r.sampling: parse_sampling(r.sampling)
-    if r.init_from: check_name(r.init_from, 'init_from', 'exp0012')
-    if r.pseudo_labels == 'itself' and r.pseudo_threshold == (1., 0.):
-        raise KitError('pseudo_labels: a network that labels test rows itself needs a threshold; add pseudo_threshold, '
-                       "such as -p pseudo_threshold '[.05, .9]'")
 
-def _check_one_object(r): # one-class training
+def _check_rows(r):  # which rows are trained on
+    if r.sampling:
+        parse_sampling(r.sampling)
+    if r.init_from:
+        check_name(r.init_from, 'init_from', 'exp0012')
+    if r.pseudo_labels == 'itself' and r.pseudo_threshold == (1.0, 0.0):
+        raise KitError(
+            'pseudo_labels: a network that labels test rows itself needs a threshold; add pseudo_threshold, '
+            "such as -p pseudo_threshold '[.05, .9]'"
+        )
+
+
+def _check_one_object(r):  # one-class training
     if r.single_object and (not r.train_all or r.ema or r.swa or r.pseudo_labels or r.monitor == 'loss'):
-        raise KitError('single_object trains plain weights on all rows: it needs train_all=True, and excludes ema, swa, '
-                       'pseudo_labels and monitor=loss')
+        raise KitError(
+            'single_object trains plain weights on all rows: it needs train_all=True, and excludes ema, swa, '
+            'pseudo_labels and monitor=loss'
+        )
     if r.snapshots == 'both' and not (r.single_object and r.patience):
-        raise KitError('snapshots=both is a rule of single_object that ends after so many epochs without a vote: '
-                       'name the object, and patience')
+        raise KitError(
+            'snapshots=both is a rule of single_object that ends after so many epochs without a vote: '
+            'name the object, and patience'
+        )
 
-def _check_validation(r): # what needs validation rows
+
+def _check_validation(r):  # what needs validation rows
     watching = any(s.watches == 'valid' for s in check_schedules(r))
     if r.train_all and (watching or not r.single_object and (r.patience or r.checkpoint == 'best')):
-        raise KitError('train_all leaves no rows for validation, which patience, checkpoint=best and scheduler=plateau need; '
-                       'plateau(on=train) goes by the training loss')
+        raise KitError(
+            'train_all leaves no rows for validation, which patience, checkpoint=best and scheduler=plateau need; '
+            'plateau(on=train) goes by the training loss'
+        )
 
-CHECKS = (_check_input, _check_augment, _check_loss, _check_heads, _check_training, _check_rows, _check_one_object,
-          _check_validation)
+
+CHECKS = (
+    _check_input,
+    _check_augment,
+    _check_loss,
+    _check_heads,
+    _check_training,
+    _check_rows,
+    _check_one_object,
+    _check_validation,
+)
 
 # %% ../../nbs/runs/01_recipe.ipynb #ee523b7a
 def check_schedules(
-    r:Recipe, # whose scheduler is written in its shortest form
-) -> list: # of Schedule, one a stage, or one for all of them
+    r: Recipe,  # whose scheduler is written in its shortest form
+) -> list:  # of Schedule, one a stage, or one for all of them
     "The schedules of a recipe, checked."
     texts = r.scheduler if isinstance(r.scheduler, tuple) else (r.scheduler,)
     rates = r.lr if isinstance(r.lr, tuple) else (r.lr,)
@@ -270,16 +337,18 @@ def check_schedules(
     object.__setattr__(r, 'scheduler', short if isinstance(r.scheduler, tuple) else short[0])
     return found
 
+
 def parse_pseudo(
-    text:str, # a recipe's pseudo
-) -> tuple[str, bool]: # the run or the CSV, '' where there is none or the network answers; whether it is named unsafe
+    text: str,  # a recipe's pseudo
+) -> tuple[str, bool]:  # the run or the CSV, '' where there is none or the network answers; whether it is named unsafe
     "Who labels the test rows."
     name = text.removeprefix('unsafe ').strip()
     return '' if name == 'itself' else name, text.startswith('unsafe ')
 
+
 def make_stages(
-    r:Recipe, # with one value, or one a stage, in epochs, lr and scheduler
-) -> list: # of Stage
+    r: Recipe,  # with one value, or one a stage, in epochs, lr and scheduler
+) -> list:  # of Stage
     "The stages of a recipe: the warm-up if there is one, then one for each entry."
     per_stage = {f: getattr(r, f) for f in ('epochs', 'lr', 'scheduler')}
     lengths = {f: len(v) for f, v in per_stage.items() if isinstance(v, tuple)}
@@ -292,24 +361,28 @@ def make_stages(
     return [Stage(r.freeze_epochs, at('lr', 0), 'flat', r.optimizer, head_only=True)] * bool(r.freeze_epochs) + stages
 
 # %% ../../nbs/runs/01_recipe.ipynb #7383500c
-def recipe_table() -> pd.DataFrame: # field, default, allowed, meaning
+def recipe_table() -> pd.DataFrame:  # field, default, allowed, meaning
     "Every parameter of a recipe with its default, range and meaning."
     docs = docments(Recipe)
-    rows = [dict(field=f.name, default=json.dumps(f.default), allowed=describe(_KINDS[f.name]), meaning=docs[f.name])
-            for f in fields(Recipe) if f.name in PARAMS]
+    rows = [
+        dict(field=f.name, default=json.dumps(f.default), allowed=describe(_KINDS[f.name]), meaning=docs[f.name])
+        for f in fields(Recipe)
+        if f.name in PARAMS
+    ]
     return pd.DataFrame(rows)
 
 # %% ../../nbs/runs/01_recipe.ipynb #d98466b6
-_BELONGS = dict( # field → fields that mean something only beside it, and the values beside which they do
+_BELONGS = dict(  # field → fields that mean something only beside it, and the values beside which they do
     loss=(('margin', 'margin_on', 'arc_scale'), lambda value: value.split()[:1] == ['arcface']),
     heads=(('separate_nets',), bool),
     single_object=(('snapshots',), bool),
 )
 
+
 def left_fields(
-    parent:Recipe, # what is changed
-    changes:dict,  # field → value
-) -> dict: # field → its default, for fields that belong to what the child has left
+    parent: Recipe,  # what is changed
+    changes: dict,  # field → value
+) -> dict:  # field → its default, for fields that belong to what the child has left
     "The fields that a child leaves together with the loss, the heads or the object that they belong to."
     defaults = {f.name: f.default for f in fields(Recipe)}
     given = {f: check_value(f, changes[f], _KINDS[f]) for f in _BELONGS if f in changes}
@@ -318,11 +391,11 @@ def left_fields(
 
 # %% ../../nbs/runs/01_recipe.ipynb #0000000e
 def make_child(
-    parent:Recipe, # what is changed
-    exp:str,       # the child's id
-    reason:str,    # why
-    changes:dict,  # field → value
-) -> Recipe: # the child
+    parent: Recipe,  # what is changed
+    exp: str,  # the child's id
+    reason: str,  # why
+    changes: dict,  # field → value
+) -> Recipe:  # the child
     "A recipe that differs from its parent in `changes`."
     changes = current_names(changes, note=True)
     check_names(changes, PARAMS)
@@ -331,84 +404,101 @@ def make_child(
     old, new = parent.params(), child.params()
     diff = {k: new[k] for k in changes if new[k] != old[k]}
     if not set(diff) - set(NOT_IDENTITY):
-        raise KitError(f"{exp or 'the child'} differs from {parent.exp or 'its parent'} in nothing; "
-                       'to repeat it, change the seed')
+        raise KitError(
+            f'{exp or "the child"} differs from {parent.exp or "its parent"} in nothing; to repeat it, change the seed'
+        )
     return replace(child, diff=diff)
 
 # %% ../../nbs/runs/01_recipe.ipynb #00000012
-RECIPES:dict[str, 'Recipes'] = {} # competition → its recipes
+RECIPES: dict[str, 'Recipes'] = {}  # competition → its recipes
+
 
 class Recipes(dict):
     "The recipes of a competition by id, in the order of their making."
-    def __init__(self,
-        comp:str, # competition, such as 'anomaly-practice'
+
+    def __init__(
+        self,
+        comp: str,  # competition, such as 'anomaly-practice'
     ):
         self.comp, self.notes = comp, {}
         RECIPES[comp] = self
-    def add(self,
-        recipe:Recipe, # with an id
-        note:str='',   # what is known of it already; it becomes the first note of its run
-    ) -> Recipe: # the same
+
+    def add(
+        self,
+        recipe: Recipe,  # with an id
+        note: str = '',  # what is known of it already; it becomes the first note of its run
+    ) -> Recipe:  # the same
         "Register a recipe."
         if check_exp(recipe.exp) in self:
             what = diff_text(self[recipe.exp].diff) or self[recipe.exp].reason
             raise KitError(f'{self.comp} has an {recipe.exp} already ({what}); take the next id')
         self[recipe.exp] = recipe
-        if note: self.notes[recipe.exp] = note
+        if note:
+            self.notes[recipe.exp] = note
         return recipe
 
 # %% ../../nbs/runs/01_recipe.ipynb #2c23ff8f
 def recorded(
-    comp:str, # competition
-    exp:str,  # experiment that has been run
-) -> Recipe|None: # None where there is no such run
+    comp: str,  # competition
+    exp: str,  # experiment that has been run
+) -> Recipe | None:  # None where there is no such run
     "The recipe that a run folder records."
-    path = out_dir(comp, exp)/'params.json'
-    if not path.exists(): return None
+    path = out_dir(comp, exp) / 'params.json'
+    if not path.exists():
+        return None
     p = current_record(read_json(path))
-    if 'recipe' not in p: raise KitError(f'{exp} is a blend, not a training; it has no recipe to differ from')
+    if 'recipe' not in p:
+        raise KitError(f'{exp} is a blend, not a training; it has no recipe to differ from')
     return Recipe(**{k: p[k] for k in ABOUT}, **{k: v for k, v in p['recipe'].items() if k in PARAMS})
 
+
 def find_recipe(
-    comp:str, # competition
-    exp:str,  # experiment
-) -> Recipe: # of the competition's page, or of a run
+    comp: str,  # competition
+    exp: str,  # experiment
+) -> Recipe:  # of the competition's page, or of a run
     "A recipe by its id."
     own = RECIPES.get(comp, {})
     recipe = own.get(exp) or recorded(comp, exp)
     if recipe is None:
-        raise KitError(f"{comp} has no {exp}{nearest(exp, own)}; its page has {', '.join(own) or 'none'}. "
-                       f'A new experiment needs a parent: -p exp {exp} -p parent exp0001 -p field value')
+        raise KitError(
+            f'{comp} has no {exp}{nearest(exp, own)}; its page has {", ".join(own) or "none"}. '
+            f'A new experiment needs a parent: -p exp {exp} -p parent exp0001 -p field value'
+        )
     return recipe
 
 # %% ../../nbs/runs/01_recipe.ipynb #90fc5482
 def resolve(
-    comp:str,       # competition
-    exp:str,        # the experiment's id
-    parent:str|None=None, # for an experiment made on the spot: what it differs from
-    reason:str|None=None, # and why
-    **changes,      # fields; None is "as the recipe says"
-) -> Recipe: # complete and checked
+    comp: str,  # competition
+    exp: str,  # the experiment's id
+    parent: str | None = None,  # for an experiment made on the spot: what it differs from
+    reason: str | None = None,  # and why
+    **changes,  # fields; None is "as the recipe says"
+) -> Recipe:  # complete and checked
     "The recipe that a set of parameters asks for."
     check_comp(comp)
     check_exp(exp)
     changes = current_names(changes, note=True)
     check_names(changes, PARAMS)
-    if parent is not None and not _empty(parent): check_name(parent, 'parent', 'exp0012')
+    if parent is not None and not _empty(parent):
+        check_name(parent, 'parent', 'exp0012')
     reason = '' if reason is None else as_text('reason', reason)
     changes = {k: v for k, v in changes.items() if v is not None}
     if parent and exp not in RECIPES.get(comp, {}):
         asked = find_recipe(comp, parent).but(exp, reason, **changes)
-    else: asked = _same(find_recipe(comp, exp), parent, changes)
+    else:
+        asked = _same(find_recipe(comp, exp), parent, changes)
     check_arch(asked.arch)
     return asked
 
-def _same(recipe, parent, changes): # the recipe with its guards and loggers changed; other changes are refused
+
+def _same(recipe, parent, changes):  # the recipe with its guards and loggers changed; other changes are refused
     asked = replace(recipe, **changes) if changes else recipe
     old, new = recipe.identity(), asked.identity()
     differs = {k: new[k] for k in new if new[k] != old[k]}
     if differs or (parent and parent != recipe.parent):
         what = diff_text(differs) or f'parent {parent}'
-        raise KitError(f'{recipe.exp} is taken: {diff_text(recipe.diff) or recipe.reason}. With {what} it is another '
-                       f'experiment: give it a new id, -p parent {recipe.exp}')
+        raise KitError(
+            f'{recipe.exp} is taken: {diff_text(recipe.diff) or recipe.reason}. With {what} it is another '
+            f'experiment: give it a new id, -p parent {recipe.exp}'
+        )
     return asked

@@ -7,7 +7,9 @@ __all__ = ['FOLD_FILES', 'write_history', 'peak_memory', 'seal_files', 'broken_s
            'read_fold', 'fold_numbers', 'no_score', 'finish_run']
 
 # %% ../../nbs/runs/04_results.ipynb #0aa20001
-import re, resource, sys
+import re
+import resource
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 import numpy as np
@@ -20,120 +22,139 @@ from ..data.metrics import find_metric
 from .run import Run, check_predictions, now, read_predictions, score_oof
 
 # %% ../../nbs/runs/04_results.ipynb #dfd4ea1a
-def _read_history(path): # the rows of history.csv so far
-    if not path.exists(): return pd.DataFrame(columns=['fold'])
-    try: table = pd.read_csv(path)
+def _read_history(path):  # the rows of history.csv so far
+    if not path.exists():
+        return pd.DataFrame(columns=['fold'])
+    try:
+        table = pd.read_csv(path)
     except (pd.errors.EmptyDataError, pd.errors.ParserError, UnicodeDecodeError) as e:
         raise KitError(f'{path} cannot be read ({e}); delete it, and give the same command again') from None
     lost = [c for c in ('fold', 'stage', 'epoch') if c not in table]
-    if lost: raise KitError(f"{path} has no column {', '.join(lost)}; delete it, and give the same command again")
+    if lost:
+        raise KitError(f'{path} has no column {", ".join(lost)}; delete it, and give the same command again')
     return table
 
+
 def write_history(
-    run:Run, # whose
-    k:int,   # fold
-    rows:list, # its history so far
+    run: Run,  # whose
+    k: int,  # fold
+    rows: list,  # its history so far
 ):
     "Put a fold's history into history.csv, in the place of what stood there of that fold."
-    path = run.folder/'history.csv'
+    path = run.folder / 'history.csv'
     old = _read_history(path)
     parts = [old[old.fold != k], pd.DataFrame(rows)]
     write_table(path, pd.concat([p for p in parts if len(p)]).sort_values(['fold', 'stage', 'epoch']))
 
-def peak_memory() -> float: # MB, of this process
+
+def peak_memory() -> float:  # MB, of this process
     "The most memory that was in use: the GPU's where there is one, else the process's."
     import torch
-    if torch.cuda.is_available(): return torch.cuda.max_memory_allocated() / 1e6
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1e6
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == 'darwin' else 1024) / 1e6
 
 # %% ../../nbs/runs/04_results.ipynb #0a110004
 FOLD_FILES = ('model.safetensors', 'oof.parquet', 'test.parquet')
 
+
 def seal_files(
-    folder:Path,    # where they lie
-    names:Sequence, # of files, some of which may not be there
-) -> dict: # name → [bytes, hash]
+    folder: Path,  # where they lie
+    names: Sequence,  # of files, some of which may not be there
+) -> dict:  # name → [bytes, hash]
     "The length and the hash of files."
-    return {name: [path.stat().st_size, hash_file(path)] for name in names if (path := folder/name).exists()}
+    return {name: [path.stat().st_size, hash_file(path)] for name in names if (path := folder / name).exists()}
+
 
 def broken_seal(
-    folder:Path, # where the files lie
-    seals:dict,  # as seal_files gave them
-    missing:bool=True, # whether a file that is not there counts, too
-) -> str: # such as 'model.safetensors has 10 bytes instead of 2,345'; '' where all are as they were written
+    folder: Path,  # where the files lie
+    seals: dict,  # as seal_files gave them
+    missing: bool = True,  # whether a file that is not there counts, too
+) -> str:  # such as 'model.safetensors has 10 bytes instead of 2,345'; '' where all are as they were written
     "Which file is not as it was written."
     for name, seal in seals.items():
-        if not isinstance(seal, (list, tuple)) or len(seal) != 2: return f'{name} has no record of its length and hash'
-        path, (size, hash) = folder/name, seal
+        if not isinstance(seal, (list, tuple)) or len(seal) != 2:
+            return f'{name} has no record of its length and hash'
+        path, (size, hash) = folder / name, seal
         if not path.exists():
-            if missing: return f'{name} is not there'
-        elif not path.is_file(): return f'{name} is no file; move it away'
-        elif path.stat().st_size != size: return f'{name} has {path.stat().st_size:,} bytes instead of {size:,}'
-        elif hash_file(path) != hash: return f'{name} has other content than was written'
+            if missing:
+                return f'{name} is not there'
+        elif not path.is_file():
+            return f'{name} is no file; move it away'
+        elif path.stat().st_size != size:
+            return f'{name} has {path.stat().st_size:,} bytes instead of {size:,}'
+        elif hash_file(path) != hash:
+            return f'{name} has other content than was written'
     return ''
 
 # %% ../../nbs/runs/04_results.ipynb #0a110005
 def save_fold(
-    run:Run,              # whose
-    k:int,                # fold
-    comp:Competition,     # of the run
-    valid_ids:Sequence,   # (m,) ids of the rows that were validated
-    probs:Sequence,       # their (m, columns) probabilities, and the test rows' (n, columns)
-    **facts,              # seconds, images; made_by and dead, where there are any
+    run: Run,  # whose
+    k: int,  # fold
+    comp: Competition,  # of the run
+    valid_ids: Sequence,  # (m,) ids of the rows that were validated
+    probs: Sequence,  # their (m, columns) probabilities, and the test rows' (n, columns)
+    **facts,  # seconds, images; made_by and dead, where there are any
 ):
     "Write a finished fold: predictions first, fold.json last."
     columns, folder = prob_columns(comp.classes), run.fold_folder(k)
     for name, ids, p in [('oof', valid_ids, probs[0]), ('test', comp.test.id, probs[1])]:
         table = pd.DataFrame(np.asarray(p, np.float32), columns=columns)
         table.insert(0, 'id', np.asarray(ids))
-        write_table(folder/f'{name}.parquet', table)
+        write_table(folder / f'{name}.parquet', table)
     measured = dict(peak_memory_mb=round(peak_memory(), 1), finished=now())
-    write_json(folder/'fold.json', facts | measured | dict(fold=k, files=seal_files(folder, FOLD_FILES)))
+    write_json(folder / 'fold.json', facts | measured | dict(fold=k, files=seal_files(folder, FOLD_FILES)))
+
 
 def finished_folds(
-    run:Run, # whose
-) -> list: # of int
+    run: Run,  # whose
+) -> list:  # of int
     "The folds that have a fold.json."
     names = [p.parent.name for p in run.folder.glob('fold*/fold.json')]
     return sorted(int(name[4:]) for name in names if re.fullmatch(r'fold\d+', name))
 
+
 def wipe_state(
-    run:Run, # whose
-    k:int,   # fold
+    run: Run,  # whose
+    k: int,  # fold
 ):
     "Delete what an unfinished fold has, and a finished one has not."
     folder = run.fold_folder(k)
-    for path in (folder/'resume.pt', *folder.glob('best*.safetensors'), *folder.glob('snapshot*.parquet')):
+    for path in (folder / 'resume.pt', *folder.glob('best*.safetensors'), *folder.glob('snapshot*.parquet')):
         path.unlink(missing_ok=True)
 
+
 def read_fold(
-    run:Run, # whose
-    k:int,   # a finished fold
-) -> dict: # seconds, images, peak_memory_mb, files, made_by, …
+    run: Run,  # whose
+    k: int,  # a finished fold
+) -> dict:  # seconds, images, peak_memory_mb, files, made_by, …
     "The content of a fold's fold.json."
-    path = run.fold_folder(k)/'fold.json'
+    path = run.fold_folder(k) / 'fold.json'
     facts = run.read(f'fold{k}/fold.json')
     lost = [name for name in ('seconds', 'images', 'peak_memory_mb') if not isinstance(facts.get(name), (int, float))]
-    if lost: raise KitError(f"{path} has no {', '.join(lost)}; delete it, and the same command trains that fold again")
+    if lost:
+        raise KitError(f'{path} has no {", ".join(lost)}; delete it, and the same command trains that fold again')
     return facts
 
 # %% ../../nbs/runs/04_results.ipynb #00000020
 def fold_numbers(
-    folds:pd.DataFrame, # id, fold; −1 where a row is never validated
-) -> list: # of int
+    folds: pd.DataFrame,  # id, fold; −1 where a row is never validated
+) -> list:  # of int
     "The folds that are trained: a single one where nothing is validated."
     return sorted(int(k) for k in folds.fold.unique() if k >= 0) or [0]
 
+
 def no_score(
-    comp:Competition, # whose metric
-) -> dict: # as score_oof, empty
+    comp: Competition,  # whose metric
+) -> dict:  # as score_oof, empty
     "The score of a run that kept no rows for validation."
     metric = find_metric(comp.metric)
     direction = 'greater' if metric.greater else 'less'
     return dict(metric=metric.name, direction=direction, folds=[], mean=None, sd=None, oof=None)
 
 # %% ../../nbs/runs/04_results.ipynb #00000022
-def _join_oof(run, oof, comp, folds): # the folds' predictions of train rows, in their order, checked
+def _join_oof(run, oof, comp, folds):  # the folds' predictions of train rows, in their order, checked
     oof = oof.iloc[match_ids(oof.id, folds.id, f'{run}: oof')].reset_index(drop=True)
     if (oof.fold.to_numpy() != folds.fold.to_numpy()).any():
         raise KitError(f'{run}: a row was predicted by a fold that trained on it')
@@ -142,13 +163,15 @@ def _join_oof(run, oof, comp, folds): # the folds' predictions of train rows, in
     check_predictions(oof, folds.id, comp.classes, f'{run}: oof')
     return oof
 
-def _join_test(run, test, comp): # the folds' predictions of test rows, and their mean, checked
+
+def _join_test(run, test, comp):  # the folds' predictions of test rows, and their mean, checked
     test.insert(0, 'fold', test.pop('fold'))
     mean = test.groupby('id', sort=False)[prob_columns(comp.classes)].mean().astype(np.float32).reset_index()
     check_predictions(mean, comp.test.id, comp.classes, f'{run}: test')
     return dict(test_folds=test, test=mean)
 
-def _totals(facts): # of all folds: what they took, and which of them learnt nothing
+
+def _totals(facts):  # of all folds: what they took, and which of them learnt nothing
     seconds = sum(f['seconds'] for f in facts.values())
     pace = sum(f['images'] for f in facts.values()) / max(seconds, 1e-9)
     dead = {k: f['dead'] for k, f in facts.items() if f.get('dead')}
@@ -156,20 +179,22 @@ def _totals(facts): # of all folds: what they took, and which of them learnt not
     taken = dict(seconds=round(seconds, 1), images_per_second=round(pace, 1), peak_memory_mb=memory)
     return taken | (dict(dead=dead) if dead else {})
 
+
 def finish_run(
-    run:Run,            # whose folds are all finished
-    comp:Competition,   # of the run
-    folds:pd.DataFrame, # id, fold
-) -> dict: # the content of score.json
+    run: Run,  # whose folds are all finished
+    comp: Competition,  # of the run
+    folds: pd.DataFrame,  # id, fold
+) -> dict:  # the content of score.json
     "Join the folds into oof.parquet, test.parquet and test_folds.parquet, and score them."
     ks, full = fold_numbers(folds), (folds.fold < 0).all()
     facts = {k: read_fold(run, k) for k in ks}
-    each = lambda name: [read_predictions(run.fold_folder(k)/f'{name}.parquet').assign(fold=k) for k in ks]
+    each = lambda name: [read_predictions(run.fold_folder(k) / f'{name}.parquet').assign(fold=k) for k in ks]
     read = lambda name: pd.concat(each(name), ignore_index=True)
     tables = {} if full else dict(oof=_join_oof(run, read('oof'), comp, folds))
     tables |= _join_test(run, read('test'), comp)
-    for name, df in tables.items(): write_table(run.folder/f'{name}.parquet', df)
+    for name, df in tables.items():
+        write_table(run.folder / f'{name}.parquet', df)
     files = seal_files(run.folder, [f'{name}.parquet' for name in tables])
     score = (no_score(comp) if full else score_oof(tables['oof'], comp)) | _totals(facts) | dict(files=files)
-    write_json(run.folder/'score.json', score)
+    write_json(run.folder / 'score.json', score)
     return run.read('score.json')

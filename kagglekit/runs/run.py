@@ -8,7 +8,13 @@ __all__ = ['STATES', 'SILENCE', 'NUMBER', 'FORMS', 'PLACE', 'AT', 'this_process'
            'score_text', 'list_runs', 'find_run', 'inherited_mark', 'is_trial', 'refuse_trial']
 
 # %% ../../nbs/runs/02_run.ipynb #00000001
-import datetime, importlib.metadata, math, os, platform, socket, subprocess
+import datetime
+import importlib.metadata
+import math
+import os
+import platform
+import socket
+import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 import numpy as np
@@ -26,156 +32,201 @@ def _boot() -> str:
     path = Path('/proc/sys/kernel/random/boot_id')
     return path.read_text().strip() if path.exists() else str(psutil.boot_time())
 
-def this_process() -> dict: # pid, its start (s since 1970), host, boot
+
+def this_process() -> dict:  # pid, its start (s since 1970), host, boot
     "The process that writes."
     return dict(pid=os.getpid(), started=psutil.Process().create_time(), host=socket.gethostname(), boot=_boot())
 
+
 def is_process_alive(
-    who:dict, # as this_process gave it
-) -> bool|None: # None: it is on another machine, so nobody can tell
+    who: dict,  # as this_process gave it
+) -> bool | None:  # None: it is on another machine, so nobody can tell
     "Whether that process is still running; a zombie is not."
-    if who.get('host') != socket.gethostname(): return None
-    if who.get('boot') != _boot(): return False
-    if type(who.get('pid')) is not int: return False
+    if who.get('host') != socket.gethostname():
+        return None
+    if who.get('boot') != _boot():
+        return False
+    if type(who.get('pid')) is not int:
+        return False
     try:
         process = psutil.Process(who['pid'])
         return abs(process.create_time() - who['started']) < 1 and process.status() != psutil.STATUS_ZOMBIE
-    except (psutil.Error, KeyError, TypeError, ValueError, OverflowError): return False
+    except (psutil.Error, KeyError, TypeError, ValueError, OverflowError):
+        return False
 
 # %% ../../nbs/runs/02_run.ipynb #c0339df3
 STATES = ('running', 'done', 'failed', 'interrupted')
-SILENCE = 15 * 60 # s without a heartbeat, after which a run on another machine counts as interrupted
+SILENCE = 15 * 60  # s without a heartbeat, after which a run on another machine counts as interrupted
 
-def now() -> str: # such as '2026-11-23 09:30:12'
+
+def now() -> str:  # such as '2026-11-23 09:30:12'
     "The local time, as logs write it."
     return datetime.datetime.now().strftime('%Y-%m-%d %H:%M:%S')
 
-def heartbeat() -> str: # such as '2026-11-23T09:30:12+09:00'
+
+def heartbeat() -> str:  # such as '2026-11-23T09:30:12+09:00'
     "The time in ISO 8601 with its offset from UTC, so that a machine in another time zone reads it right."
     return datetime.datetime.now().astimezone().isoformat(timespec='seconds')
 
+
 def seconds_since(
-    text:str, # a heartbeat; one without an offset is local time
-) -> float: # infinite where the text is no time
+    text: str,  # a heartbeat; one without an offset is local time
+) -> float:  # infinite where the text is no time
     "The age of a heartbeat."
-    try: then = datetime.datetime.fromisoformat(text).timestamp()
-    except (TypeError, ValueError, OverflowError, OSError): return math.inf
+    try:
+        then = datetime.datetime.fromisoformat(text).timestamp()
+    except (TypeError, ValueError, OverflowError, OSError):
+        return math.inf
     return datetime.datetime.now().timestamp() - then
 
 # %% ../../nbs/runs/02_run.ipynb #00000009
 class Run:
     "A run folder, outputs/<comp>/<exp>."
-    def __init__(self,
-        comp:str, # competition
-        exp:str,  # experiment
-    ): self.comp, self.exp, self.folder = comp, check_exp(exp), out_dir(comp, exp)
+
+    def __init__(
+        self,
+        comp: str,  # competition
+        exp: str,  # experiment
+    ):
+        self.comp, self.exp, self.folder = comp, check_exp(exp), out_dir(comp, exp)
 
     @classmethod
-    def found(cls,
-        folder:Path, # in outputs/<comp>, under whatever name
+    def found(
+        cls,
+        folder: Path,  # in outputs/<comp>, under whatever name
     ):
         "The run of a folder that exists; `flaw` tells whether its name can be an id."
         run = cls.__new__(cls)
         run.comp, run.exp, run.folder = folder.parent.name, folder.name, folder
         return run
 
-    def __repr__(self): return f'{self.comp}/{self.exp}'
+    def __repr__(self):
+        return f'{self.comp}/{self.exp}'
+
     def exists(self):
         "Whether it has been begun, by whomever."
-        return (self.folder/'params.json').exists()
-    def fold_folder(self, k:int): # fold
-        "Where a fold's files lie."
-        return self.folder/f'fold{k}'
+        return (self.folder / 'params.json').exists()
 
-    def say(self, text:str): # a line
+    def fold_folder(self, k: int):  # fold
+        "Where a fold's files lie."
+        return self.folder / f'fold{k}'
+
+    def say(self, text: str):  # a line
         "Print a line, and add it to log.txt."
         print(text, flush=True)
-        path = self.folder/'log.txt'
+        path = self.folder / 'log.txt'
         with disk_errors(path):
             self.folder.mkdir(parents=True, exist_ok=True)
-            with open(path, 'a', encoding='utf8') as f: f.write(f'{now()} {text}\n')
+            with open(path, 'a', encoding='utf8') as f:
+                f.write(f'{now()} {text}\n')
 
 # %% ../../nbs/runs/02_run.ipynb #0a110001
 NUMBER = (int, float, type(None))
-FORMS = { # file → the type of what a field holds, where the field is there
-    'params.json': dict(recipe=dict, diff=dict, versions=dict, sources=dict, blend=dict, classes=list, parent=str, reason=str),
+FORMS = {  # file → the type of what a field holds, where the field is there
+    'params.json': dict(
+        recipe=dict, diff=dict, versions=dict, sources=dict, blend=dict, classes=list, parent=str, reason=str
+    ),
     'score.json': dict(folds=list, heads=dict, parts=dict, files=dict, mean=NUMBER, sd=NUMBER, oof=NUMBER),
     'status.json': dict(state=str, error=str),
     'fold.json': dict(files=dict, made_by=dict),
 }
 
-def _flaw_of_form(record, forms): # the first field of another type than its own; '' where there is none
+
+def _flaw_of_form(record, forms):  # the first field of another type than its own; '' where there is none
     wrong = [f for f, form in forms.items() if f in record and not isinstance(record[f], form)]
-    return f"under {wrong[0]}: {str(record[wrong[0]])[:40]}" if wrong else ''
+    return f'under {wrong[0]}: {str(record[wrong[0]])[:40]}' if wrong else ''
+
 
 @patch
-def read(self:Run,
-    name:str, # such as 'score.json'
-) -> dict: # {} where the file is not there
+def read(
+    self: Run,
+    name: str,  # such as 'score.json'
+) -> dict:  # {} where the file is not there
     "One of its JSON files."
-    path = self.folder/name
-    if not path.exists(): return {}
-    try: content = read_json(path)
-    except OSError as e: raise KitError(f'{path} cannot be read ({e.strerror})') from None
+    path = self.folder / name
+    if not path.exists():
+        return {}
+    try:
+        content = read_json(path)
+    except OSError as e:
+        raise KitError(f'{path} cannot be read ({e.strerror})') from None
     if not isinstance(content, dict):
-        raise KitError(f'{path} holds a {type(content).__name__} where an object belongs; '
-                       'restore it, or delete it and run again')
+        raise KitError(
+            f'{path} holds a {type(content).__name__} where an object belongs; restore it, or delete it and run again'
+        )
     flaw = _flaw_of_form(content, FORMS.get(path.name, {}))
-    if flaw: raise KitError(f'{path} holds something else than belongs {flaw}; restore it, or delete it and run again')
+    if flaw:
+        raise KitError(f'{path} holds something else than belongs {flaw}; restore it, or delete it and run again')
     return current_record(content) if path.name == 'params.json' else content
 
-@patch
-def peek(self:Run,
-    name:str, # such as 'status.json'
-) -> dict: # {} where it is not there or cannot be read
-    "One of its JSON files, for a table that shows what can be shown."
-    try: return self.read(name)
-    except KitError: return {}
 
 @patch
-def flaw(self:Run) -> str: # '' where nothing is wrong
+def peek(
+    self: Run,
+    name: str,  # such as 'status.json'
+) -> dict:  # {} where it is not there or cannot be read
+    "One of its JSON files, for a table that shows what can be shown."
+    try:
+        return self.read(name)
+    except KitError:
+        return {}
+
+
+@patch
+def flaw(self: Run) -> str:  # '' where nothing is wrong
     "Why this folder cannot be read as a run."
     try:
         check_exp(self.exp)
         records = {name: self.read(name) for name in ('params.json', 'status.json', 'score.json')}
-    except KitError as e: return f'cannot be read: {e}'
+    except KitError as e:
+        return f'cannot be read: {e}'
     state = records['status.json'].get('state', 'done')
-    return '' if state in STATES else f"cannot be read: {self.folder/'status.json'} names no state; delete it"
+    return '' if state in STATES else f'cannot be read: {self.folder / "status.json"} names no state; delete it'
 
 # %% ../../nbs/runs/02_run.ipynb #0a110002
-PLACE = ('doing', 'fold', 'epoch', 'dead') # where a run was; kept when it fails or is interrupted
-AT = ('fold', 'epoch') # how far it has come; kept when it begins again, too
+PLACE = ('doing', 'fold', 'epoch', 'dead')  # where a run was; kept when it fails or is interrupted
+AT = ('fold', 'epoch')  # how far it has come; kept when it begins again, too
+
 
 @patch
-def mark(self:Run,
-    state:str, # one of STATES
-    **more,    # doing, fold, epoch, error, dead
+def mark(
+    self: Run,
+    state: str,  # one of STATES
+    **more,  # doing, fold, epoch, error, dead
 ):
     "Write status.json: the state, who writes, when, and what is known of its place."
     check_names([state], STATES, 'state')
     kept = dict(running=AT, done=()).get(state, PLACE)
     last = self.peek('status.json') if kept else {}
     place = {k: last[k] for k in kept if k in last}
-    write_json(self.folder/'status.json', dict(state=state, **this_process(), heartbeat=heartbeat(), **(place | more)))
+    write_json(
+        self.folder / 'status.json', dict(state=state, **this_process(), heartbeat=heartbeat(), **(place | more))
+    )
 
-def _lives(status): # whether a run that calls itself running is
+
+def _lives(status):  # whether a run that calls itself running is
     there = is_process_alive(status)
     return seconds_since(status.get('heartbeat')) < SILENCE if there is None else there
 
+
 @patch
-def state(self:Run) -> str: # one of STATES, or 'new', 'recorded', 'broken'
+def state(self: Run) -> str:  # one of STATES, or 'new', 'recorded', 'broken'
     "The truth: a run whose process is gone is interrupted, whatever the file says."
-    if self.flaw(): return 'broken'
+    if self.flaw():
+        return 'broken'
     status = self.read('status.json')
     state = status.get('state', 'done')
-    if state == 'running': return 'running' if _lives(status) else 'interrupted'
-    if state != 'done' or any((self.folder/f'{side}.parquet').exists() for side in ('oof', 'test')): return state
-    return 'recorded' if (self.folder/'score.json').exists() else 'new'
+    if state == 'running':
+        return 'running' if _lives(status) else 'interrupted'
+    if state != 'done' or any((self.folder / f'{side}.parquet').exists() for side in ('oof', 'test')):
+        return state
+    return 'recorded' if (self.folder / 'score.json').exists() else 'new'
 
 # %% ../../nbs/runs/02_run.ipynb #0a110003
-def _in_utf8(path, text): # the file's bytes, which must be UTF-8, as `text` is that is to be added
+def _in_utf8(path, text):  # the file's bytes, which must be UTF-8, as `text` is that is to be added
     old = path.read_bytes() if path.exists() else b''
-    try: old.decode('utf8')
+    try:
+        old.decode('utf8')
     except UnicodeDecodeError:
         raise KitError(
             f'{path} is not UTF-8, and two encodings in one file cannot be read by anybody; convert it first, if it is '
@@ -183,171 +234,219 @@ def _in_utf8(path, text): # the file's bytes, which must be UTF-8, as `text` is 
         ) from None
     return old + b'\n' * (old[-1:] not in (b'', b'\n'))
 
+
 @patch
-def note(self:Run,
-    text:str, # in any language
+def note(
+    self: Run,
+    text: str,  # in any language
 ):
     "Add a dated note."
     lines = hide_secrets(str(text)).splitlines()
-    if not any(line.strip() for line in lines): raise KitError(f'{self}: the note is empty')
+    if not any(line.strip() for line in lines):
+        raise KitError(f'{self}: the note is empty')
     entry = '\n  '.join(lines)
-    with locked(self.folder/'notes.md') as path:
+    with locked(self.folder / 'notes.md') as path:
         old = _in_utf8(path, entry)
-        with atomic(path) as part: part.write_bytes(old + f'- {now()[:16]} {entry}\n'.encode())
+        with atomic(path) as part:
+            part.write_bytes(old + f'- {now()[:16]} {entry}\n'.encode())
+
 
 @patch
-def board(self:Run,
-    **scores, # public and/or private
+def board(
+    self: Run,
+    **scores,  # public and/or private
 ):
     "Record what a leaderboard said."
     check_names(scores, ('public', 'private'), 'leaderboard')
     given = {k: v for k, v in scores.items() if v is not None}
-    with locked(self.folder/'leaderboard.json') as path:
+    with locked(self.folder / 'leaderboard.json') as path:
         write_json(path, self.read('leaderboard.json') | given | dict(when=now()))
 
 # %% ../../nbs/runs/02_run.ipynb #0000000e
-def _git(): # the commit, with + where files other than records differ from it; None outside git
+def _git():  # the commit, with + where files other than records differ from it; None outside git
     run = lambda *a: subprocess.run(['git', '-C', str(root()), *a], capture_output=True, text=True)
-    try: head = run('rev-parse', 'HEAD')
-    except FileNotFoundError: return None
-    if head.returncode: return None
+    try:
+        head = run('rev-parse', 'HEAD')
+    except FileNotFoundError:
+        return None
+    if head.returncode:
+        return None
     changed = run('status', '--porcelain', '-uno', '--', '.', ':!outputs', ':!record').stdout
     return head.stdout.strip() + '+' * bool(changed)
 
-def environment() -> dict: # commit, versions, device, threads
+
+def environment() -> dict:  # commit, versions, device, threads
     "What the run ran on."
     import torch
+
     names = ('kagglekit', 'torch', 'torchvision', 'timm', 'fastai', 'numpy', 'pandas', 'scikit-learn', 'pillow')
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or platform.machine()
-    return dict(commit=_git(), python=platform.python_version(), device=device, threads=torch.get_num_threads(),
-                versions={n: importlib.metadata.version(n) for n in names})
+    return dict(
+        commit=_git(),
+        python=platform.python_version(),
+        device=device,
+        threads=torch.get_num_threads(),
+        versions={n: importlib.metadata.version(n) for n in names},
+    )
 
 # %% ../../nbs/runs/02_run.ipynb #b73a12ef
 def read_predictions(
-    path:Path, # a parquet file of a run
-) -> 'pd.DataFrame': # id, …, p_…
+    path: Path,  # a parquet file of a run
+) -> 'pd.DataFrame':  # id, …, p_…
     "A table of predictions; one that is cut or is no table is a `KitError`."
-    import pandas as pd # here, since a run's state is told without it
-    try: table = pd.read_parquet(path)
+    import pandas as pd  # here, since a run's state is told without it
+
+    try:
+        table = pd.read_parquet(path)
     except FileNotFoundError:
         raise KitError(f'{path} is not there; heavy files stay on the machine that made them') from None
     except (OSError, ValueError) as e:
         raise KitError(f'{path} cannot be read ({str(e).splitlines()[0]}); copy it again, or run it again') from None
-    if 'id' not in table: raise KitError(f"{path} has no column id; it has {', '.join(map(str, table.columns[:6]))}")
+    if 'id' not in table:
+        raise KitError(f'{path} has no column id; it has {", ".join(map(str, table.columns[:6]))}')
     return table
 
+
 def check_predictions(
-    df:'pd.DataFrame', # id, …, p_…
-    ids:'pd.Series', # the ids that it must hold, in their order
-    classes:Sequence, # class names
-    what:str,        # for the message
+    df: 'pd.DataFrame',  # id, …, p_…
+    ids: 'pd.Series',  # the ids that it must hold, in their order
+    classes: Sequence,  # class names
+    what: str,  # for the message
 ):
     "Raise `KitError` unless these are probabilities of exactly these classes for exactly these ids, in this order."
     from kagglekit.data.competition import prob_columns
     from kagglekit.data.tables import match_ids
+
     columns, have = prob_columns(classes), [c for c in df if c.startswith('p_')]
-    if have != columns: raise KitError(f'{what}: its class columns are {have[:4]} …, and {columns[:4]} … are wanted')
+    if have != columns:
+        raise KitError(f'{what}: its class columns are {have[:4]} …, and {columns[:4]} … are wanted')
     if df.id.tolist() != ids.tolist():
         match_ids(df.id, ids, what)
         raise KitError(f'{what}: its rows are in another order')
     p = df[columns].to_numpy()
     wrong = ~np.isfinite(p).all(1) | (p < -1e-6).any(1) | (p > 1 + 1e-6).any(1)
-    if not wrong.any(): return
+    if not wrong.any():
+        return
     example = f'id {df.id[wrong].iloc[0]}: {p[wrong][0][:4]}'
     raise KitError(f'{what}: {wrong.sum()} rows hold no probabilities, such as {example}')
 
 # %% ../../nbs/runs/02_run.ipynb #0000001d
 def score_heads(
-    oof:'pd.DataFrame', # target, p_…
-    comp:'Competition', # with heads
-) -> dict: # head → the metric of its answers
+    oof: 'pd.DataFrame',  # target, p_…
+    comp: 'Competition',  # with heads
+) -> dict:  # head → the metric of its answers
     "How well each of the questions is answered, whatever kind of network did it."
     from kagglekit.data.competition import prob_columns
     from kagglekit.data.metrics import find_metric
+
     sizes, metric = [len(names) for _, names in comp.heads], find_metric(comp.metric)
     cube = oof[prob_columns(comp.classes)].to_numpy().reshape(-1, *sizes)
     codes = np.unravel_index(oof.target.to_numpy(), sizes)
     alone = lambda i: cube.sum(tuple(a for a in range(1, len(sizes) + 1) if a != i + 1))
     return {name: float(metric(codes[i], alone(i))) for i, (name, _) in enumerate(comp.heads)}
 
+
 def score_oof(
-    oof:'pd.DataFrame', # id, fold, target, p_…
-    comp:'Competition', # whose metric
-) -> dict: # metric, direction, folds, mean, sd, oof; heads and parts, where the competition has any
+    oof: 'pd.DataFrame',  # id, fold, target, p_…
+    comp: 'Competition',  # whose metric
+) -> dict:  # metric, direction, folds, mean, sd, oof; heads and parts, where the competition has any
     "The metric of each fold, their mean and standard deviation (n − 1), and of all rows at once."
     from kagglekit.data.competition import prob_columns
     from kagglekit.data.metrics import find_metric
     from kagglekit.data.group_metrics import part_scores
+
     metric, columns = find_metric(comp.metric), prob_columns(comp.classes)
-    last = list(oof.columns[-len(columns):]) == columns           # a slice of the table is no copy of it
-    value = lambda d: float(metric(d.target.to_numpy(), (d.iloc[:, -len(columns):] if last else d[columns]).to_numpy()))
+    last = list(oof.columns[-len(columns) :]) == columns  # a slice of the table is no copy of it
+    value = lambda d: float(
+        metric(d.target.to_numpy(), (d.iloc[:, -len(columns) :] if last else d[columns]).to_numpy())
+    )
     by_fold = [value(oof[oof.fold == k]) for k in sorted(oof.fold.unique())]
-    score = dict(metric=metric.name, direction='greater' if metric.greater else 'less', folds=by_fold,
-                 mean=float(np.mean(by_fold)), sd=float(np.std(by_fold, ddof=1)), oof=value(oof))
-    if comp.heads: score['heads'] = score_heads(oof, comp)
-    if comp.class_groups: score['parts'] = part_scores(oof, comp)
+    score = dict(
+        metric=metric.name,
+        direction='greater' if metric.greater else 'less',
+        folds=by_fold,
+        mean=float(np.mean(by_fold)),
+        sd=float(np.std(by_fold, ddof=1)),
+        oof=value(oof),
+    )
+    if comp.heads:
+        score['heads'] = score_heads(oof, comp)
+    if comp.class_groups:
+        score['parts'] = part_scores(oof, comp)
     return score
 
 # %% ../../nbs/runs/02_run.ipynb #0a110006
 def score_text(
-    score:dict, # the content of score.json
-) -> str: # such as 'CV 0.4919 ± 0.0304, OOF 0.4938'
+    score: dict,  # the content of score.json
+) -> str:  # such as 'CV 0.4919 ± 0.0304, OOF 0.4938'
     "A score in words; a fold that learnt nothing is named."
-    if 'why' in score and score.get('oof') is None: return f"not scored: {score['why']}"
-    if not score['folds']: return 'no CV, since all rows were trained on'
+    if 'why' in score and score.get('oof') is None:
+        return f'not scored: {score["why"]}'
+    if not score['folds']:
+        return 'no CV, since all rows were trained on'
     say = lambda v: 'undefined' if v is None else f'{v:.4f}'
-    values = f"CV {say(score['mean'])} ± {say(score['sd'])}, OOF {say(score['oof'])}"
+    values = f'CV {say(score["mean"])} ± {say(score["sd"])}, OOF {say(score["oof"])}'
     heads = ''.join(f', {name} {say(v)}' for name, v in score.get('heads', {}).items())
     dead = score.get('dead', {})
-    return values + heads + (f" (fold {', '.join(dead)} learnt nothing)" if dead else '')
+    return values + heads + (f' (fold {", ".join(dead)} learnt nothing)' if dead else '')
 
 # %% ../../nbs/runs/02_run.ipynb #9c825f40
 def list_runs(
-    comp:str|None=None, # competition; all of them when left out
-) -> list: # of Run, by name; a folder that cannot be read is among them, in the state 'broken'
+    comp: str | None = None,  # competition; all of them when left out
+) -> list:  # of Run, by name; a folder that cannot be read is among them, in the state 'broken'
     "The runs that there are."
     comps = [comp] if comp else sorted(p.name for p in out_dir('').glob('*') if p.is_dir())
     folders = [folder for c in comps for folder in sorted(out_dir(c).glob('[!.]*')) if folder.is_dir()]
-    begun = [f for f in folders if any((f/name).exists() for name in ('params.json', 'status.json'))]
+    begun = [f for f in folders if any((f / name).exists() for name in ('params.json', 'status.json'))]
     return [Run.found(folder) for folder in begun]
 
+
 def find_run(
-    name:str, # 'exp0001' or 'anomaly-practice/exp0001'
-) -> Run: # the one that is meant
+    name: str,  # 'exp0001' or 'anomaly-practice/exp0001'
+) -> Run:  # the one that is meant
     "A run by its name."
     runs = {str(r): r for r in list_runs()}
-    if name in runs: return runs[name]
+    if name in runs:
+        return runs[name]
     same = [r for r in runs.values() if r.exp == name]
-    if len(same) == 1: return same[0]
-    if same: raise KitError(f"{name} is in {len(same)} competitions; say which: {', '.join(map(str, same))}")
+    if len(same) == 1:
+        return same[0]
+    if same:
+        raise KitError(f'{name} is in {len(same)} competitions; say which: {", ".join(map(str, same))}')
     known = list(runs) + [r.exp for r in runs.values()]
     raise KitError(f'there is no run {name}{nearest(name, known)}; kagglekit journal lists them')
 
 # %% ../../nbs/runs/02_run.ipynb #7282dacd
 def inherited_mark(
-    comp:str,      # competition
-    exps:Sequence, # runs that something is made of
-) -> str: # why its CV cannot be compared; '' where nothing speaks against it
+    comp: str,  # competition
+    exps: Sequence,  # runs that something is made of
+) -> str:  # why its CV cannot be compared; '' where nothing speaks against it
     "The mark that one of these runs carries."
     for exp in exps:
         run = Run(comp, exp)
-        if flaw := run.flaw(): return f'{exp}, which it takes from, {flaw}'
+        if flaw := run.flaw():
+            return f'{exp}, which it takes from, {flaw}'
         why = run.read('params.json').get('not_comparable')
-        if why: return f'{exp}, which it takes from, is not comparable: {why}'
+        if why:
+            return f'{exp}, which it takes from, is not comparable: {why}'
     return ''
 
 # %% ../../nbs/runs/02_run.ipynb #126c6014
 def is_trial(
-    run:Run, # begun, or not
-) -> bool: # True: no experiment
+    run: Run,  # begun, or not
+) -> bool:  # True: no experiment
     "Whether a run is a trial."
-    return (run.folder/'trial.json').is_file()
+    return (run.folder / 'trial.json').is_file()
+
 
 def refuse_trial(
-    run:Run,  # perhaps a trial
-    use:str,  # what it cannot do, for the message
+    run: Run,  # perhaps a trial
+    use: str,  # what it cannot do, for the message
 ):
     "Raise `KitError` where a trial is taken for an experiment."
-    if not is_trial(run): return
+    if not is_trial(run):
+        return
     whole = run.read('trial.json').get('of', 'exp0001')
-    raise KitError(f'{run} is a trial of {whole}, with few rows and a tiny network; it cannot {use}. Run the recipe itself: kagglekit run {run.comp} {whole}')
+    raise KitError(
+        f'{run} is a trial of {whole}, with few rows and a tiny network; it cannot {use}. Run the recipe itself: kagglekit run {run.comp} {whole}'
+    )

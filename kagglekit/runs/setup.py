@@ -34,27 +34,30 @@ from ..models.surgery import Apart, fine_stem, gem_pool, l2_head
 
 # %% ../../nbs/runs/10_setup.ipynb #09f00003
 def class_names(
-    comp:Competition, # of the run
-) -> tuple: # a name for each value of the target
+    comp: Competition,  # of the run
+) -> tuple:  # a name for each value of the target
     "The classes by name, those of a yes or no too."
     return comp.names
 
+
 def arcface_options(
-    r:Recipe,         # of the run
-    comp:Competition, # whose classes are chosen from
-) -> dict: # settings of the loss arcface; {} for others
+    r: Recipe,  # of the run
+    comp: Competition,  # whose classes are chosen from
+) -> dict:  # settings of the loss arcface; {} for others
     "How wide the margin is, and where."
-    if r.loss != 'arcface': return {}
-    chosen = choose_classes(r.margin_on, comp.names)[-len(comp.classes):] if r.margin_on else None
+    if r.loss != 'arcface':
+        return {}
+    chosen = choose_classes(r.margin_on, comp.names)[-len(comp.classes) :] if r.margin_on else None
     if chosen is not None and not chosen.any():
         raise KitError(f'margin_on: the margin of a yes or no lies at {comp.classes[0]}; leave margin_on out')
     return dict(margin=r.margin, scale=r.arc_scale, chosen=None if chosen is None else torch.as_tensor(chosen))
 
+
 def output_and_loss(
-    r:Recipe,         # of the run
-    comp:Competition, # on what
-    y:torch.Tensor|None=None, # (n, columns) targets of the training rows, to weigh the classes by
-) -> tuple: # the Answer, and the loss (z, t) → scalar
+    r: Recipe,  # of the run
+    comp: Competition,  # on what
+    y: torch.Tensor | None = None,  # (n, columns) targets of the training rows, to weigh the classes by
+) -> tuple:  # the Answer, and the loss (z, t) → scalar
     "What the network is asked, and how its answers are judged."
     if not r.heads:
         weights = class_weights(y, r.class_weight_power) if r.class_weight_power and y is not None else None
@@ -64,128 +67,150 @@ def output_and_loss(
     sizes = [len(classes) for _, classes in comp.heads]
     return OutputSpec(len(comp.classes), sizes), heads_loss(heads, sizes)
 
-
 # %% ../../nbs/runs/10_setup.ipynb #0000000c
 def run_folds(
-    recipe:Recipe,    # folds, fold_seed, fold_file
-    comp:Competition, # whose train rows are split
-) -> pd.DataFrame: # id, fold
+    recipe: Recipe,  # folds, fold_seed, fold_file
+    comp: Competition,  # whose train rows are split
+) -> pd.DataFrame:  # id, fold
     "The folds of a recipe; −1 throughout where nothing is kept for validation."
-    with traced(held(comp.name, recipe.exp)): return positions.run_folds(recipe, comp)
+    with traced(held(comp.name, recipe.exp)):
+        return positions.run_folds(recipe, comp)
+
 
 def folds_text(
-    recipe:Recipe,      # full, grouped
-    comp:Competition,   # of the run
-    folds:pd.DataFrame, # id, fold
-) -> list: # lines for the log
+    recipe: Recipe,  # full, grouped
+    comp: Competition,  # of the run
+    folds: pd.DataFrame,  # id, fold
+) -> list:  # lines for the log
     "What was proven of the folds, and which classes they do not validate."
-    if recipe.train_all: return [f'all {len(folds):,} rows are trained on, none is validated: there will be no CV']
+    if recipe.train_all:
+        return [f'all {len(folds):,} rows are trained on, none is validated: there will be no CV']
     thin = thin_classes(folds, comp)
     return [prove_folds(folds, comp, recipe.grouped)] + [
-        f"{name} is not validated in fold {', '.join(map(str, ks))}" for name, ks in thin.items()]
+        f'{name} is not validated in fold {", ".join(map(str, ks))}' for name, ks in thin.items()
+    ]
 
 # %% ../../nbs/runs/10_setup.ipynb #0000000f
 @dataclass
 class Setup:
     "What the folds of a run share."
-    recipe:Recipe        # what to do
-    comp:Competition     # on what
-    folds:pd.DataFrame   # id, fold
-    train:object         # (n, H, W, C) decoded train pictures
-    test:object          # (m, H, W, C) decoded test pictures
-    shown:tuple=()       # train and test pictures at the size of prediction
+
+    recipe: Recipe  # what to do
+    comp: Competition  # on what
+    folds: pd.DataFrame  # id, fold
+    train: object  # (n, H, W, C) decoded train pictures
+    test: object  # (m, H, W, C) decoded test pictures
+    shown: tuple = ()  # train and test pictures at the size of prediction
 
     @property
     def pictures(self):
         "The content of the train and of the test files, and how they were decoded, for the record."
-        pixels = self.train.pixels                 # a list, as it is read from a record
+        pixels = self.train.pixels  # a list, as it is read from a record
         how = dict(decoding=self.train.decoding, pixels=list(pixels) if isinstance(pixels, tuple) else pixels)
         return dict(train=self.train.content, test=self.test.content) | how
 
-def _marking(run, say): # what is said while decoding, also written into the status of a claimed run
+
+def _marking(run, say):  # what is said while decoding, also written into the status of a claimed run
     def _say(line):
         say(line)
         found = re.match(r'decoding \d+ %', line)
-        if run and found: run.mark('running', doing=found[0])
+        if run and found:
+            run.mark('running', doing=found[0])
+
     return _say
 
+
 def open_setup(
-    recipe:Recipe,      # what to do
-    comp:Competition,   # on what
-    folds:pd.DataFrame, # id, fold
-    say:Callable=print, # called with a line of progress
-) -> Setup: # ready to train
+    recipe: Recipe,  # what to do
+    comp: Competition,  # on what
+    folds: pd.DataFrame,  # id, fold
+    say: Callable = print,  # called with a line of progress
+) -> Setup:  # ready to train
     "Decode what has not been decoded; weights that cannot be had are seen before."
     find_weights(recipe.arch, recipe.pretrained)
     sides = [size if isinstance(size, tuple) else (size, size) for size in (recipe.size, recipe.infer_size) if size]
     wanted = [(df.file, size) for size in sides for df in (comp.train, comp.test)]
     run = held(comp.name, recipe.exp)
     with traced(run):
-        if run: run.mark('running', doing='decoding')
+        if run:
+            run.mark('running', doing='decoding')
         caches = open_caches(comp.folder, wanted, recipe.inputs, _marking(run, say), user=f'{comp.name}/{recipe.exp}')
-        if run: run.mark('running', doing='preparing to train')
+        if run:
+            run.mark('running', doing='preparing to train')
     return Setup(recipe, comp, folds, *caches[:2], tuple(caches[-2:]))
 
 # %% ../../nbs/runs/10_setup.ipynb #00000012
 def make_network(
-    r:Recipe,    # of the run
-    columns:int, # logits
-): # a network
+    r: Recipe,  # of the run
+    columns: int,  # logits
+):  # a network
     "The network that a recipe describes, its weights as they are before training."
     channels = INPUTS[r.inputs].channels
     net = build_model(r.arch, columns, channels, r.pretrained, r.drop_rate, r.drop_path_rate)
-    for size in {r.size, r.infer_size or r.size}: check_size(net, channels, size)
-    if r.stem_stride1: fine_stem(net)
-    if r.gem: gem_pool(net, r.gem)
+    for size in {r.size, r.infer_size or r.size}:
+        check_size(net, channels, size)
+    if r.stem_stride1:
+        fine_stem(net)
+    if r.gem:
+        gem_pool(net, r.gem)
     scale = dict(one_class=SCALE, arcface=r.arc_scale).get(r.loss, r.feature_norm)
-    if scale: l2_head(net, scale, cosine=r.loss in ('one_class', 'arcface'))
+    if scale:
+        l2_head(net, scale, cosine=r.loss in ('one_class', 'arcface'))
     return net
 
 # %% ../../nbs/runs/10_setup.ipynb #00000015
 def train_rows(
-    job:Setup,       # what the folds share
-    k:int,         # the fold to validate
-    answer:OutputSpec, # what the network is asked
-) -> tuple: # the cache, (n, columns) targets, (n,) fold; test rows with pseudo labels follow the train rows, as fold −1
+    job: Setup,  # what the folds share
+    k: int,  # the fold to validate
+    answer: OutputSpec,  # what the network is asked
+) -> (
+    tuple
+):  # the cache, (n, columns) targets, (n,) fold; test rows with pseudo labels follow the train rows, as fold −1
     "What a fold is trained on, with the labels to be learnt, and validated on, with those that count."
     train, fold = job.comp.train, job.folds.fold.to_numpy()
     y = answer.targets(np.where(fold == k, train.target, train[job.recipe.train_labels or 'target']))
     rows, p = pseudo_rows(job.recipe, job.comp, job.folds, k)
-    if not len(rows): return job.train, y, fold
+    if not len(rows):
+        return job.train, y, fold
     return ConcatCache(job.train, job.test, rows), torch.cat([y, answer.soft(p)]), np.r_[fold, np.full(len(rows), -1)]
 
+
 def set_sampling(
-    job:Setup,           # what the folds share
-    dls:'DataLoaders', # of a fold, changed in place
-) -> 'DataLoaders': # the same
+    job: Setup,  # what the folds share
+    dls: 'DataLoaders',  # of a fold, changed in place
+) -> 'DataLoaders':  # the same
     "The loaders of a fold, training rows drawn as the recipe says; pseudo-labelled ones count as a value of their own."
-    if not job.recipe.sampling: return dls
+    if not job.recipe.sampling:
+        return dls
     column, power = parse_sampling(job.recipe.sampling)
     values = np.r_[job.comp.train[column].astype(str), ['pseudo_labels'] * (len(dls.train.cache) - len(job.comp.train))]
     dls.train.chances = draw_chances(values[dls.train.all_rows], power)
     return dls
 
 # %% ../../nbs/runs/10_setup.ipynb #00000017
-def _preparation(job, net, y, answer): # what happens to a batch of a fold
+def _preparation(job, net, y, answer):  # what happens to a batch of a fold
     r, how = job.recipe, INPUTS[job.recipe.inputs]
     mix, sure = Mix(r.mixup, r.mixup_label, r.mixup_off), r.pseudo_threshold if r.pseudo_labels == 'itself' else ()
     prepare = PrepareBatch(pixel_stats(net, how.channels, how.dtype), r.augment, mix, how.panels, r.clip_input, sure)
     prepare.only = may_change(r.augment, class_names(job.comp), np.where(y.isnan().any(1), -1, answer.codes(y)))
     return prepare
 
+
 def make_learner(
-    job:Setup, # what the folds share
-    k:int,   # the fold to validate
-): # a FoldLearner
+    job: Setup,  # what the folds share
+    k: int,  # the fold to validate
+):  # a FoldLearner
     "A fresh learner of one fold, as the recipe says."
     r, device = job.recipe, find_device()
     torch.manual_seed(seed_of('weights', r.seed, k))
     answer = output_and_loss(r, job.comp)[0]
     net = Apart([make_network(r, n) for n in answer.sizes]) if r.separate_nets else make_network(r, answer.logits)
-    if path := start_weights(r, job.comp, job.folds, k): load_weights(net, path)
+    if path := start_weights(r, job.comp, job.folds, k):
+        load_weights(net, path)
     cache, y, fold = train_rows(job, k, answer)
     prepare = _preparation(job, net, y, answer)
     loss = output_and_loss(r, job.comp, y[fold != k])[1]
     dls = set_sampling(job, fold_loaders(cache, y, fold, k, r.bs, device))
-    if r.single_object: watch_training(dls)
+    if r.single_object:
+        watch_training(dls)
     return fold_learner(dls, net, loss, prepare, answer, use_bf16(r.precision, device))

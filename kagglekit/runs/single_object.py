@@ -23,26 +23,39 @@ from .run import Run
 from ..training.callbacks import FoldFit
 
 # %% ../../nbs/runs/09_single_object.ipynb #00000004
-NULL = 'null' # the label of every other object
+NULL = 'null'  # the label of every other object
+
 
 def object_states(
-    comp:Competition, # whose train rows have a class and a state
-    name:str,         # a value of the column class, such as 'pill'; '' for all of them
-) -> Competition: # the same rows, labelled as states of the object, or null
+    comp: Competition,  # whose train rows have a class and a state
+    name: str,  # a value of the column class, such as 'pill'; '' for all of them
+) -> Competition:  # the same rows, labelled as states of the object, or null
     "A competition of one object's states."
-    if not name: return comp
+    if not name:
+        return comp
     lost = [c for c in ('class', 'state', 'label') if c not in comp.train]
-    if lost: raise KitError(f"single_object: {comp.name} has no column {', '.join(lost)}; it is for competitions whose label is an object and its state")
+    if lost:
+        raise KitError(
+            f'single_object: {comp.name} has no column {", ".join(lost)}; it is for competitions whose label is an object and its state'
+        )
     check_names([name], comp.train['class'].unique(), f'single_object, object of {comp.name}')
     label = comp.train.label.where(comp.train['class'] == name, NULL)
     classes = tuple(sorted(label.unique()))
-    if len(classes) < 3: raise KitError(f"single_object: {name} has no states to tell apart: {', '.join(classes)}")
-    return replace(comp, train=comp.train.assign(label=label, target=encode(label, classes, comp.name)), classes=classes, heads=(), class_groups=(), normal_class=())
+    if len(classes) < 3:
+        raise KitError(f'single_object: {name} has no states to tell apart: {", ".join(classes)}')
+    return replace(
+        comp,
+        train=comp.train.assign(label=label, target=encode(label, classes, comp.name)),
+        classes=classes,
+        heads=(),
+        class_groups=(),
+        normal_class=(),
+    )
 
 # %% ../../nbs/runs/09_single_object.ipynb #00000007
 def watch_training(
-    dls:DataLoaders, # of a run on all rows, changed in place
-) -> DataLoaders: # the same
+    dls: DataLoaders,  # of a run on all rows, changed in place
+) -> DataLoaders:  # the same
     "Loaders whose second one goes through the training rows, as they are."
     dls.loaders[1] = dls.train.new(shuffle=False, bs=2 * dls.train.bs, drop_last=False)
     return dls
@@ -50,13 +63,16 @@ def watch_training(
 # %% ../../nbs/runs/09_single_object.ipynb #00000008
 class Snapshots(Callback):
     "Predicts the test rows after each epoch that is to vote."
-    order = 55                                     # before the state is written: an epoch that is done has its snapshot
-    def __init__(self,
-        fit:FoldFit,      # under way
-        comp:Competition, # as the object sees it
-        cache:np.ndarray, # (n, H, W, C) its decoded test pictures
-        views:tuple=(),   # names in VIEWS
-        both:bool=False,  # whether the training loss must fall, too
+
+    order = 55  # before the state is written: an epoch that is done has its snapshot
+
+    def __init__(
+        self,
+        fit: FoldFit,  # under way
+        comp: Competition,  # as the object sees it
+        cache: np.ndarray,  # (n, H, W, C) its decoded test pictures
+        views: tuple = (),  # names in VIEWS
+        both: bool = False,  # whether the training loss must fall, too
     ):
         self.fit, self.comp, self.cache = fit, comp, cache
         self.views, self.both = views, both
@@ -65,22 +81,27 @@ class Snapshots(Callback):
         "Write a snapshot's predictions, perhaps."
         history = self.fit.history
         history[-1]['valid_loss'] = float('nan')
-        if len(history) not in improving_epochs(history, self.both): return
+        if len(history) not in improving_epochs(history, self.both):
+            return
         p = predict_shared(self.learn, self.cache, np.arange(len(self.cache)), self.views)
         table = pd.DataFrame(p, columns=prob_columns(self.comp.classes))
         table.insert(0, 'id', self.comp.test.id.to_numpy())
         table.insert(1, 'snapshot', len(history))
-        if not rank_world()[0]: write_table(self.fit.folder/f'snapshot{len(history)}.parquet', table)
+        if not rank_world()[0]:
+            write_table(self.fit.folder / f'snapshot{len(history)}.parquet', table)
+
 
 def improving_epochs(
-    history:list,    # rows of one fold
-    both:bool=False, # whether the training loss must fall, too
-) -> list: # numbers of epochs, from 1
+    history: list,  # rows of one fold
+    both: bool = False,  # whether the training loss must fall, too
+) -> list:  # numbers of epochs, from 1
     "The epochs that vote: a higher training score, and with `both` a lower loss, than at the vote before."
     best, least, out = -np.inf, np.inf, []
     for n, row in enumerate(history, 1):
-        if not row['metric'] > best: continue
-        if both and row['metric'] < 1 and not row['train_loss'] < least: continue
+        if not row['metric'] > best:
+            continue
+        if both and row['metric'] < 1 and not row['train_loss'] < least:
+            continue
         best = row['metric']
         least = row['train_loss'] if both else least
         out.append(n)
@@ -89,43 +110,60 @@ def improving_epochs(
 # %% ../../nbs/runs/09_single_object.ipynb #0000000a
 class StopWhenPerfect(Callback):
     "Ends the training when every training row is right, or as the published rule does."
-    order = 68                                     # after all that is written of an epoch
-    def __init__(self,
-        fit:FoldFit,     # under way
-        both:bool=False, # whether the published rule counts the epochs that do not vote
-        patience:int=0,  # how many of them end the training
-    ): self.fit, self.both, self.patience = fit, both, patience
+
+    order = 68  # after all that is written of an epoch
+
+    def __init__(
+        self,
+        fit: FoldFit,  # under way
+        both: bool = False,  # whether the published rule counts the epochs that do not vote
+        patience: int = 0,  # how many of them end the training
+    ):
+        self.fit, self.both, self.patience = fit, both, patience
+
     def before_fit(self):
         "Begin nothing where that is so already, in a stage before or before an interruption."
-        if is_finished(self.fit.history, self.both, self.patience): raise CancelFitException()
+        if is_finished(self.fit.history, self.both, self.patience):
+            raise CancelFitException()
+
     after_epoch = before_fit
 
+
 def is_finished(
-    history:list,    # rows of one fold
-    both:bool=False, # whether the published rule counts the epochs that do not vote
-    patience:int=0,  # how many of them end the training; 0 for any number
-) -> bool: # True: train no further
+    history: list,  # rows of one fold
+    both: bool = False,  # whether the published rule counts the epochs that do not vote
+    patience: int = 0,  # how many of them end the training; 0 for any number
+) -> bool:  # True: train no further
     "Whether every training row is right, or too many epochs in all have not voted."
     idle = len(history) - len(improving_epochs(history, both))
     return any(row['metric'] == 1 for row in history) or bool(both and patience and idle >= patience)
 
 # %% ../../nbs/runs/09_single_object.ipynb #b8358e25
 def keep_snapshots(
-    run:Run,     # whose
-    fit:FoldFit, # that has ended
-    both:bool=False, # whether the training loss had to fall, too
+    run: Run,  # whose
+    fit: FoldFit,  # that has ended
+    both: bool = False,  # whether the training loss had to fall, too
 ):
     "Join the snapshots into snapshots.parquet."
-    tables = [pd.read_parquet(fit.folder/f'snapshot{n}.parquet') for n in improving_epochs(fit.history, both)]
-    write_table(run.folder/'snapshots.parquet', pd.concat(tables, ignore_index=True))
+    tables = [pd.read_parquet(fit.folder / f'snapshot{n}.parquet') for n in improving_epochs(fit.history, both)]
+    write_table(run.folder / 'snapshots.parquet', pd.concat(tables, ignore_index=True))
+
 
 def snapshot_labels(
-    run:Run,          # of one object
-    comp:Competition, # whose test rows it predicted
-) -> pd.DataFrame: # (n, snapshots) labels as text, in test order
+    run: Run,  # of one object
+    comp: Competition,  # whose test rows it predicted
+) -> pd.DataFrame:  # (n, snapshots) labels as text, in test order
     "What each snapshot calls each test row."
-    path = run.folder/'snapshots.parquet'
-    if not path.exists(): raise KitError(f'{path} is not there; {run} is ' + (f'{run.state()}, and no run with single_object' if run.exists() else 'no run. Votes are a CSV, or a run with single_object'))
+    path = run.folder / 'snapshots.parquet'
+    if not path.exists():
+        raise KitError(
+            f'{path} is not there; {run} is '
+            + (
+                f'{run.state()}, and no run with single_object'
+                if run.exists()
+                else 'no run. Votes are a CSV, or a run with single_object'
+            )
+        )
     table = pd.read_parquet(path)
     columns, out = [c for c in table if c.startswith('p_')], {}
     for n, part in table.groupby('snapshot'):

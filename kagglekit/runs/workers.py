@@ -6,33 +6,46 @@
 __all__ = ['EVENT', 'emit', 'worker_main', 'failure_text', 'launch_workers']
 
 # %% ../../nbs/runs/07_workers.ipynb #00000001
-import importlib, json, os, re, subprocess, sys, threading, traceback
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+import traceback
 from collections import deque
-from typing import Callable
+from collections.abc import Callable
 import torch
 import torch.distributed as dist
 from ..core.validation import KitError
 
 # %% ../../nbs/runs/07_workers.ipynb #00000004
-EVENT = '@kagglekit ' # what a line with an event begins with
+EVENT = '@kagglekit '  # what a line with an event begins with
+
 
 def emit(
-    name:str, # of the event
-    what,     # plain values, short enough for one write to a pipe: 4,096 bytes
+    name: str,  # of the event
+    what,  # plain values, short enough for one write to a pipe: 4,096 bytes
 ):
     "Tell the process that started this one."
     sys.stdout.flush()
-    sys.stdout.write(f'{EVENT}{json.dumps([name, what])}\n') # in one piece: print writes the line's end by itself
+    sys.stdout.write(f'{EVENT}{json.dumps([name, what])}\n')  # in one piece: print writes the line's end by itself
     sys.stdout.flush()
 
-def _end_with_parent(): # a thread: the pipe is closed when the notebook has gone
-    while os.read(0, 1): pass
+
+def _end_with_parent():  # a thread: the pipe is closed when the notebook has gone
+    while os.read(0, 1):
+        pass
     os._exit(1)
 
-def _join(): # the other processes
+
+def _join():  # the other processes
     gpu = torch.cuda.is_available()
-    if gpu: torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
+    if gpu:
+        torch.cuda.set_device(int(os.environ['LOCAL_RANK']))
     dist.init_process_group('cpu:gloo,cuda:nccl' if gpu else 'gloo')
+
 
 def worker_main():
     "What each process runs: it joins the others, calls what it was asked to, and tells of its errors."
@@ -44,41 +57,51 @@ def worker_main():
     except BaseException as e:
         trace = '' if isinstance(e, KitError) else traceback.format_exc()[-1500:]
         emit('error', [int(os.environ['RANK']), f'{type(e).__name__}: {e}'[:1200], trace])
-        os._exit(1) # at once: the others must not be waited for
+        os._exit(1)  # at once: the others must not be waited for
     dist.destroy_process_group()
 
 # %% ../../nbs/runs/07_workers.ipynb #00000006
-def _command(call, args, n): # torchrun of this very environment
-    worker = [sys.executable, '-c', 'from kagglekit.runs.workers import worker_main; worker_main()', call, json.dumps(args)]
+def _command(call, args, n):  # torchrun of this very environment
+    worker = [
+        sys.executable,
+        '-c',
+        'from kagglekit.runs.workers import worker_main; worker_main()',
+        call,
+        json.dumps(args),
+    ]
     torchrun = [sys.executable, '-m', 'torch.distributed.run']
     return [*torchrun, '--standalone', f'--nproc-per-node={n}', '--no-python', *worker]
 
-def _killed(tail): # (rank, signal) of the processes that torchrun reports as killed, but not by itself
+
+def _killed(tail):  # (rank, signal) of the processes that torchrun reports as killed, but not by itself
     found = re.findall(r'rank\s*: (\d+) \(local_rank: \d+\)\s+exitcode\s*: -(\d+)', tail)
     return [(int(rank), number) for rank, number in found if number != '15']
 
+
 def failure_text(
-    errors:list, # (rank, error, traceback) in the order in which they were told
-    tail:str,    # the last of what was printed
-    n:int,       # processes
-) -> str: # for a KitError; the first line is the error, its traceback follows
+    errors: list,  # (rank, error, traceback) in the order in which they were told
+    tail: str,  # the last of what was printed
+    n: int,  # processes
+) -> str:  # for a KitError; the first line is the error, its traceback follows
     "Why processes ended that should not have."
     killed = _killed(tail)
-    errors = sorted(errors, key=lambda error: not error[1].startswith('KitError')) # stable: else as they were told
+    errors = sorted(errors, key=lambda error: not error[1].startswith('KitError'))  # stable: else as they were told
     if killed and not (errors and errors[0][1].startswith('KitError')):
         rank, number = killed[0]
         memory = ', perhaps for want of memory' if number == '9' else ''
         resumes = 'The same command resumes after the last whole epoch'
         return f'process {rank + 1} of {n} was killed by signal {number}{memory}. {resumes}'
-    if errors: return f'process {errors[0][0] + 1} of {n}: {errors[0][1]}\n{errors[0][2]}'.strip()
+    if errors:
+        return f'process {errors[0][0] + 1} of {n}: {errors[0][1]}\n{errors[0][2]}'.strip()
     return f'the {n} processes did not start or ended without a word:\n{tail}'
 
+
 def launch_workers(
-    call:str,      # 'module:function' that each process calls
-    args:dict,     # its arguments, plain values
-    n:int,         # processes
-    hear:dict,     # name of an event → what to do with what is told
-    say:Callable=print, # called with whatever else is printed
+    call: str,  # 'module:function' that each process calls
+    args: dict,  # its arguments, plain values
+    n: int,  # processes
+    hear: dict,  # name of an event → what to do with what is told
+    say: Callable = print,  # called with whatever else is printed
 ):
     "Run a function in n processes of torchrun, and wait for them."
     if torch.cuda.is_available() and n > torch.cuda.device_count():
@@ -86,25 +109,33 @@ def launch_workers(
     env = dict(PYTHONWARNINGS='ignore') | os.environ | dict(OMP_NUM_THREADS=str(max(1, torch.get_num_threads() // n)))
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     process = subprocess.Popen(_command(call, args, n), **pipes, text=True, env=env)
-    try: _listen(process, n, hear, say)
-    finally: _end(process)
+    try:
+        _listen(process, n, hear, say)
+    finally:
+        _end(process)
 
-def _listen(process, n, hear, say): # until it ends
+
+def _listen(process, n, hear, say):  # until it ends
     errors, tail = [], deque(maxlen=60)
     for line in process.stdout:
         if not line.startswith(EVENT):
             tail.append(line)
             say(line.rstrip())
             continue
-        name, what = json.loads(line[len(EVENT):])
-        if name == 'error': errors.append(what)
-        else: hear[name](what)
-    if process.wait(): raise KitError(failure_text(errors, ''.join(tail), n))
+        name, what = json.loads(line[len(EVENT) :])
+        if name == 'error':
+            errors.append(what)
+        else:
+            hear[name](what)
+    if process.wait():
+        raise KitError(failure_text(errors, ''.join(tail), n))
 
-def _end(process): # and with its input, all that it started
+
+def _end(process):  # and with its input, all that it started
     process.stdin.close()
     process.terminate()
-    try: process.wait(20)
+    try:
+        process.wait(20)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()

@@ -4,7 +4,8 @@
 
 # %% ../../nbs/training/01_augment.ipynb #00000001
 from __future__ import annotations
-import math, re
+import math
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import numpy as np
@@ -12,7 +13,6 @@ from ..data.competition import choose_classes
 from ..core.randomness import uniforms
 from ..core.validation import KitError, check_clash
 from ..core.validation import WIDE, Lazy, read_entry
-from .tta import VIEWS, view
 
 # %% auto #0
 __all__ = ['AUGMENTS', 'CHANCES', 'Augmentation', 'check_augmentation', 'augmentation', 'hflip', 'vflip', 'flip', 'rot90',
@@ -20,43 +20,50 @@ __all__ = ['AUGMENTS', 'CHANCES', 'Augmentation', 'check_augmentation', 'augment
            'chi2', 'blur_noise', 'parse_augment', 'may_change', 'augment_batch', 'Mix', 'mixup']
 
 # %% ../../nbs/training/01_augment.ipynb #a503e83b
-torch, F = Lazy('torch'), Lazy('torch.nn.functional') # names and ranges of augmentations are known without it
+torch, F = Lazy('torch'), Lazy('torch.nn.functional')  # names and ranges of augmentations are known without it
 
 # %% ../../nbs/training/01_augment.ipynb #00000004
 @dataclass(frozen=True)
 class Augmentation:
     "A change to a batch, and what it does to the label."
-    name:str            # as in a recipe
-    label:str           # 'kept' or 'changed'
-    amount:float|None   # the default amount; 0 where there is none, None where a recipe must give it
-    apply:Callable      # (x, y, u, amount) → (x, y)
-    cadence:bool=False  # whether it also takes the panels of the input format
-    between:tuple|None=WIDE # least and greatest amount; None where it takes none
-    mirrors:bool=False  # whether left and right may change places: in a cadence, time
-    square:bool=False   # whether it takes square pictures only
 
-AUGMENTS:dict[str, Augmentation] = {} # name → augmentation
-CHANCES = 24                          # uniform random numbers a sample
+    name: str  # as in a recipe
+    label: str  # 'kept' or 'changed'
+    amount: float | None  # the default amount; 0 where there is none, None where a recipe must give it
+    apply: Callable  # (x, y, u, amount) → (x, y)
+    cadence: bool = False  # whether it also takes the panels of the input format
+    between: tuple | None = WIDE  # least and greatest amount; None where it takes none
+    mirrors: bool = False  # whether left and right may change places: in a cadence, time
+    square: bool = False  # whether it takes square pictures only
+
+
+AUGMENTS: dict[str, Augmentation] = {}  # name → augmentation
+CHANCES = 24  # uniform random numbers a sample
+
 
 def check_augmentation(
-    a:Augmentation, # as it was declared
+    a: Augmentation,  # as it was declared
 ):
     "Raise `KitError` when a declaration contradicts itself."
-    if a.label not in ('kept', 'changed'): raise KitError(f"{a.name}: label is 'kept' or 'changed', not '{a.label}'")
+    if a.label not in ('kept', 'changed'):
+        raise KitError(f"{a.name}: label is 'kept' or 'changed', not '{a.label}'")
     if a.between and a.amount is not None and not a.between[0] <= a.amount <= a.between[1]:
         raise KitError(f'{a.name}: the default amount {a.amount:g} lies outside {a.between[0]:g} to {a.between[1]:g}')
 
+
 def augmentation(
-    label:str,               # what it does to the label: 'kept' or 'changed'
-    amount:float|None=None,  # the default amount, in the unit that the docstring names
-    cadence:bool=False,      # whether it also takes the panels of the input format
-    between:tuple|None=None, # least and greatest amount; where it is left out, any number if there is a default amount
-    mirrors:bool=False,      # whether left and right may change places
-    square:bool=False,       # whether it takes square pictures only
+    label: str,  # what it does to the label: 'kept' or 'changed'
+    amount: float | None = None,  # the default amount, in the unit that the docstring names
+    cadence: bool = False,  # whether it also takes the panels of the input format
+    between: tuple
+    | None = None,  # least and greatest amount; where it is left out, any number if there is a default amount
+    mirrors: bool = False,  # whether left and right may change places
+    square: bool = False,  # whether it takes square pictures only
 ):
     "Decorator: register a function (x, y, u, amount) → (x, y) under its name."
     allowed = between or (WIDE if amount is not None else None)
     default = amount if allowed else 0
+
     def _add(f):
         new = Augmentation(f.__name__, label, default, f, cadence, allowed, mirrors, square)
         old = AUGMENTS.get(new.name)
@@ -64,59 +71,68 @@ def augmentation(
         check_augmentation(new)
         AUGMENTS[new.name] = new
         return f
+
     return _add
 
 # %% ../../nbs/training/01_augment.ipynb #00000007
-def _where(mask, a, b): return torch.where(mask[:, None, None, None], a, b)
+def _where(mask, a, b):
+    return torch.where(mask[:, None, None, None], a, b)
 
-@augmentation('kept', .5, between=(0, 1), mirrors=True)
+
+@augmentation('kept', 0.5, between=(0, 1), mirrors=True)
 def hflip(
-    x:torch.Tensor, # (b, C, H, W) float
-    y:torch.Tensor, # (b, columns) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # probability
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, H, W) float
+    y: torch.Tensor,  # (b, columns) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # probability
+) -> tuple:  # x and y, changed
     "Left and right change places in a share `amount` of the pictures."
     return _where(u[:, 0] < amount, x.flip(3), x), y
 
-@augmentation('kept', .5, between=(0, 1))
+
+@augmentation('kept', 0.5, between=(0, 1))
 def vflip(
-    x:torch.Tensor, # (b, C, H, W) float
-    y:torch.Tensor, # (b, columns) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # probability
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, H, W) float
+    y: torch.Tensor,  # (b, columns) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # probability
+) -> tuple:  # x and y, changed
     "Top and bottom change places in a share `amount` of the pictures."
     return _where(u[:, 0] < amount, x.flip(2), x), y
 
-@augmentation('kept', .5, between=(0, 1), mirrors=True)
+
+@augmentation('kept', 0.5, between=(0, 1), mirrors=True)
 def flip(
-    x:torch.Tensor, # (b, C, H, W) float
-    y:torch.Tensor, # (b, columns) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # probability
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, H, W) float
+    y: torch.Tensor,  # (b, columns) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # probability
+) -> tuple:  # x and y, changed
     "A share `amount` of the pictures is mirrored: left and right, top and bottom, or both (albumentations' Flip)."
     way = torch.where(u[:, 0] < amount, (u[:, 1] * 3).long(), 3)
-    for k, axes in enumerate(((3,), (2,), (2, 3))): x = _where(way == k, x.flip(axes), x)
+    for k, axes in enumerate(((3,), (2,), (2, 3))):
+        x = _where(way == k, x.flip(axes), x)
     return x, y
+
 
 @augmentation('kept', mirrors=True, square=True)
 def rot90(
-    x:torch.Tensor, # (b, C, H, W) float
-    y:torch.Tensor, # (b, columns) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # no amount
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, H, W) float
+    y: torch.Tensor,  # (b, columns) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # no amount
+) -> tuple:  # x and y, changed
     "No, one, two or three quarter turns, each as often; square pictures only."
     h, w = x.shape[2:]
-    if h != w: raise KitError(f'rot90 turns square pictures; these are {h}×{w}. Take hflip and vflip')
+    if h != w:
+        raise KitError(f'rot90 turns square pictures; these are {h}×{w}. Take hflip and vflip')
     turns = (u[:, 0] * 4).long()
-    for k in range(1, 4): x = _where(turns == k, x.rot90(k, (2, 3)), x)
+    for k in range(1, 4):
+        x = _where(turns == k, x.rot90(k, (2, 3)), x)
     return x, y
 
 # %% ../../nbs/training/01_augment.ipynb #0000000a
-def _affine(x, turn, scale, dx, dy): # (b,) each: radians, factor, shares of the width and height
+def _affine(x, turn, scale, dx, dy):  # (b,) each: radians, factor, shares of the width and height
     ratio = x.shape[2] / x.shape[3]
     c, s = torch.cos(turn) / scale, torch.sin(turn) / scale
     theta = torch.stack([torch.stack([c, -s * ratio, dx], 1), torch.stack([s / ratio, c, dy], 1)], 1)
@@ -124,243 +140,262 @@ def _affine(x, turn, scale, dx, dy): # (b,) each: radians, factor, shares of the
     turned = F.grid_sample(x, grid, padding_mode='reflection', align_corners=False)
     return turned.contiguous(memory_format=torch.channels_last)
 
+
 @augmentation('kept', 15, between=(0, 180))
 def affine(
-    x:torch.Tensor, # (b, C, H, W) float
-    y:torch.Tensor, # (b, columns) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # degrees
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, H, W) float
+    y: torch.Tensor,  # (b, columns) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # degrees
+) -> tuple:  # x and y, changed
     "A turn of up to `amount` degrees either way, a scale of ±10 % and a shift of up to 6 %."
     u = 2 * u - 1
-    return _affine(x, u[:, 0] * math.radians(amount), 1 + .1 * u[:, 1], .125 * u[:, 2], .125 * u[:, 3]), y
+    return _affine(x, u[:, 0] * math.radians(amount), 1 + 0.1 * u[:, 1], 0.125 * u[:, 2], 0.125 * u[:, 3]), y
 
 # %% ../../nbs/training/01_augment.ipynb #00000010
-@augmentation('kept', .7, between=(0, 1), mirrors=True, square=True)
+@augmentation('kept', 0.7, between=(0, 1), mirrors=True, square=True)
 def turn45(
-    x:torch.Tensor, # (b, C, H, W) float
-    y:torch.Tensor, # (b, columns) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # probability
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, H, W) float
+    y: torch.Tensor,  # (b, columns) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # probability
+) -> tuple:  # x and y, changed
     "A quarter turn, or as often a turn of up to 45° either way, in a share `amount` of square pictures."
     zero, turn = torch.zeros_like(u[:, 0]), (2 * u[:, 3] - 1) * math.pi / 4
-    turned = _where(u[:, 1] < .5, rot90(x, y, u[:, 2:], 0)[0], _affine(x, turn, 1 + zero, zero, zero))
+    turned = _where(u[:, 1] < 0.5, rot90(x, y, u[:, 2:], 0)[0], _affine(x, turn, 1 + zero, zero, zero))
     return _where(u[:, 0] < amount, turned, x), y
 
 # %% ../../nbs/training/01_augment.ipynb #afb3870e
-def _homography(start, end): # (b, 4, 2) corners → (b, 3, 3) that takes start to end
+def _homography(start, end):  # (b, 4, 2) corners → (b, 3, 3) that takes start to end
     (x, y), (u, v) = start.unbind(2), end.unbind(2)
     one, zero = torch.ones_like(x), torch.zeros_like(x)
-    rows = [torch.stack([x, y, one, zero, zero, zero, -u * x, -u * y], 2),
-            torch.stack([zero, zero, zero, x, y, one, -v * x, -v * y], 2)]
+    rows = [
+        torch.stack([x, y, one, zero, zero, zero, -u * x, -u * y], 2),
+        torch.stack([zero, zero, zero, x, y, one, -v * x, -v * y], 2),
+    ]
     h = torch.linalg.solve(torch.cat(rows, 1), torch.cat([u, v], 1))
     return torch.cat([h, torch.ones_like(h[:, :1])], 1).reshape(-1, 3, 3)
 
-@augmentation('kept', .2, between=(0, .45))
+
+@augmentation('kept', 0.2, between=(0, 0.45))
 def perspective(
-    x:torch.Tensor, # (b, C, H, W) float
-    y:torch.Tensor, # (b, columns) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # share of height and width
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, H, W) float
+    y: torch.Tensor,  # (b, columns) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # share of height and width
+) -> tuple:  # x and y, changed
     "The corners move inwards by up to `amount` in half of the pictures; outside is the mean."
     b, _, h, w = x.shape
-    corners = torch.tensor([[-1., -1.], [1., -1.], [1., 1.], [-1., 1.]], device=x.device).expand(b, 4, 2)
+    corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]], device=x.device).expand(b, 4, 2)
     inwards = corners * (1 - 2 * amount * u[:, 2:10].reshape(b, 4, 2))
     at = F.affine_grid(torch.eye(2, 3, device=x.device).expand(b, 2, 3), x.shape, align_corners=False)
     seen = torch.cat([at, torch.ones_like(at[..., :1])], -1) @ _homography(inwards, corners).transpose(1, 2)[:, None]
-    return _where(u[:, 0] < .5, F.grid_sample(x, (seen[..., :2] / seen[..., 2:]).to(x), align_corners=False), x), y
+    return _where(u[:, 0] < 0.5, F.grid_sample(x, (seen[..., :2] / seen[..., 2:]).to(x), align_corners=False), x), y
 
 # %% ../../nbs/training/01_augment.ipynb #00000017
-@augmentation('kept', .2, between=(0, 1))
+@augmentation('kept', 0.2, between=(0, 1))
 def light(
-    x:torch.Tensor, # (b, C, H, W) float
-    y:torch.Tensor, # (b, columns) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # share of contrast and of the standard deviation
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, H, W) float
+    y: torch.Tensor,  # (b, columns) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # share of contrast and of the standard deviation
+) -> tuple:  # x and y, changed
     "Contrast times 1 ± `amount` about the picture's mean, brightness ± `amount` of its standard deviation."
     mean, sd = x.mean((1, 2, 3), keepdim=True), x.std((1, 2, 3), keepdim=True)
     gain, lift = ((2 * u[:, i, None, None, None] - 1) * amount for i in (0, 1))
     return (x - mean) * (1 + gain) + mean + lift * sd, y
 
-@augmentation('kept', .2, between=(0, .95))
+
+@augmentation('kept', 0.2, between=(0, 0.95))
 def tone(
-    x:torch.Tensor, # (b, C, H, W) float
-    y:torch.Tensor, # (b, columns) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # share of contrast, gamma, and range
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, H, W) float
+    y: torch.Tensor,  # (b, columns) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # share of contrast, gamma, and range
+) -> tuple:  # x and y, changed
     "Contrast, gamma or brightness changes by up to `amount` in half of the pictures, one of the three in each."
     low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
     by = ((2 * u[:, 2] - 1) * amount)[:, None, None, None]
     reach, mean = (high - low).clamp(min=1e-6), x.mean((1, 2, 3), keepdim=True)
     each = (mean + (x - mean) * (1 + by), low + reach * ((x - low) / reach) ** (1 + by), x + by * reach)
     which = (u[:, 1] * 3).long()
-    return _where(u[:, 0] < .5, _where(which == 0, each[0], _where(which == 1, each[1], each[2])), x), y
+    return _where(u[:, 0] < 0.5, _where(which == 0, each[0], _where(which == 1, each[1], each[2])), x), y
 
-def _hole(x, middle, share): # (b, 1, H, W): inside a square about the middle (b, 2)
+
+def _hole(x, middle, share):  # (b, 1, H, W): inside a square about the middle (b, 2)
     inside = torch.ones(len(x), 1, *x.shape[2:], dtype=torch.bool, device=x.device)
     for axis in (2, 3):
         at = torch.arange(x.shape[axis], device=x.device) / x.shape[axis] - middle[:, axis - 2, None]
         inside = inside & (at.abs() <= share / 2).reshape(len(x), 1, *(-1 if a == axis else 1 for a in (2, 3)))
     return inside
 
-@augmentation('kept', .2, between=(0, 1))
+
+@augmentation('kept', 0.2, between=(0, 1))
 def grey(
-    x:torch.Tensor, # (b, C, H, W) float
-    y:torch.Tensor, # (b, columns) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # probability
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, H, W) float
+    y: torch.Tensor,  # (b, columns) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # probability
+) -> tuple:  # x and y, changed
     "All channels become their mean in a share `amount` of the pictures."
     return _where(u[:, 0] < amount, x.mean(1, keepdim=True).expand_as(x), x), y
 
-@augmentation('kept', .25, between=(0, 1))
-def cutout(
-    x:torch.Tensor, # (b, C, H, W) float
-    y:torch.Tensor, # (b, columns) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # share of height and width
-) -> tuple: # x and y, changed
-    "A square of `amount` times height and width becomes the mean in half of the pictures (arXiv:1708.04552)."
-    return x.masked_fill(_hole(x, u[:, 2:4], amount) & (u[:, 0] < .5)[:, None, None, None], 0), y
 
-@augmentation('kept', .1, between=(0, 1))
+@augmentation('kept', 0.25, between=(0, 1))
+def cutout(
+    x: torch.Tensor,  # (b, C, H, W) float
+    y: torch.Tensor,  # (b, columns) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # share of height and width
+) -> tuple:  # x and y, changed
+    "A square of `amount` times height and width becomes the mean in half of the pictures (arXiv:1708.04552)."
+    return x.masked_fill(_hole(x, u[:, 2:4], amount) & (u[:, 0] < 0.5)[:, None, None, None], 0), y
+
+
+@augmentation('kept', 0.1, between=(0, 1))
 def holes(
-    x:torch.Tensor, # (b, C, H, W) float
-    y:torch.Tensor, # (b, columns) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # share of height and width
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, H, W) float
+    y: torch.Tensor,  # (b, columns) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # share of height and width
+) -> tuple:  # x and y, changed
     "Five such squares in half of the pictures, as in SETI's second place."
-    inside = torch.stack([_hole(x, u[:, 2*i:2*i + 2], amount) for i in range(1, 6)]).any(0)
-    return x.masked_fill(inside & (u[:, 0] < .5)[:, None, None, None], 0), y
+    inside = torch.stack([_hole(x, u[:, 2 * i : 2 * i + 2], amount) for i in range(1, 6)]).any(0)
+    return x.masked_fill(inside & (u[:, 0] < 0.5)[:, None, None, None], 0), y
 
 # %% ../../nbs/training/01_augment.ipynb #50f2f98d
-def _places(u, amount, n): # (b, steps) chance → (b, n) where to sample along an axis, −1 to 1
+def _places(u, amount, n):  # (b, steps) chance → (b, n) where to sample along an axis, −1 to 1
     steps = 1 + (2 * u - 1) * amount
     edges = F.pad(steps.cumsum(1) / steps.sum(1, keepdim=True), (1, 0))
-    at = (torch.arange(n, device=u.device) + .5) / n * u.shape[1]
+    at = (torch.arange(n, device=u.device) + 0.5) / n * u.shape[1]
     return 2 * torch.lerp(edges[:, at.long()], edges[:, at.long() + 1], at - at.floor()) - 1
 
-@augmentation('kept', .3, between=(0, .95))
+
+@augmentation('kept', 0.3, between=(0, 0.95))
 def grid(
-    x:torch.Tensor, # (b, C, H, W) float
-    y:torch.Tensor, # (b, columns) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # share of a strip
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, H, W) float
+    y: torch.Tensor,  # (b, columns) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # share of a strip
+) -> tuple:  # x and y, changed
     "Grid distortion as of albumentations: in half of the pictures six strips along either axis change their width."
     b, _, h, w = x.shape
     rows, columns = _places(u[:, 2:8], amount, h), _places(u[:, 8:14], amount, w)
     where = torch.stack([columns[:, None, :].expand(b, h, w), rows[:, :, None].expand(b, h, w)], -1)
     bent = F.grid_sample(x, where.to(x), padding_mode='border', align_corners=False)
-    return _where(u[:, 0] < .5, bent, x), y
+    return _where(u[:, 0] < 0.5, bent, x), y
 
 # %% ../../nbs/training/01_augment.ipynb #27739d58
 def normals(
-    x:torch.Tensor, # (b, …) whose shape and device they get
-    u:torch.Tensor, # (b,) a uniform number for each sample
-) -> torch.Tensor: # as x
+    x: torch.Tensor,  # (b, …) whose shape and device they get
+    u: torch.Tensor,  # (b,) a uniform number for each sample
+) -> torch.Tensor:  # as x
     "Standard normal numbers; a sample's depend on its `u` alone."
     chance = lambda s: torch.Generator(x.device).manual_seed(int(s * 2**24))
     return torch.stack([torch.randn(x.shape[1:], generator=chance(s), device=x.device) for s in u.tolist()])
 
-def _add_noise(x, noise, share): # deviation kept; share (b,) of it
+
+def _add_noise(x, noise, share):  # deviation kept; share (b,) of it
     mean, sd, share = x.mean((1, 2, 3), keepdim=True), x.std((1, 2, 3), keepdim=True), share[:, None, None, None]
-    return mean + (x - mean + share * sd * noise) / (1 + share ** 2).sqrt()
+    return mean + (x - mean + share * sd * noise) / (1 + share**2).sqrt()
+
 
 @augmentation('kept', 1, between=(0, 10))
 def gauss(
-    x:torch.Tensor, # (b, C, H, W) float
-    y:torch.Tensor, # (b, columns) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # standard deviations
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, H, W) float
+    y: torch.Tensor,  # (b, columns) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # standard deviations
+) -> tuple:  # x and y, changed
     "Normal noise of 0 to `amount` times the picture's deviation, which then is made what it was."
     return _add_noise(x, normals(x, u[:, -1]), u[:, 0] * amount), y
 
+
 @augmentation('kept', 1, between=(0, 10))
 def chi2(
-    x:torch.Tensor, # (b, C, H, W) float
-    y:torch.Tensor, # (b, columns) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # standard deviations
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, H, W) float
+    y: torch.Tensor,  # (b, columns) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # standard deviations
+) -> tuple:  # x and y, changed
     "The same with chi-squared noise of two degrees of freedom."
     squares = normals(x, u[:, -1]) ** 2 + normals(x, u[:, -2]) ** 2
     return _add_noise(x, squares / 2 - 1, u[:, 0] * amount), y
 
 # %% ../../nbs/training/01_augment.ipynb #00000022
-def _kernels(along, across, angle): # (b,) each: deviations in pixels, radians → (b, 1, 5, 5) of sum 1
-    yy, xx = torch.meshgrid(*[torch.arange(-2., 3, device=angle.device)] * 2, indexing='ij')
+def _kernels(along, across, angle):  # (b,) each: deviations in pixels, radians → (b, 1, 5, 5) of sum 1
+    yy, xx = torch.meshgrid(*[torch.arange(-2.0, 3, device=angle.device)] * 2, indexing='ij')
     c, s = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
     far = ((xx * c + yy * s) / along[:, None, None]) ** 2 + ((yy * c - xx * s) / across[:, None, None]) ** 2
     return torch.softmax(-far.flatten(1) / 2, 1).reshape(-1, 1, 5, 5)
 
+
 @augmentation('kept', 1, between=(0, 10))
 def blur_noise(
-    x:torch.Tensor, # (b, C, H, W) float
-    y:torch.Tensor, # (b, columns) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # pixels
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, H, W) float
+    y: torch.Tensor,  # (b, columns) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # pixels
+) -> tuple:  # x and y, changed
     "Round blur, blur along a line, or a little noise in half of the pictures; deviation up to `amount` pixels."
     b, c, h, w = x.shape
-    wide = (u[:, 2] * amount).clamp(min=.05)
-    line = u[:, 1] < 1/3
-    along, across = torch.where(line, 2 * wide, wide), torch.where(line, .3 + 0 * wide, wide)
+    wide = (u[:, 2] * amount).clamp(min=0.05)
+    line = u[:, 1] < 1 / 3
+    along, across = torch.where(line, 2 * wide, wide), torch.where(line, 0.3 + 0 * wide, wide)
     weights = _kernels(along, across, math.pi * u[:, 3]).repeat_interleave(c, 0)
     padded = F.pad(x, (2, 2, 2, 2), 'replicate').reshape(1, b * c, h + 4, w + 4)
     blurred = F.conv2d(padded, weights.to(x), groups=b * c).reshape(x.shape)
-    noisy = x + .1 * amount * u[:, 2, None, None, None] * x.std((1, 2, 3), keepdim=True) * normals(x, u[:, -1])
-    return _where(u[:, 0] < .5, _where(u[:, 1] < 2/3, blurred, noisy), x), y
+    noisy = x + 0.1 * amount * u[:, 2, None, None, None] * x.std((1, 2, 3), keepdim=True) * normals(x, u[:, -1])
+    return _where(u[:, 0] < 0.5, _where(u[:, 1] < 2 / 3, blurred, noisy), x), y
 
 # %% ../../nbs/training/01_augment.ipynb #00000025
 _ENTRY = re.compile(r'(.*?)(?:\s+(on|not)\s+(\S.*))?', re.S)
 
+
 def parse_augment(
-    text:str, # such as 'hflip', 'affine 45' or 'vflip .5 not metal_nut-flip'
-) -> tuple[Augmentation, float, str]: # the augmentation, its amount, and for which classes; '' for all
+    text: str,  # such as 'hflip', 'affine 45' or 'vflip .5 not metal_nut-flip'
+) -> tuple[Augmentation, float, str]:  # the augmentation, its amount, and for which classes; '' for all
     "One entry of a recipe's list."
     head, word, who = _ENTRY.fullmatch(text.strip()).groups()
     if head.split()[-1:] in (['on'], ['not']):
         raise KitError(f"augment: '{text}': names of classes are wanted after '{head.split()[-1]}'")
     name, amount = read_entry(head, AUGMENTS, 'augment', 'augmentation')
     how = AUGMENTS[name]
-    if amount is None: amount = how.amount
+    if amount is None:
+        amount = how.amount
     if amount is None:
         raise KitError(f"augment: '{text}': {name} wants an amount from {how.between[0]:g} to {how.between[1]:g}")
     return how, amount, f'not {who}' if word == 'not' else who or ''
 
+
 def may_change(
-    names:Sequence,   # entries of a recipe
-    classes:Sequence, # class names
-    codes:np.ndarray, # (n,) class of each sample; −1 where nobody knows
-) -> dict: # entry → (n,) bool, for those that are not for all classes
+    names: Sequence,  # entries of a recipe
+    classes: Sequence,  # class names
+    codes: np.ndarray,  # (n,) class of each sample; −1 where nobody knows
+) -> dict:  # entry → (n,) bool, for those that are not for all classes
     "Which samples each entry may change; one of unknown class stays as it is."
     meant = {text: choose_classes(who, classes) for text in names if (who := parse_augment(text)[2])}
     return {text: (codes >= 0) & chosen[codes] for text, chosen in meant.items()}
 
 # %% ../../nbs/training/01_augment.ipynb #00000027
-def _only(text, only, old, new): # x and y, changed where an entry may change them
+def _only(text, only, old, new):  # x and y, changed where an entry may change them
     if text not in (only or {}):
-        raise KitError(f"augment: '{text}' is for some classes, and nobody said of which class these samples are; "
-                       'ask may_change')
+        raise KitError(
+            f"augment: '{text}' is for some classes, and nobody said of which class these samples are; ask may_change"
+        )
     may = torch.as_tensor(only[text], device=old[0].device)
     return _where(may, new[0], old[0]), torch.where(may[:, None], new[1], old[1])
 
+
 def augment_batch(
-    x:torch.Tensor, # (b, C, H, W) float
-    y:torch.Tensor, # (b, columns) targets
-    names:Sequence, # entries such as 'hflip' or 'affine 45', in their order
-    rows:Sequence,  # (b,) the samples' own numbers
-    *key,           # what the chance is for: (seed, fold, stage, epoch)
-    panels:tuple=(), # for cadences: for each channel, the panels side by side in it
-    only:dict|None=None, # entry → (b,) bool: what may_change says of these samples
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, H, W) float
+    y: torch.Tensor,  # (b, columns) targets
+    names: Sequence,  # entries such as 'hflip' or 'affine 45', in their order
+    rows: Sequence,  # (b,) the samples' own numbers
+    *key,  # what the chance is for: (seed, fold, stage, epoch)
+    panels: tuple = (),  # for cadences: for each channel, the panels side by side in it
+    only: dict | None = None,  # entry → (b,) bool: what may_change says of these samples
+) -> tuple:  # x and y, changed
     "Apply a recipe's augmentations to a batch."
     for i, text in enumerate(names):
         how, amount, who = parse_augment(text)
@@ -373,16 +408,18 @@ def augment_batch(
 @dataclass(frozen=True)
 class Mix:
     "How a recipe mixes."
-    alpha:float=0.      # of Beta(α, α), 0 for not at all; the larger, the more pictures are mixed half and half
-    label:str='linear'  # what becomes of the targets: 'linear' or 'or'
-    off:float=0.        # the last share of a stage's epochs that goes without
+
+    alpha: float = 0.0  # of Beta(α, α), 0 for not at all; the larger, the more pictures are mixed half and half
+    label: str = 'linear'  # what becomes of the targets: 'linear' or 'or'
+    off: float = 0.0  # the last share of a stage's epochs that goes without
+
 
 def mixup(
-    x:torch.Tensor,     # (b, C, H, W) float
-    y:torch.Tensor,     # (b, columns) targets
-    how:Mix,            # α above 0
-    generator:np.random.Generator, # from core.rng
-) -> tuple: # x and y, mixed
+    x: torch.Tensor,  # (b, C, H, W) float
+    y: torch.Tensor,  # (b, columns) targets
+    how: Mix,  # α above 0
+    generator: np.random.Generator,  # from core.rng
+) -> tuple:  # x and y, mixed
     "Every picture with another one of the batch."
     lam = float(generator.beta(how.alpha, how.alpha))
     other = torch.from_numpy(generator.permutation(len(x))).to(x.device)

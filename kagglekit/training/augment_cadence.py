@@ -21,107 +21,119 @@ torch = Lazy('torch')
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #00000004
 def columns(
-    panels:Sequence, # for each channel, the panels side by side in it
-    width:int,       # of the picture
-) -> tuple: # (C, width) panel, and (C, width) share of the panel that has passed
+    panels: Sequence,  # for each channel, the panels side by side in it
+    width: int,  # of the picture
+) -> tuple:  # (C, width) panel, and (C, width) share of the panel that has passed
     "What each column of a picture shows."
-    at = (np.arange(width) + .5) / width
+    at = (np.arange(width) + 0.5) / width
     panel = [np.asarray(c)[(at * len(c)).astype(int)] for c in panels]
     return np.stack(panel), np.stack([at * len(c) % 1 for c in panels])
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #00000007
-def _home(panels, q, c): # the channel and the place where panel q lies, seen from channel c; itself first
+def _home(panels, q, c):  # the channel and the place where panel q lies, seen from channel c; itself first
     mine_first = sorted(enumerate(panels), key=lambda kp: kp[0] != c)
     at = [(k, list(p).index(q)) for k, p in mine_first if q in p and len(p) == len(panels[c])]
-    if at: return at[0]
-    raise KitError(f"panel {'ABACAD'[q]} ({q}) is not in this input format, whose panels are {list(map(list, panels))}; "
-                   'take an input format with all six, such as abacad or aaa_bcd')
+    if at:
+        return at[0]
+    raise KitError(
+        f'panel {"ABACAD"[q]} ({q}) is not in this input format, whose panels are {list(map(list, panels))}; '
+        'take an input format with all six, such as abacad or aaa_bcd'
+    )
 
-def _starts(panels, width): # (C, 6) first column and number of columns of the panel that channel c would take
+
+def _starts(panels, width):  # (C, 6) first column and number of columns of the panel that channel c would take
     first, count = np.zeros((len(panels), 6), int), np.zeros((len(panels), 6), int)
     shown = columns(panels, width)[0]
     for c in range(len(panels)):
         for q in range(6):
-            try: k = _home(panels, q, c)[0]
-            except KitError: continue
+            try:
+                k = _home(panels, q, c)[0]
+            except KitError:
+                continue
             first[c, q], count[c, q] = k * width + np.argmax(shown[k] == q), (shown[k] == q).sum()
     return first, count
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #d268f970
 def move_panels(
-    x:torch.Tensor,       # (b, C, F, T)
-    order:torch.Tensor,   # (b, 6) the panel that comes to each panel's place
-    back:torch.Tensor,    # (b, 6) whether that place then runs backwards in time
-    panels:Sequence,      # of the input format
-) -> torch.Tensor: # (b, C, F, T)
+    x: torch.Tensor,  # (b, C, F, T)
+    order: torch.Tensor,  # (b, 6) the panel that comes to each panel's place
+    back: torch.Tensor,  # (b, 6) whether that place then runs backwards in time
+    panels: Sequence,  # of the input format
+) -> torch.Tensor:  # (b, C, F, T)
     "Panels at other places, each perhaps reversed in time."
     b, c, f, t = x.shape
     shown = columns(panels, t)[0]
-    for k in range(c): [_home(panels, int(q), k) for q in order[:, sorted(set(shown[k]))].unique()]
+    for k in range(c):
+        [_home(panels, int(q), k) for q in order[:, sorted(set(shown[k]))].unique()]
     first, count = (torch.as_tensor(a, device=x.device) for a in _starts(panels, t))
     place, channel = torch.as_tensor(shown, device=x.device), torch.arange(c, device=x.device)[:, None]
-    offset = torch.arange(t, device=x.device) + channel * t - first[channel, place] # (C, T) columns into the place
-    taken = order.to(x.device)[:, place] # (b, C, T) the panel that comes there
+    offset = torch.arange(t, device=x.device) + channel * t - first[channel, place]  # (C, T) columns into the place
+    taken = order.to(x.device)[:, place]  # (b, C, T) the panel that comes there
     offset = torch.where(back.to(x.device)[:, place], count[channel, place] - 1 - offset, offset)
     source = first[channel, taken] + torch.minimum(offset, count[channel, taken] - 1)
     flat = x.permute(0, 2, 1, 3).reshape(b, f, c * t)
     return flat.gather(2, source.reshape(b, 1, c * t).expand(-1, f, -1)).reshape(b, f, c, t).permute(0, 2, 1, 3)
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #0000000e
-def _chosen(u, amount, order): # (b, 6): the order for a share `amount` of the samples, the usual one for the others
+def _chosen(u, amount, order):  # (b, 6): the order for a share `amount` of the samples, the usual one for the others
     return torch.where((u[:, :1] < amount), order, torch.arange(6, device=u.device))
 
-def _among(u, places): # (b, 3) the same places in a random order
+
+def _among(u, places):  # (b, 3) the same places in a random order
     return torch.tensor(places, device=u.device)[u.argsort(1)]
 
-@augmentation('kept', .5, cadence=True, between=(0, 1))
+
+@augmentation('kept', 0.5, cadence=True, between=(0, 1))
 def shuffle_cons(
-    x:torch.Tensor, # (b, C, F, T) float
-    y:torch.Tensor, # (b, 1) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # probability
-    panels:tuple,   # of the input format
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, F, T) float
+    y: torch.Tensor,  # (b, 1) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # probability
+    panels: tuple,  # of the input format
+) -> tuple:  # x and y, changed
     "A panels change places among themselves, and so do B, C and D, in a share `amount` of the cadences."
     order = torch.stack([_among(u[:, 2:5], ON), _among(u[:, 5:8], OFF)], 2).flatten(1)
     return move_panels(x, _chosen(u, amount, order), torch.zeros(len(x), 6, dtype=torch.bool), panels), y
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #00000010
-@augmentation('kept', .5, cadence=True, between=(0, 1))
+@augmentation('kept', 0.5, cadence=True, between=(0, 1))
 def panel_reverse(
-    x:torch.Tensor, # (b, C, F, T) float
-    y:torch.Tensor, # (b, 1) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # probability
-    panels:tuple,   # of the input format
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, F, T) float
+    y: torch.Tensor,  # (b, 1) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # probability
+    panels: tuple,  # of the input format
+) -> tuple:  # x and y, changed
     "Time runs backwards inside each panel, in a share `amount` of the cadences."
     return move_panels(x, torch.arange(6).expand(len(x), 6), (u[:, :1] < amount).expand(-1, 6), panels), y
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #62a477c9
-def _none(y, changed): return torch.where(changed, torch.zeros_like(y), y)
+def _none(y, changed):
+    return torch.where(changed, torch.zeros_like(y), y)
 
-@augmentation('changed', .2, cadence=True, between=(0, 1))
+
+@augmentation('changed', 0.2, cadence=True, between=(0, 1))
 def time_reverse(
-    x:torch.Tensor, # (b, C, F, T) float
-    y:torch.Tensor, # (b, 1) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # probability
-    panels:tuple,   # of the input format
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, F, T) float
+    y: torch.Tensor,  # (b, 1) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # probability
+    panels: tuple,  # of the input format
+) -> tuple:  # x and y, changed
     "The whole cadence backwards, and its label 0, in a share `amount` of the cadences."
     changed = u[:, :1] < amount
     order = _chosen(u, amount, torch.arange(5, -1, -1, device=u.device))
     return move_panels(x, order, changed.expand(-1, 6), panels), _none(y, changed)
 
-@augmentation('changed', .25, cadence=True, between=(0, 1))
+
+@augmentation('changed', 0.25, cadence=True, between=(0, 1))
 def shuffle_inv(
-    x:torch.Tensor, # (b, C, F, T) float
-    y:torch.Tensor, # (b, 1) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # probability
-    panels:tuple,   # of the input format
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, F, T) float
+    y: torch.Tensor,  # (b, 1) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # probability
+    panels: tuple,  # of the input format
+) -> tuple:  # x and y, changed
     "A panels and B, C, D change places, and the label is 0, in a share `amount` of the cadences."
     order = torch.tensor([1, 0, 3, 2, 5, 4], device=u.device)
     forth = torch.zeros(len(x), 6, dtype=torch.bool)
@@ -129,35 +141,43 @@ def shuffle_inv(
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #cbcc6fe9
 def mirrors(
-    name:str, # of an augmentation or a view
+    name: str,  # of an augmentation or a view
 ) -> bool:
     "Whether it may turn time round."
     return any(getattr(known.get(name), 'mirrors', False) for known in (AUGMENTS, VIEWS))
 
+
 def mirrors_text(
-    names:Sequence,  # entries of a recipe's augment and tta
-    panels:Sequence, # of its input format; none for other pictures than cadences
-) -> list: # lines for the log; none where nothing is wrong
+    names: Sequence,  # entries of a recipe's augment and tta
+    panels: Sequence,  # of its input format; none for other pictures than cadences
+) -> list:  # lines for the log; none where nothing is wrong
     "Which of them put A panels where B, C and D belong, under the old label."
-    if not any([p in ON for p in c] != [p in ON for p in reversed(c)] for c in panels): return []
-    return [f'{name} turns time round: A panels come to lie where B, C and D belong, and the label stays; '
-            'vflip does not, and time_reverse makes it 0' for name in names if mirrors(name.split()[0])]
+    if not any([p in ON for p in c] != [p in ON for p in reversed(c)] for c in panels):
+        return []
+    return [
+        f'{name} turns time round: A panels come to lie where B, C and D belong, and the label stays; '
+        'vflip does not, and time_reverse makes it 0'
+        for name in names
+        if mirrors(name.split()[0])
+    ]
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #00000015
-def _draw(x, u, path, panels): # needles of one pixel into (b, C, F, T), along path (b, C, T) in shares of the band
+def _draw(x, u, path, panels):  # needles of one pixel into (b, C, F, T), along path (b, C, T) in shares of the band
     shown = torch.as_tensor(columns(panels, x.shape[3])[0], device=x.device)
-    subset = 1 + (u[:, 1] * 7).long() # of the A panels, not empty
-    on = torch.stack([subset >> i & 1 for i in range(3)], 1).bool() # (b, 3)
-    here = torch.stack([on[:, i, None, None] & (shown == p) for i, p in enumerate(ON)]).any(0)   # (b, C, T)
+    subset = 1 + (u[:, 1] * 7).long()  # of the A panels, not empty
+    on = torch.stack([subset >> i & 1 for i in range(3)], 1).bool()  # (b, 3)
+    here = torch.stack([on[:, i, None, None] & (shown == p) for i, p in enumerate(ON)]).any(0)  # (b, C, T)
     rows = torch.arange(x.shape[2], device=x.device)[:, None]
-    needle = torch.exp(-.5 * ((rows - path[:, :, None] * (x.shape[2] - 1)) / .6) ** 2) * here[:, :, None]
-    level = torch.special.ndtri(u[:, 2].clamp(1e-4, 1 - 1e-4)).clamp(.9, 2) * x.std((1, 2, 3))
-    kept = normals(needle, u[:, -1]) > torch.special.ndtri(.5 * u[:, 3])[:, None, None, None] # all but a share .5 u
+    needle = torch.exp(-0.5 * ((rows - path[:, :, None] * (x.shape[2] - 1)) / 0.6) ** 2) * here[:, :, None]
+    level = torch.special.ndtri(u[:, 2].clamp(1e-4, 1 - 1e-4)).clamp(0.9, 2) * x.std((1, 2, 3))
+    kept = normals(needle, u[:, -1]) > torch.special.ndtri(0.5 * u[:, 3])[:, None, None, None]  # all but a share .5 u
     return x + level[:, None, None, None] * needle * kept
 
-def _with_needles(x, y, u, amount, panels, path): # in some negatives; path: (k, 24), (C, T) panel, time → (k, C, T)
-    pick = ((u[:, 0] < amount) & (y[:, 0] < .5)).nonzero()[:, 0]
-    if not len(pick): return x, y
+
+def _with_needles(x, y, u, amount, panels, path):  # in some negatives; path: (k, 24), (C, T) panel, time → (k, C, T)
+    pick = ((u[:, 0] < amount) & (y[:, 0] < 0.5)).nonzero()[:, 0]
+    if not len(pick):
+        return x, y
     panel, inside = (torch.as_tensor(a, device=x.device) for a in columns(panels, x.shape[3]))
     x, y = x.clone(), y.clone()
     x[pick] = _draw(x[pick], u[pick], path(u[pick], panel, (panel + inside.float()) / 6), panels)
@@ -165,32 +185,34 @@ def _with_needles(x, y, u, amount, panels, path): # in some negatives; path: (k,
     return x, y
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #a1621928
-@augmentation('changed', .1, cadence=True, between=(0, 1))
+@augmentation('changed', 0.1, cadence=True, between=(0, 1))
 def lines(
-    x:torch.Tensor, # (b, C, F, T) float
-    y:torch.Tensor, # (b, 1) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # probability
-    panels:tuple,   # of the input format
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, F, T) float
+    y: torch.Tensor,  # (b, 1) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # probability
+    panels: tuple,  # of the input format
+) -> tuple:  # x and y, changed
     "A line of constant frequency in each of some A panels, and the label 1, in a share `amount` of the negatives."
     return _with_needles(x, y, u, amount, panels, lambda u, panel, time: u[:, 4:10][:, panel])
 
-@augmentation('changed', .1, cadence=True, between=(0, 1))
+
+@augmentation('changed', 0.1, cadence=True, between=(0, 1))
 def chirps(
-    x:torch.Tensor, # (b, C, F, T) float
-    y:torch.Tensor, # (b, 1) targets
-    u:torch.Tensor, # (b, 24) uniform random numbers
-    amount:float,   # probability
-    panels:tuple,   # of the input format
-) -> tuple: # x and y, changed
+    x: torch.Tensor,  # (b, C, F, T) float
+    y: torch.Tensor,  # (b, 1) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # probability
+    panels: tuple,  # of the input format
+) -> tuple:  # x and y, changed
     "One drifting line through some A panels, and the label 1, in a share `amount` of the negatives."
-    drift = lambda u, panel, time: u[:, 4, None, None] + (2 * u[:, 5, None, None] - 1) * (time - .5)
+    drift = lambda u, panel, time: u[:, 4, None, None] + (2 * u[:, 5, None, None] - 1) * (time - 0.5)
     return _with_needles(x, y, u, amount, panels, drift)
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #0000001d
-def _panels_back(x, panels): # each panel backwards in its place
+def _panels_back(x, panels):  # each panel backwards in its place
     order, back = torch.arange(6).expand(len(x), 6), torch.ones(len(x), 6, dtype=torch.bool)
     return move_panels(x, order, back, panels)
+
 
 view('panel_reverse', _panels_back)

@@ -8,11 +8,13 @@ __all__ = ['STATE', 'OPTIONS', 'best_row', 'is_stale', 'EpochSchedule', 'EpochRe
            'load_state', 'fit_stages', 'SCHEDULERS', 'Stage']
 
 # %% ../../nbs/training/07_callbacks.ipynb #00000001
-import math, time, zipfile
+import math
+import time
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Callable
+from collections.abc import Callable
 import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelBatchException, CancelFitException
@@ -29,24 +31,25 @@ from ..data.metrics import Metric, find_metric
 from ..models.build import load_weights, save_weights, train_only_head
 from .schedules import SCHEDULERS, Stage, parse_schedule
 
-_all_ = ["SCHEDULERS", "Stage"]
+_all_ = ['SCHEDULERS', 'Stage']
 
 # %% ../../nbs/training/07_callbacks.ipynb #0000000c
 def best_row(
-    history:list, # rows of one fold
-    greater:bool, # whether a greater metric is better
-    column:str='metric', # or 'valid_loss', which is better when it is less
-) -> int|None: # its position; None while the metric has never been defined
+    history: list,  # rows of one fold
+    greater: bool,  # whether a greater metric is better
+    column: str = 'metric',  # or 'valid_loss', which is better when it is less
+) -> int | None:  # its position; None while the metric has never been defined
     "The epoch with the best metric, the earliest of equals."
     values = [(r[column] if greater else -r[column], -i) for i, r in enumerate(history) if not math.isnan(r[column])]
     return -max(values)[1] if values else None
 
+
 def is_stale(
-    history:list, # rows of one fold and stage
-    greater:bool, # whether a greater metric is better
-    patience:int, # epochs; 0 for never
-    column:str='metric', # or 'valid_loss'
-) -> bool: # True: stop the stage
+    history: list,  # rows of one fold and stage
+    greater: bool,  # whether a greater metric is better
+    patience: int,  # epochs; 0 for never
+    column: str = 'metric',  # or 'valid_loss'
+) -> bool:  # True: stop the stage
     "Whether `patience` epochs have passed since the best one."
     best = best_row(history, greater, column)
     return bool(patience) and best is not None and len(history) - 1 - best >= patience
@@ -54,10 +57,14 @@ def is_stale(
 # %% ../../nbs/training/07_callbacks.ipynb #377e2b4d
 class EpochSchedule(Callback):
     "Where the training is: sets the order of the rows, torch's seed, and the learning rate."
+
     order = -20
-    def __init__(self,
-        fit:'FoldFit', # under way
-    ): self.fit = fit
+
+    def __init__(
+        self,
+        fit: 'FoldFit',  # under way
+    ):
+        self.fit = fit
 
     def before_fit(self):
         "A new stage: its schedule."
@@ -70,7 +77,8 @@ class EpochSchedule(Callback):
 
     def before_batch(self):
         "The rate of this batch."
-        if not self.training: return
+        if not self.training:
+            return
         stage, at = self.fit.stage, self.epoch + self.iter / self.n_iter
         self.rate = self.schedule.rate(at, stage.epochs, self.fit.rows(), stage.lr)
         self.opt.set_hyper('lr', self.rate)
@@ -78,14 +86,18 @@ class EpochSchedule(Callback):
 # %% ../../nbs/training/07_callbacks.ipynb #00000014
 class EpochRecorder(Callback):
     "Measures each epoch and adds its row to the history."
+
     order = 40
-    def __init__(self,
-        fit:'FoldFit', # under way
-    ): self.fit = fit
+
+    def __init__(
+        self,
+        fit: 'FoldFit',  # under way
+    ):
+        self.fit = fit
 
     def before_train(self):
         "Start the clock and the sums."
-        self.t0, self.total, self.n = time.time(), 0., 0
+        self.t0, self.total, self.n = time.time(), 0.0, 0
         self.losses, self.moments = [], None
 
     def before_validate(self):
@@ -94,7 +106,8 @@ class EpochRecorder(Callback):
 
     def after_loss(self):
         "Add up the training loss, collect the validation logits."
-        if not self.training: return self.z.append(self.pred.float().cpu())
+        if not self.training:
+            return self.z.append(self.pred.float().cpu())
         rows = len(self.xb[0])
         self.total, self.n = self.total + self.loss * rows, self.n + rows
         self.losses.append(self.loss)
@@ -106,20 +119,30 @@ class EpochRecorder(Callback):
 
     def after_train(self):
         "How far the losses scatter; `Share` has found it already where several processes train."
-        if self.moments is None: self.moments = self.find_moments()
+        if self.moments is None:
+            self.moments = self.find_moments()
 
     def error(self):
         "The standard error of the training loss."
         n, total, squares = self.moments.tolist()
-        return math.sqrt(max(0., squares / n - (total / n)**2) / n)
+        return math.sqrt(max(0.0, squares / n - (total / n) ** 2) / n)
 
     def after_validate(self):
         "The epoch's row."
         loss, metric = self.measure() if self.z else (math.nan, math.nan)
         self.fit.noise.append([self.n_steps(), self.error()])
-        self.fit.history.append(dict(
-            fold=self.fit.fold, stage=self.fit.stage_no, epoch=self.epoch, train_loss=float(self.total) / self.n,
-            valid_loss=loss, metric=metric, lr=self.epoch_schedule.rate, seconds=round(time.time() - self.t0, 3)))
+        self.fit.history.append(
+            dict(
+                fold=self.fit.fold,
+                stage=self.fit.stage_no,
+                epoch=self.epoch,
+                train_loss=float(self.total) / self.n,
+                valid_loss=loss,
+                metric=metric,
+                lr=self.epoch_schedule.rate,
+                seconds=round(time.time() - self.t0, 3),
+            )
+        )
 
     def n_steps(self):
         "Optimizer steps of an epoch."
@@ -135,15 +158,19 @@ class EpochRecorder(Callback):
 # %% ../../nbs/training/07_callbacks.ipynb #0000001a
 class WeightAverage(Callback):
     "An average of the weights, validated in their place."
+
     order, average, steps = -15, None, 0
 
-    def attach(self,
-        net:torch.nn.Module, # its weights
-        state:dict,          # from state, or {} for a fresh one
+    def attach(
+        self,
+        net: torch.nn.Module,  # its weights
+        state: dict,  # from state, or {} for a fresh one
     ):
         "Start the average from a network's weights, or take it up."
         self.average = self.make(net)
-        if state: self.average.load_state_dict(state['average']); self.steps = state['steps']
+        if state:
+            self.average.load_state_dict(state['average'])
+            self.steps = state['steps']
 
     def state(self):
         "What a file must hold to take it up."
@@ -152,7 +179,8 @@ class WeightAverage(Callback):
     def before_validate(self):
         "Put the average in the network's place."
         self.raw = self.learn.model
-        if self.steps: self.learn.model = self.average.module.eval()
+        if self.steps:
+            self.learn.model = self.average.module.eval()
 
     def after_validate(self):
         "Put the network back."
@@ -161,11 +189,14 @@ class WeightAverage(Callback):
 # %% ../../nbs/training/07_callbacks.ipynb #0000001c
 class Ema(WeightAverage):
     "A moving average of the weights."
-    def __init__(self,
-        decay:float, # of the average, such as .998
-    ): self.decay = decay
 
-    def make(self, net:torch.nn.Module): # its weights
+    def __init__(
+        self,
+        decay: float,  # of the average, such as .998
+    ):
+        self.decay = decay
+
+    def make(self, net: torch.nn.Module):  # its weights
         "timm's average."
         return ModelEmaV3(net, decay=self.decay, use_warmup=True)
 
@@ -174,48 +205,70 @@ class Ema(WeightAverage):
         self.steps += 1
         self.average.update(self.learn.model, step=self.steps)
 
+
 class Swa(WeightAverage):
     "The mean of the weights after each epoch of the last stage but its first."
-    def __init__(self,
-        fit:'FoldFit', # under way
-    ): self.fit = fit
 
-    def make(self, net:torch.nn.Module): # its weights
+    def __init__(
+        self,
+        fit: 'FoldFit',  # under way
+    ):
+        self.fit = fit
+
+    def make(self, net: torch.nn.Module):  # its weights
         "torch's average."
         return AveragedModel(net, use_buffers=True)
 
     def after_train(self):
         "Take an epoch's weights in."
-        if self.fit.stage_no < len(self.fit.stages) - 1 or not self.epoch: return
+        if self.fit.stage_no < len(self.fit.stages) - 1 or not self.epoch:
+            return
         self.steps += 1
         self.average.update_parameters(self.learn.model)
 
 # %% ../../nbs/training/07_callbacks.ipynb #0000001f
 class Checkpoint(Callback):
     "Writes the state after each epoch, from which training resumes."
+
     order = 60
-    def __init__(self,
-        fit:'FoldFit', # under way
-        best:bool,   # also keep the weights of the best epoch
-    ): self.fit, self.best = fit, best
+
+    def __init__(
+        self,
+        fit: 'FoldFit',  # under way
+        best: bool,  # also keep the weights of the best epoch
+    ):
+        self.fit, self.best = fit, best
 
     def after_epoch(self):
         "Write the state; also the best weights, if these are."
         fit, average = self.fit, self.fit.average
-        if self.best and best_row(fit.history, *fit.by) == len(fit.history) - 1: self._keep_best()
-        self._seal(fit.folder/f'snapshot{len(fit.history)}.parquet')
-        state = dict(model=self.learn.model.state_dict(), opt=self.opt.state_dict(), history=fit.history, noise=fit.noise,
-                     stage=fit.stage_no, epoch=self.epoch + 1, made_by=fit.made_by, files=fit.files)
-        if average: state.update(average=average.state())
-        with atomic(fit.folder/'resume.pt') as part, open(part, 'wb') as f: torch.save(state, f)
+        if self.best and best_row(fit.history, *fit.by) == len(fit.history) - 1:
+            self._keep_best()
+        self._seal(fit.folder / f'snapshot{len(fit.history)}.parquet')
+        state = dict(
+            model=self.learn.model.state_dict(),
+            opt=self.opt.state_dict(),
+            history=fit.history,
+            noise=fit.noise,
+            stage=fit.stage_no,
+            epoch=self.epoch + 1,
+            made_by=fit.made_by,
+            files=fit.files,
+        )
+        if average:
+            state.update(average=average.state())
+        with atomic(fit.folder / 'resume.pt') as part, open(part, 'wb') as f:
+            torch.save(state, f)
         for path in fit.folder.glob('best*.safetensors'):
-            if path.name not in fit.files: path.unlink()
+            if path.name not in fit.files:
+                path.unlink()
         fit.on_epoch(fit.history)
 
-    def _seal(self, path): # the length and the hash of a file, kept with the state that needs it
-        if path.exists(): self.fit.files[path.name] = [path.stat().st_size, hash_file(path)]
+    def _seal(self, path):  # the length and the hash of a file, kept with the state that needs it
+        if path.exists():
+            self.fit.files[path.name] = [path.stat().st_size, hash_file(path)]
 
-    def _keep_best(self): # under the epoch's own name: the state of the epoch before still has its own after a kill
+    def _keep_best(self):  # under the epoch's own name: the state of the epoch before still has its own after a kill
         fit, average = self.fit, self.fit.average
         net = average.average.module if average and average.steps else self.learn.model
         fit.files = {name: seal for name, seal in fit.files.items() if not name.startswith('best')}
@@ -225,31 +278,42 @@ class Checkpoint(Callback):
 # %% ../../nbs/training/07_callbacks.ipynb #00000022
 class Accumulate(Callback):
     "Steps once for several batches."
+
     order = GradientAccumulation.order
-    def __init__(self,
-        batches:int, # whose gradients are added up
-    ): self.batches = batches
+
+    def __init__(
+        self,
+        batches: int,  # whose gradients are added up
+    ):
+        self.batches = batches
 
     def after_loss(self):
         "Each batch counts for its share."
-        if self.training: self.learn.loss_grad = self.loss_grad / self.batches
+        if self.training:
+            self.learn.loss_grad = self.loss_grad / self.batches
 
     def before_step(self):
         "Go on to the next batch without a step."
-        if (self.iter + 1) % self.batches and self.iter + 1 < self.n_iter: raise CancelBatchException()
+        if (self.iter + 1) % self.batches and self.iter + 1 < self.n_iter:
+            raise CancelBatchException()
 
 # %% ../../nbs/training/07_callbacks.ipynb #4cd098cb
 class Progress(Callback):
     "Calls back with where the training is, now and then."
+
     order = 70
-    def __init__(self,
-        fit:'FoldFit', # under way
-        every:float=10, # s between two calls
-    ): self.fit, self.every, self.last = fit, every, time.time()
+
+    def __init__(
+        self,
+        fit: 'FoldFit',  # under way
+        every: float = 10,  # s between two calls
+    ):
+        self.fit, self.every, self.last = fit, every, time.time()
 
     def after_batch(self):
         "Say where we are, if it is time."
-        if not self.training or time.time() - self.last < self.every: return
+        if not self.training or time.time() - self.last < self.every:
+            return
         self.last = time.time()
         done = self.fit.done_epochs() + (self.iter + 1) / self.n_iter
         self.fit.on_progress(done, sum(s.epochs for s in self.fit.stages))
@@ -257,28 +321,40 @@ class Progress(Callback):
 # %% ../../nbs/training/07_callbacks.ipynb #00000029
 class EarlyStop(Callback):
     "Ends a stage whose metric has not become better for a while."
+
     order = 65
-    def __init__(self,
-        fit:'FoldFit', # under way
-        patience:int, # epochs
-    ): self.fit, self.patience = fit, patience
+
+    def __init__(
+        self,
+        fit: 'FoldFit',  # under way
+        patience: int,  # epochs
+    ):
+        self.fit, self.patience = fit, patience
+
     def after_epoch(self):
         "End the stage, perhaps."
-        if is_stale(self.fit.rows(), self.fit.by[0], self.patience, self.fit.by[1]): raise CancelFitException()
+        if is_stale(self.fit.rows(), self.fit.by[0], self.patience, self.fit.by[1]):
+            raise CancelFitException()
 
 # %% ../../nbs/training/07_callbacks.ipynb #0bee1b4e
 class TensorBoardLogger(Callback):
     "Writes each epoch's losses, metric and rate for TensorBoard."
+
     order = 66
-    def __init__(self,
-        fit:'FoldFit', # under way
-        folder:Path,   # where event files go
+
+    def __init__(
+        self,
+        fit: 'FoldFit',  # under way
+        folder: Path,  # where event files go
     ):
-        try: from torch.utils.tensorboard import SummaryWriter
+        try:
+            from torch.utils.tensorboard import SummaryWriter
         except ImportError:
-            raise KitError("tensorboard is not installed; install it with: pip install 'kagglekit[tensorboard]', "
-                           'or leave tensorboard out') from None
-        self.fit, self.writer = fit, SummaryWriter(folder/f'fold{fit.fold}')
+            raise KitError(
+                "tensorboard is not installed; install it with: pip install 'kagglekit[tensorboard]', "
+                'or leave tensorboard out'
+            ) from None
+        self.fit, self.writer = fit, SummaryWriter(folder / f'fold{fit.fold}')
 
     def after_epoch(self):
         "Write the last row."
@@ -291,115 +367,153 @@ class TensorBoardLogger(Callback):
 @dataclass
 class FoldFit:
     "The training of one fold, as its callbacks see it."
-    folder:Path          # the fold's folder, such as outputs/…/exp0001/fold0
-    stages:list          # its Stages, in their order
-    metric:Metric        # which decides what is better
-    seed:int=0           # of all chance
-    fold:int=0           # which fold
-    on_epoch:Callable=lambda history: None         # called after each epoch, when its state is kept
-    on_progress:Callable=lambda done, of: None     # called now and then with epochs done and epochs in all
-    average:WeightAverage|None=None                     # of the weights, if the recipe keeps one
-    watch:str='metric'   # what early stopping and the best checkpoint monitor: 'metric' or 'loss'
-    made_by:dict=field(default_factory=dict)       # what decides the result: plain values, kept with the state
+
+    folder: Path  # the fold's folder, such as outputs/…/exp0001/fold0
+    stages: list  # its Stages, in their order
+    metric: Metric  # which decides what is better
+    seed: int = 0  # of all chance
+    fold: int = 0  # which fold
+    on_epoch: Callable = lambda history: None  # called after each epoch, when its state is kept
+    on_progress: Callable = lambda done, of: None  # called now and then with epochs done and epochs in all
+    average: WeightAverage | None = None  # of the weights, if the recipe keeps one
+    watch: str = 'metric'  # what early stopping and the best checkpoint monitor: 'metric' or 'loss'
+    made_by: dict = field(default_factory=dict)  # what decides the result: plain values, kept with the state
 
     def __post_init__(self):
-        self.history = []                          # a row an epoch
-        self.noise = []                            # for each, its steps, and the standard error of its training loss
-        self.files = {}                            # name → [bytes, hash], of the files that the state needs
-        self.stage_no, self.dead = 0, ''           # why the fold counts as dead
+        self.history = []  # a row an epoch
+        self.noise = []  # for each, its steps, and the standard error of its training loss
+        self.files = {}  # name → [bytes, hash], of the files that the state needs
+        self.stage_no, self.dead = 0, ''  # why the fold counts as dead
+
     @property
     def stage(self):
         "The Stage under way."
         return self.stages[self.stage_no]
+
     @property
     def by(self):
         "Whether more is better, and the column of the history, of what is watched."
         return (False, 'valid_loss') if self.watch == 'loss' else (self.metric.greater, 'metric')
+
     def rows(self):
         "The history of the stage under way."
         return [r for r in self.history if r['stage'] == self.stage_no]
+
     def best_weights(self):
         "Where the weights of the best epoch so far lie, where they are kept."
         row = best_row(self.history, *self.by)
-        return self.folder/f'best{0 if row is None else row + 1}.safetensors'
+        return self.folder / f'best{0 if row is None else row + 1}.safetensors'
+
     def done_epochs(self):
         "Epochs done, over all stages."
-        return sum(s.epochs for s in self.stages[:self.stage_no]) + len(self.rows())
+        return sum(s.epochs for s in self.stages[: self.stage_no]) + len(self.rows())
 
 # %% ../../nbs/training/07_callbacks.ipynb #0a42fcba
-STATE = ('model', 'opt', 'history', 'noise', 'stage', 'epoch', 'made_by', 'files') # what a kept state holds
+STATE = ('model', 'opt', 'history', 'noise', 'stage', 'epoch', 'made_by', 'files')  # what a kept state holds
 
-def _sound(path): # whether each part of the archive has its checksum, which torch.load does not look at
-    with zipfile.ZipFile(path) as parts: return parts.testzip() is None
+
+def _sound(path):  # whether each part of the archive has its checksum, which torch.load does not look at
+    with zipfile.ZipFile(path) as parts:
+        return parts.testzip() is None
+
 
 def read_state(
-    folder:Path, # of a fold
-    device:torch.device|str='cpu', # where its tensors go
-) -> dict: # {} where nothing was kept
+    folder: Path,  # of a fold
+    device: torch.device | str = 'cpu',  # where its tensors go
+) -> dict:  # {} where nothing was kept
     "The state from which a fold resumes; that of an earlier version lacks some of `STATE`."
-    path = folder/'resume.pt'
-    if not path.exists(): return {}
+    path = folder / 'resume.pt'
+    if not path.exists():
+        return {}
     try:
-        if not _sound(path): raise ValueError('checksum')
+        if not _sound(path):
+            raise ValueError('checksum')
         state = torch.load(path, weights_only=True, map_location=device)
     except Exception as e:
         raise KitError(f'{path} cannot be read ({type(e).__name__}); delete it, and the fold starts afresh') from e
-    if not isinstance(state, dict): raise KitError(f'{path} holds no state; delete it, and the fold starts afresh')
+    if not isinstance(state, dict):
+        raise KitError(f'{path} holds no state; delete it, and the fold starts afresh')
     return state
 
+
 def load_state(
-    learn:FoldLearner, # of the same recipe; its weights are changed
-    fit:FoldFit,       # its history and stage are changed
-) -> dict: # {} where nothing was kept
+    learn: FoldLearner,  # of the same recipe; its weights are changed
+    fit: FoldFit,  # its history and stage are changed
+) -> dict:  # {} where nothing was kept
     "Take up the kept state of a fold."
     state = read_state(fit.folder, learn.dls.device)
-    if not state: return {}
-    try: learn.model.load_state_dict(state['model'])
+    if not state:
+        return {}
+    try:
+        learn.model.load_state_dict(state['model'])
     except (KeyError, RuntimeError) as e:
-        raise KitError(f"{fit.folder/'resume.pt'} holds the state of another network ({type(e).__name__}); "
-                       'delete it, and the fold starts afresh') from e
+        raise KitError(
+            f'{fit.folder / "resume.pt"} holds the state of another network ({type(e).__name__}); '
+            'delete it, and the fold starts afresh'
+        ) from e
     fit.history, fit.noise, fit.stage_no = state['history'], state['noise'], state['stage']
     fit.files = dict(state['files'])
     return state
 
 # %% ../../nbs/training/07_callbacks.ipynb #00000033
-def _run_stage(learn, fit, first, opt_state, patience): # one stage, from an epoch on
+def _run_stage(learn, fit, first, opt_state, patience):  # one stage, from an epoch on
     stage = fit.stage
-    if hasattr(learn.model, 'get_classifier'): train_only_head(learn.model, stage.head_only)
+    if hasattr(learn.model, 'get_classifier'):
+        train_only_head(learn.model, stage.head_only)
     learn.lr, learn.first_epoch, learn.opt = stage.lr, first, None
     learn.create_opt()
-    if opt_state: learn.opt.load_state_dict(opt_state)
+    if opt_state:
+        learn.opt.load_state_dict(opt_state)
     if first < stage.epochs and not (first and is_stale(fit.rows(), fit.by[0], patience, fit.by[1])):
-        with learn.no_logging(): learn.fit(stage.epochs)
+        with learn.no_logging():
+            learn.fit(stage.epochs)
 
-OPTIONS = dict(ema=0., swa=False, accumulate=1, grad_clip=0., patience=0, dead_after=0, checkpoint='last', tensorboard=None)
 
-def _callbacks(fit, ids, o): # those that a recipe's options ask for
-    cbs = [EpochSchedule(fit), EpochRecorder(fit), TrainingGuard(fit, ids, o['dead_after']), Checkpoint(fit, o['checkpoint'] == 'best'), Progress(fit),
-           EarlyStop(fit, o['patience'])]
-    if o['accumulate'] > 1: cbs.append(Accumulate(o['accumulate']))
-    if o['grad_clip']: cbs.append(GradientClip(o['grad_clip']))
-    if o['tensorboard']: cbs.append(TensorBoardLogger(fit, o['tensorboard']))
+OPTIONS = dict(
+    ema=0.0, swa=False, accumulate=1, grad_clip=0.0, patience=0, dead_after=0, checkpoint='last', tensorboard=None
+)
+
+
+def _callbacks(fit, ids, o):  # those that a recipe's options ask for
+    cbs = [
+        EpochSchedule(fit),
+        EpochRecorder(fit),
+        TrainingGuard(fit, ids, o['dead_after']),
+        Checkpoint(fit, o['checkpoint'] == 'best'),
+        Progress(fit),
+        EarlyStop(fit, o['patience']),
+    ]
+    if o['accumulate'] > 1:
+        cbs.append(Accumulate(o['accumulate']))
+    if o['grad_clip']:
+        cbs.append(GradientClip(o['grad_clip']))
+    if o['tensorboard']:
+        cbs.append(TensorBoardLogger(fit, o['tensorboard']))
     return cbs + [fit.average] * bool(fit.average)
 
+
 def fit_stages(
-    learn:FoldLearner,     # from fold_learner
-    fit:FoldFit,           # what to do, and where to keep it
-    ids:Sequence,          # (n,) ids of the train rows, for messages
-    optimizer:Callable=find_optimizer, # name → optimizer; bind the weight decay here
-    options:dict|None=None, # as OPTIONS: fields of a recipe; tensorboard is a folder
+    learn: FoldLearner,  # from fold_learner
+    fit: FoldFit,  # what to do, and where to keep it
+    ids: Sequence,  # (n,) ids of the train rows, for messages
+    optimizer: Callable = find_optimizer,  # name → optimizer; bind the weight decay here
+    options: dict | None = None,  # as OPTIONS: fields of a recipe; tensorboard is a folder
 ):
     "Train a fold through its stages; `learn.model` ends with the weights to predict with."
     o = OPTIONS | (options or {})
     fit.average = Ema(o['ema']) if o['ema'] else Swa(fit) if o['swa'] else None
     cbs, state = _callbacks(fit, np.asarray(ids), o), load_state(learn, fit)
-    if fit.average: fit.average.attach(learn.model, state.get('average', {}))
+    if fit.average:
+        fit.average.attach(learn.model, state.get('average', {}))
     with learn.added_cbs(cbs):
         for fit.stage_no in range(fit.stage_no, len(fit.stages)):
             learn.opt_func = optimizer(fit.stage.optimizer)
             _run_stage(learn, fit, state.get('epoch', 0), state.get('opt'), o['patience'])
             state = {}
-            if fit.dead: break
+            if fit.dead:
+                break
     best = fit.best_weights()
-    if o['checkpoint'] == 'best' and best.exists(): load_weights(learn.model, best)
-    elif fit.average and fit.average.steps: learn.model.load_state_dict(fit.average.average.module.state_dict())
+    if o['checkpoint'] == 'best' and best.exists():
+        load_weights(learn.model, best)
+    elif fit.average and fit.average.steps:
+        learn.model.load_state_dict(fit.average.average.module.state_dict())

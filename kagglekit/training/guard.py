@@ -8,7 +8,7 @@ __all__ = ['MIN_STEPS', 'is_dead', 'is_flat', 'has_improved', 'TrainingGuard']
 # %% ../../nbs/training/05_guard.ipynb #07c00001
 import math
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache
 import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelFitException
@@ -17,15 +17,17 @@ from ..data.metrics import Metric, constant_score
 from .schedules import Stage, parse_schedule
 
 # %% ../../nbs/training/05_guard.ipynb #07c00004
-MIN_STEPS = 40 # steps over which a training loss must have been flat before a fold is called dead
+MIN_STEPS = 40  # steps over which a training loss must have been flat before a fold is called dead
+
 
 def is_dead(
-    values:list, # the metric after each epoch
-    level:float, # what the best constant answer gets
-    metric:Metric, # which
-) -> bool: # True: nothing can be seen to be learnt
+    values: list,  # the metric after each epoch
+    level: float,  # what the best constant answer gets
+    metric: Metric,  # which
+) -> bool:  # True: nothing can be seen to be learnt
     "Whether no epoch was better than a constant answer (by .02 for AUC, by 2 % elsewhere); a steep rise counts, too."
-    if math.isnan(level) or all(math.isnan(v) for v in values): return False
+    if math.isnan(level) or all(math.isnan(v) for v in values):
+        return False
     slack = metric.margin(level)
     sign = 1 if metric.greater else -1
     above = any(sign * (v - level) > slack for v in values)
@@ -34,54 +36,65 @@ def is_dead(
 
 # %% ../../nbs/training/05_guard.ipynb #07c00007
 def is_flat(
-    losses:Sequence, # training loss after each epoch
-    errors:Sequence, # its standard error
-) -> bool: # True: it may as well be the same throughout
+    losses: Sequence,  # training loss after each epoch
+    errors: Sequence,  # its standard error
+) -> bool:  # True: it may as well be the same throughout
     "Whether no later training loss is lower than the first by three standard errors of their difference."
     return not any(losses[0] - b > 3 * math.hypot(errors[0], e) for b, e in zip(losses[1:], errors[1:]))
 
 # %% ../../nbs/training/05_guard.ipynb #07c0000a
-@lru_cache(maxsize=None)
+@cache
 def has_improved(
-    stage:Stage, # of training
-    epoch:int,   # of that stage
-) -> bool: # False during a warm-up
+    stage: Stage,  # of training
+    epoch: int,  # of that stage
+) -> bool:  # False during a warm-up
     "Whether the learning rate had come within 10 % of its peak before an epoch began."
     schedule = parse_schedule(stage.scheduler)
     rates = [schedule.rate(i / 20, stage.epochs, [], stage.lr) for i in range(20 * stage.epochs + 1)]
-    return max(rates[:20 * epoch + 1]) >= .9 * max(rates)
+    return max(rates[: 20 * epoch + 1]) >= 0.9 * max(rates)
 
 # %% ../../nbs/training/05_guard.ipynb #07c0000d
 class TrainingGuard(Callback):
     "Stops a fold whose loss is not a number, or that learns nothing."
+
     order = 62
-    def __init__(self,
-        fit:'FoldFit', # under way
-        ids:np.ndarray, # (n,) ids of the train rows, for the message
-        dead_after:int, # epochs of the whole network without learning before the fold is stopped; 0 for never
-    ): self.fit, self.ids, self.dead_after = fit, ids, dead_after
+
+    def __init__(
+        self,
+        fit: 'FoldFit',  # under way
+        ids: np.ndarray,  # (n,) ids of the train rows, for the message
+        dead_after: int,  # epochs of the whole network without learning before the fold is stopped; 0 for never
+    ):
+        self.fit, self.ids, self.dead_after = fit, ids, dead_after
 
     def after_loss(self):
         "Stop at a loss that is not a number."
-        if not self.training or torch.isfinite(self.loss): return
+        if not self.training or torch.isfinite(self.loss):
+            return
         rows, cache = self.dls.train.rows, self.dls.train.cache
-        bad = [self.ids[r] for r in rows if not np.isfinite(cache[r]).all()]         # the raw ones: mixup spreads a NaN
+        bad = [self.ids[r] for r in rows if not np.isfinite(cache[r]).all()]  # the raw ones: mixup spreads a NaN
         why = 'the inputs are finite, so the weights ran away: a lower lr, grad_clip=1 or freeze_epochs=1 helps'
-        if bad: why = f"the inputs of {', '.join(bad[:5])} hold NaN or infinity"
+        if bad:
+            why = f'the inputs of {", ".join(bad[:5])} hold NaN or infinity'
         named = ', '.join(map(str, self.ids[rows][:16])) + ' …' * (len(rows) > 16)
         where = f'fold {self.fit.fold}, stage {self.fit.stage_no}, epoch {self.epoch}'
-        raise KitError(f'{where}: the loss is {float(self.loss)}; {why}. '
-                       f'The batch holds the ids {named}. The state after the last whole epoch is kept')
+        raise KitError(
+            f'{where}: the loss is {float(self.loss)}; {why}. '
+            f'The batch holds the ids {named}. The state after the last whole epoch is kept'
+        )
 
     def after_epoch(self):
         "Stop a fold that has learnt nothing; also one that is resumed after the epoch that showed it."
         self.fit.dead = self.verdict()
-        if self.fit.dead: raise CancelFitException()
+        if self.fit.dead:
+            raise CancelFitException()
+
     before_fit = after_epoch
 
-    def _window(self, rows): # the last epochs that are enough to judge by; [] where there are not enough
+    def _window(self, rows):  # the last epochs that are enough to judge by; [] where there are not enough
         for n in range(max(2, self.dead_after), len(rows) + 1):
-            if sum(self.fit.noise[i][0] for i in rows[-n:]) >= MIN_STEPS: return rows[-n:]
+            if sum(self.fit.noise[i][0] for i in rows[-n:]) >= MIN_STEPS:
+                return rows[-n:]
         return []
 
     def verdict(self):
@@ -90,15 +103,20 @@ class TrainingGuard(Callback):
         counts = lambda r: not fit.stages[r['stage']].head_only and has_improved(fit.stages[r['stage']], r['epoch'])
         rows = [i for i, r in enumerate(history) if counts(r)]
         window = self._window(rows)
-        if not self.dead_after or not window or not len(valid.all_rows): return ''
+        if not self.dead_after or not window or not len(valid.all_rows):
+            return ''
         losses = [history[i]['train_loss'] for i in window]
-        if not is_flat(losses, [fit.noise[i][1] for i in window]): return ''
+        if not is_flat(losses, [fit.noise[i][1] for i in window]):
+            return ''
         values, answer = [history[i]['metric'] for i in rows], self.learn.answer
         level = constant_score(fit.metric, answer.codes(valid.y[valid.all_rows]), max(2, answer.columns))
-        if not is_dead(values, level, fit.metric): return ''
+        if not is_dead(values, level, fit.metric):
+            return ''
         steps = sum(fit.noise[i][0] for i in window)
         said = ', '.join(f'{m:.4f}' for m in values[-5:])
-        return (f'fold {fit.fold} has learnt nothing in {len(rows)} epochs: {fit.metric.name} {said}, '
-                f'and {level:.4f} is what a constant answer gets; over the last {steps} steps the training loss '
-                f'went from {losses[0]:.4f} to {losses[-1]:.4f}. '
-                'Train the head alone first (freeze_epochs=1), or take another lr; dead_after=0 turns this check off')
+        return (
+            f'fold {fit.fold} has learnt nothing in {len(rows)} epochs: {fit.metric.name} {said}, '
+            f'and {level:.4f} is what a constant answer gets; over the last {steps} steps the training loss '
+            f'went from {losses[0]:.4f} to {losses[-1]:.4f}. '
+            'Train the head alone first (freeze_epochs=1), or take another lr; dead_after=0 turns this check off'
+        )

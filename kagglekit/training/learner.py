@@ -9,71 +9,79 @@ __all__ = ['PIXELS', 'find_device', 'use_bf16', 'autocast', 'is_confident', 'lab
 # %% ../../nbs/training/06_learner.ipynb #00000001
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
-from typing import Callable
+from collections.abc import Callable
 import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelEpochException, TrainEvalCallback
 from fastai.data.core import DataLoaders
 from fastai.learner import Learner, Recorder
 from fastai.torch_core import trainable_params
-import fastai.callback.schedule                     # gives every Learner lr_find
 from torch import nn
 from .augment import Mix, augment_batch, mixup
 from ..data.loaders import gather
 from ..core.randomness import rng
 from ..core.validation import KitError, check_names
 from ..models.heads import OutputSpec
-from .optimizers import OPTIMIZERS, find_optimizer
 from .tta import VIEWS
 
 # %% ../../nbs/training/06_learner.ipynb #b088ff97
-def find_device() -> torch.device: # 'cuda' where there is one
+def find_device() -> torch.device:  # 'cuda' where there is one
     "The device to train on."
     return torch.device('cuda' if torch.cuda.is_available() else 'cpu')
 
+
 def use_bf16(
-    precision:str,        # 'auto', 'fp32' or 'bf16'
-    device:torch.device,  # where the network is
-) -> bool: # True for bfloat16
+    precision: str,  # 'auto', 'fp32' or 'bf16'
+    device: torch.device,  # where the network is
+) -> bool:  # True for bfloat16
     "Whether to compute in bfloat16."
     return precision == 'bf16' or (precision == 'auto' and device.type == 'cuda' and torch.cuda.is_bf16_supported())
 
+
 def autocast(
-    bf16:bool,            # whether in bfloat16
-    device:torch.device,  # where
-): # a context
+    bf16: bool,  # whether in bfloat16
+    device: torch.device,  # where
+):  # a context
     "A context in which networks compute in bfloat16, or as they are."
     return torch.autocast(device.type, torch.bfloat16) if bf16 else nullcontext()
 
 # %% ../../nbs/training/06_learner.ipynb #0000000a
 def is_confident(
-    p:torch.Tensor,  # (b, columns) probabilities
-    sure:Sequence,   # the bounds below and above which a row is taken, such as (.05, .9)
-) -> torch.Tensor: # (b,) bool
+    p: torch.Tensor,  # (b, columns) probabilities
+    sure: Sequence,  # the bounds below and above which a row is taken, such as (.05, .9)
+) -> torch.Tensor:  # (b,) bool
     "Which rows somebody is sure of."
     return (p[:, 0] < sure[0]) | (p[:, 0] > sure[1]) if p.shape[1] == 1 else p.amax(1) > sure[1]
 
+
 @contextmanager
-def _as_it_is(net): # without dropout, and without a batch of its own in the batch norms; afterwards each part as before
+def _as_it_is(
+    net,
+):  # without dropout, and without a batch of its own in the batch norms; afterwards each part as before
     modes = {m: m.training for m in net.modules()}
     net.eval()
-    try: yield net
+    try:
+        yield net
     finally:
-        for m, mode in modes.items(): m.training = mode
+        for m, mode in modes.items():
+            m.training = mode
+
 
 @torch.no_grad()
 def label_rows(
-    net:nn.Module,   # as it is now
-    x:torch.Tensor,  # (b, C, H, W) normalised, not augmented
-    y:torch.Tensor,  # (b, columns) targets, NaN where there are none
-    sure:Sequence,   # bounds, as for confident
-    answer:OutputSpec,   # what the network's logits mean
-) -> tuple: # the targets, and (b,) which rows to keep; all of them where fewer than two would be left
+    net: nn.Module,  # as it is now
+    x: torch.Tensor,  # (b, C, H, W) normalised, not augmented
+    y: torch.Tensor,  # (b, columns) targets, NaN where there are none
+    sure: Sequence,  # bounds, as for confident
+    answer: OutputSpec,  # what the network's logits mean
+) -> tuple:  # the targets, and (b,) which rows to keep; all of them where fewer than two would be left
     "Hard labels from the network itself, for rows without one."
     free = y[:, 0].isnan()
-    if not free.any(): return y, ~free
-    with _as_it_is(net): p = answer.probabilities(net(x[free]))
-    best = (p[:, 0] > .5).long() if p.shape[1] == 1 else p.argmax(1)
+    if not free.any():
+        return y, ~free
+    with _as_it_is(net):
+        p = answer.probabilities(net(x[free]))
+    best = (p[:, 0] > 0.5).long() if p.shape[1] == 1 else p.argmax(1)
     hard = answer.targets(best.cpu()).to(y)
     y, keep = y.clone(), ~free
     y[free], keep[free] = hard, is_confident(p, sure)
@@ -81,33 +89,45 @@ def label_rows(
 
 # %% ../../nbs/training/06_learner.ipynb #3afc0e5b
 def pixel_stats(
-    net:nn.Module, # a timm network
-    channels:int,  # of the input
-    dtype:str,     # of the cache: 'uint8', or a float type
-) -> tuple: # mean and standard deviation, (1, channels, 1, 1) each, in the cache's unit
+    net: nn.Module,  # a timm network
+    channels: int,  # of the input
+    dtype: str,  # of the cache: 'uint8', or a float type
+) -> tuple:  # mean and standard deviation, (1, channels, 1, 1) each, in the cache's unit
     "What to subtract and divide by: the pretrained normalisation for pictures, nothing for data that are floats already."
-    if dtype != 'uint8': return torch.zeros(1, channels, 1, 1), torch.ones(1, channels, 1, 1)
+    if dtype != 'uint8':
+        return torch.zeros(1, channels, 1, 1), torch.ones(1, channels, 1, 1)
     cfg = getattr(net, 'pretrained_cfg', {})
-    mean, std = (torch.tensor(cfg.get(k, (.5, .5, .5))) * 255 for k in ('mean', 'std'))
-    if channels != 3: mean, std = mean.mean().repeat(channels), std.mean().repeat(channels)
+    mean, std = (torch.tensor(cfg.get(k, (0.5, 0.5, 0.5))) * 255 for k in ('mean', 'std'))
+    if channels != 3:
+        mean, std = mean.mean().repeat(channels), std.mean().repeat(channels)
     return mean.reshape(1, -1, 1, 1), std.reshape(1, -1, 1, 1)
 
 # %% ../../nbs/training/06_learner.ipynb #0000000f
 class PrepareBatch(Callback):
     "Normalise every batch; augment and mix the training ones."
-    order = -5
-    only = {} # entry of augment → (n,) bool, from may_change: which samples it may change; those that are not here may change all
-    def __init__(self,
-        stats:tuple,         # mean and standard deviation, from pixel_stats
-        augment:Sequence=(), # a recipe's list, such as ('hflip', 'affine 45')
-        mix:Mix=Mix(),       # whether and how pictures are mixed
-        panels:tuple=(),     # of a cadence: for each channel, the panels side by side in it
-        clamp:float=0.,      # normalised pixels beyond ± this are cut off, in training and prediction; 0 for no limit
-        sure:tuple=(),       # for rows whose target is NaN: the probabilities below and above which they label themselves
-    ):
-        self.stats, self.augment, self.mix, self.panels, self.clamp, self.sure = stats, tuple(augment), mix, panels, clamp, sure
 
-    def normalise(self, x:torch.Tensor): # (b, C, H, W) in the cache's unit
+    order = -5
+    only = {}  # entry of augment → (n,) bool, from may_change: which samples it may change; those that are not here may change all
+
+    def __init__(
+        self,
+        stats: tuple,  # mean and standard deviation, from pixel_stats
+        augment: Sequence = (),  # a recipe's list, such as ('hflip', 'affine 45')
+        mix: Mix = Mix(),  # whether and how pictures are mixed
+        panels: tuple = (),  # of a cadence: for each channel, the panels side by side in it
+        clamp: float = 0.0,  # normalised pixels beyond ± this are cut off, in training and prediction; 0 for no limit
+        sure: tuple = (),  # for rows whose target is NaN: the probabilities below and above which they label themselves
+    ):
+        self.stats, self.augment, self.mix, self.panels, self.clamp, self.sure = (
+            stats,
+            tuple(augment),
+            mix,
+            panels,
+            clamp,
+            sure,
+        )
+
+    def normalise(self, x: torch.Tensor):  # (b, C, H, W) in the cache's unit
         "Pixels to floats with mean 0 and deviation 1."
         mean, std = (s.to(x.device) for s in self.stats)
         x = x.float().sub_(mean).div_(std)
@@ -116,52 +136,74 @@ class PrepareBatch(Callback):
     def before_batch(self):
         "Change the batch under way."
         x, y, rows = self.normalise(self.xb[0]), self.yb[0], self.dls.train.rows
-        if self.training and self.sure: x, y, rows = self._label(x, y, rows)
-        if self.training: x, y = self.change(x, y, rows, self.dls.train.when)
+        if self.training and self.sure:
+            x, y, rows = self._label(x, y, rows)
+        if self.training:
+            x, y = self.change(x, y, rows, self.dls.train.when)
         self.learn.xb, self.learn.yb = (x,), (y,)
 
-    def _label(self, x, y, rows): # the batch without the rows that nobody is sure of
-        with autocast(self.learn.bf16, x.device): y, keep = label_rows(self.learn.model, x, y, self.sure, self.learn.answer)
+    def _label(self, x, y, rows):  # the batch without the rows that nobody is sure of
+        with autocast(self.learn.bf16, x.device):
+            y, keep = label_rows(self.learn.model, x, y, self.sure, self.learn.answer)
         return x[keep], y[keep], rows[keep.cpu().numpy()]
 
-    def change(self, x:torch.Tensor, y:torch.Tensor, rows:np.ndarray, when:tuple): # a batch, its rows, and (seed, fold, stage, epoch)
+    def change(
+        self, x: torch.Tensor, y: torch.Tensor, rows: np.ndarray, when: tuple
+    ):  # a batch, its rows, and (seed, fold, stage, epoch)
         "Augmentation and mixup of a training batch."
-        x, y = augment_batch(x, y, self.augment, rows, *when, panels=self.panels, only={text: may[rows] for text, may in self.only.items()})
-        if not self.mix.alpha or self.epoch >= round(self.n_epoch * (1 - self.mix.off)): return x, y
+        x, y = augment_batch(
+            x,
+            y,
+            self.augment,
+            rows,
+            *when,
+            panels=self.panels,
+            only={text: may[rows] for text, may in self.only.items()},
+        )
+        if not self.mix.alpha or self.epoch >= round(self.n_epoch * (1 - self.mix.off)):
+            return x, y
         return mixup(x, y, self.mix, rng('mixup', *when, int(rows[0])))
 
 # %% ../../nbs/training/06_learner.ipynb #00000012
-_per_batch = set('''before_batch after_pred after_loss before_backward after_cancel_backward after_backward before_step
-    after_step after_cancel_batch after_batch'''.split())
+_per_batch = set(
+    """before_batch after_pred after_loss before_backward after_cancel_backward after_backward before_step
+    after_step after_cancel_batch after_batch""".split()
+)
+
 
 class FoldLearner(Learner):
     "fastai's Learner, with a dispatch that costs little, a start at any epoch, and an answer that its logits mean."
+
     bf16, first_epoch, _heard = False, 0, None
 
-    def _listeners(self, name): # (callback, its method) for those that define the event, in their order
-        if self._heard is None: self._heard = {}
+    def _listeners(self, name):  # (callback, its method) for those that define the event, in their order
+        if self._heard is None:
+            self._heard = {}
         if name not in self._heard:
             own = lambda cb: getattr(type(cb), name, None) is not None or name in cb.__dict__
             self._heard[name] = [(cb, getattr(cb, name)) for cb in self.cbs.sorted('order') if own(cb)]
         return self._heard[name]
 
-    def __call__(self, event_name:str|Sequence): # one event, or several in their order
+    def __call__(self, event_name: str | Sequence):  # one event, or several in their order
         "Call the callbacks that listen to an event."
         if not isinstance(event_name, str):
-            for name in event_name: self(name)
+            for name in event_name:
+                self(name)
             return
         training = getattr(self, 'training', True)
         for cb, method in self._listeners(event_name):
-            if cb.run and (event_name not in _per_batch or (cb.run_train if training else cb.run_valid)): method()
+            if cb.run and (event_name not in _per_batch or (cb.run_train if training else cb.run_valid)):
+                method()
         if event_name == 'after_fit':
-            for cb in self.cbs: cb.run = True
+            for cb in self.cbs:
+                cb.run = True
 
-    def add_cb(self, cb:Callback): # or its class
+    def add_cb(self, cb: Callback):  # or its class
         "Add a callback; who listens is worked out again."
         self._heard = None
         return super().add_cb(cb)
 
-    def remove_cb(self, cb:Callback): # or its class
+    def remove_cb(self, cb: Callback):  # or its class
         "Remove a callback; who listens is worked out again."
         self._heard = None
         return super().remove_cb(cb)
@@ -170,7 +212,8 @@ class FoldLearner(Learner):
         "A fresh optimizer for what is trainable."
         self.opt = self.opt_func(trainable_params(self.model), lr=self.lr)
 
-    def _set_device(self, b): return tuple(t.to(self.dls.device, non_blocking=True) for t in b)
+    def _set_device(self, b):
+        return tuple(t.to(self.dls.device, non_blocking=True) for t in b)
 
     def _do_one_batch(self):
         with autocast(self.bf16, self.dls.device):
@@ -179,44 +222,51 @@ class FoldLearner(Learner):
             self.loss_grad = self.loss_func(self.pred, *self.yb)
         self.loss = self.loss_grad.detach()
         self('after_loss')
-        if self.training: self._do_grad_opt()
+        if self.training:
+            self._do_grad_opt()
 
     def _do_fit(self):
-        for self.epoch in range(self.first_epoch, self.n_epoch): self._with_events(self._do_epoch, 'epoch', CancelEpochException)
+        for self.epoch in range(self.first_epoch, self.n_epoch):
+            self._with_events(self._do_epoch, 'epoch', CancelEpochException)
 
 # %% ../../nbs/training/06_learner.ipynb #00000014
 def fold_learner(
-    dls:DataLoaders, # the loaders of one fold
-    net:nn.Module, # the network
-    loss_func:Callable, # (logits, targets) → scalar
-    prepare:PrepareBatch, # what happens to a batch
-    answer:OutputSpec, # what its logits mean
-    bf16:bool=False, # compute in bfloat16
-) -> FoldLearner: # ready for lr_find, fit, or stages
+    dls: DataLoaders,  # the loaders of one fold
+    net: nn.Module,  # the network
+    loss_func: Callable,  # (logits, targets) → scalar
+    prepare: PrepareBatch,  # what happens to a batch
+    answer: OutputSpec,  # what its logits mean
+    bf16: bool = False,  # compute in bfloat16
+) -> FoldLearner:  # ready for lr_find, fit, or stages
     "A learner of one fold."
-    learn = FoldLearner(dls, net.to(dls.device), loss_func, default_cbs=False, cbs=[TrainEvalCallback(), Recorder(), prepare])
+    learn = FoldLearner(
+        dls, net.to(dls.device), loss_func, default_cbs=False, cbs=[TrainEvalCallback(), Recorder(), prepare]
+    )
     learn.answer, learn.bf16, learn.create_mbar = answer, bf16, False
     return learn
 
 # %% ../../nbs/training/06_learner.ipynb #00000022
-PIXELS = 2**27 # height · width · rows that are predicted at a time
+PIXELS = 2**27  # height · width · rows that are predicted at a time
+
 
 @torch.no_grad()
 def predict(
-    learn:FoldLearner,      # trained; its normalisation is used, and nothing else that changes a picture
-    cache:np.ndarray,       # (n, H, W, C) decoded pictures
-    rows:Sequence,          # (m,) positions in it
-    views:Sequence=(),      # names in VIEWS, averaged with the plain picture
-    bs:int=128,             # rows at a time; fewer where pictures are large
-) -> np.ndarray: # (m, classes) float32 probabilities, in the order of `rows`
+    learn: FoldLearner,  # trained; its normalisation is used, and nothing else that changes a picture
+    cache: np.ndarray,  # (n, H, W, C) decoded pictures
+    rows: Sequence,  # (m,) positions in it
+    views: Sequence = (),  # names in VIEWS, averaged with the plain picture
+    bs: int = 128,  # rows at a time; fewer where pictures are large
+) -> np.ndarray:  # (m, classes) float32 probabilities, in the order of `rows`
     "A network's probabilities for pictures of a cache."
     check_names(views, VIEWS, 'view')
-    if not len(rows): return np.empty((0, learn.answer.columns), np.float32)
+    if not len(rows):
+        return np.empty((0, learn.answer.columns), np.float32)
     net, prepare, device = learn.model.eval(), learn.prepare_batch, learn.dls.device
     looks, out = [lambda x, panels: x] + [VIEWS[v] for v in views], []
     bs = max(1, min(bs, PIXELS // (cache.shape[1] * cache.shape[2])))
     for start in range(0, len(rows), bs):
-        x = prepare.normalise(gather(cache, rows[start:start + bs]).to(device))
-        with autocast(learn.bf16, device): z = sum(net(look(x, prepare.panels)).float() for look in looks) / len(looks)
+        x = prepare.normalise(gather(cache, rows[start : start + bs]).to(device))
+        with autocast(learn.bf16, device):
+            z = sum(net(look(x, prepare.panels)).float() for look in looks) / len(looks)
         out.append(learn.answer.probabilities(z).cpu())
     return torch.cat(out).numpy()

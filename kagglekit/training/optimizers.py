@@ -11,22 +11,24 @@ from ..core.validation import KitError, check_names
 from ..core.validation import Lazy
 
 # %% ../../nbs/training/04_optimizers.ipynb #37babe57
-torch = Lazy('torch') # names are known without it
+torch = Lazy('torch')  # names are known without it
 
 # %% ../../nbs/training/04_optimizers.ipynb #197f733c
-OPTIMIZERS = dict( # name in torch.optim → its settings besides learning rate and weight decay
+OPTIMIZERS = dict(  # name in torch.optim → its settings besides learning rate and weight decay
     Adam={},
     AdamW={},
     NAdam={},
     RAdam={},
-    SGD=dict(momentum=.9, nesterov=True),
+    SGD=dict(momentum=0.9, nesterov=True),
 )
 
+
 def find_optimizer(
-    name:str,              # one of OPTIMIZERS
-    weight_decay:float=0., # as torch means it: decoupled in AdamW, L2 elsewhere
-): # a function (parameters, lr=…) → fastai's wrapper
+    name: str,  # one of OPTIMIZERS
+    weight_decay: float = 0.0,  # as torch means it: decoupled in AdamW, L2 elsewhere
+):  # a function (parameters, lr=…) → fastai's wrapper
     "A torch optimizer by name; SGD gets Nesterov momentum .9."
-    from fastai.optimizer import OptimWrapper          # late: it takes seconds
+    from fastai.optimizer import OptimWrapper  # late: it takes seconds
+
     check_names([name], OPTIMIZERS, 'optimizer')
     return partial(OptimWrapper, opt=getattr(torch.optim, name), weight_decay=weight_decay, **OPTIMIZERS[name])

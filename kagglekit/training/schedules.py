@@ -7,241 +7,300 @@ __all__ = ['SCHEDULERS', 'Epochs', 'Share', 'Decay', 'Rate', 'Moves', 'schedule'
            'warmup_restarts', 'plateau', 'onecycle', 'Schedule', 'parse_schedule', 'Stage']
 
 # %% ../../nbs/training/03_schedules.ipynb #bfe77344
-import ast, inspect, math
+import ast
+import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Callable, Literal, get_type_hints
+from typing import Annotated, Literal, get_type_hints
+from collections.abc import Callable
 from pydantic import Field
 from ..core.validation import KitError, check_clash, check_names, check_value, nearest
 
 # %% ../../nbs/training/03_schedules.ipynb #7fac82e8
-SCHEDULERS:dict[str, Callable] = {} # name → (at, epochs, losses, numbers …) → factor of the peak rate
+SCHEDULERS: dict[str, Callable] = {}  # name → (at, epochs, losses, numbers …) → factor of the peak rate
 
-Epochs = Annotated[int, Field(ge=1, le=100_000)]            # a length that is at least one epoch
-Share  = Annotated[float, Field(gt=0, lt=1)]                # between 0 and 1, both excluded
-Decay  = Annotated[float, Field(gt=0, le=1)]                # a factor that does not grow
-Rate   = Annotated[float, Field(ge=0, le=100)]              # a learning rate
-Moves  = Literal['batch', 'epoch']                          # when the rate moves
+Epochs = Annotated[int, Field(ge=1, le=100_000)]  # a length that is at least one epoch
+Share = Annotated[float, Field(gt=0, lt=1)]  # between 0 and 1, both excluded
+Decay = Annotated[float, Field(gt=0, le=1)]  # a factor that does not grow
+Rate = Annotated[float, Field(ge=0, le=100)]  # a learning rate
+Moves = Literal['batch', 'epoch']  # when the rate moves
 
-def schedule(f:Callable): # (at, epochs, losses, numbers …) → factor of the peak rate
+
+def schedule(f: Callable):  # (at, epochs, losses, numbers …) → factor of the peak rate
     "Decorator: register a schedule under its name."
     check_clash('scheduler', f.__name__, SCHEDULERS.get(f.__name__), f)
     SCHEDULERS[f.__name__] = f
     return f
 
-def _moment(at, by): # epochs done, whole ones where the rate moves by epoch
+
+def _moment(at, by):  # epochs done, whole ones where the rate moves by epoch
     return int(at) if by == 'epoch' else at
 
-def _half_cosine(done, length): # from 1 at the beginning to 0 at the end
+
+def _half_cosine(done, length):  # from 1 at the beginning to 0 at the end
     return (1 + math.cos(math.pi * done / length)) / 2
 
-def _above(floor, lr, factor): # a factor between 0 and 1 as one between floor / lr and 1
+
+def _above(floor, lr, factor):  # a factor between 0 and 1 as one between floor / lr and 1
     return factor if not floor else floor / lr + (1 - floor / lr) * factor
 
 # %% ../../nbs/training/03_schedules.ipynb #019ccc36
 @schedule
 def flat(
-    at:float, epochs:int, losses:Sequence, # where the stage is
-) -> float: # factor of the peak rate
+    at: float,
+    epochs: int,
+    losses: Sequence,  # where the stage is
+) -> float:  # factor of the peak rate
     "The peak rate throughout."
-    return 1.
+    return 1.0
+
 
 @schedule
 def cosine(
-    at:float, epochs:int, losses:Sequence, # where the stage is
-    lr:float=1.,              # peak rate
-    T_max:Epochs|Literal[0]=0, # epochs down to the floor; 0 for the whole stage
-    eta_min:Rate=0.,          # floor, a learning rate
-    by:Moves='batch',         # when the rate moves
-) -> float: # factor of the peak rate
+    at: float,
+    epochs: int,
+    losses: Sequence,  # where the stage is
+    lr: float = 1.0,  # peak rate
+    T_max: Epochs | Literal[0] = 0,  # epochs down to the floor; 0 for the whole stage
+    eta_min: Rate = 0.0,  # floor, a learning rate
+    by: Moves = 'batch',  # when the rate moves
+) -> float:  # factor of the peak rate
     "Half a cosine, as CosineAnnealingLR (Loshchilov and Hutter, arXiv:1608.03983)."
     return _above(eta_min, lr, _half_cosine(_moment(at, by), T_max or epochs))
 
+
 @schedule
 def step(
-    at:float, epochs:int, losses:Sequence, # where the stage is
-    step_size:Epochs|Literal[0]=0, # epochs between two steps; 0 for a third of the stage
-    gamma:Decay=.1,           # factor of each step
-) -> float: # factor of the peak rate
+    at: float,
+    epochs: int,
+    losses: Sequence,  # where the stage is
+    step_size: Epochs | Literal[0] = 0,  # epochs between two steps; 0 for a third of the stage
+    gamma: Decay = 0.1,  # factor of each step
+) -> float:  # factor of the peak rate
     "A factor after each so many epochs, as StepLR."
     return gamma ** int(at / (step_size or max(1, math.ceil(epochs / 3))))
 
 # %% ../../nbs/training/03_schedules.ipynb #fe3b7018
-def _cycle(at, first, mult, up=0): # number of the cycle, epochs done in it, its length
+def _cycle(at, first, mult, up=0):  # number of the cycle, epochs done in it, its length
     n, length = 0, first
-    if mult == 1: return int(at // first), at % first, first
+    if mult == 1:
+        return int(at // first), at % first, first
     while at >= length:
         at, length, n = at - length, (length - up) * mult + up, n + 1
     return n, at, length
 
+
 @schedule
 def restarts(
-    at:float, epochs:int, losses:Sequence, # where the stage is
-    lr:float=1.,              # peak rate
-    T_0:Epochs=5,             # epochs of the first cycle
-    T_mult:Annotated[int, Field(ge=1, le=100)]=1, # factor of a cycle's length over the one before
-    eta_min:Rate=0.,          # floor, a learning rate
-    by:Moves='batch',         # when the rate moves
-) -> float: # factor of the peak rate
+    at: float,
+    epochs: int,
+    losses: Sequence,  # where the stage is
+    lr: float = 1.0,  # peak rate
+    T_0: Epochs = 5,  # epochs of the first cycle
+    T_mult: Annotated[int, Field(ge=1, le=100)] = 1,  # factor of a cycle's length over the one before
+    eta_min: Rate = 0.0,  # floor, a learning rate
+    by: Moves = 'batch',  # when the rate moves
+) -> float:  # factor of the peak rate
     "Cosines that start again at the peak, as CosineAnnealingWarmRestarts (Loshchilov and Hutter, arXiv:1608.03983)."
     _, done, length = _cycle(_moment(at, by), T_0, T_mult)
     return _above(eta_min, lr, _half_cosine(done, length))
 
+
 @schedule
 def warmup_restarts(
-    at:float, epochs:int, losses:Sequence, # where the stage is
-    lr:float=1.,              # peak rate of the first cycle, which others call eta_max
-    T_0:Epochs=5,             # epochs of the first cycle, the rise included
-    T_mult:Annotated[int, Field(ge=1, le=100)]=1, # factor of the length of a cycle's descent over the one before
-    T_up:Annotated[int, Field(ge=0, le=100_000)]=1, # epochs of each cycle's linear rise, fewer than T_0
-    gamma:Decay=1.,           # factor of a cycle's peak over the one before
-    eta_min:Rate=0.,          # rate at which each cycle begins and ends
-    by:Moves='batch',         # when the rate moves
-) -> float: # factor of the peak rate
+    at: float,
+    epochs: int,
+    losses: Sequence,  # where the stage is
+    lr: float = 1.0,  # peak rate of the first cycle, which others call eta_max
+    T_0: Epochs = 5,  # epochs of the first cycle, the rise included
+    T_mult: Annotated[int, Field(ge=1, le=100)] = 1,  # factor of the length of a cycle's descent over the one before
+    T_up: Annotated[int, Field(ge=0, le=100_000)] = 1,  # epochs of each cycle's linear rise, fewer than T_0
+    gamma: Decay = 1.0,  # factor of a cycle's peak over the one before
+    eta_min: Rate = 0.0,  # rate at which each cycle begins and ends
+    by: Moves = 'batch',  # when the rate moves
+) -> float:  # factor of the peak rate
     "Warm restarts with a linear rise and falling peaks: the CosineAnnealingWarmUpRestarts of many competition scripts."
     if T_up >= T_0:
-        raise KitError(f'scheduler: warmup_restarts: T_up={T_up} leaves no epoch to descend; '
-                       f'take less than T_0={T_0}')
+        raise KitError(f'scheduler: warmup_restarts: T_up={T_up} leaves no epoch to descend; take less than T_0={T_0}')
     n, done, length = _cycle(_moment(at, by), T_0, T_mult, T_up)
     shape = done / T_up if done < T_up else _half_cosine(done - T_up, length - T_up)
-    low, peak = eta_min / lr, gamma ** n
+    low, peak = eta_min / lr, gamma**n
     return low + (peak - low) * shape
 
 # %% ../../nbs/training/03_schedules.ipynb #b55623ac
 @schedule
 def plateau(
-    at:float, epochs:int, losses:Sequence, # where the stage is
-    lr:float=1.,              # peak rate
-    factor:Share=.1,          # factor of each reduction
-    patience:Annotated[int, Field(ge=0, le=100_000)]=5, # epochs without a lower loss that pass without one
-    threshold:Annotated[float, Field(ge=0, lt=1)]=1e-4, # share by which a loss must fall to count as lower
-    min_lr:Rate=0.,           # no reduction goes below this learning rate
-    on:Literal['valid', 'train']='valid', # which loss
-) -> float: # factor of the peak rate
+    at: float,
+    epochs: int,
+    losses: Sequence,  # where the stage is
+    lr: float = 1.0,  # peak rate
+    factor: Share = 0.1,  # factor of each reduction
+    patience: Annotated[int, Field(ge=0, le=100_000)] = 5,  # epochs without a lower loss that pass without one
+    threshold: Annotated[float, Field(ge=0, lt=1)] = 1e-4,  # share by which a loss must fall to count as lower
+    min_lr: Rate = 0.0,  # no reduction goes below this learning rate
+    on: Literal['valid', 'train'] = 'valid',  # which loss
+) -> float:  # factor of the peak rate
     "A factor whenever the loss has not fallen for a while, as ReduceLROnPlateau."
-    best, bad, f = math.inf, 0, 1.
+    best, bad, f = math.inf, 0, 1.0
     for loss in losses:
         best, bad = (loss, 0) if loss < best * (1 - threshold) else (best, bad + 1)
         if bad > patience:
             f, bad = f * factor, 0
     return max(f, min_lr / lr)
 
+
 @schedule
 def onecycle(
-    at:float, epochs:int, losses:Sequence, # where the stage is
-    pct_start:Share=.3,       # share of the stage in which the rate rises
-    div_factor:Annotated[float, Field(ge=1, le=1e9)]=25, # peak over the first rate
-    final_div_factor:Annotated[float, Field(ge=1, le=1e12)]=1e4, # first rate over the last
-    by:Moves='batch',         # when the rate moves
-) -> float: # factor of the peak rate
+    at: float,
+    epochs: int,
+    losses: Sequence,  # where the stage is
+    pct_start: Share = 0.3,  # share of the stage in which the rate rises
+    div_factor: Annotated[float, Field(ge=1, le=1e9)] = 25,  # peak over the first rate
+    final_div_factor: Annotated[float, Field(ge=1, le=1e12)] = 1e4,  # first rate over the last
+    by: Moves = 'batch',  # when the rate moves
+) -> float:  # factor of the peak rate
     "Up, then down to almost nothing, by half cosines, as OneCycleLR (Smith and Topin, arXiv:1708.07120)."
     share, start = _moment(at, by) / epochs, div_factor
-    if share < pct_start: return 1 + (1/start - 1) * _half_cosine(share, pct_start)
-    return 1/start/final_div_factor + (1 - 1/start/final_div_factor) * _half_cosine(share - pct_start, 1 - pct_start)
+    if share < pct_start:
+        return 1 + (1 / start - 1) * _half_cosine(share, pct_start)
+    return 1 / start / final_div_factor + (1 - 1 / start / final_div_factor) * _half_cosine(
+        share - pct_start, 1 - pct_start
+    )
 
 # %% ../../nbs/training/03_schedules.ipynb #feb60472
-_GIVEN = ('at', 'epochs', 'losses', 'lr') # what training gives to a schedule
+_GIVEN = ('at', 'epochs', 'losses', 'lr')  # what training gives to a schedule
+
 
 @dataclass(frozen=True)
 class Schedule:
     "A schedule with its numbers."
-    name:str                                   # a key of SCHEDULERS
-    numbers:dict=field(default_factory=dict)   # argument → value, where it differs from the default
+
+    name: str  # a key of SCHEDULERS
+    numbers: dict = field(default_factory=dict)  # argument → value, where it differs from the default
 
     def __str__(self):
         inner = ', '.join(f'{k}={v!r}' for k, v in self.numbers.items())
         return f'{self.name}({inner})' if inner else self.name
+
     @cached_property
     def watches(self):
         "Which loss it goes by: 'valid', 'train', or '' where its argument `on` does not say."
         on = _arguments(self.name).get('on')
         return self.numbers.get('on', on.default) if on else ''
-    def rate(self,
-        at:float,      # epochs done in the stage, with the fraction of the current one
-        epochs:int,    # length of the stage
-        rows:Sequence, # history of the stage: a dict an epoch, with train_loss and valid_loss
-        lr:float,      # peak rate of the stage
-    ) -> float: # learning rate
+
+    def rate(
+        self,
+        at: float,  # epochs done in the stage, with the fraction of the current one
+        epochs: int,  # length of the stage
+        rows: Sequence,  # history of the stage: a dict an epoch, with train_loss and valid_loss
+        lr: float,  # peak rate of the stage
+    ) -> float:  # learning rate
         "The learning rate at a moment of a stage."
         losses = [row[f'{self.watches}_loss'] for row in rows] if self.watches else []
         peak = dict(lr=lr) if self._asks_peak else {}
         return lr * SCHEDULERS[self.name](at, epochs, losses, **peak, **self.numbers)
-    @cached_property
-    def _asks_peak(self): return 'lr' in inspect.signature(SCHEDULERS[self.name]).parameters
 
-def _arguments(name): # argument → inspect.Parameter of what a recipe may set
+    @cached_property
+    def _asks_peak(self):
+        return 'lr' in inspect.signature(SCHEDULERS[self.name]).parameters
+
+
+def _arguments(name):  # argument → inspect.Parameter of what a recipe may set
     signature = inspect.signature(SCHEDULERS[name]).parameters
     return {k: p for k, p in list(signature.items())[3:] if k not in _GIVEN}
 
 # %% ../../nbs/training/03_schedules.ipynb #a8d55fa2
-def _read_call(text): # a schedule's name, its arguments by position and by name
-    wrong = KitError(f"scheduler: {text[:60]!r} is not understood; write a name, or a name with numbers, "
-                     "such as 'cosine', 'step(2, gamma=.9)' or 'restarts(T_0=5, by=epoch)'")
-    if len(text) > 300: raise wrong
-    try: node = ast.parse(text.strip(), mode='eval').body
-    except (SyntaxError, ValueError, RecursionError, MemoryError): raise wrong from None
-    if isinstance(node, ast.Name): return node.id, [], {}
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name): raise wrong
+def _read_call(text):  # a schedule's name, its arguments by position and by name
+    wrong = KitError(
+        f'scheduler: {text[:60]!r} is not understood; write a name, or a name with numbers, '
+        "such as 'cosine', 'step(2, gamma=.9)' or 'restarts(T_0=5, by=epoch)'"
+    )
+    if len(text) > 300:
+        raise wrong
+    try:
+        node = ast.parse(text.strip(), mode='eval').body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        raise wrong from None
+    if isinstance(node, ast.Name):
+        return node.id, [], {}
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+        raise wrong
     names = [k.arg for k in node.keywords]
-    if None in names or len(set(names)) < len(names): raise wrong
-    try: return node.func.id, [_value(a) for a in node.args], {k.arg: _value(k.value) for k in node.keywords}
-    except ValueError: raise wrong from None
+    if None in names or len(set(names)) < len(names):
+        raise wrong
+    try:
+        return node.func.id, [_value(a) for a in node.args], {k.arg: _value(k.value) for k in node.keywords}
+    except ValueError:
+        raise wrong from None
 
-def _value(node): # a number or a word
+
+def _value(node):  # a number or a word
     value = node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
-    if not isinstance(value, (bool, int, float, str)): raise ValueError
+    if not isinstance(value, (bool, int, float, str)):
+        raise ValueError
     return value
 
-def _hint(key, known): # what may have been meant by an argument that a schedule does not have
-    if key in ('lr', 'max_lr', 'eta_max', 'base_lr'): return " (the peak is the recipe's own lr)"
+
+def _hint(key, known):  # what may have been meant by an argument that a schedule does not have
+    if key in ('lr', 'max_lr', 'eta_max', 'base_lr'):
+        return " (the peak is the recipe's own lr)"
     others = [name for name in SCHEDULERS if key in _arguments(name)]
-    return f" ({', '.join(others)} has)" if others else nearest(key, known)
+    return f' ({", ".join(others)} has)' if others else nearest(key, known)
+
 
 def parse_schedule(
-    text:str, # as a recipe has it, such as 'cosine' or 'step(2, gamma=.9)'
-    lr:float|None=None, # peak rate of its stage, if it is to be checked against the rates in the text
-) -> Schedule: # checked
+    text: str,  # as a recipe has it, such as 'cosine' or 'step(2, gamma=.9)'
+    lr: float | None = None,  # peak rate of its stage, if it is to be checked against the rates in the text
+) -> Schedule:  # checked
     "A schedule by its name and numbers; `KitError` where either cannot be."
     name, args, given = _read_call(text)
     check_names([name], SCHEDULERS, 'scheduler')
     known = _arguments(name)
     if len(args) > len(known):
-        raise KitError(f"scheduler: {name} has {len(known)} arguments ({', '.join(known) or 'none'}); "
-                       f'{text!r} gives {len(args)}')
+        raise KitError(
+            f'scheduler: {name} has {len(known)} arguments ({", ".join(known) or "none"}); {text!r} gives {len(args)}'
+        )
     by_position = dict(zip(known, args))
     for key in given:
-        if key in by_position: raise KitError(f'scheduler: {text!r} gives {key} twice')
+        if key in by_position:
+            raise KitError(f'scheduler: {text!r} gives {key} twice')
         if key not in known:
-            raise KitError(f"scheduler: {name} has no '{key}'{_hint(key, known)}; "
-                           f"it has {', '.join(known) or 'no arguments'}")
+            raise KitError(
+                f"scheduler: {name} has no '{key}'{_hint(key, known)}; it has {', '.join(known) or 'no arguments'}"
+            )
     return _checked(name, by_position | given, lr)
 
-def _checked(name, given, lr): # a Schedule whose numbers lie in their ranges
+
+def _checked(name, given, lr):  # a Schedule whose numbers lie in their ranges
     kinds, known = get_type_hints(SCHEDULERS[name], include_extras=True), _arguments(name)
     values = {k: check_value(f'scheduler: {k} of {name}', v, kinds.get(k, float)) for k, v in given.items()}
     for key in ('eta_min', 'min_lr'):
         if lr is not None and values.get(key, 0) > lr:
-            raise KitError(f'scheduler: {key}={values[key]:g} of {name} is above lr={lr:g}, '
-                           'the peak that it descends from')
+            raise KitError(
+                f'scheduler: {key}={values[key]:g} of {name} is above lr={lr:g}, the peak that it descends from'
+            )
     numbers = {k: values[k] for k in known if k in values and values[k] != known[k].default}
     found = Schedule(name, numbers)
-    found.rate(0., 1, [], lr or 1.)               # what only the schedule itself can refuse
+    found.rate(0.0, 1, [], lr or 1.0)  # what only the schedule itself can refuse
     return found
 
 # %% ../../nbs/training/03_schedules.ipynb #256004f4
 @dataclass(frozen=True)
 class Stage:
     "A stretch of training with one schedule and a fresh optimizer."
-    epochs:int              # passes over the training rows
-    lr:float                # peak learning rate
-    scheduler:str='cosine'  # a key of SCHEDULERS, perhaps with numbers
-    optimizer:str='AdamW'   # a name in torch.optim
-    head_only:bool=False    # train the classifier alone
 
-    def rate(self,
-        at:float,      # epochs done, with the fraction of the current one
-        rows:Sequence=(), # its history: a dict an epoch, with train_loss and valid_loss
-    ) -> float: # learning rate
+    epochs: int  # passes over the training rows
+    lr: float  # peak learning rate
+    scheduler: str = 'cosine'  # a key of SCHEDULERS, perhaps with numbers
+    optimizer: str = 'AdamW'  # a name in torch.optim
+    head_only: bool = False  # train the classifier alone
+
+    def rate(
+        self,
+        at: float,  # epochs done, with the fraction of the current one
+        rows: Sequence = (),  # its history: a dict an epoch, with train_loss and valid_loss
+    ) -> float:  # learning rate
         "The learning rate at a moment of the stage."
         return parse_schedule(self.scheduler).rate(at, self.epochs, rows, self.lr)

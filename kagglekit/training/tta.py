@@ -15,27 +15,32 @@ __all__ = ['VIEWS', 'View', 'view']
 @dataclass(frozen=True)
 class View:
     "A fixed change to pictures, with which a prediction is made once more."
-    name:str           # as in a recipe
-    apply:Callable     # (b, C, H, W) and the panels of a cadence → (b, C, H, W)
-    mirrors:bool=False # whether left and right change places: in a cadence, time
 
-    def __call__(self,
-        x:torch.Tensor, # (b, C, H, W)
-        panels:tuple=(), # of a cadence
-    ) -> torch.Tensor: # (b, C, H, W)
+    name: str  # as in a recipe
+    apply: Callable  # (b, C, H, W) and the panels of a cadence → (b, C, H, W)
+    mirrors: bool = False  # whether left and right change places: in a cadence, time
+
+    def __call__(
+        self,
+        x: torch.Tensor,  # (b, C, H, W)
+        panels: tuple = (),  # of a cadence
+    ) -> torch.Tensor:  # (b, C, H, W)
         "The pictures, changed."
         return self.apply(x, panels)
 
-VIEWS:dict[str, View] = {} # name → view
+
+VIEWS: dict[str, View] = {}  # name → view
+
 
 def view(
-    name:str,          # as in a recipe
-    apply:Callable,    # (b, C, H, W) and the panels of a cadence → (b, C, H, W)
-    mirrors:bool=False, # whether left and right change places
+    name: str,  # as in a recipe
+    apply: Callable,  # (b, C, H, W) and the panels of a cadence → (b, C, H, W)
+    mirrors: bool = False,  # whether left and right change places
 ):
     "Register a view."
     check_clash('view', name, getattr(VIEWS.get(name), 'apply', None), apply)
     VIEWS[name] = View(name, apply, mirrors)
+
 
 view('hflip', lambda x, panels: x.flip(3), mirrors=True)
 view('vflip', lambda x, panels: x.flip(2))
