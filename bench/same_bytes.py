@@ -106,7 +106,9 @@ RULES = dict(
            dict(take='soft', where=dict(now_state_in=['crack1'])),
            dict(take='second margin', where=dict(confidence_below=.2)),
            dict(take='snapshots', where=dict(state_not=['good']), tie='current')])
-CHOSEN = dict(base='blend', rules=[dict(take='heads', where=dict(state_in=[s])) for s in ('good', 'crack1', 'crack2', 'crack3')])
+CHOSEN = dict(
+    base='blend',
+    rules=[dict(take='heads', where=dict(state_in=[s])) for s in ('good', 'crack1', 'crack2', 'crack3')])
 BLENDS = [
     (ANOMALY, 'blend-mean', dict(members=(*THREE, dict(exp='student', folds=(0,)), 'heads'), space='rank')),
     (ANOMALY, 'blend-weighted', dict(members=THREE, method='weighted', weights=(2, 1, .5), space='log')),
