@@ -135,6 +135,7 @@ def ask_peer(task, y, P):
 
 def ours(y, P, metric, name, **options):
     "(weights, seconds) of a method of kagglekit."
+    import kagglekit.blend.greedy  # noqa: F401  registers its methods
     from kagglekit.blend.methods import fit_blend
     from kagglekit.data.metrics import find_metric
 
@@ -198,6 +199,7 @@ def large(m, n):
     P = P.astype(np.float32).astype(np.float64)
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
     for name in ('climb', 'caruana'):
+        import kagglekit.blend.greedy  # noqa: F401  registers its methods
         from kagglekit.blend.methods import fit_blend
         from kagglekit.data.metrics import find_metric
 

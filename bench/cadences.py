@@ -9,6 +9,7 @@ Written by all cores at once, as `kagglekit practice seti-practice` does. Read o
 import statistics
 import time
 import numpy as np
+import kagglekit.data.cadence  # noqa: F401  registers its input formats
 from kagglekit.data.loaders import gather
 from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.core.paths import workspace

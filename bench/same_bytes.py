@@ -255,7 +255,7 @@ RUNS = [
         dict(
             heads=HEADS,
             separate_nets=True,
-            labels='old58',
+            train_labels='old58',
             sampling='target .5',
             arch='test_efficientnet',
             epochs=2,

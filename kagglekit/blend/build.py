@@ -14,6 +14,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 import numpy as np
 import pandas as pd
+import kagglekit.blend.by_head  # noqa: F401  registers its methods
+import kagglekit.blend.greedy  # noqa: F401  registers its methods
 from .methods import METHODS, apply_blend, check_space, fit_blend, mean_logits, nested
 from ..data.competition import Competition, class_kinds
 from ..core.paths import check_exp, inside, root

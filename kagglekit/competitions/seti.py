@@ -8,6 +8,8 @@ __all__ = ['kaggle', 'base', 'flip', 'mix', 'drop', 'square', 'split', 'order', 
            'practice', 'read_seti', 'read_old', 'small', 'rehearsed']
 
 # %% ../../nbs/competitions/seti.ipynb #00000002
+import kagglekit.training.augment_cadence  # noqa: F401  registers its augmentations: shuffle_cons, lines, …
+import kagglekit.data.cadence  # noqa: F401  registers its input formats: abacad, aaa_bcd, …
 from ..data.competition import Competition, competition
 from ..data.labels import encode
 from ..data.tables import read_table

@@ -19,6 +19,7 @@ from ..data.competition import Competition, check_page, find_comp, load_pages
 from ..core.text import diff_text, seconds_text
 from ..core.validation import KitError, check_names
 from ..data.download import where_found
+from ..runs.field_names import current_names
 from ..runs.recipe import PARAMS, RECIPES, Recipe, recorded, resolve
 from ..runs.distributed import RemoteProgress, rank_world, predict_shared, shard_training
 from ..data.images import INPUTS
@@ -52,6 +53,7 @@ def load_experiment(
     given: dict,  # comp, exp, parent, reason, and any field of a recipe
 ) -> tuple:  # the Competition and the Recipe
     "Check the parameters, claim the run, and read the competition; a stand-in that is missing is written."
+    given = current_names(given, note=True)
     check_names(given, ('comp', 'exp', 'parent', 'reason') + PARAMS)
     name = check_page(given['comp'])
     recipe = resolve(**given)

@@ -239,7 +239,7 @@ def find_loss(
     if weights is not None:
         check_weighable(text)
     if name == 'arcface':
-        settings, smoothing = settings | dict(label_smoothing=smoothing), 0
+        settings, smoothing = settings | dict(smoothing=smoothing), 0
     return partial(_mean_loss, partial(LOSSES[name], **settings, **own), smoothing, weights)
 
 

@@ -598,6 +598,7 @@ def best_together(
     have, flaws = _readable_oofs(runs)
     if len(have) < 2:
         return {}, flaws
+    import kagglekit.blend.greedy  # noqa: F401  here: it takes a second, and a journal without predictions needs it not
     from kagglekit.blend.methods import fit_blend, nested
 
     names, table = list(have), next(iter(have.values()))

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from collections.abc import Callable
 import numpy as np
+import fastai.callback.schedule  # noqa: F401  gives every Learner lr_find
 import torch
 from fastai.callback.core import Callback, CancelEpochException, TrainEvalCallback
 from fastai.data.core import DataLoaders
