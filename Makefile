@@ -36,8 +36,9 @@ test: .venv/ok
 	export KAGGLEKIT_ROOT=$$scratch KAGGLEKIT_DATA= OMP_NUM_THREADS=1 && \
 	$(BIN)/nbdev-test --n-workers 2 --timing && $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations 12 tests; code=$$?; rm -rf $$scratch; exit $$code
 
+# without --notebook-dir the folder of the file would be the root, and data, docs and outputs out of reach
 lab: .venv/ok
-	$(BIN)/jupyter lab nbs/index.ipynb
+	$(BIN)/jupyter lab nbs/index.ipynb --notebook-dir=.
 
 .venv/docs: .venv/ok
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'

@@ -191,7 +191,15 @@ def test_the_examples_of_the_guide_do_what_they_say(tmp_path):
     done = subprocess.run([sys.executable, 'page.py'], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
 
-# The site
+# The workspace and the site
+
+def test_lab_opens_the_map_with_the_whole_workspace_beside_it(monkeypatch):
+    serverapp = pytest.importorskip('jupyter_server.serverapp')
+    args = re.search(r'/jupyter lab (.+)', read(ROOT/'Makefile'))[1].split()
+    monkeypatch.chdir(ROOT)
+    app = serverapp.ServerApp()
+    app.parse_command_line(args)
+    assert Path(app.root_dir) == ROOT and Path(app.file_to_run) == ROOT/'nbs/index.ipynb'
 
 def test_the_site_has_every_notebook_and_module(monkeypatch):
     pytest.importorskip('mkdocs')
