@@ -82,7 +82,8 @@ def links(text): # relative ones
     return [link for link in found if not re.match(r'\w+:|#', link)]
 
 def anchors(text): # of its headings, as GitHub and MkDocs make them
-    return {re.sub(r'[^\w\- ]', '', title.lower()).strip().replace(' ', '-') for title in re.findall(r'^#+ (.+)$', text, re.M)}
+    titles = re.findall(r'^#+ (.+)$', text, re.M)
+    return {re.sub(r'[^\w\- ]', '', title.lower()).strip().replace(' ', '-') for title in titles}
 
 def lost(path, text): # links that lead nowhere
     for link in links(text):
