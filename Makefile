@@ -1,6 +1,7 @@
 # make demo   from nothing to a scored experiment and a journal
 # make test   the whole test suite
-# make lab    JupyterLab on the notebooks
+# make lab    JupyterLab on the workspace, with the map of all notebooks open
+# make docs   a site of guides, notebooks and API with search, in build/site
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN    := .venv/bin
 COMP   := anomaly-practice
@@ -8,7 +9,7 @@ EXP    := exp0001
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # libraries' warnings to their developers would bury our own lines
 export PYTHONWARNINGS := ignore
-.PHONY: demo test lab install pages clean-check
+.PHONY: demo test lab docs install pages clean-check
 
 # the stamp is written last, so an installation that was interrupted is done again
 .venv/ok: setup.py settings.ini constraints.txt jupyterlab.json
@@ -35,8 +36,17 @@ test: .venv/ok
 	export KAGGLEKIT_ROOT=$$scratch KAGGLEKIT_DATA= OMP_NUM_THREADS=1 && \
 	$(BIN)/nbdev-test --n-workers 2 --timing && $(BIN)/python -m pytest -q -n 2 --dist loadfile --durations 12 tests; code=$$?; rm -rf $$scratch; exit $$code
 
+# without --notebook-dir the folder of the file would be the root, and data, docs and outputs out of reach
 lab: .venv/ok
-	$(BIN)/jupyter lab nbs
+	$(BIN)/jupyter lab nbs/index.ipynb --notebook-dir=.
+
+.venv/docs: .venv/ok
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	@touch $@
+
+docs: .venv/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo 'the site    $(CURDIR)/build/site/index.html'
 
 # run every notebook, and keep its pictures
 pages: .venv/ok

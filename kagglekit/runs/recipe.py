@@ -71,10 +71,7 @@ class Recipe:
     train_labels: str = ''  # alternative label column to train on; scores use the real one
     sampling: str = ''  # class-balanced sampling by this train column: 'label'; 'state .5' is half-way
     pseudo_labels: str = ''  # source of pseudo labels: 'itself', a run, or 'unsafe ' and a run or CSV
-    pseudo_threshold: tuple[Fraction, Fraction] = (
-        1.0,
-        0.0,
-    )  # pseudo-label rows below the first or above the second probability
+    pseudo_threshold: tuple[Fraction, Fraction] = (1.0, 0.0)  # pseudo-label rows below the first or above the second
 
     mixup: real(0, 10) = 0.0  # α of mixup's Beta(α, α); 0 turns it off
     mixup_label: Literal['linear', 'or'] = 'linear'  # targets of mixed images: linear, or the union (or)
@@ -88,7 +85,7 @@ class Recipe:
     stem_stride1: bool = False  # first convolution at stride 1, its weights kept
     gem: real(0, 100) = 0.0  # p of generalised-mean pooling; 0 for the model's own pooling
     feature_norm: real(0, 1000) = 0.0  # L2 norm of the features before the head; 0 leaves them as they are
-    heads: tuple[str, ...] = ()  # heads, such as 'mask' or 'age smooth=.1'; empty for a single softmax
+    heads: tuple[str, ...] = ()  # heads of the competition, such as 'mask', 'gender', 'age'; empty for a single softmax
     separate_nets: bool = False  # train one network per head
 
     label_smoothing: real(0, 0.5, 'first') = 0.0  # ε of label smoothing, below .5
@@ -97,9 +94,7 @@ class Recipe:
     margin_on: str = ''  # classes with the ArcFace margin, such as 'cable-* pill-* not *-good'; empty: all
     arc_scale: real(0, 1000, 'last') = 30.0  # ArcFace scale s; logits are s · cosine
 
-    scheduler: str | several(
-        str
-    ) = 'cosine'  # cosine, flat, step, restarts, warmup_restarts, plateau or onecycle, a stage
+    scheduler: str | several(str) = 'cosine'  # cosine, flat, step, restarts, warmup_restarts, plateau or onecycle
     optimizer: str = 'AdamW'  # AdamW, Adam, NAdam, RAdam or SGD
     weight_decay: real(0, 10) = 0.01  # as the optimizer means it
     freeze_epochs: whole(0, 10_000) = 0  # epochs that train the head alone, before the first stage
@@ -111,9 +106,7 @@ class Recipe:
     monitor: Literal['metric', 'loss'] = 'metric'  # what early stopping and the best checkpoint monitor: metric or loss
     patience: whole(0, 10_000) = 0  # early stopping: epochs of a stage without improvement; 0 turns it off
     checkpoint: Literal['last', 'best'] = 'last'  # weights that predict: of the last epoch, or of the best
-    snapshots: Literal['score', 'both'] = (
-        'score'  # single_object: epochs that vote, when the score rises; both: and the loss falls
-    )
+    snapshots: Literal['score', 'both'] = 'score'  # single_object: an epoch votes if the score rises (both: loss falls)
     dead_after: whole(0, 10_000) = aside(2)  # stop a fold after so many epochs without learning; 0: never
 
     infer_size: Zero | Side | tuple[Side, Side] = 0  # image size for OOF, score and test; 0: size
