@@ -174,7 +174,7 @@ def open_caches(
     | None = None,  # range of deep pixels, from the caches that a network was trained with; found when left out
 ) -> list:  # for each, (n, height, width, channels), read-only, with `content`, `decoding` and `pixels`
     "The decoded files, decoded now if that has not been done, and if the disk has room for all of them."
-    check_names([inputs], INPUTS, 'input format')
+    check_names([inputs], INPUTS, 'inputs')
     how, wanted = INPUTS[inputs], [(list(map(str, files)), tuple(size)) for files, size in wanted]
     names = list(dict.fromkeys(name for files, _ in wanted for name in files))
     contents = Contents(folder, names)

@@ -71,7 +71,7 @@ def open_some(
     n: int = SAMPLE,  # of each table
 ) -> Found:  # how many could be opened
     "Open some files, spread over train and test; a `KitError` lists those that cannot be read."
-    check_names([recipe.inputs], INPUTS, 'input format')
+    check_names([recipe.inputs], INPUTS, 'inputs')
     wrong, opened = [], 0
     for df in (comp.train, comp.test):
         for i in np.unique(np.linspace(0, len(df) - 1, n).round().astype(int)):
