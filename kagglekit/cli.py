@@ -70,8 +70,9 @@ def score_rows(
 def what_went_wrong(
     run: 'Run',  # whose
 ) -> str:  # '' where nothing did
-    "Why a folder cannot be read, or why the run did not end well."
-    return run.flaw() or str(run.peek('status.json').get('error') or '').rstrip(': ')
+    "Why a folder cannot be read, why the run did not end well, and what was changed or lost since."
+    wrong = run.flaw() or str(run.peek('status.json').get('error') or '').rstrip(': ')
+    return '; '.join([wrong] * bool(wrong) + run.doubts())
 
 
 def where_it_is(

@@ -46,7 +46,7 @@ from kagglekit.runs.results import (
 from ..runs.run import Run, is_trial, score_text
 from ..runs.lineage import marks, source_hashes
 from ..training.callbacks import FoldFit, fit_stages, read_state
-from ..runs.form import write_submission
+from ..runs.form import mend_submission, write_submission
 
 # %% ../../nbs/fit/01_train.ipynb #00000006
 def load_experiment(
@@ -285,7 +285,7 @@ def _finish(run, recipe, comp, folds):  # the whole, and what is made of it
         if comp.name in STAND_INS:
             run.board(**local_score(comp, run.folder / 'submission.csv'))
     run.say(f'{run}: {score_text(score)}, {seconds_text(score["seconds"])}')
-    return score
+    return run.read('score.json')
 
 
 def _prepare(recipe, comp, folds):  # the job, and what the record says beside the recipe and the tables
@@ -309,6 +309,8 @@ def train(
     with open_run(recipe, comp, folds, **more) as run:
         if not held(comp.name, recipe.exp):
             print(f'{run} is done; to repeat it, take a new id and another seed')
+            if mended := mend_submission(run, comp):
+                print(mended)
             return run.read('score.json')
         _introduce(run, recipe, comp, folds)
         train_folds(job, run)

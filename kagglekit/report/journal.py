@@ -170,6 +170,7 @@ def _gaps(run, params, score, state):  # what a record lacks that it must have
         yield 'score.json is not there'
     if score and 'mean' not in score:
         yield 'score.json has no mean'
+    yield from run.doubts()
 
 
 def _board_flaws(board):  # scores of a leaderboard that are no numbers

@@ -19,7 +19,7 @@ from ..data.tables import match_ids
 from ..core.storage import hash_file, write_json, write_table
 from ..core.validation import KitError
 from ..data.metrics import find_metric
-from .run import Run, check_predictions, now, read_predictions, score_oof
+from .run import Run, check_predictions, now, read_predictions, score_oof, sealed
 
 # %% ../../nbs/runs/04_results.ipynb #dfd4ea1a
 def _read_history(path):  # the rows of history.csv so far
@@ -196,5 +196,5 @@ def finish_run(
         write_table(run.folder / f'{name}.parquet', df)
     files = seal_files(run.folder, [f'{name}.parquet' for name in tables])
     score = (no_score(comp) if full else score_oof(tables['oof'], comp)) | _totals(facts) | dict(files=files)
-    write_json(run.folder / 'score.json', score)
+    write_json(run.folder / 'score.json', sealed(score))
     return run.read('score.json')

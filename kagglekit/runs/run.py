@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['STATES', 'SILENCE', 'NUMBER', 'FORMS', 'PLACE', 'AT', 'this_process', 'is_process_alive', 'now', 'heartbeat',
-           'seconds_since', 'Run', 'environment', 'read_predictions', 'check_predictions', 'score_heads', 'score_oof',
-           'score_text', 'list_runs', 'find_run', 'inherited_mark', 'is_trial', 'refuse_trial']
+           'seconds_since', 'Run', 'sealed', 'submission_flaw', 'environment', 'read_predictions', 'check_predictions',
+           'score_heads', 'score_oof', 'score_text', 'list_runs', 'find_run', 'inherited_mark', 'is_trial',
+           'refuse_trial']
 
 # %% ../../nbs/runs/02_run.ipynb #00000001
 import datetime
@@ -22,7 +23,7 @@ import psutil
 from fastcore.basics import patch
 from ..core.paths import check_exp, out_dir, root
 from ..core.secrets import hide_secrets
-from ..core.storage import atomic, disk_errors, locked, read_json, write_json
+from ..core.storage import atomic, disk_errors, hash_json, locked, read_json, write_json
 from .field_names import current_record
 from ..core.validation import KitError, check_names, nearest
 
@@ -221,6 +222,47 @@ def state(self: Run) -> str:  # one of STATES, or 'new', 'recorded', 'broken'
     if state != 'done' or any((self.folder / f'{side}.parquet').exists() for side in ('oof', 'test')):
         return state
     return 'recorded' if (self.folder / 'score.json').exists() else 'new'
+
+# %% ../../nbs/runs/02_run.ipynb #7d940ef9
+def sealed(
+    score: dict,  # the content of score.json
+) -> dict:  # with its own hash, under seal
+    "A score that shows when somebody has changed it."
+    content = {k: v for k, v in score.items() if k != 'seal'}
+    return content | dict(seal=hash_json(content))
+
+
+def _awaits_submission(run, score):  # whether a done run has, or should have, a submission
+    if 'submission.csv' in score.get('files', {}):
+        return True
+    params = run.peek('params.json')
+    alone = (params.get('recipe') or {}).get('single_object')
+    made = 'recipe' in params and not alone and not is_trial(run) or 'blend' in params
+    return made and (run.folder / 'test.parquet').exists()
+
+
+def submission_flaw(
+    run: Run,  # done, or not
+) -> str:  # such as 'submission.csv is not there'; '' where nothing is wrong
+    "Whether the submission of a done run is missing, or has another length than was written."
+    score, path = run.peek('score.json'), run.folder / 'submission.csv'
+    if run.state() != 'done' or not _awaits_submission(run, score):
+        return ''
+    if not path.is_file():
+        return 'submission.csv is not there'
+    seal, size = score.get('files', {}).get('submission.csv'), path.stat().st_size
+    if not isinstance(seal, list) or seal[:1] == [size]:
+        return '' if size else 'submission.csv is empty'
+    return f'submission.csv has {size:,} bytes instead of {seal[0]:,}'
+
+
+@patch
+def doubts(self: Run) -> list:  # of sentences
+    "What was changed or lost since the run wrote it."
+    score, flaw = self.peek('score.json'), submission_flaw(self)
+    edited = 'seal' in score and sealed(score) != score
+    words = f'{flaw}; kagglekit run {self.comp} {self.exp} says what to do, and writes it anew where it can'
+    return ['score.json was edited by hand'] * edited + [words] * bool(flaw)
 
 # %% ../../nbs/runs/02_run.ipynb #0a110003
 def _in_utf8(path, text):  # the file's bytes, which must be UTF-8, as `text` is that is to be added
