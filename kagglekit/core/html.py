@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 # %% ../../nbs/core/07a_html.ipynb #72c9f5bc
 STYLE = Markup("""<style>

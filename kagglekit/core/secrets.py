@@ -40,7 +40,7 @@ def _secret_files():  # where the tools keep their secrets
             files += [os.path.join(folder, os.path.basename(name)) for name in _SECRET_FILES]
     return files
 
-
+# %% ../../nbs/core/06_secrets.ipynb #knownsec
 def _known_secrets():  # the longest first
     values = [v for name, v in os.environ.items() if v and _SECRET_ENV.search(name)]
     paths = [v for v in values if os.path.isfile(v)]  # Kaggle's tool takes the path of a file, too
