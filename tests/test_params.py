@@ -9,7 +9,7 @@ import torch
 from kagglekit.models import architectures
 from kagglekit.training.augment import AUGMENTS, augmentation, may_change
 from kagglekit.training.tta import VIEWS, view
-from kagglekit.data.competition import choose_classes
+from kagglekit.data.class_patterns import choose_classes
 from kagglekit.core.paths import out_dir, workspace
 from kagglekit.core.storage import write_json
 from kagglekit.core.validation import KitError

@@ -14,6 +14,7 @@ import yaml
 from papermill.cli import NoDatesSafeLoader
 from papermill.translators import PythonTranslator
 from kagglekit.cli import main
+from kagglekit.cli.commands import COMMANDS
 from kagglekit.core.validation import KitError
 from kagglekit.core.storage import write_json
 from kagglekit.runs.recipe import PARAMS
@@ -424,7 +425,7 @@ def test_a_signal_ends_any_command_with_one_line(monkeypatch, capsys, sign):
     def signalled(a):
         os.kill(os.getpid(), sign)
 
-    monkeypatch.setitem(__import__('kagglekit.cli').cli.ACTS, 'status', signalled)
+    monkeypatch.setitem(COMMANDS, 'status', COMMANDS['status']._replace(act=signalled))
     with pytest.raises(SystemExit) as end:
         main(['status'])
     assert end.value.code == 130 and capsys.readouterr().err == 'kagglekit: interrupted\n'

@@ -14,7 +14,8 @@ from kagglekit.data.competition import Competition
 from kagglekit.core.paths import own_data
 from kagglekit.core.storage import write_json
 from kagglekit.core.validation import KitError
-from kagglekit.data.download import ToolRefused, download
+from kagglekit.data.download import download
+from kagglekit.data.site_tools import ToolRefused
 from kagglekit.handin.ledger import read_ledger
 from kagglekit.runs.run import Run
 from kagglekit.handin.upload import submit

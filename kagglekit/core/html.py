@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 # %% ../../nbs/core/07a_html.ipynb #72c9f5bc
 STYLE = Markup("""<style>
@@ -31,26 +31,32 @@ _TABLE = Markup(
     '{}<table class="kk tex2jax_ignore mathjax_ignore"><caption>{}</caption>'
     '<thead><tr>{}</tr></thead>\n<tbody>{}</tbody></table>'
 )
+_ROW = Markup('<tr class="{}">{}</tr>\n')
 
-
+# %% ../../nbs/core/07a_html.ipynb #bd1d4eec
 def _joined(parts):
     return Markup('').join(parts)
 
 
 def html_table(
     columns: Sequence,  # names of the columns
-    rows: Sequence,  # of (class of the row, its cells): text is escaped, Markup stands as it is
+    rows: Sequence,  # of (CSS class of the row, its cells): text is escaped, Markup is kept
     caption: str = '',  # above the table
-    kinds: dict | None = None,  # column → class of its cells: n a number, i an id, s short, w wide
+    kinds: dict | None = None,  # column → CSS class of its cells: n a number, i an id, s short, w wide
 ) -> HTML:  # a styled table
     "A table for a notebook or a page."
     kinds = kinds or {}
-    opened = [escape(kinds.get(c, '')) for c in columns]
-    line = lambda tag, cells: ''.join(f'<{tag} class="{of}">{escape(cell)}</{tag}>' for of, cell in zip(opened, cells))
-    body = ''.join(f'<tr class="{escape(of)}">{line("td", cells)}</tr>\n' for of, cells in rows)
-    return HTML(str(_TABLE.format(STYLE, caption, Markup(line('th', columns)), Markup(body))))
+    classes = [kinds.get(c, '') for c in columns]
 
+    def _cells(template, cells):
+        return _joined(template.format(css, cell) for css, cell in zip(classes, cells))
 
+    head = _cells(Markup('<th class="{}">{}</th>'), columns)
+    cell = Markup('<td class="{}">{}</td>')
+    body = _joined(_ROW.format(css, _cells(cell, cells)) for css, cells in rows)
+    return HTML(str(_TABLE.format(STYLE, caption, head, body)))
+
+# %% ../../nbs/core/07a_html.ipynb #d36477c8
 def _number_text(value, digits):  # a number as a table shows it
     if pd.isna(value):
         return '–'
@@ -64,11 +70,14 @@ def show_table(
     digits: int = 4,  # after the point
     caption: str = '',  # above the table
 ) -> HTML:  # a styled table, all text escaped
-    "A table for a notebook, as it is."
-    numeric = {c: table.dtypes.iloc[i].kind in 'iuf' for i, c in enumerate(table.columns)}
-    say = lambda c, v: _number_text(v, digits) if numeric[c] else str(v)
-    rows = [('', [say(c, v) for c, v in zip(table.columns, row)]) for row in table.itertuples(index=False, name=None)]
-    return html_table(list(table.columns), rows, caption, {c: 'n' for c in table.columns if numeric[c]})
+    "A table for a notebook."
+    numeric = [dtype.kind in 'iuf' for dtype in table.dtypes]
+    rows = []
+    for row in table.itertuples(index=False, name=None):
+        cells = [_number_text(v, digits) if is_number else str(v) for v, is_number in zip(row, numeric)]
+        rows.append(('', cells))
+    columns = list(table.columns)
+    return html_table(columns, rows, caption, {c: 'n' for c, is_number in zip(columns, numeric) if is_number})
 
 # %% ../../nbs/core/07a_html.ipynb #8e7fb66a
 _PAGE = Markup("""<!doctype html><html lang="en"><head><meta charset="utf-8">
@@ -82,13 +91,15 @@ pre{{white-space:pre-wrap;overflow-wrap:anywhere;font:inherit;margin:.4em 0}}
 """)
 
 
+def _part(part):  # of a page
+    if isinstance(part, HTML):
+        return Markup(part.data)
+    return part if isinstance(part, Markup) else Markup('<pre>{}</pre>').format(part)
+
+
 def html_page(
     title: str,  # of the window and of the page
-    parts: Sequence,  # Markup or HTML as they are, text in a paragraph of its own
+    parts: Sequence,  # Markup or HTML are kept; text is put into a paragraph of its own
 ) -> str:  # an HTML file
     "One file for a browser."
-    made = [
-        Markup(p.data) if isinstance(p, HTML) else p if isinstance(p, Markup) else Markup('<pre>{}</pre>').format(p)
-        for p in parts
-    ]
-    return str(_PAGE.format(title=title, body=_joined(made)))
+    return str(_PAGE.format(title=title, body=_joined(map(_part, parts))))

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 from ..models.architectures import check_arch
 from ..training.augment import may_change
-from ..data.competition import Competition, choose_classes, find_comp, load_pages, prob_columns
+from ..data.class_patterns import choose_classes
+from ..data.competition import Competition, find_comp, load_pages, prob_columns
 from ..core.paths import COMP_KEYS, comp_setting, root, setting
 from ..core.randomness import rng
 from ..core.storage import write_table

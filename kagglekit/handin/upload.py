@@ -20,7 +20,7 @@ from ..core.paths import comp_setting, root
 from ..core.secrets import hide_secrets
 from ..core.storage import hash_file
 from ..core.validation import KitError, check_names
-from ..data.download import ToolRefused, kaggle_tool, run_tool
+from ..data.site_tools import ToolRefused, kaggle_tool, run_tool
 from kagglekit.handin.ledger import (
     STATUSES,
     add_line,

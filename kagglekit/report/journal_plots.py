@@ -21,7 +21,7 @@ from ..core.plots import settle, short
 from ..data.group_metrics import plt
 from ..runs.run import Run
 from .seed_noise import ideas
-from ..core.html import escape
+from markupsafe import escape
 from ..core.text import truncate
 
 # %% ../../nbs/report/03_journal_plots.ipynb #d64c38af

@@ -17,7 +17,8 @@ from ..data import fold_npy as positions
 from ..training.augment import Mix, may_change
 from ..data.loaders import ConcatCache, fold_loaders
 from .claim import held, traced
-from ..data.competition import Competition, choose_classes
+from ..data.class_patterns import choose_classes
+from ..data.competition import Competition
 from ..core.randomness import seed_of
 from ..core.validation import KitError
 from .recipe import Recipe

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 import numpy as np
-from ..data.competition import choose_classes
+from ..data.class_patterns import choose_classes
 from ..core.randomness import uniforms
 from ..core.validation import KitError, check_clash
 from ..core.validation import WIDE, Lazy, read_entry
