@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import kagglekit.blend.by_head  # noqa: F401  registers its methods
+import kagglekit.blend.fitted  # noqa: F401  registers its methods
 import kagglekit.blend.greedy  # noqa: F401  registers its methods
 from .methods import METHODS, apply_blend, check_space, fit_blend, mean_logits, nested
 from ..data.competition import Competition, class_kinds

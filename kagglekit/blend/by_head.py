@@ -8,7 +8,8 @@ __all__ = ['head_sums', 'apply_heads', 'fit_heads', 'given_heads', 'equal_heads'
 # %% ../../nbs/blend/02_by_head.ipynb #10ab0001
 from collections.abc import Sequence
 import numpy as np
-from .methods import likelihood_weights, method, mix, normalise_rows, normalise_weights, true_probs
+from .fitted import likelihood_weights, true_probs
+from .methods import Members, method, mix, normalise_rows, normalise_weights
 from ..core.validation import KitError, check_names
 from ..data.metrics import Metric
 
