@@ -24,7 +24,7 @@ from ..core.validation import KitError, check_names
 from .members import Table, member_spec
 from ..data.metrics import find_metric
 from .label_shift import correct_prior, fit_prior, prior_at_home, prior_effect
-from .rule_sources import Source, build_sources, source_parts
+from .rule_sources import Source, build_sources, source_spec
 from kagglekit.blend.rules import (
     apply_rules,
     check_rules,
@@ -256,7 +256,7 @@ def _sources(
         return build_sources(spec['sources'], have)
     how = {}
     for name, made in spec['sources'].items():
-        if set(source_parts(name, made)[1]) <= {*have, *how}:
+        if set(source_spec(name, made).members) <= {*have, *how}:
             how[name] = made
     return build_sources(how, have)
 

@@ -66,9 +66,9 @@ def holds(
         if word == 'any':
             out &= np.logical_or.reduce([holds(w, source, now, sources) for w in value])
         elif word == 'confidence':
-            out &= source.sureness() >= value
+            out &= source.confidence() >= value
         elif word == 'confidence_below':
-            out &= source.sureness() < value
+            out &= source.confidence() < value
         elif word != 'source':
             part, how = word.removeprefix('now_').split('_')
             hit = np.isin(part_of(now if word.startswith('now_') else source.labels(), part).astype(str), value)
