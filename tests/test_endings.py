@@ -12,7 +12,8 @@ from kagglekit.core.randomness import rng
 from kagglekit.core.storage import write_json, write_table
 from kagglekit.core.validation import KitError
 from kagglekit.blend.build import BlendRecipe, blend_recipe
-from kagglekit.blend.members import join_members, read_member
+from kagglekit.blend.join import join_members
+from kagglekit.blend.members import read_member
 from kagglekit.runs.run import Run
 from kagglekit.blend.diagnostics import compare_methods, gain_table, left_out, plot_members, reported_score
 

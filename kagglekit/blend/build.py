@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import kagglekit.blend.by_head  # noqa: F401  registers its methods
+import kagglekit.blend.fitted  # noqa: F401  registers its methods
 import kagglekit.blend.greedy  # noqa: F401  registers its methods
 from .methods import METHODS, apply_blend, check_space, fit_blend, mean_logits, nested
 from ..data.competition import Competition, class_kinds
@@ -23,7 +24,7 @@ from ..core.validation import KitError, check_names
 from .members import Table, member_spec
 from ..data.metrics import find_metric
 from .label_shift import correct_prior, fit_prior, prior_at_home, prior_effect
-from .rule_sources import Source, build_sources, source_parts
+from .rule_sources import Source, build_sources, source_spec
 from kagglekit.blend.rules import (
     apply_rules,
     check_rules,
@@ -255,7 +256,7 @@ def _sources(
         return build_sources(spec['sources'], have)
     how = {}
     for name, made in spec['sources'].items():
-        if set(source_parts(name, made)[1]) <= {*have, *how}:
+        if set(source_spec(name, made).members) <= {*have, *how}:
             how[name] = made
     return build_sources(how, have)
 
