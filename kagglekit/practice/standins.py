@@ -28,7 +28,8 @@ from ..core.storage import write_table
 from ..core.text import seconds_text
 from ..core.threads import usable_cores
 from ..core.validation import KitError, check_names
-from .synth_mask import NAMES, draw_face, draw_person
+from .person import draw_person
+from .synth_mask import NAMES, draw_face
 from ..data.cache_file import check_room
 from ..data.metrics import find_metric
 from .synth_seti import cut_cadences
