@@ -4,8 +4,8 @@
     python bench/eda.py 4000           # fewer rows, to see that it works
 
 A line for each check, and the sum, which should stay below two minutes. The rows are what `take_sample` keeps of a cadence, 256 channels by 96 columns of half precision: noise, in which each second row has
-64 channels of the row before it. Decoding is not in it, nor is reading whole files (1,000 of each part) for `check_facts`, nor what
-needs a run. Then the same for as many pictures of 64 × 64, of which `check_alike` compares each pair: 60,000 are all it is given.
+64 channels of the row before it. Decoding is not in it, nor is reading whole files (1,000 of each part) for `check_metadata`, nor what
+needs a run. Then the same for as many pictures of 64 × 64, of which `check_near_duplicates` compares each pair: 60,000 are all it is given.
 """
 
 import sys
@@ -13,11 +13,13 @@ import tempfile
 import time
 import numpy as np
 import pandas as pd
-from kagglekit.eda.leaks import check_alike, check_copies, check_groups, check_windows
+from kagglekit.eda.duplicates import check_duplicates, check_near_duplicates
+from kagglekit.eda.groups import check_groups
+from kagglekit.eda.windows import check_windows
 from kagglekit.data.competition import Competition
 from kagglekit.data.folds import make_folds
 from kagglekit.eda.samples import Sample
-from kagglekit.eda.shift import check_shift
+from kagglekit.eda.shift import check_covariate_shift
 
 
 def draw(path, n, shape, dtype):
@@ -48,8 +50,8 @@ def main(n=60_000):
     comp = Competition('bench', train, test, test[['id']].assign(target=0.5), ('needle',), 'auc', answer='probability')
     folds = make_folds(comp)
     for what, shape, dtype, checks in (
-        ('cadences', (256, 96, 1), 'float16', (check_copies, check_windows, check_shift)),
-        ('pictures', (64, 64, 3), 'uint8', (check_copies, check_alike, check_shift)),
+        ('cadences', (256, 96, 1), 'float16', (check_duplicates, check_windows, check_covariate_shift)),
+        ('pictures', (64, 64, 3), 'uint8', (check_duplicates, check_near_duplicates, check_covariate_shift)),
     ):
         with tempfile.TemporaryDirectory() as folder:
             s = Sample(

@@ -5,30 +5,30 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from kagglekit.eda.leaks import (
-    GRAIN,
-    Finding,
-    check_alike,
-    check_copies,
-    check_facts,
-    check_groups,
-    check_windows,
-    fingerprints,
-    detail_correlation,
-    near_pairs,
-    run_split,
-    sorted_by_class,
-)
 from kagglekit.data.competition import find_comp, load_pages, prob_columns
 from kagglekit.eda import overview as eda
+from kagglekit.eda.duplicates import (
+    DETAIL_CORRELATION,
+    check_duplicates,
+    check_near_duplicates,
+    detail_correlation,
+    embed_thumbnails,
+    near_pairs,
+)
+from kagglekit.eda.files import file_metadata
+from kagglekit.eda.findings import Finding
+from kagglekit.eda.groups import check_groups
+from kagglekit.eda.metadata import check_metadata, sorted_by_class
+from kagglekit.eda.predictions import oof_folds
+from kagglekit.eda.shift import check_covariate_shift, check_label_errors, check_label_shift
+from kagglekit.eda.windows import check_windows
 from kagglekit.core.paths import workspace
 from kagglekit.core.randomness import rng
 from kagglekit.core.storage import write_table
 from kagglekit.data.folds import make_folds
-from kagglekit.eda.samples import file_facts, take_sample
+from kagglekit.eda.samples import take_sample
 from kagglekit.practice.standins import write_practice
 from kagglekit.runs.run import Run
-from kagglekit.eda.shift import check_labels, check_prior, check_shift
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -97,7 +97,7 @@ def test_mask_has_one_number_that_is_two_people_and_nothing_else(tmp_path):
             groups.alarm and groups.number == 0 and '1 names begin alike' in groups.advice
         )  # told, and no person is split
         assert (
-            alarms(check_copies(s), check_alike(s), check_shift(s), check_facts(file_facts(comp, comp.train), comp))
+            alarms(check_duplicates(s), check_near_duplicates(s), check_covariate_shift(s), check_metadata(file_metadata(comp, comp.train), comp))
             == []
         )
 
@@ -107,24 +107,24 @@ def test_people_split_by_picture_are_found(tmp_path):
         write_practice('mask-practice', 420)
         comp = find_comp('mask-practice')
         write_runs(comp, grouped=False)
-        found = check_groups(comp, run_split(comp, 'exp0001'))
+        found = check_groups(comp, oof_folds(comp, 'exp0001'))
         assert (
             found.alarm
             and found.number > 0.9 * len(comp.train)
-            and 'split anew, so that the folds keep each person together' in found.advice
+            and 'split again, so that the folds keep each person together' in found.advice
         )
 
 
 def test_the_page_looks_at_the_folds_of_the_first_run(monkeypatch):
     seen, one = [], Finding('any', 0.0, 'rows', False, 'Nothing.')
-    for name in ('copies', 'windows', 'alike', 'facts', 'shift', 'prior', 'labels'):
+    for name in ('duplicates', 'windows', 'near_duplicates', 'metadata', 'covariate_shift', 'label_shift', 'label_errors'):
         monkeypatch.setattr(eda, f'check_{name}', lambda *a: one)
     monkeypatch.setattr(eda, 'check_groups', lambda comp, folds: seen.append(folds) or one)
     monkeypatch.setattr(eda, 'make_folds', lambda comp, k: 'usual')
-    monkeypatch.setattr(eda, 'run_split', lambda comp, exp: exp)
+    monkeypatch.setattr(eda, 'oof_folds', lambda comp, exp: exp)
     for exps in ([], ['exp0007', 'exp0001']):
-        eda.all_findings(
-            SimpleNamespace(comp='it', exps=exps, sample=SimpleNamespace(panels=False), facts=None), lambda line: None
+        eda.run_checks(
+            SimpleNamespace(comp='it', exps=exps, sample=SimpleNamespace(cadences=False), facts=None), lambda line: None
         )
     assert seen == ['usual', 'exp0007']
 
@@ -140,10 +140,10 @@ def few_of_each(tmp_path, rows, order=None):
 @pytest.mark.parametrize('rows', [1, 2, 3, 4])
 def test_a_competition_with_few_rows_of_each_class_is_looked_at(tmp_path, rows):
     with workspace(tmp_path):
-        look = eda.take_look(few_of_each(tmp_path, rows), ['exp0404'])
-        found = eda.all_findings(look, lambda line: None)
+        look = eda.load_eda_data(few_of_each(tmp_path, rows), ['exp0404'])
+        found = eda.run_checks(look, lambda line: None)
     assert len(found) == 5 and look.exps == [] and 'exp0404 is left out: ' in look.notes[0]
-    assert all(f.advice.startswith('Cannot be told: ') for f in found if np.isnan(f.number))
+    assert all(f.advice.startswith('Not measured: ') for f in found if np.isnan(f.number))
     assert eda.show_findings(found).data.count('<tr') == 6
 
 
@@ -153,7 +153,7 @@ def test_an_unfinished_run_is_left_out_with_a_sentence(tmp_path):
         (whole,) = write_runs(comp, exps=('exp0001',))
         Run(comp.name, 'exp0002').mark('running')
         write_table(Run(comp.name, 'exp0003').folder / 'oof.parquet', pd.DataFrame(dict(x=[1])))
-        kept, notes = eda.finished(comp, ['exp0001', 'exp0002', 'exp0003'])
+        kept, notes = eda.finished_runs(comp, ['exp0001', 'exp0002', 'exp0003'])
     assert kept == [whole] and [n.split()[0] for n in notes] == ['exp0002', 'exp0003']
 
 
@@ -161,7 +161,7 @@ def test_a_table_that_its_reader_sorted_by_class_raises_no_alarm(tmp_path):
     with workspace(tmp_path):
         comp = few_of_each(tmp_path, 100, 'target')
         comp = replace(comp, train=comp.train.assign(id=rng('ids').permutation(comp.train.id.to_numpy())))
-        found = check_facts(file_facts(comp, comp.train), comp)
+        found = check_metadata(file_metadata(comp, comp.train), comp)
     assert sorted_by_class(comp) and not found.alarm and 'sorted the table by class' in found.advice
 
 
@@ -171,9 +171,9 @@ def test_wrong_labels_of_mask_are_found_and_right_ones_are_not_accused(tmp_path)
         comp = find_comp('mask-practice')
         right = mended(comp)
         exps, planted = write_runs(comp, right.train.target), comp.train.id[comp.train.target != right.train.target]
-        found = check_labels(comp, exps)
+        found = check_label_errors(comp, exps)
         assert found.alarm and len(planted) == 16 and set(found.rows.id[:16]) == set(planted) and found.number <= 18
-        assert alarms(check_labels(right, exps), check_prior(comp, exps[0])) == []
+        assert alarms(check_label_errors(right, exps), check_label_shift(comp, exps[0])) == []
 
 
 def test_seti_has_overlapping_windows_and_no_copies(tmp_path):
@@ -183,10 +183,10 @@ def test_seti_has_overlapping_windows_and_no_copies(tmp_path):
         assert windows.alarm and windows.number > 20
         assert (
             alarms(
-                check_copies(s),
+                check_duplicates(s),
                 check_groups(comp, make_folds(comp, 3)),
-                check_shift(s),
-                check_facts(file_facts(comp, comp.train), comp),
+                check_covariate_shift(s),
+                check_metadata(file_metadata(comp, comp.train), comp),
             )
             == []
         )
@@ -196,12 +196,12 @@ def test_a_deviation_that_tells_the_label_is_found_as_in_the_data_before_the_rel
     with workspace(tmp_path):
         write_practice('seti-practice', 120)
         comp = find_comp('seti-practice')
-        facts = file_facts(comp, comp.train)
-        assert alarms(check_facts(facts, comp)) == []
+        facts = file_metadata(comp, comp.train)
+        assert alarms(check_metadata(facts, comp)) == []
         for file in comp.train.file[comp.train.target == 1]:  # a needle is added, and the panel not normalised again
             x = np.load(comp.folder / file)
             np.save(comp.folder / file, (x * np.float16(1.05)))
-        found = check_facts(file_facts(comp, comp.train), comp)
+        found = check_metadata(file_metadata(comp, comp.train), comp)
         assert found.alarm and found.rows.feature.iloc[0] == 'sd' and found.number > 0.95
 
 
@@ -210,21 +210,21 @@ def test_seti_has_right_labels_and_one_prior_until_some_are_turned_round(tmp_pat
         write_practice('seti-practice', 600)
         comp = find_comp('seti-practice')
         exps = write_runs(comp)
-        assert alarms(check_labels(comp, exps), check_prior(comp, exps[0])) == []
+        assert alarms(check_label_errors(comp, exps), check_label_shift(comp, exps[0])) == []
         labels = pd.read_csv(comp.folder / 'train_labels.csv', dtype=str)
         wrong = [*labels.index[labels.target == '1'][:3], *labels.index[labels.target == '0'][:3]]
         labels.loc[wrong, 'target'] = labels.target[wrong].map({'0': '1', '1': '0'})
         write_table(comp.folder / 'train_labels.csv', labels)
         turned = find_comp('seti-practice')
         write_runs(turned, comp.train.target)
-        found = check_labels(turned, exps)
+        found = check_label_errors(turned, exps)
         assert found.alarm and set(found.rows.id[:6]) == set(labels.id[wrong]) and found.number <= 8
         answers = pd.read_parquet(comp.folder / '.answers.parquet')
         none = answers.id[(answers.answer.astype(int) == 0).to_numpy()][:120]  # a test set with more needles than train
         write_table(comp.folder / 'sample_submission.csv', comp.sample[~comp.sample.id.isin(none)])
         fewer = find_comp('seti-practice')
         write_runs(fewer, comp.train.target)
-        assert check_prior(fewer, exps[0]).alarm
+        assert check_label_shift(fewer, exps[0]).alarm
 
 
 def test_solar_cells_come_twice_and_plain_ones_are_told_apart(tmp_path, monkeypatch):
@@ -232,7 +232,7 @@ def test_solar_cells_come_twice_and_plain_ones_are_told_apart(tmp_path, monkeypa
     with workspace(tmp_path):
         comp, s = seen('anomaly-practice', tmp_path)
         files, kind = np.r_[s.train.file, s.test.file], pd.Series([*s.train['class'], *['?'] * len(s.test)])
-        a, b, _ = near_pairs(fingerprints(np.concatenate([s.x, s.y])))
+        a, b, _ = near_pairs(embed_thumbnails(np.concatenate([s.x_train, s.x_test])))
         of = lambda what: [
             detail_correlation(comp.folder / files[i], comp.folder / files[j])
             for i, j in zip(a[::4], b[::4])
@@ -243,8 +243,8 @@ def test_solar_cells_come_twice_and_plain_ones_are_told_apart(tmp_path, monkeypa
             f'{len(a)} pairs look alike when they are small: grain of mono cells {np.median(plain):.2f}, of poly cells {np.median(twice):.2f} in the median'
         )
         assert np.median(plain) < 0.3 and np.median(twice) > 0.8
-        assert not [r for r in plain + twice if GRAIN - 0.06 < r < GRAIN + 0.06]  # nothing lies near the threshold
-        found = check_alike(s)
+        assert not [r for r in plain + twice if DETAIL_CORRELATION - 0.06 < r < DETAIL_CORRELATION + 0.06]  # nothing lies near the threshold
+        found = check_near_duplicates(s)
         assert (
             found.alarm
             and len(found.rows) == 203
@@ -252,21 +252,21 @@ def test_solar_cells_come_twice_and_plain_ones_are_told_apart(tmp_path, monkeypa
         )
         assert (
             alarms(
-                check_copies(s),
+                check_duplicates(s),
                 check_groups(comp, make_folds(comp)),
-                check_shift(s),
-                check_facts(file_facts(comp, comp.train, 200), comp),
+                check_covariate_shift(s),
+                check_metadata(file_metadata(comp, comp.train, 200), comp),
             )
             == []
         )
         exps = write_runs(comp)
-        assert alarms(check_prior(comp, exps[0]), check_labels(comp, exps)) == []
-        monkeypatch.setattr('kagglekit.eda.leaks.LOOKS', 40)
-        few = check_alike(s)
+        assert alarms(check_label_shift(comp, exps[0]), check_label_errors(comp, exps)) == []
+        monkeypatch.setattr('kagglekit.eda.duplicates.MAX_CANDIDATES', 40)
+        few = check_near_duplicates(s)
         assert (
             few.alarm
             and len(few.rows) <= 40
-            and 'Of 479 pairs that look alike when small, the 40 most alike were looked at again' in few.advice
+            and 'Of 479 pairs with similar thumbnails, the 40 most similar were compared' in few.advice
         )
 
 

@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pandas as pd
 import pytest
-from kagglekit.eda.leaks import Finding
+from kagglekit.eda.findings import Finding
 from kagglekit.report.compare import Pair, by_class, curve_table, params_diff, plot_by_class, plot_pair
 from kagglekit.core.paths import workspace
 from kagglekit.core.secrets import hide_secrets
