@@ -114,7 +114,7 @@ def check_values(
     years = train.age.where(digits, '0').astype(int)
     _check_column(train, 'age', years.between(1, 120), 'years, from 1 to 120')
 
-# %% ../../nbs/competitions/mask.ipynb #05053bc9
+# %% ../../nbs/competitions/mask.ipynb #e0dbcb4c
 def add_codes(
     train: pd.DataFrame,  # from list_images, corrected or not
 ) -> pd.DataFrame:  # with age in years; mask_code, gender_code, age_code, target; old58, old59; age_group, stratum
@@ -222,7 +222,7 @@ for _exp, _arch, _size in [
 ]:
     boostcamp.add(heads.but(_exp, 'another architecture', arch=_arch, size=_size))
 
-# %% ../../nbs/competitions/mask.ipynb #031f5b52
+# %% ../../nbs/competitions/mask.ipynb #b76541f8
 boostcamp.add(heads.but('exp0012', 'center crop', inputs='rgb_centre', size=(320, 256)))
 boostcamp.add(
     heads.but(
