@@ -1984,6 +1984,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'kagglekit/report/seed_noise.py'),
                                              'kagglekit.report.seed_noise.over_seeds': ( 'report/seed_noise.html#over_seeds',
                                                                                          'kagglekit/report/seed_noise.py'),
+                                             'kagglekit.report.seed_noise.plot_outcomes': ( 'report/seed_noise.html#plot_outcomes',
+                                                                                            'kagglekit/report/seed_noise.py'),
                                              'kagglekit.report.seed_noise.spread_of': ( 'report/seed_noise.html#spread_of',
                                                                                         'kagglekit/report/seed_noise.py')},
             'kagglekit.runs.claim': { 'kagglekit.runs.claim.Clash': ('runs/claim.html#clash', 'kagglekit/runs/claim.py'),

@@ -203,6 +203,7 @@ def test_rooms_import_only_from_rooms_above_them():
         for path in pages
         for module in imports(path)
         if place[module] >= place[path.parent.name, plain(path)]
+        and not module[0] == path.parent.name == 'competitions'  # its pages have no numbers
     ]
     assert len(pages) > 80 and not upward
 
