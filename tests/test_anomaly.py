@@ -1,4 +1,4 @@
-"Dacon's anomaly detection: recipes end to end at a tiny size, what old records say, bad files, and the first place's artefacts."
+"Dacon's anomaly detection: recipes end to end, records, damaged files, the first place's published files."
 
 import json
 from dataclasses import replace
@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from kagglekit.training.augment import AUGMENTS
 from kagglekit.runs.claim import difference
+from kagglekit.runs.field_names import current_record
 from kagglekit.data.competition import find_comp, load_pages, prob_columns
 from kagglekit.core.paths import data_dir, workspace
 from kagglekit.core.randomness import rng
@@ -160,7 +161,7 @@ def test_recipes_of_the_page_are_what_their_records_say():
         record = ROOT / 'record' / 'outputs' / 'anomaly-practice' / exp / 'params.json'
         if not record.exists():
             continue
-        old = json.loads(record.read_text())
+        old = current_record(json.loads(record.read_text()))
         assert difference(old, dict(old, recipe=r.params())) == '', exp
         assert old['diff'] == r.diff and old['parent'] == r.parent
 

@@ -1,4 +1,4 @@
-"What the README and the guides say is so: commands, links, figures, examples, the map of rooms."
+"README and guides are correct: commands, links, figures, examples, the map of rooms."
 
 import ast
 import json
