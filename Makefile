@@ -1,4 +1,5 @@
 # make demo   from nothing to a scored experiment and a journal
+# make lint   ruff and mypy
 # make test   the whole test suite
 # make lab    JupyterLab on the workspace, with the map of all notebooks open
 # make docs   a site of guides, notebooks and API with search, in build/site
@@ -9,7 +10,7 @@ EXP    := exp0001
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # libraries' warnings to their developers would bury our own lines
 export PYTHONWARNINGS := ignore
-.PHONY: demo test lab docs install pages clean-check
+.PHONY: demo lint test lab docs install pages
 
 # the stamp is written last, so an installation that was interrupted is done again
 .venv/ok: setup.py settings.ini constraints.txt jupyterlab.json
@@ -29,6 +30,11 @@ demo: .venv/ok
 	$(BIN)/kagglekit journal $(COMP) --html
 	@echo; $(BIN)/kagglekit show $(COMP)/$(EXP)
 	@echo 'the journal    $(CURDIR)/outputs/$(COMP)/journal.html'
+
+lint: .venv/ok
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 
 # in a scratch workspace that holds the committed record, so that nobody's runs are touched
 test: .venv/ok

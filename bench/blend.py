@@ -1,12 +1,12 @@
-"""Blending side by side with hillclimbers, AutoGluon, scikit-learn and SciPy: seconds, ratios, and whether the results are the same.
+"""Blending beside hillclimbers, AutoGluon, scikit-learn and SciPy: seconds, ratios, and whether the results agree.
 
-    python bench/blend.py            # the sizes of a real competition; about half an hour, nearly all of it the peers'
-    python bench/blend.py --quick    # a tenth of the rows, two minutes
+    python bench/blend.py                  # the sizes of a real competition; half an hour, most of it for the peers
+    python bench/blend.py --quick          # a tenth of the rows, two minutes
     python bench/blend.py --only W1c W2
-    python bench/blend.py --only memory        # a blend of two runs of 50,000 rows and 2,000 classes: the peak beyond its members
+    python bench/blend.py --only memory    # peak memory of a blend of two runs, 50,000 rows × 2,000 classes
 
-The peers live in an environment of their own, .cache/bench-blend, which this script makes. Data are drawn with fixed seeds.
-Times on shared machines wander, so only ratios of one run mean something.
+The peers live in a virtual environment of their own, .cache/bench-blend, which this script makes. Data are drawn with
+fixed seeds. Times on shared machines vary, so compare only ratios within one run.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 import venv
+from functools import partial
 from pathlib import Path
 import numpy as np
 
@@ -56,7 +57,7 @@ def class_data(m, n, k):
     return y, S / S.sum(-1, keepdims=True)
 
 
-# ---- the peers, run by their own interpreter -------------------------------------------------------------------------------
+# ---- the peers, run by their own interpreter
 
 
 def peer_hill(y, P, negative):
@@ -130,7 +131,7 @@ def ask_peer(task, y, P):
     return np.array(found['weights']), found['seconds']
 
 
-# ---- ours ------------------------------------------------------------------------------------------------------------------
+# ---- ours
 
 
 def ours(y, P, metric, name, **options):
@@ -146,19 +147,14 @@ def ours(y, P, metric, name, **options):
 
 def row(work, who, theirs, mine, aim=''):
     "A line of the table; the results are the same when all weights agree to 1e-9."
-    same = (
-        'same weights'
-        if np.abs(theirs[0] - mine[0]).max() < 1e-9
-        else f'weights differ by {np.abs(theirs[0] - mine[0]).max():.2g}'
-    )
-    print(
-        f'{work:58s} {who:22s} {theirs[1]:9.3f} s  ours {mine[1]:8.3f} s  ×{theirs[1] / mine[1]:7.1f}  {same:22s} {aim}',
-        flush=True,
-    )
+    difference = np.abs(theirs[0] - mine[0]).max()
+    same = 'same weights' if difference < 1e-9 else f'weights differ by {difference:.2g}'
+    times = f'{theirs[1]:9.3f} s  ours {mine[1]:8.3f} s  ×{theirs[1] / mine[1]:7.1f}'
+    print(f'{work:58s} {who:22s} {times}  {same:22s} {aim}', flush=True)
 
 
 def against_sklearn(y, P, codes, M):
-    "Metrics against scikit-learn, weights of least log loss against SciPy's SLSQP with the gradient that it finds itself."
+    "Metrics against scikit-learn; weights of the lowest log loss against SciPy's SLSQP with its numerical gradient."
     from scipy.optimize import minimize
     from sklearn.metrics import f1_score, log_loss, roc_auc_score
     from kagglekit.data.metrics import find_metric
@@ -203,9 +199,12 @@ def large(m, n):
         from kagglekit.blend.methods import fit_blend
         from kagglekit.data.metrics import find_metric
 
-        b, took = seconds(lambda: fit_blend(name, P[:, :, None], y, find_metric('auc')))
+        b, took = seconds(partial(fit_blend, name, P[:, :, None], y, find_metric('auc')))
+        kept = (np.array(b['params']['weights']) != 0).sum()
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         print(
-            f'{m} members × {n:,} rows: {name:8s} ours {took:7.1f} s, {(np.array(b["params"]["weights"]) != 0).sum()} members kept, peak memory of the process {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB ({base:.2f} GB after drawing the data)',
+            f'{m} members × {n:,} rows: {name:8s} ours {took:7.1f} s, {kept} members kept, '
+            f'peak memory of the process {peak:.2f} GB ({base:.2f} GB after drawing the data)',
             flush=True,
         )
 
@@ -270,9 +269,11 @@ def memory(n, k, method):
         done.set()
         thread.join()
     one, members = n * k * 4, 2 * (n + t) * k * 4
+    beyond = (peak[0] - members) / one
     print(
-        f'{method:8s} of 2 members × {n:,} rows × {k:,} classes: peak {peak[0] / 1e9:.2f} GB, members {members / 1e9:.2f} GB, '
-        f'beyond them {(peak[0] - members) / one:.1f} × one OOF of {one / 1e9:.2f} GB in single precision, {took:.0f} s',
+        f'{method:8s} of 2 members × {n:,} rows × {k:,} classes: '
+        f'peak {peak[0] / 1e9:.2f} GB, members {members / 1e9:.2f} GB, '
+        f'beyond them {beyond:.1f} × one OOF of {one / 1e9:.2f} GB in single precision, {took:.0f} s',
         flush=True,
     )
 

@@ -1,13 +1,14 @@
-"""Cadences a second: drawn and written, read and arranged, and taken from the cache in batches.
+"""Cadences a second: simulated and written, read into each input format, and gathered from the cache in batches.
 
     python bench/cadences.py           # a minute; writes 400 cadences, 336 MB, into a temporary folder
 
-Written by all cores at once, as `kagglekit practice seti-practice` does. Read one by one on one core, for each input format at
-512 × 512 and at 96 × 128. From the cache in batches of 64 in random order, as training does.
+Written by all cores at once, as `kagglekit practice seti-practice` does. Read one by one on one core, for each input
+format at 512 × 512 and at 96 × 128. From the cache in batches of 64 in random order, as training does.
 """
 
 import statistics
 import time
+from functools import partial
 import numpy as np
 import kagglekit.data.cadence  # noqa: F401  registers its input formats
 from kagglekit.data.loaders import gather
@@ -28,6 +29,18 @@ def rate(f, n, times=5):
     return n / statistics.median(once() for _ in range(times))
 
 
+def read_all(input_format, files, size):
+    "Read files one by one."
+    for file in files:
+        input_format.read(file, size)
+
+
+def gather_all(cache, order):
+    "Gather rows in batches of 64."
+    for i in range(0, len(order), 64):
+        gather(cache, order[i : i + 64])
+
+
 def main(rows=400):
     "Print the table."
     quiet = lambda line: None
@@ -39,14 +52,12 @@ def main(rows=400):
         files = list(find_comp('seti-practice').train.file)
         for name in ('abacad', 'aaa_bcd', 'less_off', 'abacad_max', 'abacad_clean', 'abacad_lines'):
             for size in ((512, 512), (96, 128)):
-                print(
-                    f'{name:14s} {size[0]} × {size[1]:<4d} {rate(lambda: [INPUTS[name].read(folder / f, size) for f in files[:16]], 16, 3):8,.0f} cadences/s, one core'
-                )
+                each = rate(partial(read_all, INPUTS[name], [folder / f for f in files[:16]], size), 16, 3)
+                print(f'{name:14s} {size[0]} × {size[1]:<4d} {each:8,.0f} cadences/s, one core')
         cache = open_cache(folder, files, 'abacad', (96, 128), quiet)
         order = np.random.default_rng(0).permutation(len(files))
-        print(
-            f'from the cache, 96 × 128   {rate(lambda: [gather(cache, order[i : i + 64]) for i in range(0, len(order), 64)], len(order)):8,.0f} cadences/s'
-        )
+        each = rate(partial(gather_all, cache, order), len(order))
+        print(f'from the cache, 96 × 128   {each:8,.0f} cadences/s')
 
 
 if __name__ == '__main__':

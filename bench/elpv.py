@@ -1,10 +1,11 @@
-"""The paper's question asked of our runs: is a solar cell defective (probability above one half)?
+"""Binary accuracy of our runs, as in the paper: is a solar cell defective (probability above one half)?
 
     python bench/elpv.py exp0001 exp0006          # runs of anomaly-practice that are done here
 
-Deitsch et al. 2019 (Solar Energy 185, https://arxiv.org/abs/1807.02894) trained for this question and report 88.42 % accuracy with
-a VGG-19 at 300 pixels, on a split of 75 to 25. Our runs are trained for the eight class-states; here the probabilities of crack2
-and crack3 are added up and held against one half. The split has the same shares, but is not the same draw.
+Deitsch et al. 2019 (Solar Energy 185, https://arxiv.org/abs/1807.02894) trained for this question and report 88.42 %
+accuracy with a VGG-19 at 300 pixels, on a 75 : 25 split. Our runs are trained for the eight class-states; here the
+probabilities of crack2 and crack3 are summed, and compared with one half. The split has the same shares, but is another
+random draw.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from kagglekit.runs.run import Run
 
 
 def accuracy(p, labels, classes):
-    "Share of rows that are called right, with its 95 % interval (Wilson), and which they are."
+    "Accuracy with its 95 % interval (Wilson), and which rows are predicted correctly."
     defect = [i for i, c in enumerate(classes) if c.endswith(('crack2', 'crack3'))]
     right = (p[:, defect].sum(1) > 0.5) == np.array([t.endswith(('crack2', 'crack3')) for t in labels])
     a, n, z = right.mean(), len(right), 1.96
@@ -48,9 +49,8 @@ def main():
             if name == 'test':
                 wrong = pd.Series(~right).groupby(pd.Series(labels).str.split('-').str[1]).agg(['sum', 'size'])
         seconds = run.read('score.json').get('seconds') or 0
-        print(
-            f'{exp:10s} {said["test"]:28s} {said["oof"]:28s} {seconds / 60:6.1f} min  {run.read("params.json").get("reason", "")}'
-        )
+        reason = run.read('params.json').get('reason', '')
+        print(f'{exp:10s} {said["test"]:28s} {said["oof"]:28s} {seconds / 60:6.1f} min  {reason}')
         print(f'{"":10s} wrong in test: {", ".join(f"{state} {w} of {n}" for state, w, n in wrong.itertuples())}')
 
 

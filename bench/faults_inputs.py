@@ -2,6 +2,7 @@
 
 import io
 import json
+from functools import partial
 import numpy as np
 from PIL import Image
 from faults_tools import COMP, kit, raised, refusal
@@ -201,17 +202,16 @@ def tables(card, space, given):
     folder.mkdir()
     card.add('a good table', raised(lambda: _competition(ROWS, TEST, SAMPLE, folder=folder)))
     for name, table in BAD_TRAIN.items():
-        _is_refused(card, f'train: {name}', lambda: _competition(table, TEST, SAMPLE, folder=folder))
+        _is_refused(card, f'train: {name}', partial(_competition, table, TEST, SAMPLE, folder=folder))
     for name, table in BAD_TEST.items():
-        _is_refused(card, f'test: {name}', lambda: _competition(ROWS, table, SAMPLE, folder=folder))
+        _is_refused(card, f'test: {name}', partial(_competition, ROWS, table, SAMPLE, folder=folder))
     from kagglekit.data.metrics import METRICS, find_metric
 
     codes = np.array([0, 1, 1])
     for name in METRICS:
         for y in ([0.38, 0.9, 1.0], [np.nan, 0, 1], [-1, 0, 1], ['a', 'b', 'a'], [[0, 1], [1, 0], [1, 1]]):
-            _is_refused(
-                card, f'{name} of targets {y}', lambda: find_metric(name)(np.array(y), np.array([0.1, 0.2, 0.9]))
-            )
+            score = partial(find_metric(name), np.array(y), np.array([0.1, 0.2, 0.9]))
+            _is_refused(card, f'{name} of targets {y}', score)
         for p in ([0.1, np.nan, 0.9], [0.1, np.inf, 0.9]):
             value = find_metric(name)(codes, np.array(p))
             card.add(f'{name} of {p}', '' if np.isnan(value) else f'it is {value}')
@@ -265,11 +265,11 @@ def images(card, space, given):
     }
     for name, content in bad.items():
         (space / name).write_bytes(content)
-        _is_refused(card, name, lambda: read_image(space / name, (16, 16)))
+        _is_refused(card, name, partial(read_image, space / name, (16, 16)))
     (space / 'folder.png').mkdir()
     (space / 'dangling.png').symlink_to(space / 'nowhere')
     for name in ('folder.png', 'dangling.png', 'missing.png'):
-        _is_refused(card, name, lambda: read_image(space / name, (16, 16)))
+        _is_refused(card, name, partial(read_image, space / name, (16, 16)))
     np.save(space / 'object.npy', np.array([{}], dtype=object), allow_pickle=True)
     np.save(space / 'shape.npy', np.zeros((3, 4)))
     np.savez(space / 'archive.npz', a=np.zeros(3))
@@ -277,7 +277,7 @@ def images(card, space, given):
     (space / 'cut.npy').write_bytes((space / 'shape.npy').read_bytes()[:100])
     for name in ('object.npy', 'shape.npy', 'archive.npy', 'cut.npy', 'missing.npy'):
         for how in ('abacad', 'aaa_bcd'):
-            text = raised(lambda: INPUTS[how].read(space / name, (32, 32)))
+            text = raised(partial(INPUTS[how].read, space / name, (32, 32)))
             words = [w for w in ('allow_pickle', 'pickle') if w in text]
             card.add(
                 f'{name} as {how}', 'it was taken' if not text else text if text.startswith('crash') or words else ''

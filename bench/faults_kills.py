@@ -49,8 +49,8 @@ def gone(people, seconds):
 
 
 def true_state(exp):
-    "The state that `kagglekit status` tells; '' where there is no such run."
-    lines = [l.split() for l in kit('status', COMP).out.splitlines() if f'/{exp} ' in l + ' ']
+    "The state that `kagglekit status` shows; '' where there is no such run."
+    lines = [line.split() for line in kit('status', COMP).out.splitlines() if f'/{exp} ' in line + ' ']
     return lines[0][1] if lines else ''
 
 

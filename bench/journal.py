@@ -90,7 +90,8 @@ start = time.process_time()
 from kagglekit.cli import main
 try: main()
 except SystemExit: pass
-print(f'{time.process_time() - start:.2f} s of CPU, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB', file=sys.stderr)"""
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(f'{time.process_time() - start:.2f} s of CPU, {peak:.0f} MB', file=sys.stderr)"""
 
 
 def fresh(*args):

@@ -1,9 +1,9 @@
-"""Pictures a second into training: kagglekit's decoded cache beside the loaders of torchvision, timm and fastai.
+"""Images a second into training: kagglekit's decoded cache beside the loaders of torchvision, timm and fastai.
 
     python bench/loader.py             # two minutes; writes 2,000 JPEGs of 384 × 512 into a temporary folder
 
-Epoch 1 of kagglekit decodes every file; from epoch 2 on it gathers whole batches from the memory map. The others decode in every
-epoch, with two workers. All give batches of 64 at 224 pixels as bytes or floats, channels as their library means them.
+Epoch 1 of kagglekit decodes every file; from epoch 2 on it gathers whole batches from the memory map. The others decode
+in every epoch, with two workers. All give batches of 64 at 224 pixels as bytes or floats, in their library's layout.
 """
 
 import os

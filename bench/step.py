@@ -2,8 +2,8 @@
 
     python bench/step.py               # two minutes
 
-Each does the same: gather a batch of bytes, normalise, forward, cross entropy, backward, AdamW. Epochs are run in turn, and the
-medians of their times compared. Only ratios of one run mean something.
+Each does the same: gather a batch of bytes, normalise, forward, cross-entropy, backward, AdamW. Epochs are run in turn,
+and the medians of their times compared. Compare only ratios within one run.
 """
 
 import statistics

@@ -1,12 +1,12 @@
-"""How long torch's threads should spin while they wait: images a second while training, alone and beside a busy process.
+"""How long torch's threads should spin while they wait: images a second in training, alone and on a busy machine.
 
     python bench/threads.py            # four minutes
     python bench/threads.py --busy 2   # beside two busy processes instead of one
 
-Threads that never spin pay for a wake-up at every operation. Threads that spin for ever are taken for busy, and the one
-that has work to do waits for its turn. kagglekit chooses when a page begins, before torch is imported: 100,000 turns on a
-quiet machine, none beside busy processes. The number of threads is not changed, since results depend on it in their last
-bits. Only ratios of one run mean something.
+Threads that never spin pay for a wake-up at every operation. Threads that always spin look busy to the system, and the
+one with work to do waits for its turn. kagglekit chooses when a page begins, before torch is imported: 100,000 turns on
+a quiet machine, none beside busy processes. The number of threads is not changed, since results depend on it in their
+last bits. Compare only ratios within one run.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"What the tests of several files share."
+"Fixtures that several test files share."
 
 import os
 import pytest

@@ -1,4 +1,4 @@
-"Runs as processes of their own: what starts them, and what waits for them."
+"Start runs as separate processes, and wait for them."
 
 import json
 import subprocess

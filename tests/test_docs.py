@@ -1,4 +1,4 @@
-"What the README and the guides say is so: commands, links, figures, examples, the map of rooms."
+"README and guides are correct: commands, links, figures, examples, the map of rooms."
 
 import ast
 import json
@@ -203,6 +203,7 @@ def test_rooms_import_only_from_rooms_above_them():
         for path in pages
         for module in imports(path)
         if place[module] >= place[path.parent.name, plain(path)]
+        and not module[0] == path.parent.name == 'competitions'  # its pages have no numbers
     ]
     assert len(pages) > 80 and not upward
 

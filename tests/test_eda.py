@@ -1,4 +1,4 @@
-"The checks on the stand-ins: what is planted is found, and nothing else is cried over."
+"EDA checks on the practice competitions: they find what was planted, and raise no false alarm."
 
 from dataclasses import replace
 from types import SimpleNamespace
@@ -44,7 +44,7 @@ def seen(name, tmp, rows=None):
 
 
 def told(comp, truth, *key):
-    "Honest probabilities for rows of known codes: of a network that sees each answer with noise of a quarter of the distance, and so fewer than one in a hundred wrong."
+    "Exact probabilities of a noisy observer, who is wrong in fewer than one row of a hundred."
     g, p = rng('told', comp.name, *key), np.ones((len(truth), 1))
     sizes = [len(names) for _, names in comp.heads] or [comp.n_classes]
     for size, code in zip(sizes, np.unravel_index(truth, sizes)):
@@ -239,9 +239,8 @@ def test_solar_cells_come_twice_and_plain_ones_are_told_apart(tmp_path, monkeypa
             if kind[i] == kind[j] == what
         ]
         plain, twice = of('mono'), of('poly')
-        print(
-            f'{len(a)} pairs look alike when they are small: grain of mono cells {np.median(plain):.2f}, of poly cells {np.median(twice):.2f} in the median'
-        )
+        print(f'{len(a)} pairs of similar thumbnails; median detail correlation:')
+        print(f'{np.median(plain):.2f} of mono cells, {np.median(twice):.2f} of poly cells')
         assert np.median(plain) < 0.3 and np.median(twice) > 0.8
         assert not [r for r in plain + twice if DETAIL_CORRELATION - 0.06 < r < DETAIL_CORRELATION + 0.06]  # nothing lies near the threshold
         found = check_near_duplicates(s)

@@ -1,4 +1,4 @@
-"The ways in which teams ended: means of files, chosen folds of logits, votes, gates, cascades of rules, heads; each against a plain script."
+"Final answers of real teams, each against a plain script: means of files, folds of logits, votes, rules, heads."
 
 import json
 from pathlib import Path
@@ -314,9 +314,10 @@ def test_a_gate_with_classes_of_its_own_changes_exactly_the_rows_that_it_should(
         root / 'tile.csv',
         pd.DataFrame(dict(index=range(900), label=np.array(['other', 'tile-good', 'tile-oil'])[tile])),
     )
-    rules = """{"base": "blend", "rules": [
-        {"name": "gate", "take": "second blend", "where": {"now_state_in": ["good"], "any": [{"source": "gate", "state_in": ["bad"]}, {"source": "gate", "confidence_below": 0.999}]}},
-        {"name": "tile", "take": "tile", "where": {"now_class_in": ["tile"]}}]}"""
+    unsure = [dict(source='gate', state_in=['bad']), dict(source='gate', confidence_below=0.999)]
+    gate_rule = dict(name='gate', take='second blend', where=dict(now_state_in=['good'], any=unsure))
+    tile_rule = dict(name='tile', take='tile', where=dict(now_class_in=['tile']))
+    rules = json.dumps(dict(base='blend', rules=[gate_rule, tile_rule]))
     members = [dict(file=f'p{i}.csv') for i in range(3)] + [
         dict(file='gate.csv', classes='own'),
         dict(file='tile.csv', classes='own'),
@@ -651,7 +652,7 @@ needs_real = pytest.mark.skipif(not (REAL / 'anomaly').exists(), reason="the fir
 
 @pytest.fixture
 def dacon(root):
-    "Dacon's test rows, and the 88 class names as far as they are known: votes name five objects, the others are made up."
+    "Dacon's test rows and 88 class names: those of five objects from the votes, the others invented."
     named = sorted(
         {
             c

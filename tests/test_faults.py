@@ -1,4 +1,4 @@
-"The quick sections of bench/faults.py: inputs of each kind get a message, and no library's words."
+"The quick sections of bench/faults.py: each kind of bad input gets our message, not a library's traceback."
 
 import sys
 from types import SimpleNamespace

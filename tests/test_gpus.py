@@ -1,4 +1,4 @@
-"A fold trained by several processes: two of them on the CPU, by Gloo. Nothing of it can be seen from one process."
+"A fold trained by two processes on the CPU (Gloo)."
 
 import os
 import signal
@@ -120,7 +120,10 @@ def test_another_number_of_processes_is_another_experiment(runs):
 
 
 def test_processes_end_with_the_one_that_started_them():
-    wait = "from kagglekit.runs.workers import launch_workers; launch_workers('multiprocessing.connection:wait', dict(object_list=[], timeout=100), 2, {})"
+    wait = (
+        'from kagglekit.runs.workers import launch_workers; '
+        "launch_workers('multiprocessing.connection:wait', dict(object_list=[], timeout=100), 2, {})"
+    )
     parent = subprocess.Popen(
         [sys.executable, '-W', 'ignore', '-c', wait], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )

@@ -1,4 +1,4 @@
-"Which folds are stopped as dead, and which are not, however it may look after two epochs."
+"Which folds are stopped because they do not learn, and which are not."
 
 from dataclasses import replace
 from types import SimpleNamespace as Some
@@ -25,7 +25,7 @@ def verdict(losses, values, metric='auc', steps=30, error=0.01, dead_after=2, st
     stages = stages or [Stage(len(losses), 1e-3)]
     fold = FoldFit(None, stages, find_metric(metric))
     where = [(i, e) for i, s in enumerate(stages) for e in range(s.epochs)]
-    fold.history = [dict(stage=i, epoch=e, train_loss=l, metric=v) for (i, e), l, v in zip(where, losses, values)]
+    fold.history = [dict(stage=i, epoch=e, train_loss=loss, metric=v) for (i, e), loss, v in zip(where, losses, values)]
     fold.noise = [[steps, error]] * len(losses)
     guard = TrainingGuard(fold, np.array([]), dead_after)
     codes = np.arange(40) % classes

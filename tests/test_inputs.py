@@ -1,4 +1,4 @@
-"Data files as they come: what is decoded is right or refused, and what was decoded once can be trusted."
+"Image files: decoded correctly or refused; the cache of decoded images is never wrong."
 
 import gzip
 import io
@@ -553,7 +553,8 @@ inputs.open_cache(folder, sorted(p.name for p in folder.glob('*.png')), 'slow', 
 
 def test_killed_at_any_moment_no_row_is_wrong(data):
     "SIGKILL again and again, until the cache is complete."
-    names = [save(data / f'{i:03d}.png', np.full((8, 8), i % 256, np.uint8)) for i in range(400)]
+    for i in range(400):
+        save(data / f'{i:03d}.png', np.full((8, 8), i % 256, np.uint8))
     moments, kills = np.random.default_rng().uniform(0.02, 0.25, 3), 0
     for moment in [*moments, None]:
         command = [sys.executable, '-c', SLOW, str(data)]

@@ -1,4 +1,4 @@
-"Mistakes that were published with the SETI and the mask competition, and cost their authors verdicts. Each must stay impossible."
+"Published mistakes of the SETI and mask competitions. Each must stay impossible."
 
 import numpy as np
 import pandas as pd
@@ -125,7 +125,7 @@ def test_features_are_scaled_row_by_row():
 
 
 def test_a_fold_never_learns_labels_from_a_network_that_knew_its_rows():
-    "Every round of pseudo labels was predicted by all folds together, which had learnt the rows that fold k is scored on."
+    "Each round of pseudo labels came from all folds together, which were trained on the validation rows of fold k."
     comp, folds = needle(6), pd.DataFrame(dict(id=needle(6).train.id, fold=[0, 1, 2, 0, 1, 2]))
     with workspace():
         run = Run('toy', 'exp0001')
@@ -148,7 +148,7 @@ def test_a_fold_never_learns_labels_from_a_network_that_knew_its_rows():
 
 
 def test_labelled_rows_keep_their_labels_beside_test_rows():
-    "exp025 read both batches into the same y: the labels of the train rows were those of the test rows, and consistency was very hard to train."
+    "exp025 read both batches into the same y, so that training rows got the labels of test rows."
     y, net = (
         torch.tensor([[1.0], [0.0], [float('nan')], [float('nan')]]),
         torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(4, 1)),

@@ -1,4 +1,4 @@
-"What the run notebooks and the committed files must keep, whoever edits them."
+"Invariants of the run pages and of the committed files."
 
 import json
 import re
@@ -52,7 +52,8 @@ def test_an_own_competition_is_one_page_of_at_most_40_lines():
         for c in cells(ROOT / 'nbs/competitions/shapes.ipynb')
         if c['cell_type'] == 'code' and '#| export' in source(c)
     ]
-    assert sum(len([l for l in s.splitlines() if l.strip() and not l.startswith('#|')]) for s in code) <= 40
+    lines = [line for s in code for line in s.splitlines() if line.strip() and not line.startswith('#|')]
+    assert len(lines) <= 40
 
 
 def tracked():

@@ -1,4 +1,4 @@
-"Notes and leaderboard scores: kept when many write at once, one entry each, without tokens."
+"Notes and leaderboard scores: concurrent writers lose nothing, and no token is stored."
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"A run on one object, from its recipe to its vote in a blend, in Dacon's own layout."
+"A single-object run, from its recipe to its vote in a blend, in Dacon's layout."
 
 from dataclasses import replace
 import numpy as np

@@ -1,4 +1,4 @@
-"What a recipe takes: every field with values that it must refuse, and with others that it must not."
+"Recipe fields: values that must be refused, and values that must not."
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"What the teams' READMEs tell, as recipes with a name; what a child leaves; where a fold file comes from."
+"Recipes of the published solutions; fields that a child resets; where a fold file comes from."
 
 import subprocess
 import numpy as np

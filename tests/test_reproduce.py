@@ -1,4 +1,4 @@
-"Submissions made again as processes: from stored predictions, and trained again from the record and the code of its commit."
+"Reproduce submissions: from stored predictions, and by retraining with the code of the record's commit."
 
 import json
 import os
@@ -101,7 +101,7 @@ def test_a_submission_edited_by_hand_is_told(run):
 
 
 def test_trained_again_with_the_code_of_its_commit(space):
-    "The code is changed and committed after the run; the run is trained again by the code of then, and gives the same bits."
+    "The code changes after the run; retrained with the code of its commit, the run gives the same bits."
     commit = git(space, 'rev-parse', 'HEAD')
     source = space / 'kagglekit' / 'fit' / 'train.py'
     source.write_text(
@@ -188,7 +188,7 @@ def test_a_blend_is_trained_again_with_its_members(space):
 
 
 def test_answers_that_came_out_otherwise_are_learnt_from_again(space):
-    "A run learns from another's answers, of which the record says that they were others: both are trained again, the other one first."
+    "A run has pseudo labels of another one that have changed since: both are retrained, the other one first."
     done = kit(space, 'run', 'shapes-practice', 'exp0010', '-p', 'parent', 'exp0009', '-p', 'pseudo_labels', 'exp0009')
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
     path = space / 'outputs' / 'shapes-practice' / 'exp0010' / 'params.json'
@@ -240,7 +240,7 @@ def test_a_run_of_another_training_table_is_not_trained_again(space):
 
 
 def test_the_commands_go_back_and_forth_between_commits_over_fresh_outputs(run, space, tmp_path):
-    "The code of each commit comes over a clone in which outputs are committed and new at once; checkout would stop there."
+    "The clone has committed and untracked outputs at once, at which a checkout would stop."
     clone, made = tmp_path / 'clone', git(space, 'rev-list', '--max-parents=0', 'HEAD')
     subprocess.run(['git', 'clone', '-q', str(space), str(clone)], check=True)
     (clone / 'outputs').mkdir()

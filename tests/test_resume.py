@@ -1,4 +1,4 @@
-"What is finished is trusted only with a record of what made it: kills, changed data, copied folders, damaged files, full disks."
+"Resume: finished parts need a matching record; kills, changed data, copied folders, damaged files, full disks."
 
 import os
 import resource
@@ -80,7 +80,7 @@ def no_hidden_answers():
 
 @pytest.fixture(scope='module')
 def made(tmp_path_factory, no_hidden_answers):
-    "Two workspaces with the same data: a run that nothing happened to, and one that was interrupted in its second fold."
+    "Two workspaces with the same data: an undisturbed run, and one interrupted in its second fold."
     load_pages()
     spaces = {name: tmp_path_factory.mktemp(name) for name in ('done', 'interrupted')}
     with workspace(spaces['done']):

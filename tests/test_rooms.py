@@ -1,4 +1,4 @@
-"Imports point downwards: from a room to the rooms below it, and within a room to lower numbers."
+"Imports point down: from a room to the rooms below it, and within a room to lower numbers."
 
 import ast
 import json

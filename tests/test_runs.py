@@ -1,4 +1,4 @@
-"Runs from start to end: plain papermill and the console script, slips of the finger, runs that learn from others."
+"Runs from start to end: plain papermill and the command, typos, runs that depend on others."
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"Learning-rate schedules: the same values as PyTorch's, the old meaning of the bare names, and what is refused."
+"Learning-rate schedules: equal to PyTorch's; what bare names mean; what is refused."
 
 import math
 import subprocess

@@ -1,4 +1,4 @@
-"What the shell checked is what the kernel gets; how a command ends, and what it says last."
+"The command line: the kernel gets the checked values; exit status and last message of a command."
 
 import json
 import os
@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 import psutil
 import pytest
 import yaml
@@ -151,12 +152,23 @@ def ends(pid, seconds=5):  # whether a process ends within that time
     return True
 
 
+def trains_in_another_kernel(folder, kernel):
+    "Whether a run has begun an epoch in a kernel other than that one."
+    now = status(folder)
+    return now.get('pid', kernel) != kernel and now.get('epoch', -1) >= 0
+
+
+def is_claimed_by(folder, pid):
+    "Whether a run's record names that process."
+    return status(folder).get('pid') == pid
+
+
 def test_a_closed_terminal_and_a_kill_leave_a_true_status_and_no_process(space):
     folder = space / 'exp0009'
     kernel = None
     for sign, code in [(signal.SIGKILL, -signal.SIGKILL), (signal.SIGHUP, 130)]:
         run = start('run', *LONG)
-        until(lambda: status(folder).get('pid', kernel) != kernel and status(folder).get('epoch', -1) >= 0, run)
+        until(partial(trains_in_another_kernel, folder, kernel), run)
         kernel = status(folder)['pid']
         os.kill(run.pid, sign)
         assert run.wait(10) == code
@@ -172,7 +184,7 @@ def test_a_kill_before_the_kernel_has_begun_leaves_a_true_status(space, undistur
     run = Run('shapes-practice', 'exp0001')
     for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL):
         command = start('run', *ARGS, start_new_session=True)
-        until(lambda: status(run.folder).get('pid') == command.pid, command, every=0.01)
+        until(partial(is_claimed_by, run.folder, command.pid), command, every=0.01)
         begun = status(run.folder)
         os.kill(command.pid, sign)
         killed = time.time()
@@ -211,7 +223,8 @@ def test_a_refusal_by_the_kernel_leaves_the_folder_as_it_was(space, monkeypatch,
 
 def test_a_run_under_way_is_not_touched_by_a_second_command(space):
     run = Run('shapes-practice', 'exp0001')
-    code = 'from kagglekit.runs.claim import *; from kagglekit.runs.run import Run; from kagglekit.runs.recipe import Recipe; '
+    code = 'from kagglekit.runs.claim import *; from kagglekit.runs.run import Run; '
+    code += 'from kagglekit.runs.recipe import Recipe; '
     code += "claim_for_kernel(Run('shapes-practice', 'exp0001'), Recipe('exp0001')); print(1, flush=True); input()"
     with subprocess.Popen([sys.executable, '-c', code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()

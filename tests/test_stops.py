@@ -1,4 +1,4 @@
-"Runs that are stopped: kills, Ctrl-C, a second one of the same id, a record without predictions."
+"Interrupted runs: kills, Ctrl-C, a second run of the same id, a record without predictions."
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"A run folder, a ledger or a file that somebody broke is named where it stands, and everything else works."
+"A damaged run folder, ledger or file is named in its place, and everything else works."
 
 from functools import partial
 import numpy as np
@@ -83,8 +83,9 @@ CONTENT = [
     b'\xff\xfe\x00\x01',
     b'\x00' * 100,
     b'[' * 100_000,
-    b'{"state": [], "error": {"a": 1}, "mean": "high", "sd": [1], "metric": 7, "direction": 3, "exp": [], "parent": {"a": 1},'
-    b' "diff": [1], "reason": {}, "classes": 3, "members": 5, "public": "0,8", "nested": [], "folds": "x", "heartbeat": 7, "fold_hash": []}',
+    b'{"state": [], "error": {"a": 1}, "mean": "high", "sd": [1], "metric": 7, "direction": 3, "exp": [],'
+    b' "parent": {"a": 1}, "diff": [1], "reason": {}, "classes": 3, "members": 5, "public": "0,8", "nested": [],'
+    b' "folds": "x", "heartbeat": 7, "fold_hash": []}',
     b'{"mean": 1e400, "sd": -1e400, "seconds": '
     + b'9' * 4000
     + b', "diff": {"size": null}, "members": [1, null, {}], "versions": []}',
@@ -100,10 +101,10 @@ def views(runs):
     over_seeds(table), outcomes(table)
     for run in runs[1:]:
         for view in (
-            lambda: compare_text(runs[0], run),
-            lambda: reproduction_report(run),
-            lambda: read_history(run),
-            lambda: read_oof(run),
+            partial(compare_text, runs[0], run),
+            partial(reproduction_report, run),
+            partial(read_history, run),
+            partial(read_oof, run),
         ):
             try:
                 said.append(str(view()))

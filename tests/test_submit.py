@@ -1,4 +1,4 @@
-"Submissions and downloads with Kaggle's real tool, against a server on this machine that speaks the few calls it makes."
+"Submissions and downloads with Kaggle's real tool, against a local server that answers its calls."
 
 import http.server
 import io
@@ -209,7 +209,8 @@ def test_sent_shown_scored_remembered(site, tmp_path):
         (
             'CreateSubmission',
             400,
-            'Submission not allowed:  Your team has used its daily Submission allowance (5) today, please try again tomorrow UTC',
+            'Submission not allowed:  Your team has used its daily Submission allowance (5) today, '
+            'please try again tomorrow UTC',
             'are used up',
         ),
         ('ListSubmissions', 503, '', 'Nothing was sent'),
@@ -376,7 +377,7 @@ def test_download(site, tmp_path):
 
 
 def test_the_command_line(tmp_path, monkeypatch, capsys):
-    "A stand-in is scored here, its score can be corrected, and the same file is noticed; on Kaggle's own machines all of outputs/ is in the notebook's output."
+    "A practice submission is scored locally, its score can be corrected, and a repeated file is noticed."
     working = tmp_path / 'kaggle' / 'working'
     working.mkdir(parents=True)
     (working / 'settings.ini').write_text((Path(__file__).parent.parent / 'settings.ini').read_text())

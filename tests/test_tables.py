@@ -1,4 +1,4 @@
-"Tables as they come: other encodings, separators, fields too many or too few. Each is read right, or refused with a remedy that works."
+"Tables with other encodings, separators or broken rows: read correctly, or refused with a remedy that works."
 
 import re
 import shutil

@@ -1,4 +1,4 @@
-"What is predicted, how it is scored and handed in: numbers that are no classes, labels that cannot be, forms that cannot be written."
+"Targets, metrics and submission formats that are not supported are refused: numbers, bad labels, odd forms."
 
 import sys
 from dataclasses import replace

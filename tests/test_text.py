@@ -1,4 +1,4 @@
-"Names, reasons and notes are shown as they are written: no page executes them, and no figure reads mathematics in them."
+"Names, reasons and notes are shown verbatim: no HTML, no mathematics in figures."
 
 import base64
 import re

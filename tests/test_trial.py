@@ -1,4 +1,4 @@
-"A trial: the same way in small, and apart from the experiments."
+"A trial: the same code at a small size, apart from the experiments."
 
 import json
 import subprocess
