@@ -7,9 +7,12 @@ import sys
 import time
 import numpy as np
 from kagglekit.core.paths import out_dir, workspace
-from kagglekit.report.journal import best_run, journal, journal_text
+from kagglekit.report.journal import journal
 from kagglekit.report.journal_html import journal_html, write_page
-from kagglekit.report.journal_plots import plot_board, tree_svg
+from kagglekit.report.journal_plots import tree_svg
+from kagglekit.report.journal_text import journal_text
+from kagglekit.report.leaderboard import plot_leaderboard
+from kagglekit.report.ranking import best_run
 
 
 def write_record(folder, name, record):
@@ -111,11 +114,11 @@ if __name__ == '__main__':
             journal_text=lambda: journal_text(table),
             journal_html=lambda: journal_html(table),
             tree_svg=lambda: tree_svg(table),
-            plot_board=lambda: plot_board(table).canvas.draw(),
+            plot_leaderboard=lambda: plot_leaderboard(table).canvas.draw(),
         )
         print(f'{n} runs; medians of 5')
         for name, f in jobs.items():
-            print(f'{name:14} {median_of(f)}')
+            print(f'{name:16} {median_of(f)}')
         size = write_page('toy').stat().st_size / 1e6
-        print(f'{"write_page":14} {median_of(lambda: write_page("toy"), 3)}   one file of {size:.1f} MB')
-        print(f'{"as a command":14} table: {fresh("journal", "toy")}; page: {fresh("journal", "toy", "--html")}')
+        print(f'{"write_page":16} {median_of(lambda: write_page("toy"), 3)}   one file of {size:.1f} MB')
+        print(f'{"as a command":16} table: {fresh("journal", "toy")}; page: {fresh("journal", "toy", "--html")}')

@@ -4,18 +4,22 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from kagglekit.report import compare
-from kagglekit.report.compare import compare_text, read_history, read_oof
+from kagglekit.report import bootstrap
+from kagglekit.report.compare import compare_text
+from kagglekit.report.curves import read_history
+from kagglekit.report.pairs import read_oof
 from kagglekit.core.paths import out_dir, workspace
 from kagglekit.core.storage import write_json, write_table
 from kagglekit.core.validation import KitError
-from kagglekit.report.journal import journal, journal_text
-from kagglekit.report.journal_html import blend_today, write_page
+from kagglekit.report.journal import journal
+from kagglekit.report.journal_html import write_page
+from kagglekit.report.journal_text import journal_text
+from kagglekit.report.blend_preview import blend_today
 from kagglekit.handin.ledger import add_line, amend, ledger_path, read_ledger, record_score
 from kagglekit.report.provenance import reproduction_report
 from kagglekit.report.reproduce import find_submission
 from kagglekit.runs.run import Run
-from kagglekit.report.seed_noise import outcomes, over_seeds
+from kagglekit.report.seed_noise import outcomes, seed_means
 
 
 def write_run(exp, mean=0.8, **more):
@@ -59,7 +63,7 @@ def write_run(exp, mean=0.8, **more):
 @pytest.fixture
 def runs(monkeypatch):
     "Three runs in a workspace of their own; a bootstrap of a few draws."
-    monkeypatch.setattr(compare, 'paired_bootstrap', partial(compare.paired_bootstrap, draws=5))
+    monkeypatch.setattr(bootstrap, 'paired_bootstrap', partial(bootstrap.paired_bootstrap, draws=5))
     with workspace():
         yield [write_run(f'exp000{i}', 0.8 + i / 100) for i in (1, 2, 3)]
 
@@ -98,7 +102,7 @@ def views(runs):
     "What every view says, of all runs and of the later ones against the first."
     table = journal('toy')
     said = [journal_text(table), write_page('toy').read_text(encoding='utf8'), blend_today('toy', table)]
-    over_seeds(table), outcomes(table)
+    seed_means(table), outcomes(table)
     for run in runs[1:]:
         for view in (
             partial(compare_text, runs[0], run),

@@ -8,14 +8,17 @@ import numpy as np
 import pandas as pd
 import pytest
 from kagglekit.eda.findings import Finding
-from kagglekit.report.compare import Pair, by_class, curve_table, params_diff, plot_by_class, plot_pair
+from kagglekit.report.curves import curve_table, plot_pair
+from kagglekit.report.pairs import Pair, by_class, plot_by_class
+from kagglekit.report.records import params_diff
 from kagglekit.core.paths import workspace
 from kagglekit.core.secrets import hide_secrets
 from kagglekit.core.storage import write_json, write_table
 from kagglekit.eda.overview import show_findings
 from kagglekit.report.journal import journal
 from kagglekit.report.journal_html import seeds_html, write_page
-from kagglekit.report.journal_plots import plot_board, plot_curves, tree_svg
+from kagglekit.report.journal_plots import plot_curves, tree_svg
+from kagglekit.report.leaderboard import plot_leaderboard
 from kagglekit.eda.samples import plot_classes
 from kagglekit.data.metrics import find_metric
 from kagglekit.data.group_metrics import plt
@@ -158,7 +161,7 @@ def test_every_figure_draws_text_as_it_is_written(text):
         for i in range(3):
             write_run(f'exp{i}', text, 0.8 + i / 100, f'exp{i - 1}' if i else '')
         table, one, two = journal('toy'), Run('toy', 'exp0'), Run('toy', 'exp1')
-        figures = [plot_curves('toy', 'exp0'), plot_board(table), plot_pair(one, two)]
+        figures = [plot_curves('toy', 'exp0'), plot_leaderboard(table), plot_pair(one, two)]
         assert len(params_diff(one, two)) <= 1 and len(curve_table([one, two])) == 2
     ElementTree.fromstring(tree_svg(table))
     y, P = np.arange(8) % 2, np.random.default_rng(0).dirichlet([1, 1], (2, 8))

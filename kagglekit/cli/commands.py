@@ -11,7 +11,8 @@ from argparse import Namespace
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from ..core.validation import KitError
-from .show import as_table, check_known, show_run, status_text
+from ..data.known_competitions import check_known
+from .show import as_table, show_run, status_text
 from ..runs.run import find_run
 
 # %% ../../nbs/cli/01_commands.ipynb #439e5250

@@ -11,7 +11,7 @@ import re
 import shlex
 from pathlib import Path
 from typing import NamedTuple
-from .compare import read_record
+from .records import read_record
 from ..core.paths import check_comp, comp_setting, data_dir, inside, root
 from ..core.storage import hash_file
 from ..core.validation import KitError

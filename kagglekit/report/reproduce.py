@@ -21,7 +21,8 @@ import pandas as pd
 import kagglekit
 from ..blend.blend_run import remade, write_blend
 from ..runs.claim import other_data
-from .compare import read_pair, read_record
+from .pairs import read_pair
+from .records import read_record
 from ..data.competition import Competition, find_comp, prob_columns
 from ..data.tables import read_table
 from ..core.paths import inside, out_dir, root, setting, workspace
