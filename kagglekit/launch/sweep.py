@@ -19,7 +19,8 @@ from ..data.competition import check_page
 from ..core.text import seconds_text
 from ..core.threads import usable_cores
 from ..core.validation import KitError
-from ..runs.recipe import RECIPES, Recipe, parse_pseudo
+from ..runs.recipe import RECIPES, Recipe
+from ..runs.rules import parse_pseudo
 from ..runs.run import Run, score_text
 from .arguments import run_command
 

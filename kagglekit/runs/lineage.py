@@ -14,7 +14,8 @@ from ..data.tables import match_ids, read_table
 from ..core.paths import inside, out_dir
 from ..core.storage import hash_file
 from ..core.validation import KitError, nearest
-from .recipe import RECIPES, Recipe, parse_pseudo
+from .recipe import RECIPES, Recipe
+from .rules import parse_pseudo
 from ..data.folds import fold_hash
 from .results import fold_numbers
 from kagglekit.runs.run import (
