@@ -390,7 +390,7 @@ def test_a_broken_folder_stops_no_other(copy_of):
     (run.folder.parent / 'stray.txt').touch()
     found = {r.exp: r.state() for r in list_runs()}
     assert found == {'tiny': 'done', 'tiny copy': 'broken', 'b1': 'broken', 'b2': 'broken', 'b3': 'broken'}
-    assert runs.find_run('tiny').exp == 'tiny' and 'cannot be read' in runs.inherited_mark(NAME, ['b1'])
+    assert runs.find_run('tiny').exp == 'tiny' and 'cannot be read' in runs.inherited_contamination(NAME, ['b1'])
 
 
 @pytest.mark.parametrize('where', ['save_weights', 'resume.pt'])
@@ -474,7 +474,7 @@ from kagglekit.runs.recipe import Recipe
 for exp in sys.argv[1:]:
     if os.fork(): continue
     run = claim('shapes-practice', Recipe(exp))
-    run.mark('running', doing='reading', fold=1, epoch=2)
+    run.set_status('running', doing='reading', fold=1, epoch=2)
     (run.folder/'.oof.parquet.12345678.part').touch()
     print('held', flush=True)
     time.sleep(120)

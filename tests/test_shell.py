@@ -198,7 +198,7 @@ def test_a_refusal_by_the_kernel_leaves_the_folder_as_it_was(space, monkeypatch,
         return Ended('error', 'KitError', 'somebody has changed the page')
 
     monkeypatch.setattr('kagglekit.kernel.execute_page', refused)
-    Run('shapes-practice', 'exp0001').mark('failed', fold=1, epoch=2, error='KitError: no')
+    Run('shapes-practice', 'exp0001').set_status('failed', fold=1, epoch=2, error='KitError: no')
     before = (space / 'exp0001' / 'status.json').read_bytes()
     for exp in ('exp0001', 'exp0002'):
         with pytest.raises(SystemExit) as end:
@@ -292,7 +292,7 @@ def failed(space):
     "A run that failed, with a long error whose remedy stands at its end."
     run = Run('shapes-practice', 'exp0009')
     write_json(run.folder / 'params.json', dict(exp='exp0009', parent='', diff={}, reason='더 길게 – ±'))
-    run.mark('failed', error='KitError: ' + 'the disk is nearly full and ' * 12 + 'free some space')
+    run.set_status('failed', error='KitError: ' + 'the disk is nearly full and ' * 12 + 'free some space')
     return run
 
 

@@ -14,7 +14,8 @@ from ..core.validation import KitError
 from ..data.images import read_one
 from ..core.plots import short
 from ..data.group_metrics import plt
-from ..runs.run import Run, check_predictions
+from ..runs.run import Run
+from ..runs.scores import check_predictions
 from ..core.text import one_line
 
 # %% ../../nbs/eda/00_label_errors.ipynb #00000004

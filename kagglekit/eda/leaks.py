@@ -26,7 +26,8 @@ from ..data.metrics import auc_of
 from ..data.decoding import picture_size
 from ..core.plots import short
 from ..data.group_metrics import plt
-from ..runs.run import Run, check_predictions
+from ..runs.run import Run
+from ..runs.scores import check_predictions
 from ..core.text import one_line
 from scipy.ndimage import gaussian_filter
 from scipy.sparse import coo_array

@@ -21,7 +21,8 @@ from ..training.learner import FoldLearner
 from ..data.metrics import labels_of
 from ..data.group_metrics import confusion, plot_confusion, plot_parts
 from ..core.plots import short
-from ..runs.run import Run, score_text
+from ..runs.run import Run
+from ..runs.scores import score_text
 
 # %% ../../nbs/fit/02_plots.ipynb #3288a00b
 def plot_counts(

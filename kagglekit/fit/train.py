@@ -43,7 +43,8 @@ from kagglekit.runs.results import (
     wipe_state,
     write_history,
 )
-from ..runs.run import Run, is_trial, score_text
+from ..runs.run import Run, is_trial
+from ..runs.scores import score_text
 from ..runs.lineage import marks, source_hashes
 from ..training.callbacks import FoldFit, fit_stages, read_state
 from ..runs.form import write_submission
@@ -64,7 +65,7 @@ def load_experiment(
         comp = object_states(find_comp(name), recipe.single_object)
         output_and_loss(recipe, comp)
         for note in preflight(comp, recipe) if run else ():
-            run.say(f'  ! {note}')
+            run.log(f'  ! {note}')
     return comp, recipe
 
 # %% ../../nbs/fit/01_train.ipynb #52beaf94
@@ -94,7 +95,7 @@ class FoldProgress:
         **more,  # epoch, doing
     ):
         "Write down where the fold is."
-        self.run.mark('running', fold=self.k, **more)
+        self.run.set_status('running', fold=self.k, **more)
 
     def before(
         self,
@@ -114,7 +115,7 @@ class FoldProgress:
         r = rows[-1]
         write_history(self.run, self.k, rows)
         self.mark(epoch=r['epoch'])
-        self.run.say(
+        self.run.log(
             f'fold {self.k + 1}/{self.n} · epoch {len(rows)}/{self.of} · train {r["train_loss"]:.4f} · '
             f'valid {r["valid_loss"]:.4f} · {self.metric} {r["metric"]:.4f} · {seconds_text(r["seconds"])} · '
             f'about {self.left(len(rows))} left'
@@ -218,7 +219,7 @@ def fit_fold_distributed(
     rows = []  # the fold's history
     hear = dict(row=rows.append, epoch=lambda _: voice.epoch(rows), progress=lambda at: voice.progress(*at))
     args = dict(comp=job.comp.name, exp=job.recipe.exp, k=voice.k)
-    launch_workers('kagglekit.fit.train:fit_fold_worker', args, job.recipe.gpus, hear, voice.run.say)
+    launch_workers('kagglekit.fit.train:fit_fold_worker', args, job.recipe.gpus, hear, voice.run.log)
 
 # %% ../../nbs/fit/01_train.ipynb #14f10001
 def kept_epochs(
@@ -234,21 +235,21 @@ def _reopen_dead(run, recipe):  # folds that were stopped by a check that is tur
         if not read_fold(run, k).get('dead'):
             continue
         (run.fold_folder(k) / 'fold.json').unlink()
-        run.say(f'  fold {k} is trained again, without the check that stopped it')
+        run.log(f'  fold {k} is trained again, without the check that stopped it')
 
 # %% ../../nbs/fit/01_train.ipynb #00000020
 def _introduce(run, recipe, comp, folds):  # the first lines of the log
     threads = torch.get_num_threads()
-    run.say(
+    run.log(
         f'{run}: {recipe.reason or diff_text(recipe.diff)} · {threads} thread{"s" * (threads > 1)}, {find_device()}'
     )
     mirrors = mirrors_text(recipe.augment + recipe.tta, INPUTS[recipe.inputs].panels)
     lines = [f'data: {where_found(comp.name)}', *folds_text(recipe, comp, folds), *mirrors]
     for line in lines:
-        run.say(f'  {line}')
+        run.log(f'  {line}')
     why = run.read('params.json').get('not_comparable')
     if why:
-        run.say(f'  its CV cannot be compared with others: {why}')
+        run.log(f'  its CV cannot be compared with others: {why}')
     note = RECIPES[comp.name].notes.get(recipe.exp) if comp.name in RECIPES else ''
     if note and not (run.folder / 'notes.md').exists():
         run.note(note)
@@ -271,20 +272,20 @@ def train_folds(
         voice.before(kept[k], 'building the network')
         (fit_fold_distributed if recipe.gpus > 1 else fit_fold)(job, voice)
         if dead := read_fold(run, k).get('dead'):
-            run.say(f'  {dead}')
+            run.log(f'  {dead}')
     dead = [read_fold(run, k).get('dead') for k in ks]
     if all(dead):
         raise KitError(f'{run}: no fold of {len(ks)} learnt anything. {dead[0]}')
 
 
 def _finish(run, recipe, comp, folds):  # the whole, and what is made of it
-    run.mark('running', doing='scoring')
+    run.set_status('running', doing='scoring')
     score = finish_run(run, comp, folds)
     if not (recipe.single_object or is_trial(run)):
         write_submission(run, comp)
         if comp.name in STAND_INS:
-            run.board(**local_score(comp, run.folder / 'submission.csv'))
-    run.say(f'{run}: {score_text(score)}, {seconds_text(score["seconds"])}')
+            run.set_leaderboard(**local_score(comp, run.folder / 'submission.csv'))
+    run.log(f'{run}: {score_text(score)}, {seconds_text(score["seconds"])}')
     return score
 
 
@@ -295,7 +296,7 @@ def _prepare(recipe, comp, folds):  # the job, and what the record says beside t
         more = dict(sources=source_hashes(recipe, comp)) | marks(recipe, comp)
         if not mine and 'pictures' not in recorded_maker(run):
             return None, more
-        job = open_setup(recipe, comp, folds, run.say if mine else print)
+        job = open_setup(recipe, comp, folds, run.log if mine else print)
         return job, more | dict(pictures=job.pictures)
 
 

@@ -274,7 +274,7 @@ def record_score(
         raise KitError(f'{run}: a score is a number such as 0.8412; got {wrong[0]}')
     with ledger_lock(run.comp):
         ledger = read_ledger(run.comp)  # before anything is written: it may be wrong
-        run.board(public=public, private=private)
+        run.set_leaderboard(public=public, private=private)
         lines = ledger.index[(ledger.exp == run.exp) & is_sent(ledger)]
         if not len(lines):
             lines = ledger.index[(ledger.exp == run.exp) & (ledger.status == 'local')]

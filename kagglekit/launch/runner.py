@@ -22,7 +22,8 @@ from ..core.secrets import hide_secrets
 from ..core.text import diff_text
 from ..runs.recipe import GROUPS, Recipe, recipe_table, resolve
 from ..fit.preflight import as_trained, preflight
-from ..runs.run import Run, is_process_alive, now
+from ..runs.process import is_process_alive, now
+from ..runs.run import Run
 from .arguments import Ended, notebook, read_given
 
 # %% ../../nbs/launch/02_runner.ipynb #ea24897f
@@ -133,7 +134,7 @@ def settle(
     words = dict(died='the kernel was killed', stopped=f'stopped by {ended.name}', done='it did not train')
     text = hide_secrets(f'{ended.name or "the page ended"}: {ended.text or words.get(ended.how, ended.name)}')
     if state == 'running':
-        run.mark('interrupted' if ended.how in ('died', 'stopped') else 'failed', error=text)  # it keeps fold and epoch
+        run.set_status('interrupted' if ended.how in ('died', 'stopped') else 'failed', error=text)  # it keeps fold and epoch
     with open(run.folder / 'log.txt', 'a', encoding='utf8') as f:
         f.write(f'{now()} {run.state()}: {text}\n')
 

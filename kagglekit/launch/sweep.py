@@ -21,7 +21,8 @@ from ..core.threads import usable_cores
 from ..core.validation import KitError
 from ..runs.recipe import RECIPES, Recipe
 from ..runs.rules import parse_pseudo
-from ..runs.run import Run, score_text
+from ..runs.run import Run
+from ..runs.scores import score_text
 from .arguments import run_command
 
 # %% ../../nbs/launch/03_sweep.ipynb #881fa4d0

@@ -23,7 +23,8 @@ from ..core.validation import KitError, check_names
 from ..data.metrics import Metric, auc_of, find_metric, labels_of
 from ..core.plots import short
 from ..data.group_metrics import plt
-from ..runs.run import Run, check_predictions
+from ..runs.run import Run
+from ..runs.scores import check_predictions
 from ..core.text import one_line
 
 # %% ../../nbs/report/00_compare.ipynb #00000004

@@ -31,7 +31,8 @@ from ..handin.ledger import is_sent, read_ledger
 from ..blend.members import choose_folds
 from ..runs.single_object import object_states
 from .provenance import as_dict, asked_files, blend_asked, commit_of, reproduction_report, ancestors
-from ..runs.run import Run, environment, find_run, now
+from ..runs.process import environment, now
+from ..runs.run import Run, find_run
 from ..runs.form import check_submission, make_submission
 from ..core.text import one_line
 from ..launch.arguments import papermill_command

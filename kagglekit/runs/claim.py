@@ -23,7 +23,8 @@ from .recipe import NOT_IDENTITY, Recipe
 from ..data.sampling import parse_sampling
 from ..data.folds import fold_hash
 from .results import broken_seal, finished_folds, read_fold, wipe_state
-from .run import Run, environment, now
+from .process import environment, now
+from .run import Run
 
 # %% ../../nbs/runs/05_claim.ipynb #0ab10004
 FINGERPRINTS = dict(  # what is recorded of the data → how it is called in a message
@@ -237,7 +238,7 @@ def _leave(why, keep=None):  # give up all claims but one
     for folder in [f for f in _HELD if f != keep]:
         run = Run.found(folder)
         if run.peek('status.json').get('state') == 'running':
-            run.mark('interrupted', error=why)
+            run.set_status('interrupted', error=why)
         release(run)
 
 
@@ -277,7 +278,7 @@ def _take(run, recipe, doing):  # hold it, unless it is refused or done
         if run.state() == 'done':
             release(run)
         else:
-            run.mark('running', doing=doing)
+            run.set_status('running', doing=doing)
     except BaseException:
         give_back(run)
         raise
@@ -331,7 +332,7 @@ def _write_down(run, e):  # why a block did not end well
         if isinstance(e, Clash):
             give_back(run)
         elif run.peek('status.json').get('state') == 'running':
-            run.mark('interrupted' if stopped else 'failed', error=hide_secrets(f'{type(e).__name__}: {e}'))
+            run.set_status('interrupted' if stopped else 'failed', error=hide_secrets(f'{type(e).__name__}: {e}'))
     except KitError:
         pass  # the disk is full; the error itself is what must be seen
     finally:
@@ -453,7 +454,7 @@ def _complete(run, new):  # params.json, once all of it is known, and the folds 
         new = new | old | dict(recipe=new['recipe'], resumed=now())
     write_json(run.folder / 'params.json', new)
     for line in said:
-        run.say(f'  {line}')
+        run.log(f'  {line}')
 
 
 @contextmanager
@@ -475,5 +476,5 @@ def open_run(
         _complete(run, new)
         yield run
         dead = run.peek('score.json').get('dead')
-        run.mark('done', **dict(dead=dead) if dead else {})
+        run.set_status('done', **dict(dead=dead) if dead else {})
     release(run)

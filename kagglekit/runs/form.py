@@ -14,7 +14,8 @@ from ..data.competition import Competition, answer_probs, label_names, prob_colu
 from ..core.storage import write_table
 from ..core.validation import KitError
 from ..data.metrics import labels_of
-from .run import Run, check_predictions
+from .run import Run
+from .scores import check_predictions
 from ..data.tables import match_ids, read_table
 
 # %% ../../nbs/runs/03_form.ipynb #34e6a55e
@@ -129,5 +130,5 @@ def write_submission(
         raise KitError(f'{run} has no test.parquet; finish the run first')
     write_table(path, make_submission(comp, pd.read_parquet(run.folder / 'test.parquet')))
     for note in check_submission(path, comp):
-        run.say(f'submission.csv: {note}')
+        run.log(f'submission.csv: {note}')
     return path

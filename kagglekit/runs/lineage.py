@@ -18,15 +18,8 @@ from .recipe import RECIPES, Recipe
 from .rules import parse_pseudo
 from ..data.folds import fold_hash
 from .results import fold_numbers
-from kagglekit.runs.run import (
-    Run,
-    check_predictions,
-    inherited_mark,
-    is_trial,
-    list_runs,
-    read_predictions,
-    refuse_trial,
-)
+from .run import Run, inherited_contamination, is_trial, list_runs, refuse_trial
+from .scores import check_predictions, read_predictions
 from ..core.validation import Lazy
 
 # %% ../../nbs/runs/06_lineage.ipynb #7fa01c2a
@@ -170,7 +163,7 @@ def not_comparable(
         return f'its pseudo labels come from {name}, which has seen all rows'
     if comp.group and not (recipe.grouped or recipe.train_all):
         return f'its folds do not keep each {comp.group} together, so that networks were asked about one that they knew'
-    return inherited_mark(comp.name, [exp for exp in (recipe.init_from, name) if exp])
+    return inherited_contamination(comp.name, [exp for exp in (recipe.init_from, name) if exp])
 
 
 def source_hashes(

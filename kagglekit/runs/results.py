@@ -19,7 +19,9 @@ from ..data.tables import match_ids
 from ..core.storage import hash_file, write_json, write_table
 from ..core.validation import KitError
 from ..data.metrics import find_metric
-from .run import Run, check_predictions, now, read_predictions, score_oof
+from .process import now
+from .run import Run
+from .scores import check_predictions, read_predictions, score_oof
 
 # %% ../../nbs/runs/04_results.ipynb #dfd4ea1a
 def _read_history(path):  # the rows of history.csv so far

@@ -115,7 +115,7 @@ def _marking(run, say):  # what is said while decoding, also written into the st
         say(line)
         found = re.match(r'decoding \d+ %', line)
         if run and found:
-            run.mark('running', doing=found[0])
+            run.set_status('running', doing=found[0])
 
     return _say
 
@@ -133,10 +133,10 @@ def open_setup(
     run = held(comp.name, recipe.exp)
     with traced(run):
         if run:
-            run.mark('running', doing='decoding')
+            run.set_status('running', doing='decoding')
         caches = open_caches(comp.folder, wanted, recipe.inputs, _marking(run, say), user=f'{comp.name}/{recipe.exp}')
         if run:
-            run.mark('running', doing='preparing to train')
+            run.set_status('running', doing='preparing to train')
     return Setup(recipe, comp, folds, *caches[:2], tuple(caches[-2:]))
 
 # %% ../../nbs/runs/10_setup.ipynb #00000012
