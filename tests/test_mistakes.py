@@ -55,7 +55,7 @@ def test_three_channels_hold_abacad():
 def test_a_constant_answer_is_refused():
     "exp020 subtracted a picture's score from itself, sent .5 for every row, and wrote: not so good."
     comp = needle()
-    with pytest.raises(KitError, match='all 2 rows get the same answer'):
+    with pytest.raises(KitError, match='all 2 rows have the same prediction'):
         make_submission(comp, pd.DataFrame(dict(id=comp.test.id, p_needle=[0.5, 0.5])))
     make_submission(comp, pd.DataFrame(dict(id=comp.test.id, p_needle=[0.5, 0.6])))
 

@@ -14,7 +14,9 @@ import numpy as np
 import pandas as pd
 import torch
 from ..data.loaders import ConcatCache
-from ..runs.claim import claim, held, made_by, open_run, recorded_maker, traced
+from ..runs.claim import claim, held, recorded_maker, traced
+from ..runs.identity import made_by
+from ..runs.resume import open_run
 from ..data.competition import Competition, check_page, find_comp, load_pages
 from ..core.text import diff_text, seconds_text
 from ..core.validation import KitError, check_names

@@ -13,7 +13,8 @@ import socket
 import sys
 from functools import partial
 from pathlib import Path
-from ..runs.claim import claim_for_kernel, difference, give_back, release, traced, trained
+from ..runs.claim import claim_for_kernel, undo_claim, release, traced, trained
+from ..runs.identity import difference
 from ..data.competition import check_page, find_comp
 from ..core.validation import KitError
 from ..core.storage import atomic
@@ -128,7 +129,7 @@ def settle(
     "Tell the truth about a run whose kernel could not, and write the end into its log; a refusal leaves it as it was."
     begun, state = not belongs_to_kernel(run, os.getpid()), run.peek('status.json').get('state')
     if ended.name == 'KitError' and not begun:
-        return give_back(run)
+        return undo_claim(run)
     if ended.how == 'done' and state != 'running':
         return
     words = dict(died='the kernel was killed', stopped=f'stopped by {ended.name}', done='it did not train')

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import kagglekit
 from ..blend.blend_run import remade, write_blend
-from ..runs.claim import other_data
+from ..runs.identity import other_data
 from .compare import read_pair, read_record
 from ..data.competition import Competition, find_comp, prob_columns
 from ..data.tables import read_table

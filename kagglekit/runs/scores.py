@@ -45,7 +45,7 @@ def check_predictions(
     from kagglekit.data.tables import match_ids
 
     columns = prob_columns(classes)
-    have = [c for c in df if c.startswith('p_')]
+    have = [c for c in map(str, df) if c.startswith('p_')]
     if have != columns:
         raise KitError(f'{what}: its class columns are {have[:4]} …, and {columns[:4]} … are wanted')
     if df.id.tolist() != ids.tolist():
