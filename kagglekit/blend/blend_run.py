@@ -25,6 +25,7 @@ from .build import BlendRecipe, FittedBlend, make_blend
 from .members import Table, join_members, read_member
 from ..data.metrics import find_metric
 from ..runs.process import environment, now
+from ..runs.lineage import parent_runs
 from ..runs.run import Run, inherited_contamination
 from ..runs.scores import score_oof
 from ..runs.form import write_submission
@@ -134,7 +135,7 @@ def read_table_of(
 def _params(r, t, comp):  # the content of params.json
     known = t.fold is not None and not t.made
     split = fold_hash(pd.DataFrame(dict(id=comp.train.id, fold=t.fold))) if known else None
-    why = inherited_contamination(comp.name, [m['exp'] for m in r.members if 'exp' in m])
+    why = inherited_contamination(comp.name, parent_runs(dict(blend=dict(members=list(r.members)))))
     return (dict(not_comparable=why) if why else {}) | dict(
         comp=comp.name,
         exp=r.exp,

@@ -47,7 +47,7 @@ from kagglekit.runs.results import (
 )
 from ..runs.run import Run, is_trial
 from ..runs.scores import score_text
-from ..runs.lineage import marks, source_hashes
+from ..runs.lineage import record_flags, source_hashes
 from ..training.callbacks import FoldFit, fit_stages, read_state
 from ..runs.form import write_submission
 
@@ -295,7 +295,7 @@ def _prepare(recipe, comp, folds):  # the job, and what the record says beside t
     run = claim(comp.name, recipe)
     mine = held(comp.name, recipe.exp)
     with traced(mine):
-        more = dict(sources=source_hashes(recipe, comp)) | marks(recipe, comp)
+        more = dict(sources=source_hashes(recipe, comp)) | record_flags(recipe, comp)
         if not mine and 'pictures' not in recorded_maker(run):
             return None, more
         job = open_setup(recipe, comp, folds, run.log if mine else print)

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 import kagglekit
 from ..blend.blend_run import remade, write_blend
+from ..runs.lineage import as_dict
 from ..runs.identity import other_data
 from .compare import read_pair, read_record
 from ..data.competition import Competition, find_comp, prob_columns
@@ -30,7 +31,7 @@ from ..core.validation import KitError
 from ..handin.ledger import is_sent, read_ledger
 from ..blend.members import choose_folds
 from ..runs.single_object import object_states
-from .provenance import as_dict, asked_files, blend_asked, commit_of, reproduction_report, ancestors
+from .provenance import asked_files, blend_asked, commit_of, reproduction_report, ancestors
 from ..runs.process import environment, now
 from ..runs.run import Run, find_run
 from ..runs.form import check_submission, make_submission
