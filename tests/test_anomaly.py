@@ -18,7 +18,7 @@ from kagglekit.core.validation import KitError
 from kagglekit.runs.recipe import RECIPES
 from kagglekit.data.folds import make_folds
 from kagglekit.blend.members import read_member
-from kagglekit.fit.preflight import look_for_files
+from kagglekit.fit.preflight import check_all_files
 from kagglekit.data.fold_npy import export_positions, import_positions
 from kagglekit.runs.run import Run
 from kagglekit.runs.setup import output_and_loss, make_learner, open_setup, run_folds
@@ -202,7 +202,7 @@ def test_a_missing_picture_is_named(comp, monkeypatch):
     try:
         assert len(find_comp('anomaly-practice').train) == 60  # tables are enough to blend and to look
         with pytest.raises(KitError, match=lost.name):
-            look_for_files(comp)
+            check_all_files(comp)
     finally:
         lost.write_bytes(kept)
 

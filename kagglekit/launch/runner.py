@@ -22,7 +22,7 @@ from ..core.paths import data_dir
 from ..core.secrets import hide_secrets
 from ..core.text import diff_text
 from ..runs.recipe import GROUPS, Recipe, recipe_table, resolve
-from ..fit.preflight import as_trained, preflight
+from ..fit.preflight import training_view, preflight
 from ..runs.process import is_process_alive, now
 from ..runs.run import Run
 from .arguments import Ended, notebook, read_given
@@ -79,7 +79,7 @@ def check_data(
     unwritten = run.comp.endswith('-practice') and not folder.is_dir()
     if unwritten or run.state() == 'done' or table_bytes(folder) > QUICK:
         return
-    preflight(as_trained(find_comp(run.comp), recipe), recipe)
+    preflight(training_view(find_comp(run.comp), recipe), recipe)
 
 # %% ../../nbs/launch/02_runner.ipynb #0033fd29
 _FIRST = """comp = 'shapes-practice'  # competition: the folder below data/ and outputs/

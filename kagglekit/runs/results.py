@@ -103,7 +103,7 @@ def save_fold(
     run: Run,
     k: int,  # fold
     comp: Competition,  # of the run
-    valid_ids: Sequence,  # (m,) ids of the validation rows
+    valid_ids: Sequence | np.ndarray,  # (m,) ids of the validation rows
     probs: Sequence,  # their (m, columns) probabilities, and the test rows' (n, columns)
     **facts,  # seconds, images; made_by and dead, if there are any
 ):
