@@ -182,7 +182,7 @@ def plot_errors(
     "The confusion matrix as a heat map."
     if 'target' not in predicted or comp.n_classes > 40:
         return None
-    names = list(comp.names)
+    names = pd.Index(comp.names)
     preds = pd.Categorical.from_codes(_predicted_codes(predicted, comp).tolist(), names)
     true = pd.Categorical.from_codes(predicted.target.tolist(), names)
     table = pd.crosstab(true, preds, dropna=False)
