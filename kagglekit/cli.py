@@ -17,7 +17,7 @@ from .core.text import diff_text, seconds_text
 from .core.validation import KitError, check_names
 from .core.page import quiet
 from .core.signals import stoppable
-from .runs.run import find_run, list_runs
+from .runs.run import run_doubts, find_run, list_runs
 
 # %% ../nbs/cli/00_cli.ipynb #937987ce
 def check_known(
@@ -70,8 +70,9 @@ def score_rows(
 def what_went_wrong(
     run: 'Run',  # whose
 ) -> str:  # '' where nothing did
-    "Why a folder cannot be read, or why the run did not end well."
-    return run.flaw() or str(run.peek('status.json').get('error') or '').rstrip(': ')
+    "Why a folder cannot be read, why the run did not end well, and what was changed or lost since."
+    wrong = run.flaw() or str(run.peek('status.json').get('error') or '').rstrip(': ')
+    return '; '.join([wrong] * bool(wrong) + run_doubts(run))
 
 
 def where_it_is(

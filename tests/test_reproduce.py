@@ -378,3 +378,13 @@ def test_the_working_tree_stays_clean(run, space):
     before = git(space, 'status', '--porcelain', '--ignored=no')
     reproduce(run, say=lambda text: None)
     assert git(space, 'status', '--porcelain', '--ignored=no') == before
+
+
+@pytest.mark.parametrize('params', [dict(exp='exp0002'), dict(comp='seti')])
+def test_a_folder_of_another_run_is_refused_before_anything_is_written(tmp_path, params):
+    with workspace(tmp_path):
+        run = Run('shapes-practice', 'exp0001')
+        write_json(run.folder / 'params.json', dict(comp='shapes-practice', exp='exp0001', recipe={}) | params)
+        with pytest.raises(KitError, match='its params.json is that of'):
+            reproduce(run, say=lambda text: None)
+        assert [p.name for p in run.folder.iterdir()] == ['params.json']

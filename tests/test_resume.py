@@ -15,7 +15,9 @@ import pytest
 import torch
 from PIL import Image
 from kagglekit.runs import run as runs
-from kagglekit.fit.train import train as fit
+from kagglekit.fit import train as fit
+from kagglekit.training.augment import AUGMENTS, Augmentation
+from kagglekit.cli import show_run, status_text
 from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.core.paths import data_dir, workspace
 from kagglekit.core.storage import read_json, write_json
@@ -23,8 +25,10 @@ from kagglekit.core.validation import KitError
 from kagglekit.runs.recipe import RECIPES, find_recipe
 from kagglekit.runs.setup import open_setup, run_folds
 from kagglekit.fit.train import load_experiment, train
+from kagglekit.report.journal import journal, journal_text
+from kagglekit.models.losses import LOSSES, Loss
 from kagglekit.practice.standins import write_practice
-from kagglekit.runs.run import Run, list_runs
+from kagglekit.runs.run import Run, run_doubts, list_runs
 
 NAME, EXP = 'shapes-practice', 'tiny'
 RESULTS = ('oof.parquet', 'test.parquet', 'fold0/model.safetensors', 'fold1/model.safetensors')
@@ -465,6 +469,103 @@ def test_decoding_is_told_in_percent(copy_of, monkeypatch):
     )
     open_setup(r, comp, run_folds(r, comp))
     assert seen == ['decoding 37 %']
+
+
+def tilted(z, t):
+    "Cross entropy, and half of it."
+    return -(t * z.log_softmax(1)).sum(1) * 1.5
+
+
+def steeper(z, t):
+    return -(t * z.log_softmax(1)).sum(1) * 2.5
+
+
+def tilted_again(z, t):
+    "The same in other words."  # and with a comment
+    return -(t * z.log_softmax(1)).sum(1) * 1.5
+
+
+def fainter(x, y, u, amount):
+    return x * 0.9, y
+
+
+def darker(x, y, u, amount):
+    return x * 0.5, y
+
+
+def set_page(patch, f, g):  # a loss and an augmentation, as a competition's page defines them
+    patch.setitem(LOSSES, 'own', Loss('own', f, True, '', None))
+    patch.setitem(AUGMENTS, 'own', Augmentation('own', 'kept', 0, g, between=None))
+
+
+def test_the_code_of_a_page_is_a_part_of_what_made_a_fold(made, tmp_path, monkeypatch):
+    shutil.copytree(made['done'] / 'data', tmp_path / 'data')
+    set_page(monkeypatch, tilted, fainter)
+    own = recipe(loss='own', augment=('own',), epochs=1)
+
+    def finish(*args):
+        raise Stop
+
+    with workspace(tmp_path):
+        with monkeypatch.context() as p:
+            p.setattr(fit, 'predict_shared', finish)
+            with pytest.raises(Stop):
+                go(own)
+        set_page(monkeypatch, steeper, fainter)
+        refuses('the code of the loss own has changed since', monkeypatch, own)
+        set_page(monkeypatch, tilted, darker)
+        refuses('the code of the augmentation own has changed since', monkeypatch, own)
+        set_page(monkeypatch, tilted_again, fainter)
+        go(own)
+        run = Run(NAME, EXP)
+        assert len(run.read('params.json')['code']) == 2 and run.state() == 'done'
+
+
+def test_only_code_of_pages_is_recorded(copy_of):
+    assert 'code' not in copy_of('done').read('params.json')
+
+
+@pytest.mark.parametrize(
+    'spoil, words',
+    [
+        (lambda path: path.unlink(), 'is not there'),
+        (lambda path: path.write_bytes(b''), 'has 0 bytes instead of'),
+        (lambda path: path.write_bytes(path.read_bytes()[:-40]), 'bytes instead of'),
+    ],
+    ids=['lost', 'empty', 'cut'],
+)
+def test_a_submission_that_was_lost_or_cut_is_named_and_written_anew(copy_of, capsys, spoil, words):
+    run = copy_of('done')
+    path = run.folder / 'submission.csv'
+    whole = path.read_bytes()
+    spoil(path)
+    for text in (show_run(str(run)), status_text(NAME), journal_text(journal(NAME), 999)):
+        assert words in text
+    go()
+    assert 'was written anew from test.parquet' in capsys.readouterr().out
+    assert path.read_bytes() == whole and not run_doubts(run)
+
+
+def test_a_submission_that_somebody_edited_is_left_alone(copy_of, capsys):
+    run = copy_of('done')
+    path = run.folder / 'submission.csv'
+    path.write_text('mine\n')
+    go()
+    assert (
+        'holds other answers than test.parquet; delete it' in capsys.readouterr().out and path.read_text() == 'mine\n'
+    )
+    (run.folder / 'test.parquet').unlink()
+    path.unlink()
+    go()
+    assert 'neither is test.parquet' in capsys.readouterr().out
+
+
+def test_a_score_that_somebody_edited_is_marked(copy_of):
+    run = copy_of('done')
+    texts = lambda: [show_run(str(run)), status_text(NAME), journal_text(journal(NAME))]
+    assert not any('edited' in text for text in texts())
+    write_json(run.folder / 'score.json', run.read('score.json') | dict(mean=0.99))
+    assert all('score.json was edited by hand' in ' '.join(text.split()) for text in texts())
 
 
 HOLDERS = """

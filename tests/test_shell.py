@@ -380,6 +380,37 @@ def test_a_record_that_was_edited_by_hand_is_shown(failed, capsys, name, record)
     assert end.value.code == 0 and 'shapes-practice/exp0009' in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    'metric, score, words',
+    [
+        ('macro_f1', '84', 'in the unit of the CV it is 0.84'),
+        ('auc', '-1', 'lies between 0 and 1'),
+        ('log_loss', '-2', 'is 0 or more'),
+        ('log_loss', '3', ''),
+        ('of their own', '84', ''),
+    ],
+)
+def test_a_score_that_the_metric_cannot_have_is_refused(failed, capsys, metric, score, words):
+    write_json(failed.folder / 'score.json', dict(metric=metric))
+    with pytest.raises(SystemExit) as end:
+        main(['score', 'exp0009', '--public', score])
+    assert end.value.code == (2 if words else 0) and words in capsys.readouterr().err
+    assert (failed.folder / 'leaderboard.json').exists() == (not words)
+
+
+def test_the_folder_of_a_killed_command_is_deleted_by_the_next(tmp_path):
+    from kagglekit.launch.kernel import sweep_folders
+    from kagglekit.runs.run import this_process
+
+    here, gone = this_process(), dict(this_process(), pid=2**22 + 1)
+    for name, owner in dict(dead=gone, live=here, elsewhere=dict(gone, host='another')).items():
+        write_json(tmp_path / f'kit-{name}' / 'owner.json', owner)
+    (tmp_path / 'kit-new').mkdir()
+    write_json(tmp_path / 'other' / 'owner.json', gone)
+    sweep_folders(tmp_path)
+    assert {p.name for p in tmp_path.iterdir()} == {'kit-live', 'kit-elsewhere', 'kit-new', 'other'}
+
+
 def test_a_run_is_not_compared_with_itself(failed, capsys):
     with pytest.raises(SystemExit) as end:
         main(['compare', 'exp0009', 'shapes-practice/exp0009'])

@@ -28,7 +28,7 @@ from ..runs.process import environment, now
 from ..runs.lineage import parent_runs
 from ..runs.run import Run, inherited_contamination
 from ..runs.scores import score_oof
-from ..runs.form import write_submission
+from ..runs.form import mend_submission, seal_submission, write_submission
 
 # %% ../../nbs/blend/09_blend_run.ipynb #00000013
 def _predictions(comp, p, side, fold=None):  # a table as the run folder wants it, in double precision, without a copy
@@ -160,6 +160,8 @@ def run_blend(
     "Make a blend and write its run folder; nothing is written before all of it is known to be sound."
     run, start = Run(comp.name, r.exp), time.time()
     if is_done(run, r):
+        if mended := mend_submission(run, comp):
+            print(mended)
         return run
     t = read_table_of(r, comp)
     made = make_blend(r, t, comp)
@@ -187,7 +189,7 @@ def _write_run(run, r, t, made, comp, score):  # the files of a blend
     if made.effects is not None:
         write_table(run.folder / 'rules.csv', made.effects)
     write_submission(run, comp)
-    write_json(run.folder / 'score.json', score)
+    write_json(run.folder / 'score.json', seal_submission(run, score))
 
 
 def plain_recipe(

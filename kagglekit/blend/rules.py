@@ -97,6 +97,23 @@ def _check_values(where, what):  # the types of what conditions hold
             raise KitError(f'{what}: any takes a list of sets of conditions; got {value!r}')
 
 
+def _some(names):
+    return ', '.join(list(map(str, names))[:6]) + ' …' * (len(names) > 6)
+
+
+def _check_gate(where, take, word, sources, classes, what):  # that a source with classes of its own can say yes
+    asked = where.get('source', take)
+    own, part = sources[asked].classes, word.split('_')[0]
+    if word.startswith('now_') or word.endswith('_not') or set(own) & set(classes):
+        return
+    if set(where[word]) & set(part_of(own, part)):
+        return
+    raise KitError(
+        f'{what}: {asked} knows no {part} {_some(where[word])}, only {_some(sorted(set(part_of(own, part))))}; '
+        f'the condition can never hold'
+    )
+
+
 def check_where(
     where: dict,  # conditions
     take: str,  # the source that they are asked of
@@ -110,6 +127,7 @@ def check_where(
     for inner in where.get('any', ()):
         check_where(inner, where.get('source', take), sources, classes, what)
     for word in PARTS & set(where):
+        _check_gate(where, take, word, sources, classes, what)
         names = classes if word.startswith('now_') else (*sources[where.get('source', take)].classes, *classes)
         check_names(
             where[word],
@@ -135,10 +153,19 @@ def check_rules(
     sources: dict,  # name → Source
     classes: Sequence,  # of the competition
 ):
-    "Raise `KitError` at a rule that names what does not exist."
+    "Raise `KitError` at a rule that names what does not exist, that can never fire, or whose name another one has."
+    named = [r.name for r in rules if r.name]
+    twice = next((name for name in named if named.count(name) > 1), '')
+    if twice:
+        raise KitError(f'{named.count(twice)} rules are called {twice}; give each a name of its own')
     for i, r in enumerate(rules):
-        what = f'rule {i + 1}{f" ({r.name})" if r.name else ""}'
-        check_names([r.take.removeprefix('second ')], sources, f'source in {what}')
+        what, source = f'rule {i + 1}{f" ({r.name})" if r.name else ""}', r.take.removeprefix('second ')
+        check_names([source], sources, f'source in {what}')
+        if not set(sources[source].classes) & set(classes):
+            raise KitError(
+                f'{what}: {source} has no class of the competition, only {_some(sources[source].classes)}; '
+                f'nothing can be taken from it'
+            )
         _check_votes(r, sources, what)
         check_where(r.where, r.take.removeprefix('second '), sources, classes, what)
 

@@ -169,6 +169,7 @@ class Metric:
         None  # gain over the best constant answer that counts as learning; 2 % of its value when left out
     )
     pairwise: bool = False  # it counts pairs of a positive and a negative row, as the AUC of two classes does
+    range: tuple | None = None  # least and greatest value that it can have; None where nobody knows
     of_labels: Callable | None = (
         None  # (n,) codes, (m, n) labels, classes → (m,) values; None where labels are not enough
     )
@@ -292,12 +293,12 @@ def _share_right(y, calls, k):
     return (calls == y).mean(1)
 
 
-_order = dict(slack=0.02, pairwise=True, of_class=_auc_of_class)
+_order = dict(range=(0, 1), slack=0.02, pairwise=True, of_class=_auc_of_class)
 add_metric(Metric('auc', True, auc, 'scores', needs='all', instead='auc_present', **_order))
 add_metric(Metric('auc_present', True, auc_present, 'scores', needs='two', **_order))
-add_metric(Metric('macro_f1', True, macro_f1, 'labels', of_labels=_f1_of_labels, of_class=_f1_of_class))
-add_metric(Metric('accuracy', True, accuracy, 'labels', of_labels=_share_right))
-add_metric(Metric('log_loss', False, log_loss, 'probabilities'))
+add_metric(Metric('macro_f1', True, macro_f1, 'labels', range=(0, 1), of_labels=_f1_of_labels, of_class=_f1_of_class))
+add_metric(Metric('accuracy', True, accuracy, 'labels', range=(0, 1), of_labels=_share_right))
+add_metric(Metric('log_loss', False, log_loss, 'probabilities', range=(0, np.inf)))
 
 
 def check_metric(

@@ -29,7 +29,6 @@ from ..practice.standins import STAND_INS, local_score, write_practice
 from ..runs.claim import claim, held, recorded_maker, traced
 from ..runs.distributed import RemoteProgress, predict_shared, rank_world, shard_training
 from ..runs.field_names import current_names
-from ..runs.form import write_submission
 from ..runs.identity import made_by
 from ..runs.lineage import record_flags, source_hashes
 from ..runs.recipe import PARAMS, RECIPES, Recipe, recorded, resolve
@@ -42,6 +41,7 @@ from kagglekit.runs.results import (
     wipe_state,
     write_history,
 )
+from ..runs.form import mend_submission, write_submission
 from ..runs.resume import open_run
 from ..runs.run import Run, is_trial
 from ..runs.scores import score_text
@@ -318,7 +318,7 @@ def _finish(run, recipe, comp, folds):  # scores, submission and local leaderboa
         if comp.name in STAND_INS:
             run.set_leaderboard(**local_score(comp, run.folder / 'submission.csv'))
     run.log(f'{run}: {score_text(score)}, {seconds_text(score["seconds"])}')
-    return score
+    return run.read('score.json')
 
 
 class _Prepared(NamedTuple):
@@ -347,6 +347,8 @@ def train(
     with open_run(recipe, comp, folds, **more) as run:
         if not held(comp.name, recipe.exp):
             print(f'{run} is done; to repeat it, take a new ID and another seed')
+            if mended := mend_submission(run, comp):
+                print(mended)
             return run.read('score.json')
         _introduce(run, recipe, comp, folds)
         train_folds(setup, run)

@@ -22,6 +22,7 @@ from ..core.secrets import hide_secrets
 from ..core.storage import disk_errors, write_table
 from ..core.text import seconds_text
 from ..core.validation import KitError, check_names, nearest
+from ..data.metrics import METRICS
 from ..runs.run import Run
 from ..core.text import one_line
 
@@ -263,15 +264,30 @@ def quota_text(
     return f'{site}: {left_today(comp, site, ledger, when)} of {quota(comp, site)} submissions left today; the next day begins in {seconds_text((night - here).total_seconds())} (00:00 {name})'
 
 # %% ../../nbs/handin/00_ledger.ipynb #00000017
+def _check_score(run, value):  # a number that the run's metric can have
+    if not math.isfinite(value):
+        raise KitError(f'{run}: a score is a number such as 0.8412; got {value}')
+    name = run.peek('score.json').get('metric') or run.peek('params.json').get('metric')
+    low, high = METRICS[name].range or (-math.inf, math.inf) if name in METRICS else (-math.inf, math.inf)
+    if low <= value <= high:
+        return
+    words = f'lies between {low:g} and {high:g}' if high < math.inf else f'is {low:g} or more'
+    percent = f'; in the unit of the CV it is {value / 100:g}' if (low, high) == (0, 1) and 1 < value <= 100 else ''
+    raise KitError(
+        f'{run}: {name} {words}, so {value:g} is no value of it{percent}. '
+        'What the site calls otherwise can be kept as a note: kagglekit note'
+    )
+
+
 def record_score(
     run: Run,  # whose
     public: float | None = None,  # what the public leaderboard said
     private: float | None = None,  # and the private one
 ) -> str:  # where it was written
     "Write down a leaderboard's answer, beside the run and in the ledger."
-    wrong = [v for v in (public, private) if v is not None and not math.isfinite(v)]
-    if wrong:
-        raise KitError(f'{run}: a score is a number such as 0.8412; got {wrong[0]}')
+    for value in (public, private):
+        if value is not None:
+            _check_score(run, value)
     with ledger_lock(run.comp):
         ledger = read_ledger(run.comp)  # before anything is written: it may be wrong
         run.set_leaderboard(public=public, private=private)

@@ -135,7 +135,9 @@ def settle(
     words = dict(died='the kernel was killed', stopped=f'stopped by {ended.name}', done='it did not train')
     text = hide_secrets(f'{ended.name or "the page ended"}: {ended.text or words.get(ended.how, ended.name)}')
     if state == 'running':
-        run.set_status('interrupted' if ended.how in ('died', 'stopped') else 'failed', error=text)  # it keeps fold and epoch
+        run.set_status(
+            'interrupted' if ended.how in ('died', 'stopped') else 'failed', error=text
+        )  # it keeps fold and epoch
     with open(run.folder / 'log.txt', 'a', encoding='utf8') as f:
         f.write(f'{now()} {run.state()}: {text}\n')
 

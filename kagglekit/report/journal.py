@@ -19,7 +19,7 @@ from ..core.text import diff_text, seconds_text
 from ..core.validation import KitError, nearest
 from ..handin.ledger import read_ledger
 from ..data.metrics import METRICS
-from ..runs.run import Run, find_run
+from ..runs.run import Run, run_doubts, find_run
 from ..core.text import truncate, one_line
 
 # %% ../../nbs/report/02_journal.ipynb #b0d6226b
@@ -170,6 +170,7 @@ def _gaps(run, params, score, state):  # what a record lacks that it must have
         yield 'score.json is not there'
     if score and 'mean' not in score:
         yield 'score.json has no mean'
+    yield from run_doubts(run)
 
 
 def _board_flaws(board):  # scores of a leaderboard that are no numbers

@@ -431,12 +431,23 @@ class Report:
             part.write_text(self.text(), encoding='utf8')
 
 
+def _check_own(run):  # that a folder is this run's and no copy of another one, before anything is written into it
+    params = read_record(run, 'params.json')
+    named = f'{params.get("comp", run.comp)}/{params.get("exp", run.exp)}'
+    if named != str(run):
+        raise KitError(
+            f'{run}: its params.json is that of {one_line(named)}, so nobody can tell what it is; '
+            f'reproduce {one_line(named)}, or bring the folder back from git'
+        )
+
+
 def reproduce(
     run: Run,  # a run or a blend
     train: bool = False,  # train it again, too
     say: Callable = print,  # called with each part of the report
 ) -> bool:  # whether the stored submission was made again to the byte
     "Make a submission again; the report is printed, and is written into the run's folder as reproduce.md."
+    _check_own(run)
     report = Report(run)
     say(report.list)
     try:

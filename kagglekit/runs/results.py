@@ -21,7 +21,7 @@ from ..core.storage import hash_file, write_json, write_table
 from ..core.validation import KitError
 from ..data.metrics import find_metric
 from .process import now
-from .run import Run
+from .run import Run, sealed
 from .scores import check_predictions, read_predictions, score_oof
 
 # %% ../../nbs/runs/04_results.ipynb #dfd4ea1a
@@ -210,5 +210,5 @@ def finish_run(
         write_table(run.folder / f'{name}.parquet', df)
     score = no_score(comp) if train_all else score_oof(tables['oof'], comp)
     files = file_hashes(run.folder, [f'{name}.parquet' for name in tables])
-    write_json(run.folder / 'score.json', score | _totals(facts) | dict(files=files))
+    write_json(run.folder / 'score.json', sealed(score | _totals(facts) | dict(files=files)))
     return run.read('score.json')

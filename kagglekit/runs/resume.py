@@ -114,7 +114,8 @@ def _check_record(run, new):  # of a run that is done, whose params.json may hav
 
 
 def _check_files(run):  # of a run that is done, and of its folds, as far as they are on this machine
-    hashes = {'': run.read('score.json').get('files', {})}
+    whole = run.read('score.json').get('files', {})
+    hashes = {'': {name: hash for name, hash in whole.items() if name != 'submission.csv'}}  # which can be written anew
     for k in finished_folds(run):
         hashes[f'fold{k}/'] = read_fold(run, k).get('files', {})
     for where, files in hashes.items():

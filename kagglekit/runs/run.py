@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['STATES', 'NUMBER', 'RECORD_TYPES', 'PLACE', 'PROGRESS', 'read_record', 'add_note', 'Run', 'list_runs', 'find_run',
-           'inherited_contamination', 'is_trial', 'refuse_trial']
+           'inherited_contamination', 'is_trial', 'refuse_trial', 'sealed', 'submission_flaw', 'run_doubts']
 
 # %% ../../nbs/runs/02_run.ipynb #00000001
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from ..core.paths import check_exp, out_dir
 from ..core.secrets import hide_secrets
-from ..core.storage import atomic, disk_errors, locked, read_json, write_json
+from ..core.storage import atomic, disk_errors, hash_json, locked, read_json, write_json
 from ..core.validation import KitError, check_names, nearest
 from .field_names import current_record
 from .process import heartbeat, is_running, now, this_process
@@ -252,3 +252,45 @@ def refuse_trial(
         f'{run} is a trial of {whole}, with few rows and a tiny network; it cannot {use}. '
         f'Run the recipe itself: kagglekit run {run.comp} {whole}'
     )
+
+# %% ../../nbs/runs/02_run.ipynb #7d940ef9
+def sealed(
+    score: dict,  # the content of score.json
+) -> dict:  # with its own hash, under seal
+    "A score that shows when somebody has changed it."
+    content = {k: v for k, v in score.items() if k != 'seal'}
+    return content | dict(seal=hash_json(content))
+
+
+def _awaits_submission(run, score):  # whether a done run has, or should have, a submission
+    if 'submission.csv' in score.get('files', {}):
+        return True
+    params = run.peek('params.json')
+    alone = (params.get('recipe') or {}).get('single_object')
+    made = 'recipe' in params and not alone and not is_trial(run) or 'blend' in params
+    return made and (run.folder / 'test.parquet').exists()
+
+
+def submission_flaw(
+    run: Run,  # done, or not
+) -> str:  # such as 'submission.csv is not there'; '' where nothing is wrong
+    "Whether the submission of a done run is missing, or has another length than was written."
+    score, path = run.peek('score.json'), run.folder / 'submission.csv'
+    if run.state() != 'done' or not _awaits_submission(run, score):
+        return ''
+    if not path.is_file():
+        return 'submission.csv is not there'
+    seal, size = score.get('files', {}).get('submission.csv'), path.stat().st_size
+    if not isinstance(seal, list) or seal[:1] == [size]:
+        return '' if size else 'submission.csv is empty'
+    return f'submission.csv has {size:,} bytes instead of {seal[0]:,}'
+
+
+def run_doubts(
+    run: Run,  # any
+) -> list[str]:  # sentences
+    "What was changed or lost since the run wrote it."
+    score, flaw = run.peek('score.json'), submission_flaw(run)
+    edited = 'seal' in score and sealed(score) != score
+    words = f'{flaw}; kagglekit run {run.comp} {run.exp} says what to do, and writes it anew where it can'
+    return ['score.json was edited by hand'] * edited + [words] * bool(flaw)
