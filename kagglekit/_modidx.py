@@ -2274,6 +2274,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                          'kagglekit/runs/single_object.py'),
                                               'kagglekit.runs.single_object.StopWhenPerfect.before_fit': ( 'runs/single_object.html#stopwhenperfect.before_fit',
                                                                                                            'kagglekit/runs/single_object.py'),
+                                              'kagglekit.runs.single_object._no_snapshots': ( 'runs/single_object.html#_no_snapshots',
+                                                                                              'kagglekit/runs/single_object.py'),
                                               'kagglekit.runs.single_object.improving_epochs': ( 'runs/single_object.html#improving_epochs',
                                                                                                  'kagglekit/runs/single_object.py'),
                                               'kagglekit.runs.single_object.is_finished': ( 'runs/single_object.html#is_finished',
