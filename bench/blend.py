@@ -245,7 +245,7 @@ def memory(n, k, method):
     from kagglekit.blend.build import BlendRecipe
     from kagglekit.data.competition import Competition
     from kagglekit.core.paths import workspace
-    from kagglekit.runs.run import environment
+    from kagglekit.runs.process import environment
 
     g, t = np.random.default_rng(1), n // 10
     train = pd.DataFrame(dict(id=[f'a{i}' for i in range(n)], file='x', target=g.permutation(np.arange(n) % k)))

@@ -10,8 +10,7 @@ import torch
 from PIL import Image
 from scipy.special import softmax
 from kagglekit.training.augment import AUGMENTS
-from kagglekit.runs.claim import difference
-from kagglekit.runs.field_names import current_record
+from kagglekit.runs.identity import difference
 from kagglekit.data.competition import find_comp, load_pages, prob_columns
 from kagglekit.core.paths import data_dir, workspace
 from kagglekit.core.randomness import rng
@@ -21,7 +20,7 @@ from kagglekit.runs.recipe import RECIPES
 from kagglekit.data.folds import make_folds
 from kagglekit.blend.label_shift import correct_prior, estimate_prior
 from kagglekit.blend.members import read_member
-from kagglekit.fit.preflight import look_for_files
+from kagglekit.fit.preflight import check_all_files
 from kagglekit.data.fold_npy import export_positions, import_positions
 from kagglekit.runs.run import Run
 from kagglekit.runs.setup import output_and_loss, make_learner, open_setup, run_folds
@@ -205,7 +204,7 @@ def test_a_missing_picture_is_named(comp, monkeypatch):
     try:
         assert len(find_comp('anomaly-practice').train) == 60  # tables are enough to blend and to look
         with pytest.raises(KitError, match=lost.name):
-            look_for_files(comp)
+            check_all_files(comp)
     finally:
         lost.write_bytes(kept)
 

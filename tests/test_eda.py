@@ -151,7 +151,7 @@ def test_an_unfinished_run_is_left_out_with_a_sentence(tmp_path):
     with workspace(tmp_path):
         comp = few_of_each(tmp_path, 5)
         (whole,) = write_runs(comp, exps=('exp0001',))
-        Run(comp.name, 'exp0002').mark('running')
+        Run(comp.name, 'exp0002').set_status('running')
         write_table(Run(comp.name, 'exp0003').folder / 'oof.parquet', pd.DataFrame(dict(x=[1])))
         kept, notes = eda.finished_runs(comp, ['exp0001', 'exp0002', 'exp0003'])
     assert kept == [whole] and [n.split()[0] for n in notes] == ['exp0002', 'exp0003']

@@ -469,7 +469,7 @@ def test_fitted_weights_a_head_know_the_heads_of_the_competition(root):
     'change, words',
     [
         (
-            lambda run, comp: run.mark('failed', error='KitError: no room'),
+            lambda run, comp: run.set_status('failed', error='KitError: no room'),
             'exp0001 is failed .KitError: no room.; finish it first',
         ),
         (

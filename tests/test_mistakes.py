@@ -20,7 +20,8 @@ from kagglekit.models.heads import OutputSpec, Head, heads_loss
 from kagglekit.training.learner import PrepareBatch, fold_learner, label_rows
 from kagglekit.models.losses import find_loss
 from kagglekit.models.build import build_model
-from kagglekit.runs.run import Run, score_oof
+from kagglekit.runs.run import Run
+from kagglekit.runs.scores import score_oof
 from kagglekit.runs.lineage import pseudo_rows
 from kagglekit.runs.form import make_submission
 from kagglekit.models.surgery import l2_head
@@ -54,7 +55,7 @@ def test_three_channels_hold_abacad():
 def test_a_constant_answer_is_refused():
     "exp020 subtracted a picture's score from itself, sent .5 for every row, and wrote: not so good."
     comp = needle()
-    with pytest.raises(KitError, match='all 2 rows get the same answer'):
+    with pytest.raises(KitError, match='all 2 rows have the same prediction'):
         make_submission(comp, pd.DataFrame(dict(id=comp.test.id, p_needle=[0.5, 0.5])))
     make_submission(comp, pd.DataFrame(dict(id=comp.test.id, p_needle=[0.5, 0.6])))
 
@@ -138,7 +139,7 @@ def test_a_fold_never_learns_labels_from_a_network_that_knew_its_rows():
             pd.concat([pd.DataFrame(dict(fold=k, id=comp.test.id, p_needle=np.float32(p))) for k, p in said.items()]),
         )
         write_table(run.folder / 'oof.parquet', folds)
-        run.mark('done')
+        run.set_status('done')
         for k in range(3):
             assert (
                 pseudo_rows(Recipe(pseudo_labels='exp0001'), comp, folds, k)[1][:, 0].numpy() == np.array(said[k])

@@ -16,7 +16,7 @@ for i in range(n):
     if os.fork(): continue
     for j in range(each):
         run.note(f'note {i}-{j}')
-        run.board(**{('public', 'private')[i % 2]: (i + j) / 100})
+        run.set_leaderboard(**{('public', 'private')[i % 2]: (i + j) / 100})
     os._exit(0)
 sys.exit(any(os.wait()[1] for _ in range(n)))
 """

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from kagglekit.blend.blend_run import run_blend
 from kagglekit.blend.build import BlendRecipe
-from kagglekit.cli import show_run
+from kagglekit.cli.show import show_run
 from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.core.paths import data_dir, workspace
 from kagglekit.core.randomness import rng

@@ -158,6 +158,30 @@ def test_a_value_out_of_range_is_refused_by_name(field, value, words):
     assert field in str(e.value) and words in str(e.value), str(e.value)
 
 
+COMBINATIONS = [  # fields that do not go together, words of the message
+    (dict(epochs=(2, 2), lr=(1.0, 1.0, 1.0)), 'entries'),
+    (dict(separate_nets=True), 'name the heads'),
+    (dict(ema=0.9, swa=True), 'take one'),
+    (dict(margin=0.1), 'belong to loss=arcface'),
+    (dict(heads=('age',), class_weight_power=1.0), 'single softmax'),
+    (dict(loss='soft_f1', class_weight_power=1.0), 'no value for each row'),
+    (dict(train_all=True, patience=3), 'leaves no rows'),
+    (dict(train_all=True, scheduler='plateau'), 'leaves no rows'),
+    (dict(single_object='pill'), 'needs train_all'),
+    (dict(single_object='pill', train_all=True, ema=0.9), 'excludes ema'),
+    (dict(snapshots='both'), 'needs single_object'),
+    (dict(bs=4, gpus=4), 'two rows'),
+    (dict(pseudo_labels='itself'), 'needs a threshold'),
+    (dict(size=8192, bs=512), 'take bs 4 or less'),
+]
+
+
+@pytest.mark.parametrize('changes, words', COMBINATIONS)
+def test_fields_that_do_not_go_together_are_refused(changes, words):
+    with pytest.raises(KitError, match=words):
+        Recipe(**changes)
+
+
 TAKEN = [  # field, value, what the recipe holds then
     ('augment', 'hflip', ('hflip',)),
     ('augment', '["hflip", "affine 45"]', ('hflip', 'affine 45')),
@@ -193,7 +217,7 @@ def test_a_value_in_range_is_taken(field, value, holds):
 
 
 def test_a_square_is_asked_for_before_anything_starts():
-    with pytest.raises(KitError, match='square pictures'):
+    with pytest.raises(KitError, match='square images'):
         Recipe(augment=['rot90'], size=(64, 48))
     Recipe(augment=['rot90'], size=(64, 64))
 
@@ -342,7 +366,7 @@ def test_a_guard_and_a_logger_are_no_part_of_an_identity():
         assert resolve('guards', 'exp0001', dead_after=0, tensorboard=True).identity() == page['exp0001'].identity()
         with pytest.raises(KitError, match='another experiment'):
             resolve('guards', 'exp0001', dead_after=0, seed=1)
-        with pytest.raises(KitError, match='in nothing'):
+        with pytest.raises(KitError, match='equals'):
             page['exp0001'].but('exp0002', dead_after=0)
     finally:
         RECIPES.pop('guards')

@@ -17,7 +17,7 @@ from PIL import Image
 from kagglekit.runs import run as runs
 from kagglekit.fit import train as fit
 from kagglekit.training.augment import AUGMENTS, Augmentation
-from kagglekit.cli import show_run, status_text
+from kagglekit.cli.show import show_run, status_text
 from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.core.paths import data_dir, workspace
 from kagglekit.core.storage import read_json, write_json
@@ -25,10 +25,11 @@ from kagglekit.core.validation import KitError
 from kagglekit.runs.recipe import RECIPES, find_recipe
 from kagglekit.runs.setup import open_setup, run_folds
 from kagglekit.fit.train import load_experiment, train
-from kagglekit.report.journal import journal, journal_text
+from kagglekit.report.journal import journal
+from kagglekit.report.journal_text import journal_text
 from kagglekit.models.losses import LOSSES, Loss
 from kagglekit.practice.standins import write_practice
-from kagglekit.runs.run import Run, list_runs
+from kagglekit.runs.run import Run, run_doubts, list_runs
 
 NAME, EXP = 'shapes-practice', 'tiny'
 RESULTS = ('oof.parquet', 'test.parquet', 'fold0/model.safetensors', 'fold1/model.safetensors')
@@ -179,8 +180,8 @@ def relabel(run):
         (delete_params, dict(lr=1e-2), 'it ran with lr 0.005, and now lr 0.01'),
         (delete_params, dict(seed=1), 'it ran with seed 0'),
         (lambda run: None, dict(bs=8), 'it ran with bs 16, and now bs 8'),
-        (lambda run: new_picture('train', run), {}, 'content of the pictures has changed'),
-        (lambda run: new_picture('test', run), {}, 'content of the pictures has changed'),
+        (lambda run: new_picture('train', run), {}, 'content of the image files has changed'),
+        (lambda run: new_picture('test', run), {}, 'content of the image files has changed'),
         (reorder_test, {}, 'test table has changed'),
         (shorten_test, {}, 'test table has changed'),
         (relabel, {}, '(training table|folds) ha(s|ve) changed'),
@@ -394,7 +395,7 @@ def test_a_broken_folder_stops_no_other(copy_of):
     (run.folder.parent / 'stray.txt').touch()
     found = {r.exp: r.state() for r in list_runs()}
     assert found == {'tiny': 'done', 'tiny copy': 'broken', 'b1': 'broken', 'b2': 'broken', 'b3': 'broken'}
-    assert runs.find_run('tiny').exp == 'tiny' and 'cannot be read' in runs.inherited_mark(NAME, ['b1'])
+    assert runs.find_run('tiny').exp == 'tiny' and 'cannot be read' in runs.inherited_contamination(NAME, ['b1'])
 
 
 @pytest.mark.parametrize('where', ['save_weights', 'resume.pt'])
@@ -543,7 +544,7 @@ def test_a_submission_that_was_lost_or_cut_is_named_and_written_anew(copy_of, ca
         assert words in text
     go()
     assert 'was written anew from test.parquet' in capsys.readouterr().out
-    assert path.read_bytes() == whole and not run.doubts()
+    assert path.read_bytes() == whole and not run_doubts(run)
 
 
 def test_a_submission_that_somebody_edited_is_left_alone(copy_of, capsys):
@@ -575,7 +576,7 @@ from kagglekit.runs.recipe import Recipe
 for exp in sys.argv[1:]:
     if os.fork(): continue
     run = claim('shapes-practice', Recipe(exp))
-    run.mark('running', doing='reading', fold=1, epoch=2)
+    run.set_status('running', doing='reading', fold=1, epoch=2)
     (run.folder/'.oof.parquet.12345678.part').touch()
     print('held', flush=True)
     time.sleep(120)

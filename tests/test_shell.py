@@ -202,16 +202,16 @@ def test_a_kill_before_the_kernel_has_begun_leaves_a_true_status(space, undistur
 
 def test_a_refusal_by_the_kernel_leaves_the_folder_as_it_was(space, monkeypatch, capsys):
     "A run that is there, and one that is not."
-    from kagglekit.launch.arguments import Ended
+    from kagglekit.launch.arguments import PageResult
 
     seen = []
 
     def refused(*args):
         seen.append(Run('shapes-practice', exp).read('status.json')['doing'])
-        return Ended('error', 'KitError', 'somebody has changed the page')
+        return PageResult('error', 'KitError', 'somebody has changed the page')
 
     monkeypatch.setattr('kagglekit.launch.kernel.execute_page', refused)
-    Run('shapes-practice', 'exp0001').mark('failed', fold=1, epoch=2, error='KitError: no')
+    Run('shapes-practice', 'exp0001').set_status('failed', fold=1, epoch=2, error='KitError: no')
     before = (space / 'exp0001' / 'status.json').read_bytes()
     for exp in ('exp0001', 'exp0002'):
         with pytest.raises(SystemExit) as end:
@@ -306,7 +306,7 @@ def failed(space):
     "A run that failed, with a long error whose remedy stands at its end."
     run = Run('shapes-practice', 'exp0009')
     write_json(run.folder / 'params.json', dict(exp='exp0009', parent='', diff={}, reason='더 길게 – ±'))
-    run.mark('failed', error='KitError: ' + 'the disk is nearly full and ' * 12 + 'free some space')
+    run.set_status('failed', error='KitError: ' + 'the disk is nearly full and ' * 12 + 'free some space')
     return run
 
 
@@ -414,7 +414,7 @@ def test_a_score_that_the_metric_cannot_have_is_refused(failed, capsys, metric, 
 
 def test_the_folder_of_a_killed_command_is_deleted_by_the_next(tmp_path):
     from kagglekit.launch.kernel import sweep_folders
-    from kagglekit.runs.run import this_process
+    from kagglekit.runs.process import this_process
 
     here, gone = this_process(), dict(this_process(), pid=2**22 + 1)
     for name, owner in dict(dead=gone, live=here, elsewhere=dict(gone, host='another')).items():

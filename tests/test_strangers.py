@@ -151,7 +151,7 @@ def test_what_is_wrong_with_a_run_is_shown_whole(runs):
 
 
 def test_an_unfinished_run_is_said_to_be_unfinished(runs):
-    runs[2].mark('running', fold=0, epoch=1)
+    runs[2].set_status('running', fold=0, epoch=1)
     for name in ('score.json', 'oof.parquet'):
         (runs[2].folder / name).unlink()
     said = compare_text(runs[0], runs[2])

@@ -12,7 +12,8 @@ from kagglekit.core.storage import write_table
 from kagglekit.core.validation import KitError
 from kagglekit.data.metrics import METRICS, constant_score, find_metric, metric
 from kagglekit.practice.standins import write_practice
-from kagglekit.runs.run import Run, score_oof
+from kagglekit.runs.run import Run
+from kagglekit.runs.scores import score_oof
 from kagglekit.runs.form import check_submission, make_submission, write_submission
 
 SHAPES = 'shapes-practice'

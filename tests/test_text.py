@@ -121,7 +121,7 @@ def write_run(exp, text, mean, parent='', diff=None, **more):
     )
     write_json(run.folder / 'status.json', dict(state='failed', error=text))
     (run.folder / 'notes.md').write_text(f'- 2026-11-23 09:00 {text}\n', encoding='utf8')
-    run.board(public=mean - 0.01, private=mean - 0.02)
+    run.set_leaderboard(public=mean - 0.01, private=mean - 0.02)
     rows = [
         dict(fold=k, stage=s, epoch=0, train_loss=1.0, valid_loss=1.0, metric=mean) for k in range(2) for s in range(2)
     ]

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from kagglekit.cli import show_run
+from kagglekit.cli.show import show_run
 from kagglekit.data.competition import Competition, find_comp, load_pages
 from kagglekit.core.paths import out_dir, workspace
 from kagglekit.core.storage import write_json

@@ -22,9 +22,13 @@ from ..core.storage import atomic, hash_file, write_json, write_table
 from ..core.validation import KitError
 from ..data.folds import fold_hash
 from .build import BlendRecipe, FittedBlend, make_blend
-from .members import Table, join_members, read_member
+from .join import Table, join_members
+from .members import read_member
 from ..data.metrics import find_metric
-from ..runs.run import Run, environment, inherited_mark, now, score_oof
+from ..runs.process import environment, now
+from ..runs.lineage import parent_runs
+from ..runs.run import Run, inherited_contamination
+from ..runs.scores import score_oof
 from ..runs.form import mend_submission, seal_submission, write_submission
 
 # %% ../../nbs/blend/09_blend_run.ipynb #00000013
@@ -132,7 +136,7 @@ def read_table_of(
 def _params(r, t, comp):  # the content of params.json
     known = t.fold is not None and not t.made
     split = fold_hash(pd.DataFrame(dict(id=comp.train.id, fold=t.fold))) if known else None
-    why = inherited_mark(comp.name, [m['exp'] for m in r.members if 'exp' in m])
+    why = inherited_contamination(comp.name, parent_runs(dict(blend=dict(members=list(r.members)))))
     return (dict(not_comparable=why) if why else {}) | dict(
         comp=comp.name,
         exp=r.exp,
@@ -170,13 +174,13 @@ def run_blend(
         raise KitError(f'{run} is being made by another process; wait for it') from None
     with lock:
         write_json(run.folder / 'params.json', _params(r, t, comp))
-        run.mark('running')
+        run.set_status('running')
         try:
             _write_run(run, r, t, made, comp, score | dict(seconds=round(time.time() - start, 1)))
         except BaseException as e:
-            run.mark('failed', error=f'{type(e).__name__}: {e}')
+            run.set_status('failed', error=f'{type(e).__name__}: {e}')
             raise
-        run.mark('done')
+        run.set_status('done')
     return run
 
 

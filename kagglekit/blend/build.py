@@ -21,20 +21,13 @@ from .methods import METHODS, apply_blend, check_space, fit_blend, mean_logits, 
 from ..data.competition import Competition, class_kinds
 from ..core.paths import check_exp, inside, root
 from ..core.validation import KitError, check_names
-from .members import Table, member_spec
+from .join import Table
+from .members import member_spec
 from ..data.metrics import find_metric
 from .label_shift import correct_prior, fit_prior, prior_at_home, prior_effect
 from .rule_sources import Source, build_sources, source_spec
-from kagglekit.blend.rules import (
-    apply_rules,
-    check_rules,
-    choose_rules,
-    nested_rules,
-    plain_rule,
-    read_rules,
-    rule_effects,
-    rule_text,
-)
+from .rules import apply_rules, check_rules, plain_rule, read_rules, rule_text
+from .rule_effects import choose_rules, nested_rules, rule_effects
 from ..runs.run import Run
 from ..runs.recipe import as_text
 from ..core.validation import Count, check_value, real, whole

@@ -15,9 +15,10 @@ from .methods import METHODS, apply_blend, fit_blend, nested
 from ..data.competition import Competition
 from ..core.validation import KitError
 from .build import BlendRecipe, mix_inputs, takes_space
-from .members import Table, read_predictions
+from .join import Table
+from ..runs.scores import read_predictions
 from ..data.metrics import find_metric
-from .rules import gain_interval
+from .rule_effects import gain_interval
 from ..runs.run import Run
 
 # %% ../../nbs/blend/10_diagnostics.ipynb #00000023

@@ -12,7 +12,8 @@ import pandas as pd
 from ..core.randomness import rng
 from ..core.storage import write_json, write_table
 from ..data.competition import Competition, prob_columns
-from ..runs.run import Run, score_oof
+from ..runs.run import Run
+from ..runs.scores import score_oof
 
 # %% ../../nbs/blend/06a_example_runs.ipynb #e3530005
 FOLDS = 4

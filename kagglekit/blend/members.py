@@ -22,7 +22,8 @@ from ..core.validation import KitError, check_names, check_value
 from ..runs.single_object import object_states, snapshot_labels
 from .outside_files import find_file, read_logits, read_outside, read_votes
 from .rule_sources import Source, vote_labels
-from ..runs.run import Run, read_predictions
+from ..runs.run import Run
+from ..runs.scores import read_predictions
 
 # %% ../../nbs/blend/07_members.ipynb #00000006
 KINDS = dict(  # kind of a member → entries it may have

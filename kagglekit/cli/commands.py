@@ -116,7 +116,8 @@ def _practice(a):
 @command('find in seconds what would fail late: files, metric, folds, recipes, submission', COMP)
 def _check(a):
     from kagglekit.data.competition import check_page, load_pages
-    from kagglekit.practice.standins import STAND_INS, write_practice
+    from kagglekit.practice.registry import STAND_INS
+    from kagglekit.practice.standins import write_practice
     from kagglekit.fit.preflight import inspect_comp, check_text
 
     if a.comp not in load_pages():
@@ -144,7 +145,8 @@ def _status(a):
 @command('the table of all runs', COMP, argument('--html', action='store_true', help='as one file for a browser'))
 def _journal(a):
     from kagglekit.data.pages import damaged_pages
-    from kagglekit.report.journal import journal, journal_text
+    from kagglekit.report.journal import journal
+    from kagglekit.report.journal_text import journal_text
     from kagglekit.report.journal_html import write_page
 
     check_known(a.comp)
@@ -227,7 +229,8 @@ def _scores(a):
 )
 def _submit(a):
     from kagglekit.data.competition import find_comp
-    from kagglekit.practice.standins import STAND_INS, local_score
+    from kagglekit.practice.registry import STAND_INS
+    from kagglekit.practice.standins import local_score
     from kagglekit.handin.upload import submit
 
     run = find_run(a.exp)

@@ -6,7 +6,7 @@
 __all__ = ['SMALL', 'practice', 'REPEATED', 'shrink', 'small_recipe']
 
 # %% ../../nbs/competitions/seti_practice.ipynb #00000015
-from .seti_relaunch import kaggle
+from .seti_old import kaggle
 from ..runs.recipe import Recipe, Recipes
 
 SMALL = ('efficientnet_b0', 'tf_efficientnet_b4.ns_jft_in1k')  # become lite0; larger ones become lite1

@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib import font_manager
 from matplotlib.figure import Figure
 from noto_cjk_sans_jp_regular import FONT_PATH
-from .html import Markup
+from markupsafe import Markup
 from .text import one_line
 
 # %% ../../nbs/core/08_plots.ipynb #f181457a

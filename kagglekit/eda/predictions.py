@@ -12,7 +12,8 @@ import pandas as pd
 from ..core.text import one_line
 from ..core.validation import KitError
 from ..data.competition import Competition, prob_columns
-from ..runs.run import Run, check_predictions
+from ..runs.run import Run
+from ..runs.scores import check_predictions
 
 # %% ../../nbs/eda/00_predictions.ipynb #883e56a9
 def _read_predictions(path):

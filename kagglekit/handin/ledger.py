@@ -290,7 +290,7 @@ def record_score(
             _check_score(run, value)
     with ledger_lock(run.comp):
         ledger = read_ledger(run.comp)  # before anything is written: it may be wrong
-        run.board(public=public, private=private)
+        run.set_leaderboard(public=public, private=private)
         lines = ledger.index[(ledger.exp == run.exp) & is_sent(ledger)]
         if not len(lines):
             lines = ledger.index[(ledger.exp == run.exp) & (ledger.status == 'local')]

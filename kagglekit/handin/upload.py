@@ -209,7 +209,7 @@ def _take_over(
     amend(run.comp, place, **answer)
     line = read_ledger(run.comp).loc[place]
     if answer['status'] == 'scored':
-        Run(run.comp, line.exp).board(public=answer.get('public'), private=answer.get('private'))
+        Run(run.comp, line.exp).set_leaderboard(public=answer.get('public'), private=answer.get('private'))
     return line
 
 

@@ -13,7 +13,8 @@ import socket
 import sys
 from functools import partial
 from pathlib import Path
-from ..runs.claim import claim_for_kernel, difference, give_back, release, traced, trained
+from ..runs.claim import claim_for_kernel, undo_claim, release, traced, trained
+from ..runs.identity import difference
 from ..data.competition import check_page, find_comp
 from ..core.validation import KitError
 from ..core.storage import atomic
@@ -21,9 +22,10 @@ from ..core.paths import data_dir
 from ..core.secrets import hide_secrets
 from ..core.text import diff_text
 from ..runs.recipe import GROUPS, Recipe, recipe_table, resolve
-from ..fit.preflight import as_trained, preflight
-from ..runs.run import Run, is_process_alive, now
-from .arguments import Ended, notebook, read_given
+from ..fit.preflight import training_view, preflight
+from ..runs.process import is_process_alive, now
+from ..runs.run import Run
+from .arguments import PageResult, notebook, read_given
 
 # %% ../../nbs/launch/02_runner.ipynb #ea24897f
 def check_free(
@@ -77,7 +79,7 @@ def check_data(
     unwritten = run.comp.endswith('-practice') and not folder.is_dir()
     if unwritten or run.state() == 'done' or table_bytes(folder) > QUICK:
         return
-    preflight(as_trained(find_comp(run.comp), recipe), recipe)
+    preflight(training_view(find_comp(run.comp), recipe), recipe)
 
 # %% ../../nbs/launch/02_runner.ipynb #0033fd29
 _FIRST = """comp = 'shapes-practice'  # competition: the folder below data/ and outputs/
@@ -122,18 +124,20 @@ def _keep_page(run, path, ended):  # move the executed notebook into the run's f
 
 def settle(
     run: Run,  # held by this process, as the kernel left it
-    ended: Ended,  # how the page ended
+    ended: PageResult,  # how the page ended
 ):
     "Tell the truth about a run whose kernel could not, and write the end into its log; a refusal leaves it as it was."
     begun, state = not belongs_to_kernel(run, os.getpid()), run.peek('status.json').get('state')
     if ended.name == 'KitError' and not begun:
-        return give_back(run)
+        return undo_claim(run)
     if ended.how == 'done' and state != 'running':
         return
     words = dict(died='the kernel was killed', stopped=f'stopped by {ended.name}', done='it did not train')
     text = hide_secrets(f'{ended.name or "the page ended"}: {ended.text or words.get(ended.how, ended.name)}')
     if state == 'running':
-        run.mark('interrupted' if ended.how in ('died', 'stopped') else 'failed', error=text)  # it keeps fold and epoch
+        run.set_status(
+            'interrupted' if ended.how in ('died', 'stopped') else 'failed', error=text
+        )  # it keeps fold and epoch
     with open(run.folder / 'log.txt', 'a', encoding='utf8') as f:
         f.write(f'{now()} {run.state()}: {text}\n')
 
@@ -154,7 +158,7 @@ def short(
 
 def error_lines(
     run: Run,  # after settle
-    ended: Ended,  # how the page ended
+    ended: PageResult,  # how the page ended
     mine: bool,  # whether the kernel had begun the run
 ) -> tuple:  # exit status, text for stderr; a refusal is a `KitError`
     "How a run ended, for the person who started it."
@@ -179,14 +183,14 @@ def _execute(run, recipe, params, lock):  # train.ipynb, and how it ended
     over = lambda pid: not belongs_to_kernel(run, pid) or run.peek('status.json').get('state') != 'running'
     try:
         print(f'{run}: {recipe.reason or diff_text(recipe.diff)}', flush=True)
-        from kagglekit.launch.kernel import execute_page, pristine  # papermill: a second that a refusal does without
+        from kagglekit.launch.kernel import execute_page, clean_copy  # papermill: a second that a refusal does without
 
-        page = pristine(notebook('train'), parameters_cell())
+        page = clean_copy(notebook('train'), parameters_cell())
         return execute_page(page, params, partial(_keep_page, run), over, lock)
     except KeyboardInterrupt as e:
-        return Ended('stopped', str(e) or 'SIGINT')  # between two steps
+        return PageResult('stopped', str(e) or 'SIGINT')  # between two steps
     except KitError as e:
-        return Ended('error', 'KitError', str(e))
+        return PageResult('error', 'KitError', str(e))
 
 
 def run_experiment(

@@ -11,7 +11,8 @@ from pathlib import Path
 import pandas as pd
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
-from ..core.html import Markup, html_page, html_table
+from markupsafe import Markup
+from ..core.html import html_page, html_table
 from ..core.paths import inside, out_dir
 from ..core.plots import png_of
 from ..core.storage import atomic

@@ -17,8 +17,10 @@ from ..core.text import one_line
 from ..core.validation import KitError, check_names
 from ..data.metrics import Metric, auc_of, find_metric, labels_of
 from ..data.tables import match_ids
-from .records import as_dict, metric_name, read_record, short_paths
-from ..runs.run import Run, check_predictions
+from ..runs.lineage import as_dict
+from .records import metric_name, read_record, short_paths
+from ..runs.run import Run
+from ..runs.scores import check_predictions
 
 # %% ../../nbs/report/00c_pairs.ipynb #081db902
 def class_columns(

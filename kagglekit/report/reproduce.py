@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 import kagglekit
 from ..blend.blend_run import remade, write_blend
-from ..runs.claim import other_data
+from ..runs.identity import other_data
 from .pairs import read_pair
 from .records import read_record
 from ..data.competition import Competition, find_comp, prob_columns
@@ -31,11 +31,13 @@ from ..core.validation import KitError
 from ..handin.ledger import is_sent, read_ledger
 from ..blend.members import choose_folds
 from ..runs.single_object import object_states
-from .provenance import as_dict, asked_files, blend_asked, commit_of, reproduction_report, ancestors
-from ..runs.run import Run, environment, find_run, now
+from .provenance import asked_files, blend_asked, commit_of, reproduction_report, ancestors
+from ..runs.process import environment, now
+from ..runs.run import Run, find_run
 from ..runs.form import check_submission, make_submission
 from ..core.text import one_line
 from ..launch.arguments import papermill_command
+from ..runs.lineage import as_dict
 
 # %% ../../nbs/report/06_reproduce.ipynb #0000000e
 def _versions_then_now(old, new):  # 'name then → now' of what differs

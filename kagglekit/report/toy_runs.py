@@ -41,7 +41,7 @@ def toy_run(
     )
     write_json(run.folder / 'params.json', record | params)
     if state:
-        run.mark(state, **(dict(error=error) if error else {}))
+        run.set_status(state, **(dict(error=error) if error else {}))
     if state == 'done':
         (run.folder / 'oof.parquet').touch()
     if mean is not None:
@@ -69,9 +69,9 @@ def toy_five(comp: str = 'toy'):  # competition
     error = 'KitError: fold 2 learns nothing; lower lr'
     toy_run('exp0004', None, comp, 'failed', error, parent='exp0002', diff=dict(lr=0.1))
     toy_run('exp0005', None, comp, 'running', parent='exp0002', diff=dict(ema=0.99))
-    one.board(public=0.79, private=0.77)
-    two.board(public=0.81, private=0.80)
-    three.board(public=0.815, private=None)
+    one.set_leaderboard(public=0.79, private=0.77)
+    two.set_leaderboard(public=0.81, private=0.80)
+    three.set_leaderboard(public=0.815, private=None)
     two.note('작은 균열이 <b>보인다</b> & 더')
     three.note('学習が遅い')
 

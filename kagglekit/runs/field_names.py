@@ -10,7 +10,7 @@ import sys
 from ..core.validation import KitError
 
 # %% ../../nbs/runs/00_field_names.ipynb #e7d1e550
-RENAMED = dict(  # old name → the name of today
+RENAMED = dict(  # old name → current name
     apart='separate_nets',
     balance='class_weight_power',
     clamp='clip_input',
@@ -30,10 +30,12 @@ RENAMED = dict(  # old name → the name of today
     warmup='freeze_epochs',
     watch='monitor',
 )
-_noted = set()  # old names that this process has mentioned
+
+# %% ../../nbs/runs/00_field_names.ipynb #d265dc39
+_noted: set[str] = set()  # old names that this process has mentioned
 
 
-def _note(old):  # mention a new name once
+def _note(old):  # print the current name, once
     if old in _noted:
         return
     _noted.add(old)
@@ -42,9 +44,9 @@ def _note(old):  # mention a new name once
 
 def current_names(
     params: dict,  # field → value
-    note: bool = False,  # print the new name of each old one to stderr, once
-) -> dict:  # the same values under the names of today, in their order
-    "Translate renamed recipe fields; the old and the new name of one field together are a `KitError`."
+    note: bool = False,  # print the current name of each old one to stderr, once
+) -> dict:  # the same values under current names, in their order
+    "Translate renamed recipe fields; old and current name of one field together are a `KitError`."
     old = [name for name in params if name in RENAMED]
     for name in old:
         if RENAMED[name] in params:
@@ -56,7 +58,7 @@ def current_names(
 # %% ../../nbs/runs/00_field_names.ipynb #478163ca
 def current_record(
     record: dict,  # the content of params.json
-) -> dict:  # the same under the names of today
+) -> dict:  # the same under current names
     "Translate renamed fields in a run's record."
     parts = {k: current_names(record[k]) for k in ('recipe', 'diff') if isinstance(record.get(k), dict)}
     return record | parts
