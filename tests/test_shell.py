@@ -189,13 +189,13 @@ def test_a_kill_before_the_kernel_has_begun_leaves_a_true_status(space, undistur
 
 def test_a_refusal_by_the_kernel_leaves_the_folder_as_it_was(space, monkeypatch, capsys):
     "A run that is there, and one that is not."
-    from kagglekit.launch.arguments import Ended
+    from kagglekit.launch.arguments import PageResult
 
     seen = []
 
     def refused(*args):
         seen.append(Run('shapes-practice', exp).read('status.json')['doing'])
-        return Ended('error', 'KitError', 'somebody has changed the page')
+        return PageResult('error', 'KitError', 'somebody has changed the page')
 
     monkeypatch.setattr('kagglekit.kernel.execute_page', refused)
     Run('shapes-practice', 'exp0001').set_status('failed', fold=1, epoch=2, error='KitError: no')
