@@ -197,7 +197,7 @@ def _check_target(run, rows, comp):  # the targets beside the out-of-fold rows a
     if other.any():
         raise KitError(
             f'{run}: oof.parquet has other targets than the training table, in {other.sum()} rows, '
-            f'such as id {rows.id[other].iloc[0]}; the table was edited since. Train it again'
+            f'such as id {rows.id[other].iloc[0]}; the target was edited since. Train it again'
         )
 
 # %% ../../nbs/blend/07_members.ipynb #e3540007

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import kagglekit
-from ..blend.blend_run import remade, write_blend
+from ..blend.blend_run import recreate, write_blend
 from ..runs.claim import other_data
 from .compare import read_pair, read_record
 from ..data.competition import Competition, find_comp, prob_columns
@@ -117,7 +117,7 @@ def rebuild(
         write_table(folder / 'test.parquet', _test_of_run(run, params, comp))
     else:
         read_record(run, 'blend.json')
-        write_blend(folder, *remade(run, comp), comp)
+        write_blend(folder, *recreate(run, comp), comp)
     write_table(folder / 'submission.csv', make_submission(comp, pd.read_parquet(folder / 'test.parquet')))
     return folder / 'submission.csv'
 
