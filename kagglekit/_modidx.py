@@ -247,6 +247,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'kagglekit.blend.members._checked': ('blend/members.html#_checked', 'kagglekit/blend/members.py'),
                                          'kagglekit.blend.members._hashes': ('blend/members.html#_hashes', 'kagglekit/blend/members.py'),
                                          'kagglekit.blend.members._kind_of': ('blend/members.html#_kind_of', 'kagglekit/blend/members.py'),
+                                         'kagglekit.blend.members._matrix': ('blend/members.html#_matrix', 'kagglekit/blend/members.py'),
                                          'kagglekit.blend.members._oof_logits': ( 'blend/members.html#_oof_logits',
                                                                                   'kagglekit/blend/members.py'),
                                          'kagglekit.blend.members._read_file': ( 'blend/members.html#_read_file',

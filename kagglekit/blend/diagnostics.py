@@ -35,7 +35,7 @@ def member_scores(
     metric, out = find_metric(comp.metric), []
     for m in (t.members[i] for i in t.mixed):
         row = dict(member=m.name, OOF=np.nan)
-        if m.oof is not None:
+        if m.oof is not None and t.fold is not None:
             p = np.asarray(m.oof, np.float64)
             row['OOF'] = metric(t.y, p)
             row |= {f'fold {f}': metric(t.y[t.fold == f], p[t.fold == f]) for f in np.unique(t.fold)}
@@ -65,7 +65,7 @@ def compare_methods(
         except KitError:
             continue  # scores are no probabilities, and this method needs those
         in_sample = honest = metric(t.y, apply_blend(P, fit_blend(name, P, t.y, metric, **options)))
-        if METHODS[name].fitted:
+        if METHODS[name].fitted and t.fold is not None:
             honest = metric(t.y, nested(name, P, t.y, t.fold, metric, **options))
         out.append(dict(method=name, space=space, in_sample=in_sample, nested=honest))
     table = pd.DataFrame(out, columns=['method', 'space', 'in_sample', 'nested'])
