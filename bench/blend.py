@@ -242,7 +242,7 @@ def memory(n, k, method):
     import pyarrow as pa
     import threading
     from kagglekit.blend.blend_run import run_blend
-    from kagglekit.blend.build import BlendRecipe
+    from kagglekit.blend.recipe import BlendRecipe
     from kagglekit.data.competition import Competition
     from kagglekit.core.paths import workspace
     from kagglekit.runs.process import environment

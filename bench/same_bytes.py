@@ -36,7 +36,7 @@ import torch
 from safetensors.numpy import load_file
 
 from kagglekit.blend.blend_run import run_blend
-from kagglekit.blend.build import blend_recipe
+from kagglekit.blend.recipe import blend_recipe
 from kagglekit.blend.methods import METHODS
 from kagglekit.core.paths import data_dir, out_dir
 from kagglekit.data.competition import find_comp

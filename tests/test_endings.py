@@ -1,21 +1,25 @@
 "Final answers of real teams, each against a plain script: means of files, folds of logits, votes, rules, heads."
 
 import json
+import sys
 from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
 from kagglekit.blend.blend_run import replay, run_blend
-from kagglekit.data.competition import Competition, prob_columns
+from kagglekit.blend.methods import METHODS
+from kagglekit.data.competition import Competition, find_comp, load_pages, prob_columns
 from kagglekit.core.paths import workspace
 from kagglekit.core.randomness import rng
 from kagglekit.core.storage import write_json, write_table
 from kagglekit.core.validation import KitError
-from kagglekit.blend.build import BlendRecipe, blend_recipe
+from kagglekit.blend.recipe import BlendRecipe, blend_recipe
 from kagglekit.blend.join import join_members
 from kagglekit.blend.members import read_member
+from kagglekit.practice.registry import STAND_INS
+from kagglekit.practice.standins import write_practice
 from kagglekit.runs.run import Run
-from kagglekit.blend.diagnostics import compare_methods, gain_table, left_out, plot_members, reported_score
+from kagglekit.blend.diagnostics import compare_methods, gain_table, leave_one_out, plot_members, reported_score
 
 REAL = Path(__file__).parent.parent.parent / 'shared' / 'real'
 CLASSES = (
@@ -502,7 +506,7 @@ def test_fitted_weights_a_head_know_the_heads_of_the_competition(root):
         ),
         (
             lambda run, comp: (run.folder / 'test.parquet').write_bytes(b'PAR1 and then nothing'),
-            'test.parquet is damaged',
+            'test.parquet cannot be read',
         ),
         (
             lambda run, comp: write_table(
@@ -546,7 +550,7 @@ def test_a_member_that_is_not_what_it_was_is_refused(root, change, words):
         (dict(members=['exp0001', dict(file='gate.csv', classes='own', name='exp0001')]), 'a member twice'),
         (dict(members=['exp0001', dict(exp='exp0002', name='blend')]), 'another name'),
         (dict(members='["exp0001", 3]'), 'members'),
-        (dict(members=['exp0001', 'exp0002'], weights=[1, -1], method='weighted'), 'sum to something'),
+        (dict(members=['exp0001', 'exp0002'], weights=[1, -1], method='weighted'), 'a sum other than 0'),
         (dict(members=['exp0001', 'exp0002'], weights=[1], method='weighted'), '1 for 2 members'),
         (dict(members=['exp0001', 'exp0002'], space='logits'), 'write logit'),
         (dict(members=['exp0001', 'exp0002'], rules='{base: blend, rules: [3]}'), 'rule 1: a rule is a mapping'),
@@ -613,7 +617,7 @@ def test_only_files_with_out_of_fold_rows_are_scored_nested_and_compared(root):
     r = BlendRecipe('exp0101', [dict(file=f'{n}.csv', oof=f'{n}_oof.csv') for n in 'ab'], 'caruana')
     run, t = run_blend(r, comp), join_members([read_member(m, comp) for m in r.members], comp)
     assert run.read('score.json')['nested']['oof'] > 0.2 and len(gain_table(run, t, comp)) == 3
-    assert left_out(r, t, comp).adds.notna().all() and len(compare_methods(t, comp)) == 5
+    assert leave_one_out(r, t, comp).adds.notna().all() and len(compare_methods(t, comp)) == 5
     trained(comp, 'exp0001')  # a blend of them claims no folds of its own
     assert page(comp, 'exp0102', members=['exp0101', 'exp0001'], method='mean').state() == 'done'
 
@@ -624,7 +628,7 @@ def test_a_weight_of_nothing_does_not_end_the_page(root):
         trained(comp, exp)
     r = BlendRecipe('exp0101', ['exp0001', 'exp0002'], 'weighted', dict(weights='[1, 0]'))
     t = join_members([read_member(m, comp) for m in r.members], comp)
-    assert np.isnan(left_out(r, t, comp).adds[0]) and plot_members(r, t, comp)
+    assert np.isnan(leave_one_out(r, t, comp).adds[0]) and plot_members(r, t, comp)
     assert np.abs(probs(run_blend(r, comp), comp) - probs(Run('ends', 'exp0001'), comp)).max() < 1e-7
 
 
@@ -734,3 +738,32 @@ def test_a_mean_of_published_logits_is_the_mean_of_logits_in_the_file(dacon):
     assert (answers(run) == np.array(dacon.classes)[z[[0, 1, 3]].mean(0).argmax(1)]).all()
     soft = np.array(dacon.classes)[softmax(z[[0, 1, 3]]).mean(0).argmax(1)]
     assert 0 < (answers(run) != soft).sum() < 60
+
+
+# ---- the page ------------------------------------------------------------------------------------------------------
+
+OWN_PAGE = """
+from kagglekit.blend.methods import weights_method
+
+@weights_method('first_only')
+def first_only(Z, y, goal):
+    return [1.0] + [0.0] * (len(Z) - 1)
+"""
+
+
+def test_the_blend_page_knows_the_methods_of_competition_pages(tmp_path, monkeypatch):
+    "The page's own cell, with a competition page that registers a blending method."
+    import kagglekit.competitions as pages
+
+    (tmp_path / 'own_page.py').write_text(OWN_PAGE)
+    monkeypatch.setattr(pages, '__path__', [*pages.__path__, str(tmp_path)])
+    monkeypatch.delitem(sys.modules, 'kagglekit.competitions.own_page', raising=False)
+    cells = json.loads((Path(__file__).parent.parent / 'nbs' / 'blend.ipynb').read_text())['cells']
+    (begin,) = [s for c in cells if 'recipe = blend_recipe(given)' in (s := ''.join(c['source']))]
+    given = dict(comp='shapes-practice', exp='exp0101', members=['exp0001', 'exp0002'], method='first_only')
+    names = dict(given=given, comp=given['comp'], STAND_INS=STAND_INS, write_practice=write_practice)
+    try:
+        with workspace(tmp_path):
+            exec(begin, names | dict(load_pages=load_pages, find_comp=find_comp, blend_recipe=blend_recipe))
+    finally:
+        METHODS.pop('first_only', None)

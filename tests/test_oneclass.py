@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 from kagglekit.blend.blend_run import run_blend
-from kagglekit.blend.build import BlendRecipe
+from kagglekit.blend.recipe import BlendRecipe
 from kagglekit.cli.show import show_run
 from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.core.paths import data_dir, workspace

@@ -15,7 +15,7 @@ from kagglekit.core.storage import write_json
 from kagglekit.core.validation import KitError
 from kagglekit.runs.recipe import NOT_IDENTITY, PARAMS, RECIPES, Recipe, Recipes, recipe_table, recorded, resolve
 from kagglekit.models.losses import LOSSES, find_loss, loss
-from kagglekit.blend.build import BlendRecipe
+from kagglekit.blend.recipe import BlendRecipe
 from kagglekit.models.build import find_weights
 from kagglekit.training.augment_cadence import mirrors, mirrors_text
 

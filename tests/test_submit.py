@@ -214,7 +214,7 @@ def test_sent_shown_scored_remembered(site, tmp_path):
             'are used up',
         ),
         ('ListSubmissions', 503, '', 'Nothing was sent'),
-        ('upload', 400, '', 'failed, though the command ended well'),
+        ('upload', 400, '', 'failed, though the command exited with 0'),
     ],
 )
 def test_a_refusal_costs_nothing_and_says_what_to_do(site, tmp_path, call, code, message, words):

@@ -104,11 +104,11 @@ def _is_mixed(m, comp):  # whether a member takes part in the mix
 
 
 def join_members(
-    members: Iterable[Member],  # one after another; an iterator is not held twice in memory
+    each: Iterable[Member],  # one after another; an iterator is not held twice in memory
     comp: Competition,  # of all of them
 ) -> Table:  # side by side
     "Join members, checked against each other."
-    members = list(members)
+    members = list(each)
     _check_unique([m.name for m in members])
     fold = _shared_fold(members, comp)
     mixed = [i for i, m in enumerate(members) if _is_mixed(m, comp)]

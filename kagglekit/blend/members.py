@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from .methods import check_space, mean_logits, mix
 from ..data.competition import Competition, prob_columns
 from ..data.tables import match_ids
@@ -23,7 +25,6 @@ from ..runs.single_object import object_states, snapshot_labels
 from .outside_files import find_file, read_logits, read_outside, read_votes
 from .rule_sources import Source, vote_labels
 from ..runs.run import Run
-from ..runs.scores import read_predictions
 
 # %% ../../nbs/blend/07_members.ipynb #00000006
 KINDS = dict(  # kind of a member → entries it may have
@@ -130,23 +131,38 @@ class Predictions(NamedTuple):
     p: np.ndarray  # (n, k) probabilities, in the precision in which they are stored
 
 
+def _matrix(file, columns):  # (n, k) of a parquet file, read a few columns at a time; float32 if all of them are
+    single = all(file.schema_arrow.field(c).type == pa.float32() for c in columns)
+    p = np.empty((file.metadata.num_rows, len(columns)), np.float32 if single else np.float64)
+    few = max(1, 4_000_000 // max(1, len(p)))
+    for at in range(0, len(columns), few):
+        for j, column in enumerate(file.read(columns=columns[at : at + few]).columns, at):
+            p[:, j] = column.to_numpy()
+    pa.default_memory_pool().release_unused()
+    return p
+
+
 def split_predictions(
     path: Path,  # a parquet table of a run or a blend
     comp: Competition,  # of the run
 ) -> Predictions:  # its rows, and their probabilities
-    "A table of predictions as a matrix."
+    "A table of predictions as a matrix, without a second copy of it in memory."
     columns, what = prob_columns(comp.classes), f'{path.parent.name}: {path.name}'
-    table = read_predictions(path)
-    have = [c for c in table if c.startswith('p_')]
-    if have != columns:
-        raise KitError(f'{what}: its class columns are {have[:4]} …, expected {columns[:4]} …')
-    if path.stem != 'test' and 'fold' not in table:
-        raise KitError(f'{what} has no column fold; it was written by something else')
-    single = (table.dtypes[columns] == np.float32).all()
-    p = np.empty((len(table), len(columns)), np.float32 if single else np.float64)
-    for j, column in enumerate(columns):
-        p[:, j] = table[column]
-    return Predictions(table.drop(columns=columns), p)
+    try:
+        file = pq.ParquetFile(path)
+        names = file.schema_arrow.names
+        have = [n for n in names if n.startswith('p_')]
+        if have != columns:
+            raise KitError(f'{what}: its class columns are {have[:4]} …, expected {columns[:4]} …')
+        rows, p = file.read(columns=[n for n in names if n not in have]).to_pandas(), _matrix(file, columns)
+    except (OSError, ValueError, TypeError) as e:
+        raise KitError(
+            f'{what} cannot be read ({str(e).splitlines()[0][:80]}); copy it again, or run it again'
+        ) from None
+    missing = [c for c in ['id'] + ['fold'] * (path.stem != 'test') if c not in rows]
+    if missing:
+        raise KitError(f'{what} has no column {missing[0]}; it was written by something else')
+    return Predictions(rows, p)
 
 
 def check_rows(
@@ -198,7 +214,7 @@ def _check_target(run, rows, comp):  # the targets beside the out-of-fold rows a
     if other.any():
         raise KitError(
             f'{run}: oof.parquet has other targets than the training table, in {other.sum()} rows, '
-            f'such as id {rows.id[other].iloc[0]}; the table was edited since. Train it again'
+            f'such as id {rows.id[other].iloc[0]}; the target was edited since. Train it again'
         )
 
 # %% ../../nbs/blend/07_members.ipynb #e3540007

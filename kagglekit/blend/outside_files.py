@@ -219,7 +219,7 @@ def read_votes(
     if not df.shape[1]:
         raise KitError(f'{what}: no column of votes beside {key}')
     _check_labels(df, ids, (*comp.classes, NO_CLASS), what)
-    return vote_labels(df, voter_weights(weights, list(df), what))
+    return vote_labels(df, voter_weights(weights, df.columns.tolist(), what))
 
 # %% ../../nbs/blend/06_outside_files.ipynb #e862b00c
 def _load_torch(file):  # the arrays of a .pth file

@@ -49,7 +49,7 @@ class Source:
         classes: Sequence[str],  # (c,) of the competition
     ) -> np.ndarray:  # (n, c); NaN where the label is none of them
         "The probabilities in the competition's columns."
-        at = pd.Index(self.classes).get_indexer(list(classes))
+        at = pd.Index(self.classes).get_indexer(pd.Index(classes))
         p = np.where(at >= 0, self.p[:, np.maximum(at, 0)], 0.0)
         p[~np.isin(self.labels(), classes)] = np.nan
         return p

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import kagglekit
-from ..blend.blend_run import remade, write_blend
+from ..blend.blend_run import recreate, write_blend
 from ..runs.identity import other_data
 from .pairs import read_pair
 from .records import read_record
@@ -120,7 +120,7 @@ def rebuild(
         write_table(folder / 'test.parquet', _test_of_run(run, params, comp))
     else:
         read_record(run, 'blend.json')
-        write_blend(folder, *remade(run, comp), comp)
+        write_blend(folder, *recreate(run, comp), comp)
     write_table(folder / 'submission.csv', make_submission(comp, pd.read_parquet(folder / 'test.parquet')))
     return folder / 'submission.csv'
 

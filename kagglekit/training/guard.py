@@ -15,7 +15,6 @@ from fastai.callback.core import Callback, CancelFitException
 from ..core.validation import KitError
 from ..data.metrics import Metric, constant_score
 from .schedules import Stage, parse_schedule
-from .callbacks import FoldFit
 
 # %% ../../nbs/training/05_guard.ipynb #07c00004
 MIN_STEPS = 40  # steps over which a training loss must have been flat before a fold is called dead
