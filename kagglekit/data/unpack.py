@@ -183,7 +183,7 @@ def _open(path):  # a ZipFile, or a KitError
         size = path.stat().st_size
         raise CorruptZip(f'{path}: cut short, or no zip ({e}; {size:,} bytes); download it again') from None
 
-
+# %% ../../nbs/data/02a_unpack.ipynb #wrerror1
 def _write_error(e, what, name, folder):  # the KitError for an OSError while a file was written
     if _is_damage(e):
         return CorruptZip(f"{what}: '{name}' is damaged ({e}); download the zip again")
