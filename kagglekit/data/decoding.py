@@ -164,7 +164,7 @@ def _scaled(values, low, high):  # any numbers → 0 … 255
     step = np.float32((high - low) / 255)
     return (values.astype(np.float32) / step).round().clip(0, 255).astype(np.uint8)
 
-
+# %% ../../nbs/data/10_decoding.ipynb #frdeep01
 def _from_deep(im, path, pixels):  # of one deep channel → 8 bits
     values = np.asarray(im)
     if not np.isfinite(values).all():
