@@ -654,6 +654,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                        'kagglekit.data.caches.parse_size': ('data/caches.html#parse_size', 'kagglekit/data/caches.py'),
                                        'kagglekit.data.caches.trim_caches': ('data/caches.html#trim_caches', 'kagglekit/data/caches.py')},
             'kagglekit.data.cadence': { 'kagglekit.data.cadence._read_as': ('data/cadence.html#_read_as', 'kagglekit/data/cadence.py'),
+                                        'kagglekit.data.cadence._shear': ('data/cadence.html#_shear', 'kagglekit/data/cadence.py'),
                                         'kagglekit.data.cadence.abacad_clean': ( 'data/cadence.html#abacad_clean',
                                                                                  'kagglekit/data/cadence.py'),
                                         'kagglekit.data.cadence.abacad_lines': ( 'data/cadence.html#abacad_lines',
