@@ -132,8 +132,8 @@ def thin_classes(
     counts = pd.crosstab(comp.train.target.to_numpy(), folds.fold.to_numpy())
     counts = counts.reindex(range(len(names)), fill_value=0)
     thin = {}
-    for code, row in counts.iterrows():
-        absent = [int(fold) for fold in row.index[row == 0]]
+    for code in range(len(names)):
+        absent = [int(fold) for fold in counts.columns[counts.loc[code] == 0]]
         if absent:
             thin[names[code]] = absent
     return thin
