@@ -57,7 +57,9 @@ def choose_classes(
     named, rest, k = _positions(classes), text.strip(), len(classes)
     if rest in named:
         return _fitting(rest, False, named, k)
-    wanted, unwanted, after_not = [], [], False
+    wanted: list[np.ndarray] = []
+    unwanted: list[np.ndarray] = []
+    after_not = False
     while rest:
         word, pattern, rest = _next_word(rest, named)
         rest = rest.strip()

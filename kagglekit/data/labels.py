@@ -166,7 +166,7 @@ def _not_code(y, k):  # (n,) bool: rows without a class code; and why
 
 
 def class_codes(
-    values: Sequence,  # (n,) class codes as they came
+    values: Sequence | np.ndarray,  # (n,) class codes
     k: int,  # number of classes; 2 for a binary target
     what: str = 'targets',  # for the message
 ) -> np.ndarray:  # (n,) int64

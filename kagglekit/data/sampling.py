@@ -25,10 +25,10 @@ def parse_sampling(
 
 
 def draw_chances(
-    values: Sequence,  # (m,) what each training row has in the column
+    values: Sequence | np.ndarray,  # (m,) value of each training row in the column
     power: float = 1.0,  # 0 for a plain draw, 1 for values that are equally likely
 ) -> np.ndarray:  # (m,) that add up to 1
-    "Chances of rows to be drawn, by how rare their value is."
+    "The probability of each row to be drawn, by how rare its value is."
     _, at, count = np.unique(np.asarray(values).astype(str), return_inverse=True, return_counts=True)
     chances = count[at] ** -float(power)
     return chances / chances.sum()

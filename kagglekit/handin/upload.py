@@ -196,7 +196,7 @@ def _take_over(run, place, what, entry):  # record what Kaggle's list has of a l
     amend(run.comp, place, **result)
     line = read_ledger(run.comp).loc[place]
     if result['status'] == 'scored':
-        Run(run.comp, line.exp).board(public=result.get('public'), private=result.get('private'))
+        Run(run.comp, line.exp).set_leaderboard(public=result.get('public'), private=result.get('private'))
     return line
 
 
