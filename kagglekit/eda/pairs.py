@@ -49,7 +49,7 @@ def across_groups(
     group = np.r_[train, np.array(test, str)]
     return group[pairs.a] != group[pairs.b]
 
-
+# %% ../../nbs/eda/02a_pairs.ipynb #e45bcbc0
 def _different_labels(t):
     return (t['where'] == 'train') & (t.label_a != t.label_b)
 

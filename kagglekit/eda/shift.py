@@ -195,7 +195,7 @@ def _resample_groups(groups, n, g):  # about n rows: groups drawn with replaceme
     drawn = g.integers(0, len(parts), max(1, k))
     return np.concatenate([parts[i] for i in drawn])
 
-
+# %% ../../nbs/eda/03_shift.ipynb #8c932d1e
 def _draw_prior(rows):  # class frequencies in train and test; rows in the order of the classes
     names = [short(name) for name in rows['class']]
     x = np.arange(len(rows))
@@ -310,7 +310,7 @@ def _labels_advice(expected, unlearned, alarm, groups_text):
         return f'{advice} Nothing.'
     return f'{advice} Check the first ones, and write wrong labels into the corrections of the reader.{groups_text}'
 
-
+# %% ../../nbs/eda/03_shift.ipynb #5e8dc887
 def check_label_errors(
     comp: Competition,  # whose train rows
     exps: Sequence[str],  # runs with out-of-fold predictions; two or more of different kinds

@@ -61,7 +61,7 @@ def arc(
     t = start + (end - start) * _PHASE
     return np.stack([rx * np.cos(t), ry * np.sin(t)], 1)
 
-
+# %% ../../nbs/practice/00b_face_paint.ipynb #7723708b
 class Pen:
     "Draws on an image in face coordinates."
 

@@ -91,7 +91,7 @@ def duplicate_id(
     people = people.assign(id=ids).sort_values('id', kind='stable')
     return people.reset_index(drop=True)
 
-
+# %% ../../nbs/practice/01e_standin_mask.ipynb #9f80debe
 def _draw_errors(people):  # '', 'swap', 'gender' or 'age' for each person
     unique = people.index[~people.id.duplicated(keep=False)]
     order = rng('mask-practice', 'errors', len(people)).permutation(unique)
@@ -159,7 +159,7 @@ def _save_eval_person(folder, truth, p, g):  # the seven images of a person unde
         draw_face(g, p, name).save(folder / file, quality=88)
     return pd.DataFrame(dict(id=files, answer=answers))
 
-
+# %% ../../nbs/practice/01e_standin_mask.ipynb #9ebebbe5
 def _save_train_tables(folder, people, labelled):
     table = labelled.assign(race='Asian', path=[p.folder for p in profiles(labelled)])
     write_table(folder / 'train' / 'train.csv', table[['id', 'gender', 'race', 'age', 'path']])

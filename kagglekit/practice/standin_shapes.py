@@ -22,6 +22,7 @@ SHAPES = ('circle', 'cross', 'square', 'triangle')
 
 def _draw_outline(pen, kind, middle, radius, angle):
     def at(turn):
+        "A point of the outline."
         direction = np.array([np.cos(angle + turn), np.sin(angle + turn)])
         return tuple(middle + radius * direction)
 

@@ -79,7 +79,7 @@ def _draw_style(g, name):  # colour and pattern; an incorrect mask may be any of
     colour, pattern = MASKS[number]
     return mix(colour, tuple(g.integers(0, 255, 3)), 0.12), pattern
 
-
+# %% ../../nbs/practice/01_synth_mask.ipynb #6bc7d31b
 def _straps(top, edge):  # (height at the mask, height at the ear) of the two straps on a side
     upper = (top + 0.22, -0.1)
     lower = (max(edge, top + 0.3), 0.15)
