@@ -24,17 +24,19 @@ from .pairs import Pairs, across_groups, column_of, pair_table, pairs_finding
 from .samples import Sample
 
 # %% ../../nbs/eda/02b_duplicates.ipynb #3d21ac7b
+def _hash_image(image):
+    data = np.ascontiguousarray(image).data
+    return hashlib.blake2b(data, digest_size=16).digest()
+
+
 def _equal_rows(s):  # the first row of each set of equal images with each other one
-    hashes = [
-        hashlib.blake2b(np.ascontiguousarray(image).data, digest_size=16).digest()
-        for images in (s.x_train, s.x_test)
-        for image in images
-    ]
+    hashes = [_hash_image(image) for images in (s.x_train, s.x_test) for image in images]
     found = pd.Series(hashes)
-    equal = [rows for rows in found.groupby(found).indices.values() if len(rows) > 1]
-    a = np.array([rows[0] for rows in equal for _ in rows[1:]], int)
-    b = np.array([row for rows in equal for row in rows[1:]], int)
-    return Pairs(a, b, np.ones(len(a)))
+    a, b = [], []
+    for rows in found.groupby(found).indices.values():
+        a += [rows[0]] * (len(rows) - 1)
+        b += list(rows[1:])
+    return Pairs(np.array(a, int), np.array(b, int), np.ones(len(a)))
 
 
 def check_duplicates(
@@ -51,7 +53,8 @@ def _high_pass(images):  # (n, height, width, channels) → (n, height · width 
     grey = images.astype(np.float32).mean(-1)
     fine = grey - gaussian_filter(grey, (0, 3, 3))
     n, height, width = fine.shape
-    return fine.reshape(n, height // 2, 2, width // 2, 2).mean((2, 4)).reshape(n, -1)
+    blocks = fine.reshape(n, height // 2, 2, width // 2, 2)
+    return blocks.mean((2, 4)).reshape(n, -1)
 
 
 def _unit(x):
@@ -63,12 +66,21 @@ def embed_thumbnails(
     components: int = 8,  # principal components removed at most; one for 20 images
 ) -> np.ndarray:  # (n, height · width / 4) float32 of length 1
     "What distinguishes each image from the others."
-    e = np.concatenate([_high_pass(x[start : start + 1024]) for start in range(0, len(x), 1024)])
+    parts = [_high_pass(x[start : start + 1024]) for start in range(0, len(x), 1024)]
+    e = np.concatenate(parts)
     e -= e.mean(0)
-    some = e[rng('fingerprints').permutation(len(e))[:1000]]
-    axes = np.linalg.svd(_unit(some), full_matrices=False)[2][: min(components, len(e) // 20)]
+    some = rng('fingerprints').permutation(len(e))[:1000]
+    axes = np.linalg.svd(_unit(e[some]), full_matrices=False)[2]
+    axes = axes[: min(components, len(e) // 20)]
     e -= (e @ axes.T) @ axes
     return _unit(e)
+
+
+def _keep_most_similar(similarity, threshold, most):  # at most `most` partners a row; the others become −1
+    partners = (similarity >= threshold).sum(1)
+    for row in np.flatnonzero(partners > most):
+        order = np.argpartition(-similarity[row], most)
+        similarity[row, order[most:]] = -1
 
 
 def near_pairs(
@@ -79,15 +91,16 @@ def near_pairs(
     "Pairs of rows that correlate."
     found = []
     for start in range(0, len(e), 1024):
-        similarity = e[start : start + 1024] @ e[start:].T
-        rows = len(similarity)
-        similarity[:, :rows][np.tri(rows, dtype=bool)] = -1
-        for row in np.flatnonzero((similarity >= threshold).sum(1) > most):
-            similarity[row, np.argpartition(-similarity[row], most)[most:]] = -1
+        block = e[start : start + 1024]
+        similarity = block @ e[start:].T
+        earlier = np.tri(len(block), dtype=bool)
+        similarity[:, : len(block)][earlier] = -1
+        _keep_most_similar(similarity, threshold, most)
         i, j = np.nonzero(similarity >= threshold)
         found.append(np.stack([i + start, j + start, similarity[i, j]]))
     a, b, r = np.concatenate(found, 1)
-    return Pairs(a.astype(int), b.astype(int), r).take(np.argsort(-r, kind='stable'))
+    order = np.argsort(-r, kind='stable')
+    return Pairs(a.astype(int), b.astype(int), r).take(order)
 
 # %% ../../nbs/eda/02b_duplicates.ipynb #2588df8a
 DETAIL_CORRELATION = 0.36  # correlation of the fine detail of two images from which they show the same thing
@@ -102,9 +115,13 @@ def _detail(path, size):  # (h, w) fine structure, of equal strength everywhere,
     x = read_one('grey', path, size)[..., 0].astype(np.float32)
     x = gaussian_filter(x, 1) - gaussian_filter(x, 5)
     top, left = size[0] // 15, size[1] // 15
-    x = x[top : len(x) - top, left : x.shape[1] - left]
-    x = x - x.mean(0) - x.mean(1, keepdims=True) + x.mean()
-    return x / np.sqrt(gaussian_filter(x * x, 8) + 1)
+    bottom, right = len(x) - top, x.shape[1] - left
+    x = x[top:bottom, left:right]
+    columns = x.mean(0)
+    rows = x.mean(1, keepdims=True)
+    x = x - columns - rows + x.mean()
+    power = gaussian_filter(x * x, 8)
+    return x / np.sqrt(power + 1)
 
 
 def detail_correlation(
@@ -113,8 +130,11 @@ def detail_correlation(
     read: Callable = _detail,  # (path, size) → its detail
 ) -> float:  # −1 … 1; 0 where one of them is of one grey
     "The correlation of the fine detail of two images, at full size."
-    size = tuple(min(sides) for sides in zip(_size_up_to_512(a), _size_up_to_512(b)))
-    x, y = (v - v.mean() for v in (read(path, size) for path in (a, b)))
+    sizes = zip(_size_up_to_512(a), _size_up_to_512(b))
+    size = tuple(min(sides) for sides in sizes)
+    x, y = read(a, size), read(b, size)
+    x = x - x.mean()
+    y = y - y.mean()
     norm = np.sqrt((x * x).mean() * (y * y).mean())
     return float((x * y).mean() / max(norm, 1e-9))
 
@@ -123,7 +143,8 @@ def _same_detail(s, pairs):  # (k,) bool: which pairs agree in fine detail
     files, read = column_of(s, 'file'), lru_cache(200)(_detail)
     same = np.zeros(len(pairs.a), bool)
     for k in np.lexsort((pairs.b, pairs.a)):  # in this order an image with many partners is read once
-        first, second = s.comp.folder / files[pairs.a[k]], s.comp.folder / files[pairs.b[k]]
+        first = s.comp.folder / files[pairs.a[k]]
+        second = s.comp.folder / files[pairs.b[k]]
         same[k] = detail_correlation(first, second, read) >= DETAIL_CORRELATION
     return same
 

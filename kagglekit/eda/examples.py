@@ -19,6 +19,19 @@ from ..practice.standin_shapes import SHAPES, draw_shape
 from ..runs.run import Run
 
 # %% ../../nbs/eda/00a_examples.ipynb #9f49bacd
+def _example_table(rows, owner_rows):
+    owner = np.arange(rows) // owner_rows
+    ids = [f'r{i:03d}' for i in range(rows)]
+    return pd.DataFrame(
+        dict(
+            id=ids,
+            target=rng('kinds').integers(0, 4, rows),
+            owner=[f'{i:03d}_{"ab"[i % 2]}' for i in owner],
+            file=[f'{i}.png' for i in ids],
+        )
+    )
+
+
 def example_comp(
     home: Path,  # workspace
     n: int = 60,  # train rows
@@ -28,21 +41,25 @@ def example_comp(
     **options,  # of Competition
 ) -> Competition:  # 'toy', with the columns id, file, target, owner
     "Drawn shapes of 64 × 64 pixels, a few of each owner."
-    g = rng('toy')
-    owner = np.arange(n + m) // owner_rows
-    table = pd.DataFrame(dict(id=[f'r{i:03d}' for i in range(n + m)], target=rng('kinds').integers(0, 4, n + m)))
-    table['owner'] = [f'{i:03d}_{"ab"[i % 2]}' for i in owner]
-    table['file'] = table.id + '.png'
+    g, table = rng('toy'), _example_table(n + m, owner_rows)
     folder = home / 'data' / 'toy'
     folder.mkdir(parents=True)
     for file, kind in zip(table.file, table.target):
         draw_shape(SHAPES[kind], g, 64).save(folder / file)
     train = table[:n].copy()
-    test = table[n:].drop(columns='target').assign(sample_id=table.id[n:]).reset_index(drop=True)
+    test = table[n:].drop(columns='target').reset_index(drop=True)
+    test['sample_id'] = test.id
     if edit:
         edit(folder, train, test)
-    sample = test[['id']].assign(label='circle')
-    return Competition('toy', train, test, sample, tuple(SHAPES), 'macro_f1', **dict(group='owner') | options)
+    return Competition(
+        'toy',
+        train,
+        test,
+        test[['id']].assign(label='circle'),
+        tuple(SHAPES),
+        'macro_f1',
+        **dict(group='owner') | options,
+    )
 
 
 def write_predictions(
@@ -56,5 +73,7 @@ def write_predictions(
     rows = comp.train[['id', 'target']] if name == 'oof' else comp.test[['id']]
     if folds is not None:
         rows = rows.assign(fold=folds.fold.to_numpy())
-    probs = pd.DataFrame(p.astype(np.float32), columns=prob_columns(comp.classes))
-    write_table(Run(comp.name, exp).folder / f'{name}.parquet', pd.concat([rows, probs], axis=1))
+    columns = prob_columns(comp.classes)
+    probs = pd.DataFrame(p.astype(np.float32), columns=columns)
+    path = Run(comp.name, exp).folder / f'{name}.parquet'
+    write_table(path, pd.concat([rows, probs], axis=1))

@@ -16,20 +16,25 @@ from .findings import Finding
 NOT_GROUPS = ['id', 'file', 'sample_id', 'label']
 
 
+def _like_names(values):  # 10 values or more, of 1.5 to 25 rows each
+    n = values.nunique()
+    return n >= 10 and 1.5 <= len(values) / n <= 25
+
+
 def group_columns(
     table: pd.DataFrame,  # train or test rows
     labels: tuple = (),  # columns with other targets
 ) -> pd.DataFrame:  # text columns, and the stem of the id, that look like names of people or places
     "Columns with many values of a few rows each."
-    text = table.drop(columns=[*NOT_GROUPS, *labels], errors='ignore').select_dtypes(['object', 'string'])
+    inputs = table.drop(columns=[*NOT_GROUPS, *labels], errors='ignore')
+    text = inputs.select_dtypes(['object', 'string'])
     if 'target' in table:  # the label under another name, or a coarser one, is no group
         by_class = table.groupby('target')
         text = text[[c for c in map(str, text) if by_class[c].nunique().max() > 1]]
     stem = table.id.str.extract(r'^(.+)[_/\-]')[0]
     if not stem.isna().any():
         text = text.assign(**{'stem of id': stem})
-    n_values = text.nunique()
-    return text[[c for c in map(str, text) if n_values[c] >= 10 and 1.5 <= len(text) / n_values[c] <= 25]]
+    return text[[c for c in map(str, text) if _like_names(text[c])]]
 
 # %% ../../nbs/eda/02_groups.ipynb #bc99aaa8
 def _in_several_folds(values, fold):  # rows whose value is in several folds
@@ -52,7 +57,8 @@ def _similar_names(values):  # first part of a name → the values that begin wi
 
 def _one_class_columns(names, comp):  # whose values have one class each
     columns = [c for c in map(str, names) if c in comp.train and c != comp.group]
-    return [c for c in columns if comp.train.groupby(c).target.nunique().max() == 1]
+    n_classes = lambda c: comp.train.groupby(c).target.nunique().max()
+    return [c for c in columns if n_classes(c) == 1]
 
 
 def _leaks_text(split, shared, comp):  # the sentences of what was found
@@ -82,24 +88,38 @@ _ONE_CLASS = (
 )
 
 # %% ../../nbs/eda/02_groups.ipynb #66379846
+def _any_row(masks, n):
+    return np.any([*masks, np.zeros(n, bool)], axis=0)
+
+
 def check_groups(
     comp: Competition,  # whose train rows are split
     folds: pd.DataFrame,  # id, fold, in the order of comp.train
 ) -> Finding:  # number: train rows with a relative in another fold, or in test
     "Group leakage across folds, and between train and test."
-    names, fold = group_columns(comp.train, comp.labels), np.asarray(folds.fold)
+    fold = np.asarray(folds.fold)
+    names = group_columns(comp.train, comp.labels)
     one_class = _one_class_columns(names, comp)
     names = names.drop(columns=one_class)
     if comp.group:
         names = names.assign(**{comp.group: comp.train[comp.group]})
     split = {c: _in_several_folds(names[c], fold) for c in names}
     shared = _shared_with_test(names, comp)
-    leaks = np.any([*split.values(), *shared.values(), np.zeros(len(names), bool)], axis=0)
+    leaks = _any_row([*split.values(), *shared.values()], len(names))
     found = _leaks_text(split, shared, comp)
-    advice = '; '.join(found) + _remedy(split, leaks.any(), comp) if found else _no_leaks_text(comp)
+    advice = _no_leaks_text(comp)
+    if found:
+        advice = '; '.join(found) + _remedy(split, leaks.any(), comp)
     if one_class:
         advice += _ONE_CLASS.format(one_class[0])
-    leaky = [c for c in names if c in comp.train and (split[c].any() or (c in shared and shared[c].any()))]
-    rows = comp.train[leaks].assign(fold=fold[leaks]).sort_values([*leaky, 'fold'], kind='stable')
-    meaning = f'of {len(names):,} train rows have a relative in another fold or in test'
-    return Finding('group leakage', int(leaks.sum()), meaning, bool(found), advice, rows)
+    leaky = [c for c in names if split[c].any() or (c in shared and shared[c].any())]
+    order = [c for c in leaky if c in comp.train] + ['fold']
+    rows = comp.train[leaks].assign(fold=fold[leaks])
+    return Finding(
+        'group leakage',
+        int(leaks.sum()),
+        f'of {len(names):,} train rows have a relative in another fold or in test',
+        bool(found),
+        advice,
+        rows.sort_values(order, kind='stable'),
+    )

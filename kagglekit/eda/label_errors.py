@@ -41,17 +41,31 @@ def _per_head(comp, p):  # marginal probabilities of each head, or of the classe
         yield _Head(name, names, joint.sum(others), codes[axis - 2])
 
 
-def _contradicted(head, ids, least):  # rows where at least `least` runs agree on another class
-    row = np.arange(len(ids))
-    predicted, mean = head.p.argmax(2), head.p.mean(0)
+def _votes(head):  # (rows, classes) runs that predict each class other than the label
+    predicted = head.p.argmax(2)
     votes = np.stack([(predicted == c).sum(0) for c in range(len(head.classes))], 1)
-    votes[row, head.codes] = 0
+    votes[np.arange(len(votes)), head.codes] = 0
+    return votes
+
+
+def _contradicted(head, ids, least):  # rows where at least `least` runs agree on another class
+    row, names, mean = np.arange(len(ids)), np.asarray(head.classes), head.p.mean(0)
+    votes = _votes(head)
     other = votes.argmax(1)
     runs = votes[row, other]
-    names = np.asarray(head.classes)
-    table = dict(row=row, id=ids, head=head.name, label=names[head.codes], predicted=names[other], runs=runs)
-    table |= dict(p_label=mean[row, head.codes], p_predicted=mean[row, other])
-    return pd.DataFrame(table)[runs >= min(least, len(head.p))]
+    table = pd.DataFrame(
+        dict(
+            row=row,
+            id=ids,
+            head=head.name,
+            label=names[head.codes],
+            predicted=names[other],
+            runs=runs,
+            p_label=mean[row, head.codes],
+            p_predicted=mean[row, other],
+        )
+    )
+    return table[runs >= min(least, len(head.p))]
 
 
 def suspects(
@@ -61,8 +75,10 @@ def suspects(
 ) -> pd.DataFrame:  # id, head, label, predicted, runs (that agree), p_label, p_predicted (means); most suspicious first
     "Rows whose label several runs contradict in the same way."
     p = np.stack([class_probs(comp, load_predictions(comp, exp)) for exp in exps])
-    found = [_contradicted(head, comp.train.id.to_numpy(), least) for head in _per_head(comp, p)]
-    table = pd.concat(found).sort_values(['runs', 'p_label', 'row'], ascending=[False, True, True])
+    ids = comp.train.id.to_numpy()
+    found = [_contradicted(head, ids, least) for head in _per_head(comp, p)]
+    table = pd.concat(found)
+    table = table.sort_values(['runs', 'p_label', 'row'], ascending=[False, True, True])
     return table.drop(columns='row').reset_index(drop=True)
 
 # %% ../../nbs/eda/00b_label_errors.ipynb #0000000a
@@ -83,6 +99,13 @@ def by_group(
     return found.drop(columns='share').reset_index(drop=True)
 
 # %% ../../nbs/eda/00b_label_errors.ipynb #0000000d
+def _draw_suspect(ax, pixels, row):
+    image = pixels / 255 if pixels.shape[2] == 3 else pixels[..., 0]
+    ax.imshow(image, cmap='gray', aspect='auto')
+    lines = (short(row.id), f'{short(row.label)}?', f'{short(row.predicted)} by {row.runs} runs')
+    ax.set_title('\n'.join(lines), fontsize=7)
+
+
 def show_suspects(
     table: pd.DataFrame,  # from suspects; the first ones are shown
     comp: Competition,  # whose files they are
@@ -93,14 +116,13 @@ def show_suspects(
     "Images of likely label errors, with the label and the prediction."
     rows = table.head(n)
     files = rows.id.map(comp.train.set_index('id').file)
-    across = min(8, max(1, len(rows)))
-    down = -(-max(1, len(rows)) // 8)
-    fig, axs = plt.subplots(down, across, figsize=(11, 2.1 * down), dpi=70, squeeze=False)
+    shown = max(1, len(rows))
+    down = -(-shown // 8)
+    figsize = (11, 2.1 * down)
+    fig, axs = plt.subplots(down, min(8, shown), figsize=figsize, dpi=70, squeeze=False)
     for ax in axs.flat:
         ax.axis('off')
     for ax, file, row in zip(axs.flat, files, rows.itertuples()):
-        pixels = read_one(inputs, comp.folder / file, size).astype(float)
-        ax.imshow(pixels / 255 if pixels.shape[2] == 3 else pixels[..., 0], cmap='gray', aspect='auto')
-        title = f'{short(row.id)}\n{short(row.label)}?\n{short(row.predicted)} by {row.runs} runs'
-        ax.set_title(title, fontsize=7)
+        pixels = read_one(inputs, comp.folder / file, size)
+        _draw_suspect(ax, pixels.astype(float), row)
     plt.tight_layout()

@@ -53,15 +53,20 @@ def feature_aucs(
     "How well each feature of a file separates each class from the rest: the furthest from ½ first."
     f = _with_positions(facts.reset_index(drop=True), comp)
     rows_per_group = len(f) / f[comp.group].nunique() if comp.group else 1.0
-    leaks = NOT_PIXELS + (PIXELS if (f['mode'] == 'cadence').all() else ())
+    leaks: tuple[str, ...] = NOT_PIXELS
+    if (f['mode'] == 'cadence').all():
+        leaks += PIXELS
     rows = []
     for feature in NOT_PIXELS + PIXELS:
+        values = f[feature].to_numpy(float)
         for code in range(1 if comp.binary else 0, len(comp.names)):
-            auc = _auc_of_class(f[feature].to_numpy(float), f.target.to_numpy() == code, rows_per_group)
+            positive = f.target.to_numpy() == code
+            auc = _auc_of_class(values, positive, rows_per_group)
             if auc:
                 rows.append((feature, comp.names[code], *auc, feature in leaks))
     t = pd.DataFrame(rows, columns=['feature', 'class', 'AUC', 'null_sd', 'leak'])
-    order = np.argsort(-(t.AUC - 0.5).abs().to_numpy(), kind='stable')
+    distance = (t.AUC - 0.5).abs().to_numpy()
+    order = np.argsort(-distance, kind='stable')
     return t.iloc[order].reset_index(drop=True)
 
 # %% ../../nbs/eda/02d_metadata.ipynb #590514bf
@@ -103,8 +108,11 @@ def _draw_feature(facts, comp, top):  # the distribution of a feature, for the c
     bins = np.histogram_bin_edges(values.dropna(), 40)
     fig, ax = plt.subplots(figsize=(6, 2), dpi=65, layout='constrained')
     for rows, name in ((positive, short(top['class'])), (~positive, 'the rest')):
-        ax.hist(values[rows].dropna(), bins, density=True, alpha=0.5, label=name)
-    ax.set(xlabel=top.feature, yticks=[], title=f'AUC {top.AUC:.3f}')
+        known = values[rows].dropna()
+        ax.hist(known, bins, density=True, alpha=0.5, label=name)
+    ax.set_title(f'AUC {top.AUC:.3f}')
+    ax.set_xlabel(top.feature)
+    ax.set_yticks([])
     ax.legend(fontsize=8)
 
 
@@ -121,12 +129,23 @@ def check_metadata(
         t = t[t.feature != POSITION].reset_index(drop=True)
     if not t.leak.any():
         return not_measured('metadata leak', f'{len(facts):,} files are too few of each class')
-    odd = t.leak & ((t.AUC - 0.5).abs() > np.maximum(0.05, 4.5 * t.null_sd))
-    top = t[odd if odd.any() else t.leak].iloc[0]
-    advice = _LEAK.format(h=top) if odd.any() else 'Nothing.'
+    threshold = np.maximum(0.05, 4.5 * t.null_sd)
+    odd = t.leak & ((t.AUC - 0.5).abs() > threshold)
+    alarm = bool(odd.any())
+    top = t[odd if alarm else t.leak].iloc[0]
+    advice = _LEAK.format(h=top) if alarm else 'Nothing.'
     for _, from_pixels in t[~t.leak].head(1).iterrows():
         advice += _FROM_PIXELS.format(h=from_pixels)
-    advice += _DATES_LOST * bool(dates_lost) + _SORTED * in_blocks
-    meaning = f'AUC of {top.feature}, {len(facts):,} files'
-    draw = lambda: _draw_feature(facts, comp, top)
-    return Finding('metadata leak', float(top.AUC), meaning, bool(odd.any()), advice, t, draw)
+    if dates_lost:
+        advice += _DATES_LOST
+    if in_blocks:
+        advice += _SORTED
+    return Finding(
+        'metadata leak',
+        float(top.AUC),
+        f'AUC of {top.feature}, {len(facts):,} files',
+        alarm,
+        advice,
+        t,
+        lambda: _draw_feature(facts, comp, top),
+    )

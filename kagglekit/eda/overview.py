@@ -177,7 +177,7 @@ def show_classes(
     rows = rows.assign(target=rows.target.astype(int))
     show_rows(comp, rows, _titles(comp, rows))
 
-
+# %% ../../nbs/eda/04_overview.ipynb #ce08454d
 def columns_to_show(
     comp: Competition,  # whose train rows are shown
     column: str | None = None,  # a column of the train table
@@ -189,7 +189,7 @@ def columns_to_show(
     fits = [c for c in map(str, comp.train) if c not in other and 2 <= comp.train[c].nunique() <= 200]
     return list(comp.class_groups) or fits[:1]
 
-
+# %% ../../nbs/eda/04_overview.ipynb #18f40691
 def _show_groups(comp):
     rows = pick_by(comp.train, comp.group, values=3, each=8)
     titles = [f'{str(group)[:22]}\n{comp.names[target]}' for group, target in zip(rows.shown, rows.target)]

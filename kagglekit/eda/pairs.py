@@ -45,13 +45,26 @@ def across_groups(
 ) -> np.ndarray:  # (k,) bool
     "Which pairs are not of one group; every test row is a group of its own."
     train = s.train[s.comp.group or 'id'].to_numpy(str)
-    test = np.array([f'\0{i}' for i in range(len(s.test))], str)
-    group = np.r_[train, test]
+    test = [f'\0{i}' for i in range(len(s.test))]
+    group = np.r_[train, np.array(test, str)]
     return group[pairs.a] != group[pairs.b]
 
-
+# %% ../../nbs/eda/02a_pairs.ipynb #e45bcbc0
 def _different_labels(t):
     return (t['where'] == 'train') & (t.label_a != t.label_b)
+
+
+def _labels_of(s):  # (n + m,) class names; ? for test rows
+    names = np.array([*s.comp.names, '?'])
+    unknown = np.full(len(s.test), len(names) - 1)
+    codes = np.r_[s.train.target.to_numpy(), unknown]
+    return names[codes]
+
+
+def _where(s, pairs):  # (k,) train, test, or train and test
+    n = len(s.train)
+    rows_in_test = (pairs.a >= n).astype(int) + (pairs.b >= n)
+    return np.array(['train', 'train and test', 'test'])[rows_in_test]
 
 
 def pair_table(
@@ -60,15 +73,23 @@ def pair_table(
     **columns,  # (k,) more columns
 ) -> pd.DataFrame:  # id_a, id_b, file_a, file_b, similarity, where, label_a, label_b; pairs with different labels first
     "Pairs across groups."
-    a, b, similarity = pairs
-    n, ids, files = len(s.train), column_of(s, 'id'), column_of(s, 'file')
-    names = np.array([*s.comp.names, '?'])
-    label = names[np.r_[s.train.target.to_numpy(), np.full(len(s.test), len(names) - 1)]]
-    where = np.array(['train', 'train and test', 'test'])[(a >= n).astype(int) + (b >= n)]
-    table = dict(id_a=ids[a], id_b=ids[b], file_a=files[a], file_b=files[b], similarity=np.round(similarity, 4))
-    t = pd.DataFrame(table | dict(where=where, label_a=label[a], label_b=label[b]) | columns)
+    ids, files, labels = column_of(s, 'id'), column_of(s, 'file'), _labels_of(s)
+    t = pd.DataFrame(
+        dict(
+            id_a=ids[pairs.a],
+            id_b=ids[pairs.b],
+            file_a=files[pairs.a],
+            file_b=files[pairs.b],
+            similarity=np.round(pairs.similarity, 4),
+            where=_where(s, pairs),
+            label_a=labels[pairs.a],
+            label_b=labels[pairs.b],
+            **columns,
+        )
+    )
     t = t[across_groups(s, pairs)]
-    order = np.argsort(~_different_labels(t).to_numpy(), kind='stable')
+    same = ~_different_labels(t).to_numpy()
+    order = np.argsort(same, kind='stable')
     return t.iloc[order].reset_index(drop=True)
 
 # %% ../../nbs/eda/02a_pairs.ipynb #ac1d12aa
@@ -101,9 +122,11 @@ def show_pairs(
 ):
     "Images of pairs, one above the other."
     t = t.head(n)
-    ids, labels = pd.concat([t.id_a, t.id_b]), pd.concat([t.label_a, t.label_b])
+    ids = pd.concat([t.id_a, t.id_b])
+    labels = pd.concat([t.label_a, t.label_b])
+    files = pd.concat([t.file_a, t.file_b])
     titles = [f'{i}\n{label}' for i, label in zip(ids, labels)]
-    show_rows(comp, pd.DataFrame(dict(file=[*t.file_a, *t.file_b])), titles, across=len(t))
+    show_rows(comp, pd.DataFrame(dict(file=files)), titles, across=len(t))
 
 
 def pairs_finding(
@@ -114,7 +137,14 @@ def pairs_finding(
     same_label: bool = True,  # whether the two rows of a pair should have one label
 ) -> Finding:  # number: rows that are in a pair
     "The finding of a check for pairs; any pair is an alarm."
-    rows, total = len(set(t.id_a) | set(t.id_b)), len(s.train) + len(s.test)
-    meaning = f'of {total:,} rows are {what} of another'
-    draw = (lambda: show_pairs(s.comp, t)) if len(t) else None
-    return Finding(check, rows, meaning, len(t) > 0, _advice(t, what, same_label), t, draw)
+    rows = set(t.id_a) | set(t.id_b)
+    total = len(s.train) + len(s.test)
+    return Finding(
+        check,
+        len(rows),
+        f'of {total:,} rows are {what} of another',
+        len(t) > 0,
+        _advice(t, what, same_label),
+        t,
+        (lambda: show_pairs(s.comp, t)) if len(t) else None,
+    )

@@ -61,10 +61,13 @@ def take_sample(
     "Sample rows and decode their small images."
     train = sample_rows(comp.train, most, comp.name, 'train')
     test = sample_rows(comp.test, most, comp.name, 'test')
-    inputs = inputs or ('abacad' if train.file.iloc[0].endswith('.npy') else 'rgb')
+    if not inputs:
+        inputs = 'abacad' if train.file.iloc[0].endswith('.npy') else 'rgb'
     cadences = bool(INPUTS[inputs].panels)
-    size = tuple(size) or ((256, 96) if cadences else (64, 64))
-    x_train, x_test = open_caches(comp.folder, [(train.file, size), (test.file, size)], inputs, say)
+    if not size:
+        size = (256, 96) if cadences else (64, 64)
+    parts = [(train.file, size), (test.file, size)]
+    x_train, x_test = open_caches(comp.folder, parts, inputs, say)
     return Sample(comp, train, test, x_train, x_test, cadences)
 
 # %% ../../nbs/eda/01_samples.ipynb #0000000c
@@ -72,29 +75,46 @@ def class_table(
     comp: Competition,  # whose train rows are counted
 ) -> pd.DataFrame:  # class, rows, share, values of the group if there is one; the rarest last
     "Class counts."
-    count = np.bincount(comp.train.target, minlength=len(comp.names))
-    table = pd.DataFrame({'class': list(comp.names), 'rows': count, 'share': count / count.sum()})
+    n = len(comp.names)
+    count = np.bincount(comp.train.target, minlength=n)
+    table = pd.DataFrame(
+        {
+            'class': list(comp.names),
+            'rows': count,
+            'share': count / count.sum(),
+        }
+    )
     if comp.group:
         groups = comp.train.groupby('target')[comp.group].nunique()
-        table[f'values of {comp.group}'] = groups.reindex(range(len(table)), fill_value=0).to_numpy()
-    return table.sort_values('rows', ascending=False, kind='stable').reset_index(drop=True)
+        table[f'values of {comp.group}'] = groups.reindex(range(n), fill_value=0).to_numpy()
+    table = table.sort_values('rows', ascending=False, kind='stable')
+    return table.reset_index(drop=True)
+
+
+def _imbalance_text(table):
+    fewest, largest = table.rows.min(), table.rows.max()
+    rare = table['class'][table.rows == fewest]
+    names = ', '.join(short(c) for c in rare[:3])
+    if len(rare) > 3:
+        names += ' …'
+    times = largest / max(1, fewest)
+    return f'rarest: {names}, {fewest:,} rows; the most common class has {times:,.3g} times as many'
 
 
 def plot_classes(
     table: pd.DataFrame,  # from class_table
 ):
     "Class counts as bars, with the rarest classes in red."
-    fewest = table.rows.min()
-    rare = table['class'][table.rows == fewest]
-    names = ', '.join(short(c) for c in rare[:3]) + ' …' * (len(rare) > 3)
-    imbalance = table.rows.max() / max(1, fewest)
+    x = range(len(table))
+    rarest = table.rows == table.rows.min()
     fig, ax = plt.subplots(figsize=(9, 2.2), dpi=65, layout='constrained')
-    ax.bar(range(len(table)), table.rows, color=['C3' if n == fewest else 'C0' for n in table.rows])
+    ax.bar(x, table.rows, color=np.where(rarest, 'C3', 'C0'))
     if len(table) <= 30:
         labels = [short(c) for c in table['class']]
-        ax.set_xticks(range(len(table)), labels, rotation=90 if len(table) > 8 else 0, fontsize=8)
+        rotation = 90 if len(table) > 8 else 0
+        ax.set_xticks(x, labels, rotation=rotation, fontsize=8)
     ax.set_ylabel('rows')
-    ax.set_title(f'rarest: {names}, {fewest:,} rows; the most common class has {imbalance:,.3g} times as many', size=9)
+    ax.set_title(_imbalance_text(table), size=9)
 
 # %% ../../nbs/eda/01_samples.ipynb #0000000f
 def pick_by(
@@ -129,19 +149,32 @@ def rank_by_oof(
     return table[['id', 'head', 'label', 'p_label']].merge(rows, on='id')
 
 # %% ../../nbs/eda/01_samples.ipynb #00000013
-def _draw_cadence(ax, path):  # six panels in one column
-    x = read_cadence(path)
+def _stack_panels(x):  # (6, 273, channels) → one column of standardised panels with gaps, 39 rows each
     x = x.reshape(6, 39, 7, -1).mean(2)
-    x = (x - x.mean((1, 2), keepdims=True)) / x.std((1, 2), keepdims=True)
+    mean = x.mean((1, 2), keepdims=True)
+    sd = x.std((1, 2), keepdims=True)
     gap = np.full((6, 3, x.shape[2]), np.nan)
-    image = np.concatenate([x, gap], 1).reshape(6 * 42, -1)[:-3]
-    ax.imshow(image, cmap='viridis', vmin=-2, vmax=4, aspect='auto', interpolation='nearest')
-    labels = [f'{name}, ON' if i in ON else name for i, name in enumerate('ABACAD')]
-    ax.set_yticks([20 + 42 * i for i in range(6)], labels, fontsize=7)
+    panels = np.concatenate([(x - mean) / sd, gap], 1)
+    return panels.reshape(6 * 42, -1)[:-3]
+
+
+def _draw_cadence(ax, path):  # six panels in one column
+    image = _stack_panels(read_cadence(path))
+    ax.imshow(
+        image,
+        cmap='viridis',
+        vmin=-2,
+        vmax=4,
+        aspect='auto',
+        interpolation='nearest',
+    )
     ax.set_xticks([])
+    names = [f'{name}, ON' if i in ON else name for i, name in enumerate('ABACAD')]
+    ax.set_yticks([20 + 42 * i for i in range(6)], names, fontsize=7)
     for i in ON:
         ax.get_yticklabels()[i].set(color='C3', fontweight='bold')
-        ax.add_patch(plt.Rectangle((-0.5, 42 * i - 0.5), x.shape[2], 39, fill=False, ec='C3', lw=1.2))
+        corner = (-0.5, 42 * i - 0.5)
+        ax.add_patch(plt.Rectangle(corner, image.shape[1], 39, fill=False, ec='C3', lw=1.2))
 
 
 def _draw_image(ax, path):  # as it is, but no larger than needed
@@ -161,16 +194,23 @@ def show_rows(
     "The images of rows."
     cadences = table.file.iloc[0].endswith('.npy')
     draw: Callable = _draw_cadence if cadences else _draw_image
-    cell = (1.74, 4.2) if cadences else (1.45, 1.75)  # (width, height), inches
+    width, height = (1.74, 4.2) if cadences else (1.45, 1.75)  # of an image, inches
     if cadences:
         across = max(2, across * 3 // 4)
     across = min(across, len(table))
     down = -(-len(table) // across)
-    figsize = (min(11, cell[0] * across), cell[1] * down)
-    fig, axs = plt.subplots(down, across, figsize=figsize, dpi=60, squeeze=False, layout='constrained')
+    fig, axs = plt.subplots(
+        down,
+        across,
+        figsize=(min(11, width * across), height * down),
+        dpi=60,
+        squeeze=False,
+        layout='constrained',
+    )
     for ax in axs.flat[len(table) :]:
         ax.axis('off')
-    for ax, file, title in zip(axs.flat, table.file, titles if len(titles) else table.id):
+    shown = titles if len(titles) else table.id
+    for ax, file, title in zip(axs.flat, table.file, shown):
         draw(ax, Path(comp.folder) / file)
         lines = str(title).split('\n')[:3]
         ax.set_title('\n'.join(map(short, lines)), fontsize=9)

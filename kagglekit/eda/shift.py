@@ -28,29 +28,46 @@ from .samples import Sample, show_rows
 QUANTILES = (1, 25, 75, 99, 99.9)  # percent
 
 
+def _mean_gradient(grey, axis):
+    return np.abs(np.diff(grey, axis=axis)).mean((1, 2))
+
+
+def _grid_features(grey):  # of each cell of a 4 × 4 grid
+    n, height, width = grey.shape
+    grid = grey.reshape(n, 4, height // 4, 4, width // 4)
+    in_cells = dict(
+        brightness=grid.mean((2, 4)),
+        contrast=grid.std((2, 4)),
+        peak=grid.max((2, 4)),
+    )
+    f = {}
+    for name, values in in_cells.items():
+        for i, j in np.ndindex(4, 4):
+            f[f'{name} of cell {i + 1}, {j + 1}'] = values[:, i, j]
+    return f
+
+
 def cheap_features(
     x: np.ndarray,  # (n, height, width, channels) small images
 ) -> pd.DataFrame:  # (n) of about 60 numbers
     "Brightness, contrast, colour and gradients, of the whole image and of a 4 × 4 grid."
     x = np.asarray(x, np.float32)
-    n, height, width, channels = x.shape
     grey = x.mean(-1)
     f = {
         'brightness': grey.mean((1, 2)),
         'contrast': grey.std((1, 2)),
-        'vertical gradient': np.abs(np.diff(grey, axis=1)).mean((1, 2)),
-        'horizontal gradient': np.abs(np.diff(grey, axis=2)).mean((1, 2)),
+        'vertical gradient': _mean_gradient(grey, axis=1),
+        'horizontal gradient': _mean_gradient(grey, axis=2),
     }
-    quantiles = np.percentile(grey.reshape(n, -1), QUANTILES, axis=1)
-    f |= {f'{q:g} % quantile': values for q, values in zip(QUANTILES, quantiles)}
-    if channels == 3:
+    flat = grey.reshape(len(x), -1)
+    quantiles = np.percentile(flat, QUANTILES, axis=1)
+    for q, values in zip(QUANTILES, quantiles):
+        f[f'{q:g} % quantile'] = values
+    if x.shape[-1] == 3:
         for i, colour in enumerate(('red', 'green', 'blue')):
-            f[f'{colour} minus brightness'] = x[..., i].mean((1, 2)) - f['brightness']
-    grid = grey.reshape(n, 4, height // 4, 4, width // 4)
-    in_cells = dict(brightness=grid.mean((2, 4)), contrast=grid.std((2, 4)), peak=grid.max((2, 4)))
-    for name, values in in_cells.items():
-        f |= {f'{name} of cell {i + 1}, {j + 1}': values[:, i, j] for i in range(4) for j in range(4)}
-    return pd.DataFrame(f)
+            mean = x[..., i].mean((1, 2))
+            f[f'{colour} minus brightness'] = mean - f['brightness']
+    return pd.DataFrame(f | _grid_features(grey))
 
 # %% ../../nbs/eda/03_shift.ipynb #78f702d5
 def adversarial_probs(
@@ -76,23 +93,30 @@ def null_auc(
 ) -> np.ndarray:  # (times,) AUCs
     "The AUC of adversarial validation without a shift: of two parts of train with no group in common."
     names, index = np.unique(groups, return_inverse=True)
+    k = max(3, share * len(names))
     aucs = []
     for i in range(times):
-        second = (rng('halves', i).permutation(len(names)) < max(3, share * len(names)))[index]
-        p = adversarial_probs(a[~second], a[second])
-        n = (~second).sum()
+        order = rng('halves', i).permutation(len(names))
+        second = (order < k)[index]
+        first = ~second
+        p = adversarial_probs(a[first], a[second])
+        n = first.sum()
         aucs.append(auc_of(p[n:], p[:n]))
     return np.array(aucs)
 
 # %% ../../nbs/eda/03_shift.ipynb #00000006
 def _draw_shift(s, p, rows):  # the classifier's probabilities, and the test rows that it is surest of
     n = len(p) - len(rows)
+    bins = np.linspace(0, 1, 41)
     fig, ax = plt.subplots(figsize=(6, 2), dpi=65, layout='constrained')
-    for part, name in ((p[:n], 'train'), (p[n:], 'test')):
-        ax.hist(part, np.linspace(0, 1, 41), density=True, alpha=0.5, label=name)
-    ax.set(xlabel='predicted probability of being a test row', yticks=[])
+    ax.hist(p[:n], bins, density=True, alpha=0.5, label='train')
+    ax.hist(p[n:], bins, density=True, alpha=0.5, label='test')
+    ax.set_xlabel('predicted probability of being a test row')
+    ax.set_yticks([])
     ax.legend(fontsize=8)
-    show_rows(s.comp, rows.head(8), [f'{i[:12]}\n{v:.2f}' for i, v in zip(rows.id[:8], rows.p_test)])
+    top = rows.head(8)
+    titles = [f'{i[:12]}\n{p_test:.2f}' for i, p_test in zip(top.id, top.p_test)]
+    show_rows(s.comp, top, titles)
 
 
 _SHIFTED = (
@@ -111,24 +135,40 @@ def _shift_advice(a, b, null, alarm):  # a and b: features of train and test
     return reference + _SHIFTED.format(aucs.index[0], aucs.iloc[0], aucs.index[1], aucs.iloc[1])
 
 
+def _some_indices(key, n, most):
+    order = rng('shift', key).permutation(n)
+    return np.sort(order[:most])
+
+
 def check_covariate_shift(
     s: Sample,  # whose rows
     most: int = 2000,  # train rows at most, and as many test rows
 ) -> Finding:  # number: AUC
     "Whether a classifier separates train from test."
-    i = np.sort(rng('shift', 0).permutation(len(s.x_train))[:most])
-    j = np.sort(rng('shift', 1).permutation(len(s.x_test))[:most])
-    a, b = cheap_features(s.x_train[i]), cheap_features(s.x_test[j])
+    i = _some_indices(0, len(s.x_train), most)
+    j = _some_indices(1, len(s.x_test), most)
+    a = cheap_features(s.x_train[i])
+    b = cheap_features(s.x_test[j])
     n, m = len(a), len(b)
     p = adversarial_probs(a.to_numpy(), b.to_numpy())
-    auc = auc_of(p[n:], p[:n])
-    groups = s.train[s.comp.group or 'id'].to_numpy()[i]
-    null = null_auc(a.to_numpy(), groups, m / (n + m))
-    alarm = bool(auc > null.max() + 0.03 and auc > null.mean() + 4 * null.std())
-    rows = s.test.iloc[j].assign(p_test=p[n:]).sort_values('p_test', ascending=False).reset_index(drop=True)
-    meaning = f'AUC of separating {n:,} train rows from {m:,} test rows'
-    draw = lambda: _draw_shift(s, p, rows)
-    return Finding('covariate shift', float(auc), meaning, alarm, _shift_advice(a, b, null, alarm), rows, draw)
+    p_train, p_test = p[:n], p[n:]
+    auc = auc_of(p_test, p_train)
+    groups = s.train[s.comp.group or 'id'].to_numpy()
+    null = null_auc(a.to_numpy(), groups[i], share=m / (n + m))
+    above_all = auc > null.max() + 0.03
+    above_mean = auc > null.mean() + 4 * null.std()
+    alarm = bool(above_all and above_mean)
+    rows = s.test.iloc[j].assign(p_test=p_test)
+    rows = rows.sort_values('p_test', ascending=False).reset_index(drop=True)
+    return Finding(
+        'covariate shift',
+        float(auc),
+        f'AUC of separating {n:,} train rows from {m:,} test rows',
+        alarm,
+        _shift_advice(a, b, null, alarm),
+        rows,
+        lambda: _draw_shift(s, p, rows),
+    )
 
 # %% ../../nbs/eda/03_shift.ipynb #0000000a
 class PriorShift(NamedTuple):
@@ -149,17 +189,21 @@ def prior_shift(
 
 def _resample_groups(groups, n, g):  # about n rows: groups drawn with replacement
     order = np.argsort(groups, kind='stable')
-    parts = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1)
-    k = max(1, round(n * len(parts) / len(groups)))
-    return np.concatenate([parts[i] for i in g.integers(0, len(parts), k)])
+    starts = np.flatnonzero(np.diff(groups[order])) + 1
+    parts = np.split(order, starts)
+    k = round(n * len(parts) / len(groups))
+    drawn = g.integers(0, len(parts), max(1, k))
+    return np.concatenate([parts[i] for i in drawn])
 
-
+# %% ../../nbs/eda/03_shift.ipynb #8c932d1e
 def _draw_prior(rows):  # class frequencies in train and test; rows in the order of the classes
-    names, x = [short(name) for name in rows['class']], np.arange(len(rows))
+    names = [short(name) for name in rows['class']]
+    x = np.arange(len(rows))
     fig, ax = plt.subplots(figsize=(8, 2.2), dpi=65, layout='constrained')
     ax.bar(x - 0.2, rows.train, 0.4, label='train')
     ax.bar(x + 0.2, rows.test, 0.4, label='test, estimated')
-    ax.set_xticks(x, names, rotation=90 if len(names) > 8 else 0, fontsize=8)
+    rotation = 90 if len(names) > 8 else 0
+    ax.set_xticks(x, names, rotation=rotation, fontsize=8)
     ax.set_ylabel('share')
     ax.legend(fontsize=8)
 
@@ -175,26 +219,55 @@ def _null_distances(oof, prior, groups, n, draws):  # of resampled out-of-fold r
     return np.array([prior_shift(oof[rows], prior).distance for rows in samples])
 
 
+def _largest_change_first(rows):
+    change = np.abs(rows.test - rows.train).to_numpy()
+    order = np.argsort(-change, kind='stable')
+    return rows.iloc[order].reset_index(drop=True)
+
+
+def _label_shift_advice(rows, null, alarm, exp):
+    reference = f'Resampled rows of train give {null.min():.2f} to {null.max():.2f}.'
+    if not alarm:
+        return f'{reference} Nothing.'
+    top = _largest_change_first(rows).iloc[0]
+    return reference + _LABEL_SHIFT.format(
+        c=top['class'],
+        train=top.train,
+        test=top.test,
+        exp=exp,
+    )
+
+
 def check_label_shift(
     comp: Competition,  # whose rows
     exp: str,  # a run with out-of-fold and test predictions
     draws: int = 20,  # resamples of the out-of-fold rows
 ) -> Finding:  # number: share of the rows
     "Whether the class frequencies of test differ from those of train."
-    oof, test = (class_probs(comp, load_predictions(comp, exp, name)) for name in ('oof', 'test'))
-    prior = np.bincount(comp.train.target, minlength=comp.n_classes) / len(comp.train)
-    groups = comp.train[comp.group or 'id'].astype('category').cat.codes.to_numpy()
+    oof = class_probs(comp, load_predictions(comp, exp, 'oof'))
+    test = class_probs(comp, load_predictions(comp, exp, 'test'))
+    count = np.bincount(comp.train.target, minlength=comp.n_classes)
+    prior = count / len(comp.train)
+    groups = comp.train[comp.group or 'id'].astype('category')
     shift = prior_shift(test, prior)
-    null = _null_distances(oof, prior, groups, len(test), draws)
+    null = _null_distances(oof, prior, groups.cat.codes.to_numpy(), len(test), draws)
     alarm = bool(shift.distance > null.max() + 0.03)
-    rows = pd.DataFrame({'class': list(comp.names), 'train': prior, 'test': shift.prior})
-    largest_first = rows.iloc[np.argsort(-np.abs(shift.prior - prior), kind='stable')].reset_index(drop=True)
-    top = largest_first.iloc[0]
-    advice = f'Resampled rows of train give {null.min():.2f} to {null.max():.2f}.'
-    advice += _LABEL_SHIFT.format(c=top['class'], train=top.train, test=top.test, exp=exp) if alarm else ' Nothing.'
-    meaning = f'of the test rows have another class than in train, estimated by {exp}'
-    draw = lambda: _draw_prior(rows)
-    return Finding('label shift', float(shift.distance), meaning, alarm, advice, largest_first, draw)
+    rows = pd.DataFrame(
+        {
+            'class': list(comp.names),
+            'train': prior,
+            'test': shift.prior,
+        }
+    )
+    return Finding(
+        'label shift',
+        float(shift.distance),
+        f'of the test rows have another class than in train, estimated by {exp}',
+        alarm,
+        _label_shift_advice(rows, null, alarm, exp),
+        _largest_change_first(rows),
+        lambda: _draw_prior(rows),
+    )
 
 # %% ../../nbs/eda/03_shift.ipynb #0000000d
 CONFIDENT = 0.8  # mean probability from which a row counts
@@ -202,8 +275,10 @@ UNLEARNED = 0.2  # share of contradicted rows from which a class counts as not l
 
 
 def _draw_labels(comp, t):  # images with label and prediction
-    rows = t[['id']].merge(comp.train[['id', 'file']], on='id')
-    titles = [f'{i[-16:]}\n{label}?\n{predicted}' for i, label, predicted in zip(t.id, t.label, t.predicted)]
+    files = comp.train[['id', 'file']]
+    rows = t[['id']].merge(files, on='id')
+    columns = zip(t.id, t.label, t.predicted)
+    titles = [f'{i[-16:]}\n{label}?\n{predicted}' for i, label, predicted in columns]
     show_rows(comp, rows, titles)
 
 
@@ -235,23 +310,31 @@ def _labels_advice(expected, unlearned, alarm, groups_text):
         return f'{advice} Nothing.'
     return f'{advice} Check the first ones, and write wrong labels into the corrections of the reader.{groups_text}'
 
-
+# %% ../../nbs/eda/03_shift.ipynb #5e8dc887
 def check_label_errors(
     comp: Competition,  # whose train rows
     exps: Sequence[str],  # runs with out-of-fold predictions; two or more of different kinds
 ) -> Finding:  # number: rows
     "Labels that all runs contradict with confidence."
     everything = suspects(comp, exps, least=0)
-    agreed = everything[(everything.runs == 0) & (everything.p_label >= CONFIDENT)]
-    t = everything[(everything.runs == len(exps)) & (everything.p_predicted >= CONFIDENT)]
-    t, unlearned = _drop_unlearned(t.sort_values('p_label', kind='stable'), everything)
-    expected = (1 - agreed.p_label).sum() + (1 - t.p_predicted).sum()
+    agreed = (everything.runs == 0) & (everything.p_label >= CONFIDENT)
+    contradicted = (everything.runs == len(exps)) & (everything.p_predicted >= CONFIDENT)
+    t = everything[contradicted].sort_values('p_label', kind='stable')
+    t, unlearned = _drop_unlearned(t, everything)
+    doubts = 1 - everything.p_label[agreed]
+    expected = doubts.sum() + (1 - t.p_predicted).sum()
     several = len(exps) > 1
     alarm = bool(several and len(t) > expected + 3 * np.sqrt(expected))
     advice = 'One run flags hard examples too: give two or more.'
     if several:
         advice = _labels_advice(expected, unlearned, alarm, _groups_text(t, comp))
     runs = ('all of ' if several else '') + ', '.join(exps)
-    meaning = f'of {len(comp.train):,} train rows are contradicted by {runs}'
-    draw = (lambda: _draw_labels(comp, t.head(6))) if len(t) else None
-    return Finding('label errors', len(t), meaning, alarm, advice, t, draw)
+    return Finding(
+        'label errors',
+        len(t),
+        f'of {len(comp.train):,} train rows are contradicted by {runs}',
+        alarm,
+        advice,
+        t,
+        (lambda: _draw_labels(comp, t.head(6))) if len(t) else None,
+    )

@@ -36,25 +36,39 @@ def channel_hashes(
     return out
 
 
+def _same_hashes(flat, keys, most):  # numbers of a key and of an entry of `flat`, for all that are equal
+    order = np.argsort(flat, kind='stable')
+    first = np.searchsorted(flat, keys, 'left', sorter=order)
+    last = np.searchsorted(flat, keys, 'right', sorter=order)
+    count = last - first
+    count[count > most] = 0
+    key = np.repeat(np.arange(len(keys)), count)
+    begin = np.repeat(np.cumsum(count) - count, count)
+    nth = np.arange(len(key)) - begin
+    return key, order[np.repeat(first, count) + nth]
+
+
 def matching_channels(
     hashes: np.ndarray,  # (n, 256) uint32
     most: int = 20,  # matches of a hash; more are an artefact of the receiver, not noise
 ) -> np.ndarray:  # (k, 3) a, b, offset: channel c + offset of a matches channel c of b; each once
     "Cadences with an equal channel."
-    channels, flat = hashes.shape[1], hashes.ravel()
-    order = np.argsort(flat, kind='stable')
+    channels = hashes.shape[1]
     keys = hashes[:, LOOKED_UP].ravel()
-    first = np.searchsorted(flat, keys, 'left', sorter=order)
-    count = np.searchsorted(flat, keys, 'right', sorter=order) - first
-    count[count > most] = 0
-    key = np.repeat(np.arange(len(keys)), count)
-    nth = np.arange(len(key)) - np.repeat(np.cumsum(count) - count, count)
-    match = order[np.repeat(first, count) + nth]
-    a, b = match // channels, key // len(LOOKED_UP)
-    offset = match % channels - LOOKED_UP[key % len(LOOKED_UP)]
+    key, match = _same_hashes(hashes.ravel(), keys, most)
+    a, channel_a = np.divmod(match, channels)
+    b, looked_up = np.divmod(key, len(LOOKED_UP))
+    offset = channel_a - LOOKED_UP[looked_up]
     swap = (offset < 0) | (offset == 0) & (a > b)
-    found = np.stack([np.where(swap, b, a), np.where(swap, a, b), np.abs(offset)], 1)
+    first = np.where(swap, b, a)
+    second = np.where(swap, a, b)
+    found = np.stack([first, second, np.abs(offset)], 1)
     return np.unique(found[a != b], axis=0)
+
+
+def _centred(x):  # (channels, 6, 16) float32 with mean 0 in each panel
+    panels = np.asarray(x, np.float32).reshape(-1, 6, 16)
+    return panels - panels.mean(-1, keepdims=True)
 
 
 def channel_correlation(
@@ -63,10 +77,13 @@ def channel_correlation(
     offset: int,  # channels from the start of p to the start of q
 ) -> float:  # the median over the common channels
     "The correlation of the common channels of two cadences."
-    p, q = (np.asarray(v, np.float32).reshape(-1, 6, 16) for v in (p[offset:], q[: len(q) - offset]))
-    p, q = (v - v.mean(-1, keepdims=True) for v in (p, q))
-    norm = np.sqrt((p * p).sum((1, 2)) * (q * q).sum((1, 2)))
-    return float(np.median((p * q).sum((1, 2)) / np.maximum(norm, 1e-6)))
+    common = len(q) - offset
+    p, q = _centred(p[offset:]), _centred(q[:common])
+    power_p = (p * p).sum((1, 2))
+    power_q = (q * q).sum((1, 2))
+    norm = np.sqrt(power_p * power_q)
+    r = (p * q).sum((1, 2)) / np.maximum(norm, 1e-6)
+    return float(np.median(r))
 
 # %% ../../nbs/eda/02c_windows.ipynb #ca85da95
 def connected_groups(
@@ -74,9 +91,10 @@ def connected_groups(
     ids: pd.Series,  # all ids
 ) -> np.ndarray:  # (n,) the group of each id; an id without a pair is a group of its own
     "Connected components of pairs: the cadences of one observation."
-    index = pd.Index(ids)
-    edges = index.get_indexer(t.id_a), index.get_indexer(t.id_b)
-    graph = coo_array((np.ones(len(t)), edges), shape=(len(index), len(index)))
+    index, n = pd.Index(ids), len(ids)
+    a = index.get_indexer(t.id_a)
+    b = index.get_indexer(t.id_b)
+    graph = coo_array((np.ones(len(t)), (a, b)), shape=(n, n))
     return connected_components(graph, directed=False)[1]
 
 
@@ -86,12 +104,14 @@ def _row(s, i):  # the small cadence of a row; test rows follow train rows
 
 
 def _draw_overlap(s, t):  # the two cadences with the largest overlap, one above the other, aligned
-    ids, pair = column_of(s, 'id').tolist(), t.iloc[t.offset.argmin()]
+    ids = column_of(s, 'id').tolist()
+    pair = t.iloc[t.offset.argmin()]
     fig, axs = plt.subplots(2, 1, figsize=(8, 2.6), dpi=55, sharex=True, layout='constrained')
     for ax, i, left in zip(axs, (pair.id_a, pair.id_b), (0, pair.offset)):
         x = np.asarray(_row(s, ids.index(i)), np.float32)[..., 0]
         image = x.T.reshape(24, 4, 256).mean(1)
-        ax.imshow(image, aspect='auto', extent=(left, left + 256, 96, 0), vmin=-0.3, vmax=0.6)
+        extent = (left, left + 256, 96, 0)
+        ax.imshow(image, aspect='auto', extent=extent, vmin=-0.3, vmax=0.6)
         ax.set_xlim(0, 256 + pair.offset)
         ax.set_yticks([])
         ax.set_ylabel(i[:8], fontsize=8)
@@ -100,10 +120,12 @@ def _draw_overlap(s, t):  # the two cadences with the largest overlap, one above
 
 
 def _verified(s):  # the pairs whose common channels correlate, and their offsets
-    found = matching_channels(np.concatenate([channel_hashes(s.x_train), channel_hashes(s.x_test)]))
-    r = np.array([channel_correlation(_row(s, a), _row(s, b), offset) for a, b, offset in found])
-    a, b, offset = found[r >= 0.9].T if len(found) else np.empty((3, 0), int)
-    return Pairs(a, b, r[r >= 0.9]), offset
+    hashes = [channel_hashes(s.x_train), channel_hashes(s.x_test)]
+    found = matching_channels(np.concatenate(hashes))
+    r = [channel_correlation(_row(s, a), _row(s, b), offset) for a, b, offset in found]
+    same = np.array(r) >= 0.9
+    a, b, offset = found[same].T if len(found) else np.empty((3, 0), int)
+    return Pairs(a, b, np.array(r)[same]), offset
 
 
 def check_windows(

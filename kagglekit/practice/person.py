@@ -53,7 +53,7 @@ def mix(
     s = min(max(share, 0.0), 1.0)
     return tuple(round(x + (y - x) * s) for x, y in zip(a, b))
 
-
+# %% ../../nbs/practice/00a_person.ipynb #47cce2b5
 def _draw_features(g, gender, age):  # feature → value
     side = 1 if gender == 'female' else -1
     of_gender = {k: side * mean + g.normal() for k, mean in GENDER_FEATURES.items()}

@@ -29,19 +29,30 @@ _FROM_50 = [60, 62, 66, 68, 72, 75, 78, 82, 159, 85, 192]
 AGES = dict(zip(range(18, 61), _FROM_18 + [14] * 10 + [28] * 10 + _FROM_50))  # age → people among PEOPLE
 
 
+def _draw_ages(i, n):  # the age of person i of n, spread evenly over the real ages
+    all_ages = np.repeat(list(AGES), list(AGES.values()))
+    middle = (2 * i + 1) * PEOPLE // (2 * n)
+    return all_ages[middle]
+
+
 def plan_people(
     n: int,  # people
     part: str = 'train',  # or 'eval'
 ) -> pd.DataFrame:  # id, gender, age; sorted by id
     "People with the real shares of ages and genders, as closely as `n` allows."
-    g, i = rng('mask-practice', part, n), np.arange(n)
-    all_ages = np.repeat(list(AGES), list(AGES.values()))
-    age = all_ages[(2 * i + 1) * PEOPLE // (2 * n)]
-    woman = (i + 1) * WOMEN // PEOPLE > i * WOMEN // PEOPLE
-    people = pd.DataFrame(dict(gender=np.where(woman, 'female', 'male'), age=age))
+    g = rng('mask-practice', part, n)
+    i = np.arange(n)
+    women_before = i * WOMEN // PEOPLE
+    woman = (i + 1) * WOMEN // PEOPLE > women_before
+    people = pd.DataFrame(
+        dict(
+            gender=np.where(woman, 'female', 'male'),
+            age=_draw_ages(i, n),
+        )
+    )
     people = people.iloc[g.permutation(n)].reset_index(drop=True)
-    numbers = np.sort(g.choice(3 * n, n, replace=False) + 1)
-    people.insert(0, 'id', [f'{number:06d}' for number in numbers])
+    numbers = g.choice(3 * n, n, replace=False) + 1
+    people.insert(0, 'id', [f'{number:06d}' for number in np.sort(numbers)])
     return people
 
 # %% ../../nbs/practice/01e_standin_mask.ipynb #998e75e7
@@ -73,25 +84,37 @@ def duplicate_id(
     people: pd.DataFrame,  # id, gender, age; sorted by id
 ) -> pd.DataFrame:  # the same, but for one id
     "Give two people one id: the first woman and the first man."
-    first = [people.index[people.gender == gender][0] for gender in ('female', 'male')]
-    ids = people.id.where(people.index != max(first), people.id[min(first)])
-    return people.assign(id=ids).sort_values('id', kind='stable').reset_index(drop=True)
+    woman = people.index[people.gender == 'female'][0]
+    man = people.index[people.gender == 'male'][0]
+    ids = people.id.copy()
+    ids[max(woman, man)] = ids[min(woman, man)]
+    people = people.assign(id=ids).sort_values('id', kind='stable')
+    return people.reset_index(drop=True)
+
+# %% ../../nbs/practice/01e_standin_mask.ipynb #9f80debe
+def _draw_errors(people):  # '', 'swap', 'gender' or 'age' for each person
+    unique = people.index[~people.id.duplicated(keep=False)]
+    order = rng('mask-practice', 'errors', len(people)).permutation(unique)
+    kinds = []
+    for kind, n in ERRORS.items():
+        count = round(n * len(people) / PEOPLE)
+        kinds += [kind] * max(1, count)
+    errors = pd.Series(kinds, order[: len(kinds)])
+    return errors.reindex(people.index, fill_value='')
 
 
 def plant_errors(
     people: pd.DataFrame,  # id, gender, age
 ) -> pd.DataFrame:  # the same people as labelled; and `error`: '', 'swap', 'gender' or 'age'
     "Label errors of the real kinds; at least one of each."
-    unique = people.index[~people.id.duplicated(keep=False)]
-    who = rng('mask-practice', 'errors', len(people)).permutation(unique)
-    counts = {kind: max(1, round(n * len(people) / PEOPLE)) for kind, n in ERRORS.items()}
-    kinds = [kind for kind, n in counts.items() for _ in range(n)]
-    errors = pd.Series(kinds, who[: len(kinds)]).reindex(people.index, fill_value='')
-    labelled = people.assign(error=errors)
-    other_gender = labelled.gender.map(dict(male='female', female='male'))
-    labelled['gender'] = labelled.gender.where(errors != 'gender', other_gender)
-    labelled['age'] = labelled.age.where(errors != 'age', (labelled.age + 3) % 43 + 18)
-    return labelled
+    errors = _draw_errors(people)
+    other_gender = people.gender.map(dict(male='female', female='male'))
+    other_age = (people.age + 3) % 43 + 18
+    return people.assign(
+        error=errors,
+        gender=people.gender.where(errors != 'gender', other_gender),
+        age=people.age.where(errors != 'age', other_age),
+    )
 
 
 def list_errors(
@@ -122,16 +145,21 @@ def _save_train_person(folder, swapped, p, g):  # the seven images of a person
         (folder / '._mask1.jpg').write_bytes(APPLE_DOUBLE)
 
 
+def _true_answer(truth, name):  # the class of an image
+    base = 3 * (truth.gender == 'female')
+    base += (truth.age >= 30) + (truth.age >= 60)
+    worn = {'incorrect_mask': 6, 'normal': 12}.get(name, 0)
+    return str(base + worn)
+
+
 def _save_eval_person(folder, truth, p, g):  # the seven images of a person under random names; id, answer
     files = [g.bytes(20).hex() + '.jpg' for _ in NAMES]
-    base = 3 * (truth.gender == 'female') + (truth.age >= 30) + (truth.age >= 60)
-    answers = []
+    answers = [_true_answer(truth, name) for name in NAMES]
     for file, name in zip(files, NAMES):
         draw_face(g, p, name).save(folder / file, quality=88)
-        answers.append(str(base + {'incorrect_mask': 6, 'normal': 12}.get(name, 0)))
     return pd.DataFrame(dict(id=files, answer=answers))
 
-
+# %% ../../nbs/practice/01e_standin_mask.ipynb #9ebebbe5
 def _save_train_tables(folder, people, labelled):
     table = labelled.assign(race='Asian', path=[p.folder for p in profiles(labelled)])
     write_table(folder / 'train' / 'train.csv', table[['id', 'gender', 'race', 'age', 'path']])

@@ -24,19 +24,34 @@ from .synth_seti import cut_cadences
 BYTES = 838_784  # of a cadence file
 
 
+def _draw_targets(g, test):  # 10 % positive, in train and in test
+    target = np.zeros(len(test), int)
+    for part in (test, ~test):
+        positives = round(0.1 * part.sum())
+        rows = g.permutation(np.flatnonzero(part))
+        target[rows[:positives]] = 1
+    return target
+
+
 def plan_cadences(
     rows: int,  # of train and test together
 ) -> pd.DataFrame:  # id, target, test (bool), curved (bool: its needle, if it has one, is S-shaped)
     "Which cadences there are: 30 % test, 10 % positive."
     g = rng('seti-practice', rows)
     test = g.permutation(rows) < round(0.3 * rows)
-    target = np.zeros(rows, int)
-    for part in (test, ~test):
-        positives = round(0.1 * part.sum())
-        target[g.permutation(np.flatnonzero(part))[:positives]] = 1
+    target = _draw_targets(g, test)
     curved = [bool(t and g.random() < 0.5) for t in test]
-    numbers = g.choice(16**9, rows, replace=False) * 16**6 + g.integers(0, 16**6, rows)
-    return pd.DataFrame(dict(id=[f'{n:015x}' for n in numbers], target=target, test=test, curved=curved))
+    high = g.choice(16**9, rows, replace=False)
+    low = g.integers(0, 16**6, rows)
+    numbers = high * 16**6 + low
+    return pd.DataFrame(
+        dict(
+            id=[f'{n:015x}' for n in numbers],
+            target=target,
+            test=test,
+            curved=curved,
+        )
+    )
 
 # %% ../../nbs/practice/01d_standin_seti.ipynb #a14062a8
 def _save_observation(folder, plan, start):  # three windows; returns how many rows are written so far

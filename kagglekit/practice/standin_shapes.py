@@ -21,15 +21,21 @@ SHAPES = ('circle', 'cross', 'square', 'triangle')
 
 
 def _draw_outline(pen, kind, middle, radius, angle):
-    at = lambda turn: tuple(middle + radius * np.array([np.cos(angle + turn), np.sin(angle + turn)]))
+    def at(turn):
+        "A point of the outline."
+        direction = np.array([np.cos(angle + turn), np.sin(angle + turn)])
+        return tuple(middle + radius * direction)
+
     if kind == 'circle':
-        pen.ellipse([*(middle - radius), *(middle + radius)], outline=200, width=10)
+        box = [*(middle - radius), *(middle + radius)]
+        pen.ellipse(box, outline=200, width=10)
     elif kind == 'cross':
         for turn in (0, np.pi / 2):
             pen.line([at(turn), at(turn + np.pi)], fill=200, width=10)
     else:
-        corners = 4 if kind == 'square' else 3
-        pen.polygon([at(2 * np.pi * i / corners) for i in range(corners)], outline=200, width=10)
+        n = 4 if kind == 'square' else 3
+        corners = [at(2 * np.pi * i / n) for i in range(n)]
+        pen.polygon(corners, outline=200, width=10)
 
 
 def draw_shape(
@@ -43,7 +49,8 @@ def draw_shape(
     middle = g.uniform(1.6, 2.4, 2) * side
     radius = g.uniform(0.7, 1.3) * side
     _draw_outline(ImageDraw.Draw(im), kind, middle, radius, angle)
-    small = im.filter(ImageFilter.GaussianBlur(3)).resize((side, side), Image.Resampling.BOX)
+    blurred = im.filter(ImageFilter.GaussianBlur(3))
+    small = blurred.resize((side, side), Image.Resampling.BOX)
     pixels = np.asarray(small).astype(float)
     noisy = pixels + g.normal(0, 22, pixels.shape)
     return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))

@@ -100,8 +100,12 @@ def local_score(
     answers = pd.read_parquet(hidden)
     key, column = comp.sample.columns[:2]
     submission = read_table(path, [key, column], id=key)
-    submission = submission.iloc[match_ids(submission[key], answers.id, str(path))]
-    p, y = submitted_probs(submission[column], comp, str(path)), _true_codes(answers, comp)
-    metric, public = find_metric(comp.metric), answers.public.to_numpy()
-    parts = dict(public=public, private=~public)
-    return {name: float(metric(y[rows], p[rows])) for name, rows in parts.items()}
+    order = match_ids(submission[key], answers.id, str(path))
+    p = submitted_probs(submission[column].iloc[order], comp, str(path))
+    y = _true_codes(answers, comp)
+    metric = find_metric(comp.metric)
+    public = answers.public.to_numpy()
+    return dict(
+        public=float(metric(y[public], p[public])),
+        private=float(metric(y[~public], p[~public])),
+    )

@@ -79,6 +79,25 @@ def _draw_style(g, name):  # colour and pattern; an incorrect mask may be any of
     colour, pattern = MASKS[number]
     return mix(colour, tuple(g.integers(0, 255, 3)), 0.12), pattern
 
+# %% ../../nbs/practice/01_synth_mask.ipynb #6bc7d31b
+def _straps(top, edge):  # (height at the mask, height at the ear) of the two straps on a side
+    upper = (top + 0.22, -0.1)
+    lower = (max(edge, top + 0.3), 0.15)
+    return upper, lower
+
+
+def _paint_cloth(pen, top, low, colour, ink):  # with its straps
+    x = np.linspace(-0.96, 0.96, 25)
+    upper = top + 0.22 * np.abs(x) ** 1.5
+    lower = low - 0.55 * np.abs(x) ** 2.6
+    for side in (-1, 1):
+        for mask, ear in _straps(top, lower[0]):
+            strap = [(side * 0.94, mask), (side * 1.04, ear)]
+            pen.line(strap, ink, 0.04)
+    upper_edge = np.stack([x, upper], 1)
+    lower_edge = np.stack([x, np.maximum(lower, upper)], 1)
+    pen.polygon(np.concatenate([upper_edge, lower_edge[::-1]]), colour)
+
 
 def paint_mask(
     pen: Pen,  # of the head
@@ -89,18 +108,13 @@ def paint_mask(
     "A mask with its straps."
     colour, pattern = _draw_style(g, name)
     fit = draw_fit(g, name)
-    ink = mix(colour, (128, 128, 128) if sum(colour) > 240 else (190, 190, 190), 0.4)
-    x, top, low = np.linspace(-0.96, 0.96, 25), fit.top, p.tall + fit.below
-    upper = top + 0.22 * np.abs(x) ** 1.5
-    lower = low - 0.55 * np.abs(x) ** 2.6
-    straps = [(top + 0.22, -0.1), (max(lower[0], top + 0.3), 0.15)]  # height at the mask and at the ear
-    for side in (-1, 1):
-        for y, ear in straps:
-            pen.line([(side * 0.94, y), (side * 1.04, ear)], ink, 0.04)
-    lower_edge = np.stack([x, np.maximum(lower, upper)], 1)[::-1]
-    pen.polygon(np.concatenate([np.stack([x, upper], 1), lower_edge]), colour)
-    if low - top > 0.7:
-        _paint_pattern(pen, pattern, top, low, ink)
+    bright = sum(colour) > 240
+    contrast = (128, 128, 128) if bright else (190, 190, 190)
+    ink = mix(colour, contrast, 0.4)
+    low = p.tall + fit.below
+    _paint_cloth(pen, fit.top, low, colour, ink)
+    if low - fit.top > 0.7:
+        _paint_pattern(pen, pattern, fit.top, low, ink)
 
 # %% ../../nbs/practice/01_synth_mask.ipynb #a3a22a1d
 def photograph(
@@ -110,9 +124,10 @@ def photograph(
     "Uneven light, a tint, and the noise of a camera."
     x = np.asarray(im, np.float32)
     brightness = g.normal(1, 0.07)
-    across = np.linspace(-1, 1, im.width, dtype=np.float32)[:, None]
-    gradient = 1 + g.normal(0, 0.07) * across
-    light = brightness * gradient * g.normal(1, 0.025, 3)
+    across = np.linspace(-1, 1, im.width, dtype=np.float32)
+    gradient = 1 + g.normal(0, 0.07) * across[:, None]
+    tint = g.normal(1, 0.025, 3)
+    light = brightness * gradient * tint
     noise = 5 * g.standard_normal(x.shape, dtype=np.float32)
     x = x * light.astype(np.float32) + noise
     return Image.fromarray(x.clip(0, 255).astype(np.uint8))

@@ -55,12 +55,14 @@ def add_signal(
     "Add a signal with a Gaussian profile across the channels."
     sd = s.width / 2.355
     reach = math.ceil(3 * sd)
-    path = s.path[:, None]
-    columns = np.rint(s.path).astype(int)[:, None] + np.arange(-reach, reach + 1)
-    power = s.level[:, None] * np.exp(-0.5 * ((columns - path) / sd) ** 2)
+    near = np.arange(-reach, reach + 1)
+    columns = np.rint(s.path).astype(int)[:, None] + near
+    distance = (columns - s.path[:, None]) / sd
+    power = s.level[:, None] * np.exp(-0.5 * distance**2)
     inside = (columns >= 0) & (columns < x.shape[2])
     t, j = np.nonzero((power > 0) & inside)
-    x.reshape(PANELS * TIMES, -1)[t, columns[t, j]] += power[t, j].astype(np.float32)
+    spectra = x.reshape(PANELS * TIMES, -1)
+    spectra[t, columns[t, j]] += power[t, j].astype(np.float32)
 
 # %% ../../nbs/practice/00_synth_seti.ipynb #0000000c
 TRACKS: dict[str, Callable] = {}  # name → (generator, (n,) times from 0 to 1) → (n,) channels from the start
@@ -100,8 +102,10 @@ def random_walk(g: np.random.Generator, t: np.ndarray):  # random generator; (n,
 @_track
 def sinusoid(g: np.random.Generator, t: np.ndarray):  # random generator; (n,) times
     "An S, or several: a sine around a line."
-    line, amplitude = 0.3 * linear(g, t), g.uniform(12, 45)
-    return line + amplitude * np.sin(2 * np.pi * (g.uniform(0.8, 2) * t + g.random()))
+    line = 0.3 * linear(g, t)
+    amplitude = g.uniform(12, 45)
+    turns = g.uniform(0.8, 2) * t + g.random()
+    return line + amplitude * np.sin(2 * np.pi * turns)
 
 # %% ../../nbs/practice/00_synth_seti.ipynb #0000000f
 def draw_level(
@@ -134,11 +138,14 @@ def draw_signal(
     channels: int = CHANNELS,  # width of the window
 ) -> Signal:  # inside the window at the middle of a panel where it is on
     "A signal of random path, strength and width."
-    path = TRACKS[g.choice(list(tracks))](g, np.linspace(0, 1, PANELS * TIMES))
-    middle = int((g.choice(list(panels)) + 0.5) * TIMES)
+    track = TRACKS[g.choice(list(tracks))]
+    path = track(g, np.linspace(0, 1, PANELS * TIMES))
+    panel = g.choice(list(panels))
+    middle = int((panel + 0.5) * TIMES)
     start = g.uniform(0.1, 0.9) * channels - path[middle]
     level = draw_level(g, panels, _log_uniform(g, *snr))
-    return Signal(path + start, level, width=_log_uniform(g, 0.5, 3.0))
+    width = _log_uniform(g, 0.5, 3.0)
+    return Signal(path + start, level, width)
 
 # %% ../../nbs/practice/00_synth_seti.ipynb #00000012
 TRAIN_TRACKS = ('linear', 'quadratic', 'random_walk')  # of needles in train and test, and of decoys
