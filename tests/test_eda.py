@@ -89,7 +89,7 @@ def alarms(*findings):
     return [f.check for f in findings if f.alarm]
 
 
-def test_mask_has_one_number_that_is_two_people_and_nothing_else(tmp_path):
+def test_mask_has_one_id_for_two_people_and_no_other_finding(tmp_path):
     with workspace(tmp_path):
         comp, s = seen('mask-practice', tmp_path, 420)
         groups = check_groups(comp, make_folds(comp, 3))
@@ -102,7 +102,7 @@ def test_mask_has_one_number_that_is_two_people_and_nothing_else(tmp_path):
         )
 
 
-def test_people_split_by_picture_are_found(tmp_path):
+def test_group_leakage_between_folds_is_found(tmp_path):
     with workspace(tmp_path):
         write_practice('mask-practice', 420)
         comp = find_comp('mask-practice')
@@ -115,7 +115,7 @@ def test_people_split_by_picture_are_found(tmp_path):
         )
 
 
-def test_the_page_looks_at_the_folds_of_the_first_run(monkeypatch):
+def test_the_page_checks_the_folds_of_the_first_run(monkeypatch):
     seen, one = [], Finding('any', 0.0, 'rows', False, 'Nothing.')
     for name in ('copies', 'windows', 'alike', 'facts', 'shift', 'prior', 'labels'):
         monkeypatch.setattr(eda, f'check_{name}', lambda *a: one)
@@ -138,7 +138,7 @@ def few_of_each(tmp_path, rows, order=None):
 
 
 @pytest.mark.parametrize('rows', [1, 2, 3, 4])
-def test_a_competition_with_few_rows_of_each_class_is_looked_at(tmp_path, rows):
+def test_a_competition_with_few_rows_a_class_is_checked(tmp_path, rows):
     with workspace(tmp_path):
         look = eda.take_look(few_of_each(tmp_path, rows), ['exp0404'])
         found = eda.all_findings(look, lambda line: None)
@@ -147,7 +147,7 @@ def test_a_competition_with_few_rows_of_each_class_is_looked_at(tmp_path, rows):
     assert eda.show_findings(found).data.count('<tr') == 6
 
 
-def test_an_unfinished_run_is_left_out_with_a_sentence(tmp_path):
+def test_an_unfinished_run_is_left_out_with_a_note(tmp_path):
     with workspace(tmp_path):
         comp = few_of_each(tmp_path, 5)
         (whole,) = write_runs(comp, exps=('exp0001',))
@@ -157,7 +157,7 @@ def test_an_unfinished_run_is_left_out_with_a_sentence(tmp_path):
     assert kept == [whole] and [n.split()[0] for n in notes] == ['exp0002', 'exp0003']
 
 
-def test_a_table_that_its_reader_sorted_by_class_raises_no_alarm(tmp_path):
+def test_a_table_sorted_by_class_raises_no_alarm(tmp_path):
     with workspace(tmp_path):
         comp = few_of_each(tmp_path, 100, 'target')
         comp = replace(comp, train=comp.train.assign(id=rng('ids').permutation(comp.train.id.to_numpy())))
@@ -165,7 +165,7 @@ def test_a_table_that_its_reader_sorted_by_class_raises_no_alarm(tmp_path):
     assert sorted_by_class(comp) and not found.alarm and 'sorted the table by class' in found.advice
 
 
-def test_wrong_labels_of_mask_are_found_and_right_ones_are_not_accused(tmp_path):
+def test_label_errors_of_mask_are_found_without_false_alarms(tmp_path):
     with workspace(tmp_path):
         write_practice('mask-practice', 420)
         comp = find_comp('mask-practice')
@@ -192,7 +192,7 @@ def test_seti_has_overlapping_windows_and_no_copies(tmp_path):
         )
 
 
-def test_a_deviation_that_tells_the_label_is_found_as_in_the_data_before_the_relaunch(tmp_path):
+def test_a_standard_deviation_that_leaks_the_label_is_found(tmp_path):
     with workspace(tmp_path):
         write_practice('seti-practice', 120)
         comp = find_comp('seti-practice')
@@ -205,7 +205,7 @@ def test_a_deviation_that_tells_the_label_is_found_as_in_the_data_before_the_rel
         assert found.alarm and found.rows.feature.iloc[0] == 'sd' and found.number > 0.95
 
 
-def test_seti_has_right_labels_and_one_prior_until_some_are_turned_round(tmp_path):
+def test_flipped_labels_of_seti_are_found_and_clean_ones_raise_no_alarm(tmp_path):
     with workspace(tmp_path):
         write_practice('seti-practice', 600)
         comp = find_comp('seti-practice')
@@ -227,7 +227,7 @@ def test_seti_has_right_labels_and_one_prior_until_some_are_turned_round(tmp_pat
         assert check_prior(fewer, exps[0]).alarm
 
 
-def test_solar_cells_come_twice_and_plain_ones_are_told_apart(tmp_path, monkeypatch):
+def test_duplicate_solar_cells_are_found_and_similar_ones_are_not(tmp_path, monkeypatch):
     pytest.importorskip('elpv_dataset', reason='the photographs of solar cells are a package of their own')
     with workspace(tmp_path):
         comp, s = seen('anomaly-practice', tmp_path)
@@ -269,7 +269,7 @@ def test_solar_cells_come_twice_and_plain_ones_are_told_apart(tmp_path, monkeypa
         )
 
 
-def test_the_page_shows_rows_that_have_no_picture(monkeypatch, capsys):
+def test_the_page_shows_rows_without_an_image(monkeypatch, capsys):
     shown, rows = [], pd.DataFrame(dict(id=['a', 'b'], file='x.png', owner='one', fold=[0, 1]))
     monkeypatch.setattr(eda, 'show_table', lambda table: shown.append(table))
     eda.show_evidence(
