@@ -5,7 +5,7 @@ from types import SimpleNamespace as Some
 import numpy as np
 import pytest
 import torch
-from kagglekit.fit.train import train as fit
+import kagglekit.fit.train as fit
 from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.core.paths import workspace
 from kagglekit.core.validation import KitError

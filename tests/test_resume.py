@@ -15,7 +15,7 @@ import pytest
 import torch
 from PIL import Image
 from kagglekit.runs import run as runs
-from kagglekit.fit.train import train as fit
+import kagglekit.fit.train as fit
 from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.core.paths import data_dir, workspace
 from kagglekit.core.storage import read_json, write_json
@@ -48,13 +48,13 @@ def go(r=None):
 def go_until(fold, epoch, patch):
     "Train until an epoch of a fold is done, and be interrupted there."
 
-    def epoch_done(self, rows, old=fit.Voice.epoch):
+    def epoch_done(self, rows, old=fit.FoldProgress.epoch):
         old(self, rows)
         if (self.k, len(rows)) == (fold, epoch):
             raise Stop
 
     with patch.context() as p:
-        p.setattr(fit.Voice, 'epoch', epoch_done)
+        p.setattr(fit.FoldProgress, 'epoch', epoch_done)
         with pytest.raises(Stop):
             go()
 

@@ -209,7 +209,7 @@ def test_a_refusal_by_the_kernel_leaves_the_folder_as_it_was(space, monkeypatch,
         seen.append(Run('shapes-practice', exp).read('status.json')['doing'])
         return Ended('error', 'KitError', 'somebody has changed the page')
 
-    monkeypatch.setattr('kagglekit.kernel.execute_page', refused)
+    monkeypatch.setattr('kagglekit.launch.kernel.execute_page', refused)
     Run('shapes-practice', 'exp0001').mark('failed', fold=1, epoch=2, error='KitError: no')
     before = (space / 'exp0001' / 'status.json').read_bytes()
     for exp in ('exp0001', 'exp0002'):
