@@ -99,7 +99,7 @@ def test_a_recipe_runs_to_its_end_and_is_scored_in_parts(comp, exp, monkeypatch)
     assert train(r, comp, run_folds(r, comp)) == json.loads((run.folder / 'score.json').read_text())
 
 
-def test_prediction_is_at_the_size_of_prediction(comp):
+def test_out_of_fold_and_test_rows_are_predicted_at_infer_size(comp):
     r = tiny('small_66')
     job = open_setup(r, comp, run_folds(r, comp))
     assert (job.train.shape[1:3], job.shown[0].shape[1:3], job.shown[1].shape[1:3]) == ((32, 32), (40, 40), (40, 40))
@@ -107,7 +107,7 @@ def test_prediction_is_at_the_size_of_prediction(comp):
     assert plain.shown[0] is plain.train and plain.shown[1] is plain.test
 
 
-def test_named_classes_are_never_flipped_and_validation_is_never_changed(comp):
+def test_excluded_classes_are_never_flipped_and_validation_is_not_augmented(comp):
     r = tiny('exp0001', augment=('vflip 1 not *-crack3',))
     learn = make_learner(open_setup(r, comp, run_folds(r, comp)), 0)
     learn.dls.train.when = (0, 0, 0, 0)
@@ -123,7 +123,7 @@ def test_named_classes_are_never_flipped_and_validation_is_never_changed(comp):
     assert torch.equal(learn.xb[0], prepare.normalise(x))
 
 
-def test_classes_are_weighed_by_the_training_rows_of_the_fold(comp):
+def test_class_weights_come_from_the_training_rows_of_the_fold(comp):
     from sklearn.utils.class_weight import compute_class_weight
 
     r = tiny('exp0012', class_weight_power=1.0)
@@ -135,14 +135,14 @@ def test_classes_are_weighed_by_the_training_rows_of_the_fold(comp):
     assert torch.allclose(learn.loss_func(z, y), (weights * np.log(8)).mean(), atol=1e-4)
 
 
-def test_rows_are_drawn_by_state(comp):
+def test_sampling_is_balanced_over_states(comp):
     r = tiny('exp0001', sampling='state')
     chances = (learn := make_learner(open_setup(r, comp, run_folds(r, comp)), 0)).dls.train.chances
     by_state = pd.Series(chances).groupby(comp.train.state.iloc[learn.dls.train.all_rows].to_numpy()).sum()
     assert np.allclose(by_state, 0.25)
 
 
-def test_smoothing_knows_how_many_classes_a_head_has(comp):
+def test_label_smoothing_is_spread_over_the_classes_of_its_head(comp):
     one, heads = (
         output_and_loss(tiny('exp0003'), comp)[1],
         output_and_loss(tiny('exp0003', heads=('class', 'state')), comp)[1],
@@ -156,7 +156,7 @@ def test_smoothing_knows_how_many_classes_a_head_has(comp):
     assert torch.allclose(heads(z[:, :6], y), want, atol=1e-5)
 
 
-def test_recipes_of_the_page_are_what_their_records_say():
+def test_recipes_of_the_page_agree_with_their_records():
     load_pages()
     for exp, r in RECIPES['anomaly-practice'].items():
         record = ROOT / 'record' / 'outputs' / 'anomaly-practice' / exp / 'params.json'
@@ -197,7 +197,7 @@ def test_a_class_that_train_never_had_is_refused(comp, tmp_path):
         read_member(dict(file=str(probs)), comp)
 
 
-def test_a_missing_picture_is_named(comp, monkeypatch):
+def test_a_missing_image_is_named(comp, monkeypatch):
     lost = comp.folder / comp.train.file[7]
     kept = lost.read_bytes()
     lost.unlink()
@@ -210,13 +210,13 @@ def test_a_missing_picture_is_named(comp, monkeypatch):
 
 
 @pytest.mark.parametrize('name', ['turn45', 'tone', 'blur_noise'])
-def test_the_first_places_augmentation_says_that_it_keeps_the_label(name):
+def test_the_first_places_augmentation_keeps_the_label(name):
     assert AUGMENTS[name].label == 'kept'
 
 
 @pytest.mark.skipif(not REAL.exists(), reason="the first place's artefacts are not at hand")
 @pytest.mark.parametrize('k, sizes', [(5, {855, 856}), (10, {427, 428})])
-def test_the_first_places_folds(k, sizes, comp, tmp_path):
+def test_the_first_places_folds_are_imported_and_exported(k, sizes, comp, tmp_path):
     "Disjoint, complete, the same after an export, and refused by another competition."
     rows = pd.DataFrame(
         dict(

@@ -98,7 +98,7 @@ READING['guides'] = [path for path in guides_in_order() if path.name.count('.') 
 
 
 @pytest.mark.parametrize('texts', READING.values(), ids=READING.keys())
-def test_no_command_needs_a_run_that_its_reader_has_not(texts):
+def test_no_command_needs_a_run_that_the_reader_does_not_have(texts):
     made = {'exp0001'}  # by make demo
     for line in [line for path in texts for line in lines(path) if line.startswith(('kagglekit', 'python'))]:
         named = re.findall(r'exp\d{4}\b(?![:：])', line)
@@ -136,12 +136,12 @@ def lost(path, text):  # links that lead nowhere
 
 
 @pytest.mark.parametrize('path', TEXTS, ids=name_of)
-def test_links_of_a_text_lead_somewhere(path):
+def test_links_of_a_text_resolve(path):
     assert not list(lost(path, read(path)))
 
 
 @pytest.mark.parametrize('path', NOTEBOOKS, ids=name_of)
-def test_links_of_a_notebook_lead_somewhere(path):
+def test_links_of_a_notebook_resolve(path):
     assert not [link for c in cells(path) if c['cell_type'] == 'markdown' for link in lost(path, source(c))]
 
 

@@ -93,7 +93,7 @@ def alarms(*findings):
     return [f.check for f in findings if f.alarm]
 
 
-def test_mask_has_one_number_that_is_two_people_and_nothing_else(tmp_path):
+def test_mask_has_one_id_for_two_people_and_no_other_finding(tmp_path):
     with workspace(tmp_path):
         comp = practice('mask-practice', 420)
         s = sample_of(comp)
@@ -146,7 +146,7 @@ def test_a_competition_with_few_rows_of_each_class_is_checked(tmp_path, rows):
     assert eda.show_findings(found).data.count('<tr') == 6
 
 
-def test_an_unfinished_run_is_left_out_with_a_sentence(tmp_path):
+def test_an_unfinished_run_is_left_out_with_a_note(tmp_path):
     with workspace(tmp_path):
         comp = few_of_each(tmp_path, 5)
         write_runs(comp, exps=('exp0001',))
@@ -156,7 +156,7 @@ def test_an_unfinished_run_is_left_out_with_a_sentence(tmp_path):
     assert kept == ['exp0001'] and [n.split()[0] for n in notes] == ['exp0002', 'exp0003']
 
 
-def test_a_table_that_its_reader_sorted_by_class_raises_no_alarm(tmp_path):
+def test_a_table_sorted_by_class_raises_no_alarm(tmp_path):
     with workspace(tmp_path):
         comp = few_of_each(tmp_path, 100, 'target')
         comp = replace(comp, train=comp.train.assign(id=rng('ids').permutation(comp.train.id.to_numpy())))

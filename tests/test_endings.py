@@ -141,7 +141,7 @@ def test_the_mean_of_five_files_is_exact_in_the_file(root):
     assert replay(run, comp) == ['test.parquet']
 
 
-def test_scores_of_any_range_are_mixed_by_rank_and_by_a_metric_that_only_orders(root):
+def test_scores_of_any_range_are_blended_by_rank_for_a_ranking_metric(root):
     comp, g = yes_or_no(), rng('scores')
     S = g.normal(size=(2, 3000)) * [[1], [40]] + [[0], [-300]]
     for i, s in enumerate(S):
@@ -173,7 +173,7 @@ def test_scores_for_labels_are_refused_unless_they_are_ranked(root):
     'space, there, back',
     [('prob', lambda p: p, lambda s: s), ('log', np.log, np.exp), ('power 3', lambda p: p**3, lambda s: s ** (1 / 3))],
 )
-def test_chosen_folds_of_a_run_take_a_space(root, space, there, back):
+def test_chosen_folds_of_a_run_are_averaged_in_a_space(root, space, there, back):
     comp = several()
     table = pd.read_parquet(trained(comp, 'exp0001').folder / 'test_folds.parquet')
     parts = [table[table.fold == f][prob_columns(CLASSES)].to_numpy(float) for f in (3, 1)]
@@ -183,7 +183,7 @@ def test_chosen_folds_of_a_run_take_a_space(root, space, there, back):
     assert probs(run, comp).dtype == np.float64
 
 
-def test_logits_are_averaged_as_logits_however_they_come(root):
+def test_logits_are_averaged_as_logits_in_any_file_format(root):
     "Folds in one array, a file a fold, a tensor; weights over runs; far apart, where probabilities are 0."
     import torch
 
@@ -301,7 +301,7 @@ def test_the_cascade_of_the_first_place_equals_a_plain_script_row_by_row(root):
     assert replay(run, comp) == ['test.parquet']
 
 
-def test_a_gate_with_classes_of_its_own_changes_exactly_the_rows_that_it_should(root):
+def test_a_gate_with_its_own_classes_changes_exactly_its_rows(root):
     "Dacon's third place: softmax files, a gate of good and bad, an expert that replaces one object."
     comp, g = several(t=900), rng('gate')
     P = softmax(g.normal(size=(3, 900, 10)) * 2)
@@ -354,7 +354,7 @@ def vote_by_hand(row, weights, current, own, tie):
 @pytest.mark.parametrize('tie', ['first', 'current'])
 @pytest.mark.parametrize('own', [0, 0.2, 0.3])
 @pytest.mark.parametrize('weights', [None, {'cable-0': 0.1, 'cable-1': 0.2, 'cable-2': 0.3, 'cable-3': 0.3}])
-def test_votes_count_as_a_plain_count_does(root, tie, own, weights):
+def test_votes_agree_with_a_plain_count(root, tie, own, weights):
     comp, g = several(t=500), rng('votes')
     p = softmax(g.normal(size=(500, 10)))
     write_table(root / 'p.csv', pd.DataFrame(p, columns=prob_columns(CLASSES)).assign(index=range(500)))
@@ -367,7 +367,7 @@ def test_votes_count_as_a_plain_count_does(root, tie, own, weights):
     assert (answers(run) != np.array(want)).sum() == 0 and (answers(run) != now).any()
 
 
-def test_rules_that_only_test_rows_have_are_not_scored_beside_those_that_are(root):
+def test_rules_on_test_rows_alone_are_not_scored(root):
     comp = several()
     for exp in ('exp0001', 'exp0002'):
         trained(comp, exp)
@@ -393,7 +393,7 @@ def test_rules_that_only_test_rows_have_are_not_scored_beside_those_that_are(roo
         )
 
 
-def test_a_base_without_out_of_fold_rows_is_not_scored_but_made(root):
+def test_a_base_without_out_of_fold_rows_is_blended_without_a_score(root):
     comp = several()
     trained(comp, 'exp0001')
     write_table(
@@ -442,7 +442,7 @@ def by_head(P, weights):
         ('heads_weighted', dict(mask=[1, 0], gender=[0, 1], age=[1, 2]), [[1, 0], [0, 1], [1, 2]]),
     ],
 )
-def test_two_networks_on_all_rows_are_joined_a_head_at_a_time(masks, method, weights, plain):
+def test_two_networks_trained_on_all_rows_are_blended_by_head(masks, method, weights, plain):
     run = page(masks, members=['b4', 'resnet'], method=method, weights=weights)
     P = np.stack([probs(Run('ends', e), masks).astype(float) for e in ('b4', 'resnet')])
     assert (answers(run).astype(int) != by_head(P, plain)).sum() == 0
@@ -450,7 +450,7 @@ def test_two_networks_on_all_rows_are_joined_a_head_at_a_time(masks, method, wei
     assert run.read('score.json')['why'] == 'there are no out-of-fold predictions of b4, resnet'
 
 
-def test_fitted_weights_a_head_know_the_heads_of_the_competition(root):
+def test_weights_a_head_need_heads_of_the_competition(root):
     comp = several(n=180, classes=tuple(str(c) for c in range(18)), heads=HEADS)
     for exp in ('exp0001', 'exp0002'):
         trained(comp, exp)
@@ -522,7 +522,7 @@ def test_fitted_weights_a_head_know_the_heads_of_the_competition(root):
         ),
     ],
 )
-def test_a_member_that_is_not_what_it_was_is_refused(root, change, words):
+def test_a_member_that_has_changed_is_refused(root, change, words):
     comp = several()
     run = trained(comp, 'exp0001')
     trained(comp, 'exp0002')
@@ -586,7 +586,7 @@ def test_a_member_that_is_not_what_it_was_is_refused(root, change, words):
         (dict(members=['exp0001', 'exp0002'], rules='../../rules.yaml'), 'leads out of'),
     ],
 )
-def test_what_cannot_be_is_said_in_a_sentence_and_leaves_nothing(root, asked, words):
+def test_an_impossible_blend_is_refused_and_leaves_nothing(root, asked, words):
     comp = several()
     for exp in ('exp0001', 'exp0002'):
         trained(comp, exp)
@@ -622,7 +622,7 @@ def test_only_files_with_out_of_fold_rows_are_scored_nested_and_compared(root):
     assert page(comp, 'exp0102', members=['exp0101', 'exp0001'], method='mean').state() == 'done'
 
 
-def test_a_weight_of_nothing_does_not_end_the_page(root):
+def test_a_weight_of_zero_does_not_fail_the_page(root):
     comp = several()
     for exp in ('exp0001', 'exp0002'):
         trained(comp, exp)
@@ -632,7 +632,7 @@ def test_a_weight_of_nothing_does_not_end_the_page(root):
     assert np.abs(probs(run_blend(r, comp), comp) - probs(Run('ends', 'exp0001'), comp)).max() < 1e-7
 
 
-def test_a_blend_of_before_in_single_precision_is_replayed(root):
+def test_an_older_blend_in_single_precision_is_replayed(root):
     comp = several()
     for exp in ('exp0001', 'exp0002'):
         trained(comp, exp)
@@ -681,7 +681,7 @@ def dacon(root):
 
 
 @needs_real
-def test_the_published_logits_and_votes_end_as_a_plain_script_does(dacon):
+def test_published_logits_and_votes_agree_with_a_plain_script(dacon):
     "Chosen folds with weights, and four priorities over the real files: no row differs."
     import torch
 

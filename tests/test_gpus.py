@@ -77,7 +77,7 @@ def runs():
         )
 
 
-def test_a_killed_process_is_told_and_the_fold_goes_on(runs):
+def test_a_killed_process_is_reported_and_the_fold_resumes(runs):
     assert (
         'was killed by signal 9' in runs['told'].splitlines()[0]
         and runs['told'].splitlines()[0] in runs['state']['error']
@@ -87,7 +87,7 @@ def test_a_killed_process_is_told_and_the_fold_goes_on(runs):
     assert not workers()
 
 
-def test_two_processes_leave_what_one_leaves(runs):
+def test_two_processes_leave_the_same_files_as_one(runs):
     files = [
         sorted(p.relative_to(r.folder).as_posix() for p in r.folder.rglob('*') if p.is_file())
         for r in (runs['alone'], runs['shared'])
@@ -119,7 +119,7 @@ def test_another_number_of_processes_is_another_experiment(runs):
         runs['train'](gpus=4)
 
 
-def test_processes_end_with_the_one_that_started_them():
+def test_worker_processes_end_with_their_parent():
     wait = (
         'from kagglekit.runs.workers import launch_workers; '
         "launch_workers('multiprocessing.connection:wait', dict(object_list=[], timeout=100), 2, {})"

@@ -65,12 +65,12 @@ DEAD = dict(
 
 
 @pytest.mark.parametrize('case', ALIVE)
-def test_what_learns_or_may_learn_goes_on(case):
+def test_a_fold_that_may_learn_is_not_stopped(case):
     assert verdict(**ALIVE[case]) == ''
 
 
 @pytest.mark.parametrize('case', DEAD)
-def test_what_learns_nothing_is_dead(case):
+def test_a_fold_that_does_not_learn_is_stopped(case):
     assert 'has learnt nothing' in verdict(**DEAD[case])
 
 
@@ -100,7 +100,7 @@ def train_shapes(tmp_path, monkeypatch):
         yield _train
 
 
-def test_a_dead_fold_is_marked_and_the_others_go_on(train_shapes):
+def test_a_stopped_fold_is_recorded_and_the_others_continue(train_shapes):
     score, run = train_shapes('half', cannot=[0]), Run('shapes-practice', 'half')
     epochs = [len(open(run.folder / 'history.csv').read().split(f'\n{k},')) - 1 for k in (0, 1)]
     assert epochs == [2, 4]
@@ -109,7 +109,7 @@ def test_a_dead_fold_is_marked_and_the_others_go_on(train_shapes):
     assert '(fold 0 learnt nothing)' in (run.folder / 'log.txt').read_text()
 
 
-def test_a_run_fails_where_all_folds_are_dead_and_goes_on_without_the_guard(train_shapes):
+def test_a_run_fails_if_all_folds_are_stopped_and_resumes_without_the_guard(train_shapes):
     run = Run('shapes-practice', 'none')
     for _ in range(2):  # asked again, it says the same at once
         with pytest.raises(KitError, match='no fold of 2 learnt anything'):

@@ -76,21 +76,21 @@ def test_every_depth_in_a_16_bit_file_keeps_its_grey_levels(data, kind, bits):
 
 
 @pytest.mark.parametrize('bits', [8, 12])
-def test_16_bit_colour_that_uses_fewer_bits_is_read_whole(data, bits):
+def test_16_bit_colour_that_uses_fewer_bits_keeps_its_range(data, bits):
     "Pillow keeps the upper eight of 16 bits of a colour."
     colours = np.stack([deep(bits), deep(bits, RAMP[:, ::-1]), deep(bits, RAMP / 2)], -1)
     x = open_cache(data, [png16(data / 'a.png', colours)], 'rgb', SIDE, quiet)[0]
     assert np.abs(x - colours / (2**bits - 1) * 255).max() <= 1
 
 
-def test_a_dark_picture_is_not_stretched_beyond_its_data_set(data):
+def test_a_dark_image_is_scaled_by_the_range_of_its_data_set(data):
     "The range is that of all train and test pictures."
     names = [save(data / 'bright.png', deep(12)), save(data / 'dark.png', deep(12) // 8)]
     train, test = open_caches(data, [(names[:1], SIDE), (names[1:], SIDE)], 'grey', quiet)
     assert (train[0].max(), test[0].max()) == (255, 32)
 
 
-def test_a_brighter_test_picture_moves_the_range_of_train(data):
+def test_a_brighter_test_image_extends_the_range(data):
     "The same train files with another test file are another cache."
     names = [save(data / 'a.png', deep(10)), save(data / 'b.png', deep(14))]
     alone = open_cache(data, names[:1], 'grey', SIDE, quiet)
@@ -98,21 +98,21 @@ def test_a_brighter_test_picture_moves_the_range_of_train(data):
     assert (alone[0].max(), train[0].max(), test[0].max()) == (255, 16, 255)
 
 
-def test_a_real_16_bit_set_stays_as_it_was(data):
+def test_a_data_set_of_full_16_bits_is_unchanged(data):
     "Values above 32,767 are divided by 257, as ever."
     values = (NOISE[..., 0].astype(np.uint16) << 8) + NOISE[..., 1]
     x = open_cache(data, [save(data / 'a.png', values)], 'grey', SIDE, quiet)[0, ..., 0]
     np.testing.assert_array_equal(x, (values.astype(np.float32) / 257).round().astype(np.uint8))
 
 
-def test_a_black_picture_of_16_bits_is_one_of_its_set(data):
+def test_a_black_16_bit_image_belongs_to_its_data_set(data):
     "It is as deep as the others."
     names = [save(data / 'black.png', np.zeros(SIDE, np.uint16)), save(data / 'a.png', deep(12))]
     assert open_cache(data, names, 'grey', SIDE, quiet)[:, 0, -1, 0].tolist() == [0, 255]
     assert open_cache(data, names[:1], 'grey', SIDE, quiet).max() == 0
 
 
-def test_the_page_names_the_range(data):
+def test_the_page_reports_the_range(data):
     "A window of values, clipped at both ends; floats and negative values too."
 
     @input_format('windowed', 1, range=(-100, 300))
@@ -157,7 +157,7 @@ def with_alpha(kind, hidden, path):
 
 
 @pytest.mark.parametrize('kind', ['LA', 'RGBA', 'half', 'palette'])
-def test_what_is_hidden_is_not_seen(data, kind):
+def test_transparent_pixels_are_not_seen(data, kind):
     "Hidden black and hidden white are the same picture."
     names = [with_alpha(kind, hidden, data / f'{hidden}.png') for hidden in (0, 255)]
     black, white = open_cache(data, names, 'rgb', (24, 32), quiet)
@@ -201,7 +201,7 @@ STRANGE = dict(  # name → bytes, words of the message
 )
 
 
-def test_all_strange_files_are_named_at_once_each_with_its_remedy(data):
+def test_all_unreadable_files_are_named_at_once_each_with_its_remedy(data):
     "Of train and test, and the good ones are kept."
     for name, (body, _) in STRANGE.items():
         (data / name.replace('_', '.')).write_bytes(body)
@@ -233,7 +233,7 @@ def test_missing_files_are_named_before_the_first_is_decoded(data):
 
 
 @pytest.mark.parametrize('limit', [3000, 1000])
-def test_a_picture_of_too_many_pixels_is_refused_until_the_limit_is_raised(data, limit):
+def test_an_image_of_too_many_pixels_is_refused_until_the_limit_is_raised(data, limit):
     "With the file, its pixels and the setting; also beyond twice the limit, where Pillow has an error of its own."
     name = save(data / 'a.png', NOISE)
     (root() / 'settings.ini').write_text(f'[DEFAULT]\nmax_pixels = {limit}\n')
@@ -244,7 +244,7 @@ def test_a_picture_of_too_many_pixels_is_refused_until_the_limit_is_raised(data,
 
 
 @pytest.mark.parametrize('kind', ['GIF', 'TIFF', 'PNG', 'WEBP'])
-def test_of_several_frames_the_first_is_taken_and_that_is_said(data, kind):
+def test_the_first_of_several_frames_is_taken_with_a_note(data, kind):
     "Once for a data set."
     frames = [Image.fromarray(np.full(SIDE, level, np.uint8)) for level in (50, 90, 200)]
     options = dict(lossless=True) if kind == 'WEBP' else {}
@@ -276,7 +276,7 @@ ARRAYS = dict(  # how it is written, words of the message
 
 
 @pytest.mark.parametrize('case', ARRAYS)
-def test_an_array_file_that_is_none_says_what_it_is(data, case):
+def test_a_file_that_is_no_array_is_named_by_its_format(data, case):
     "Without NumPy's advice to allow pickles."
     write, words = ARRAYS[case]
     write(data / 'x.npy')
@@ -295,7 +295,7 @@ WRONG = dict(  # what a reader of a page returns, words of the message
 
 
 @pytest.mark.parametrize('case', WRONG)
-def test_what_a_page_reads_must_be_what_it_promised(data, case):
+def test_a_reader_must_return_the_declared_channels_and_type(data, case):
     "NumPy would stretch (1, 1, 3) over the picture, and cut floats to integers."
     read, words = WRONG[case]
     input_format('promised', 3)(read)
@@ -331,7 +331,7 @@ def mine(path, size):
         ('* GAIN +', '* GAIN + 1 +', 'a helper'),
     ],
 )
-def test_an_edited_reader_decodes_anew(data, old, new, what):
+def test_an_edited_reader_decodes_again(data, old, new, what):
     "The old pixels do not come back."
     name = save(data / 'a.png', NOISE)
     page(SOURCE)
@@ -341,7 +341,7 @@ def test_an_edited_reader_decodes_anew(data, old, new, what):
     assert (after != before).any()
 
 
-def test_a_replaced_picture_is_seen_whatever_its_size_and_date(data):
+def test_a_replaced_image_is_noticed_whatever_its_size_and_date(data):
     "The content decides."
     names = [save(data / f'{i}.bmp', NOISE + np.uint8(i)) for i in range(5)]
     before = open_cache(data, names, 'rgb', SIDE, quiet)
@@ -396,7 +396,7 @@ def emptied(path):
 
 @pytest.mark.parametrize('harm', [cut, spoil, longer, other, emptied, os.remove])
 @pytest.mark.parametrize('ending', ['.npy', '.rows', '.json'])
-def test_a_damaged_cache_is_noticed_and_made_again(data, harm, ending):
+def test_a_damaged_cache_is_noticed_and_rebuilt(data, harm, ending):
     "Whatever of it was cut, spoilt, replaced or deleted."
     names = [save(data / f'{i}.png', NOISE + np.uint8(i)) for i in range(5)]
     want = np.array(open_cache(data, names, 'rgb', SIDE, quiet))
@@ -406,7 +406,7 @@ def test_a_damaged_cache_is_noticed_and_made_again(data, harm, ending):
     np.testing.assert_array_equal(np.load(caches('.npy')[0]), want)
 
 
-def test_of_a_large_cache_some_rows_are_checked_and_all_when_it_was_touched(data, monkeypatch):
+def test_a_large_cache_is_checked_in_part_and_wholly_if_modified(data, monkeypatch):
     "The last one is among them; one in the middle is seen by the time of the file."
     monkeypatch.setattr('kagglekit.data.cache_file.WHOLE', 0)
     monkeypatch.setattr('kagglekit.data.cache_file.SOME', 2)
@@ -484,21 +484,21 @@ def interrupted(folder):
 
 @pytest.mark.parametrize('harm', [cut, spoil, longer, other, emptied, os.remove])
 @pytest.mark.parametrize('ending', ['.part', '.done'])
-def test_what_an_interruption_left_is_believed_only_where_it_is_sound(data, many, harm, ending):
+def test_an_interrupted_cache_is_trusted_only_where_it_is_intact(data, many, harm, ending):
     "As after a power failure: 113 of 240 rows were wrong."
     names = interrupted(many)
     harm(caches(ending)[-1])
     np.testing.assert_array_equal(open_cache(many, names, 'stoppable', (8, 8), quiet), LEVELS)
 
 
-def test_an_undisturbed_interruption_goes_on_where_it_stopped(data, many):
+def test_an_interrupted_cache_resumes_where_it_stopped(data, many):
     "256 rows are done, 44 are decoded."
     names, said = interrupted(many), []
     np.testing.assert_array_equal(open_cache(many, names, 'stoppable', (8, 8), said.append), LEVELS)
     assert '44 of 300' in said[0]
 
 
-def test_a_picture_replaced_during_an_interruption_is_decoded_again(data, many):
+def test_an_image_replaced_during_an_interruption_is_decoded_again(data, many):
     "Rows of the old and the new file are not mixed."
     shutil.copytree(many, data, dirs_exist_ok=True)
     names, times = interrupted(data), os.stat(data / '007.bmp')
@@ -510,7 +510,7 @@ def test_a_picture_replaced_during_an_interruption_is_decoded_again(data, many):
 
 
 @pytest.mark.parametrize('error', ['ENOSPC', 'EDQUOT', 'EFBIG'])
-def test_a_full_disk_is_an_error_before_the_first_picture(data, monkeypatch, error):
+def test_a_full_disk_is_an_error_before_the_first_image(data, monkeypatch, error):
     "And not a SIGBUS in the middle."
     import errno
 
@@ -551,7 +551,7 @@ inputs.open_cache(folder, sorted(p.name for p in folder.glob('*.png')), 'slow', 
 """
 
 
-def test_killed_at_any_moment_no_row_is_wrong(data):
+def test_a_cache_killed_at_any_moment_has_no_wrong_row(data):
     "SIGKILL again and again, until the cache is complete."
     for i in range(400):
         save(data / f'{i:03d}.png', np.full((8, 8), i % 256, np.uint8))
@@ -573,7 +573,7 @@ def test_killed_at_any_moment_no_row_is_wrong(data):
 # no cache, and other workspaces
 
 
-def test_without_a_cache_pictures_and_hashes_are_the_same(data):
+def test_images_and_hashes_are_the_same_without_a_cache(data):
     "cache = no reads the same pixels, with the same range."
     names = [save(data / 'a.png', deep(12)), save(data / 'b.png', deep(12) // 8)]
     cached = open_cache(data, names, 'grey', SIDE, quiet)
@@ -583,7 +583,7 @@ def test_without_a_cache_pictures_and_hashes_are_the_same(data):
     assert (loose.content, loose.pixels) == (cached.content, cached.pixels)
 
 
-def test_cores_are_counted_as_the_process_may_use_them():
+def test_only_cores_that_the_process_may_use_are_counted():
     "Not as the machine has them."
     from kagglekit.core.threads import usable_cores
 

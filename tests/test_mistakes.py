@@ -104,7 +104,7 @@ def test_the_auc_margin_learns():
 
 
 @pytest.mark.parametrize('name', ['time_reverse', 'shuffle_inv'])
-def test_a_needle_in_the_wrong_panels_is_none(name):
+def test_a_needle_in_the_wrong_panels_is_a_negative(name):
     "Flip(p=.5) put A panels where B, C and D belong, and kept the label."
     x, panels = torch.arange(6.0).repeat_interleave(4).expand(1, 1, 3, 24), (tuple(range(6)),)
     moved, label = AUGMENTS[name].apply(x, torch.ones(1, 1), torch.zeros(1, CHANCES), 1, panels)
@@ -125,7 +125,7 @@ def test_features_are_scaled_row_by_row():
     assert together.std() > 0
 
 
-def test_a_fold_never_learns_labels_from_a_network_that_knew_its_rows():
+def test_pseudo_labels_of_a_fold_come_from_networks_that_never_saw_its_rows():
     "Each round of pseudo labels came from all folds together, which were trained on the validation rows of fold k."
     comp, folds = needle(6), pd.DataFrame(dict(id=needle(6).train.id, fold=[0, 1, 2, 0, 1, 2]))
     with workspace():
@@ -210,7 +210,7 @@ def test_smoothing_counts_the_classes_of_its_head(eps):
 
 
 @pytest.mark.parametrize('arch', ['resnet18', 'vit_tiny_patch16_224', 'tf_efficientnet_lite0', 'densenet121'])
-def test_the_layer_that_is_replaced_is_the_one_that_answers(arch):
+def test_the_replaced_layer_is_the_one_in_the_forward_pass(arch):
     "ResNet152 got a new .head, and forward used .fc: it was trained on the logits of ImageNet."
     net = build_model(arch, 8, 3, False).eval()
     x = torch.zeros(1, 3, 224, 224)
@@ -220,7 +220,7 @@ def test_the_layer_that_is_replaced_is_the_one_that_answers(arch):
     assert z.shape == (1, 8) and net(x).tolist() == [[3.0] * 8]
 
 
-def test_no_answer_is_beyond_the_classes():
+def test_no_prediction_is_outside_the_classes():
     "Ages were read from [:, 5:], thirteen numbers long, and classes above 17 came out."
     p = OutputSpec(18, THREE).probabilities(100 * torch.eye(8))
     assert p.shape == (8, 18) and p.argmax(1).max() < 18

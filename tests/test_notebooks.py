@@ -37,7 +37,7 @@ def test_papermill_sees_every_parameter(path):
     assert known == assigned and 'comp' in known
 
 
-def test_train_offers_every_field_of_a_recipe_in_the_recipes_own_words():
+def test_the_parameters_cell_of_train_has_every_recipe_field_with_its_comment():
     from kagglekit.runs.recipe import PARAMS, recipe_table
 
     first = source(next(c for c in cells(ROOT / 'nbs/train.ipynb') if c['cell_type'] == 'code'))
@@ -65,7 +65,7 @@ def tracked():
     ]
 
 
-def test_no_file_speaks_of_a_machine():
+def test_no_file_has_a_path_of_a_machine():
     words = re.compile('|'.join(['/(work|root|home)/[a-z.]', '/tmp/[a-z]', r'\.venv/' + 'lib']))
     pictures = re.compile(r'"image/png": "[^"]*"')  # base64, in which anything may come up
     hits = [
@@ -87,7 +87,7 @@ def test_no_heavy_file_is_committed():
     assert not big and not [p for p in tracked() if p.suffix in ('.parquet', '.safetensors', '.pt', '.npy')]
 
 
-def test_jupyterlab_saves_a_tracked_page_only_when_a_person_does():
+def test_jupyterlab_has_no_autosave():
     jupyterlab = pytest.importorskip('jupyterlab')
     wanted = json.loads((ROOT / 'jupyterlab.json').read_text(encoding='utf8'))
     assert wanted == {'@jupyterlab/docmanager-extension:plugin': {'autosave': False}}

@@ -46,7 +46,7 @@ def test_a_note_is_one_entry_whatever_its_line_ends(run, end):
     assert len(entries) == 1 and entries[0].endswith(' seen')
 
 
-def test_a_note_does_not_join_a_line_that_somebody_left_open(run):
+def test_a_note_starts_on_a_new_line(run):
     (run.folder / 'notes.md').write_text('- 2026-01-01 00:00 by hand')
     run.note('by command')
     assert [line.split(' ', 3)[3] for line in (run.folder / 'notes.md').read_text().splitlines()] == [
@@ -61,7 +61,7 @@ def test_an_empty_note_is_refused(run, text):
         run.note(text)
 
 
-def test_a_token_is_taken_out_of_notes_errors_and_reasons(run, monkeypatch):
+def test_tokens_are_removed_from_notes_errors_and_reasons(run, monkeypatch):
     from kagglekit.runs.claim import claim, traced
     from kagglekit.runs.recipe import Recipe
 

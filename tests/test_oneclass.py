@@ -74,7 +74,7 @@ def space():
                 RECIPES['anomaly'].pop(exp)
 
 
-def test_what_it_leaves(space):
+def test_a_single_object_run_leaves_its_files(space):
     run, comp = Run('anomaly', 'tiles'), find_comp('anomaly')
     history, snaps = pd.read_csv(run.folder / 'history.csv'), pd.read_parquet(run.folder / 'snapshots.parquet')
     assert history.metric.iloc[-1] == 1 and 1 < len(history) < 30 and history.valid_loss.isna().all()
@@ -116,7 +116,7 @@ def test_two_processes_leave_the_same_snapshots(space):
     )
 
 
-def test_its_snapshots_vote_in_a_blend(space):
+def test_snapshots_vote_in_a_blend(space):
     rule = '[{"take": "tiles", "where": {"class_in": ["tile"], "now_class_in": ["tile"], "state_not": ["good"]}}]'
     comp = find_comp('anomaly')
     run = run_blend(
@@ -128,7 +128,7 @@ def test_its_snapshots_vote_in_a_blend(space):
         run_blend(BlendRecipe('mean', ['every', 'tiles']), comp)
 
 
-def test_other_objects_are_named(space):
+def test_an_unknown_object_is_refused_with_the_known_ones(space):
     with pytest.raises(KitError, match='did you mean tile'):
         load_experiment(dict(comp='anomaly', exp='x', parent='tiles', single_object='tyle'))
     with pytest.raises(KitError, match='exists'):

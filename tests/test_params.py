@@ -33,14 +33,14 @@ WRONG = (
 
 
 @pytest.mark.parametrize('field', PARAMS)
-def test_no_field_takes_a_value_without_meaning(field):
+def test_no_field_takes_a_meaningless_value(field):
     for value in [*EVERY, *WRONG[field]]:
         with pytest.raises(KitError) as e:
             Recipe(**{field: value})
         assert str(e.value).startswith(field) and 'got' in str(e.value), (value, str(e.value))
 
 
-def test_every_field_says_what_it_takes():
+def test_every_field_has_a_meaning_and_a_range():
     table = recipe_table()
     assert table.field.tolist() == list(PARAMS) and table.meaning.str.len().min() > 5
     assert not table.allowed.isin(['', 'a number', 'a whole number']).any()  # a number has a range
@@ -211,7 +211,7 @@ TAKEN = [  # field, value, what the recipe holds then
 
 
 @pytest.mark.parametrize('field, value, holds', TAKEN)
-def test_a_value_in_range_is_taken(field, value, holds):
+def test_a_value_in_range_is_accepted(field, value, holds):
     taken = getattr(Recipe(**{field: value}), field)
     assert taken == holds and type(taken) is type(holds)
 
@@ -222,7 +222,7 @@ def test_a_square_is_asked_for_before_anything_starts():
     Recipe(augment=['rot90'], size=(64, 64))
 
 
-def test_an_augmentation_of_a_page_is_checked_by_what_it_says_of_itself():
+def test_an_augmentation_of_a_page_is_checked_by_its_registered_facts():
     @augmentation('kept', 0.5, between=(0, 2), mirrors=True)
     def wobble(x, y, u, amount):
         return x, y
@@ -253,7 +253,7 @@ def test_an_augmentation_of_a_page_is_checked_by_what_it_says_of_itself():
             AUGMENTS.pop(name)
 
 
-def test_a_view_of_a_page_says_whether_it_mirrors():
+def test_a_view_of_a_page_registers_whether_it_flips():
     view('turned', lambda x, panels: x.flip(3), mirrors=True)
     VIEWS['plain'] = lambda x, panels: x  # the form of old pages
     try:
@@ -314,7 +314,7 @@ def test_any_class_name_can_be_chosen(name):
         ('E-* driver*', ['E-Class[W213]', "driver's"]),
     ],
 )
-def test_names_win_over_patterns(text, chosen):
+def test_class_names_win_over_patterns(text, chosen):
     if text.startswith('*['):  # no class fits: a bracket of a pattern is a set of letters
         with pytest.raises(KitError, match='no class fits'):
             choose_classes(text, ODD)
@@ -329,7 +329,7 @@ def test_a_text_that_means_no_class_is_refused(text):
 
 
 @pytest.mark.parametrize('old, new', [('yes', 'needle'), ('no', 'not needle')])
-def test_a_yes_or_no_has_one_spelling_and_old_ones_are_read(old, new):
+def test_a_boolean_has_one_spelling_and_old_ones_are_read(old, new):
     names = ('not needle', 'needle')
     assert choose_classes(old, names).tolist() == choose_classes(new, names).tolist() == [n == new for n in names]
 
@@ -391,7 +391,7 @@ def test_a_number_for_a_reason_is_text_in_the_record():
         RECIPES.pop('numbers')
 
 
-def test_a_value_that_passed_through_json_is_the_same_recipe():
+def test_a_recipe_survives_json():
     r = Recipe(
         size=(64, 48), lr=(1e-320, 0.1), epochs=(1, 2), augment=['hflip on "K5 3"'], pseudo_threshold=(0.05, 0.9)
     )
@@ -442,7 +442,7 @@ def test_an_architecture_that_a_page_registers_is_known():
         _registry._model_entrypoints.pop('my_own_net')
 
 
-def test_weights_that_cannot_be_had_are_seen_at_once(monkeypatch):
+def test_unavailable_weights_are_noticed_before_training(monkeypatch):
     from kagglekit.models import build as model
 
     monkeypatch.setattr(model.constants, 'ENDPOINT', 'http://127.0.0.1:9')
@@ -455,7 +455,7 @@ def test_weights_that_cannot_be_had_are_seen_at_once(monkeypatch):
     assert not calls  # no client of a hub was asked, so nothing was tried again
 
 
-def test_nothing_slow_is_imported_to_refuse_a_wrong_id():
+def test_a_wrong_id_is_refused_without_slow_imports():
     program = """
 import sys
 from kagglekit.data.competition import load_pages

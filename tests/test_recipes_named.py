@@ -72,7 +72,7 @@ def test_each_object_has_a_recipe_of_the_published_rule_and_one_without_arcface(
         (dict(margin=0.2), dict(margin=0.2)),
     ],
 )
-def test_a_child_that_leaves_arcface_leaves_its_fields(given, diff):
+def test_a_child_without_arcface_resets_its_fields(given, diff):
     child = resolve('anomaly-practice', 'exp9001', parent='small_39', **given)
     assert child.diff == diff
     assert all(k in diff_text(child.diff) for k in diff)
@@ -88,16 +88,16 @@ def test_a_child_that_leaves_arcface_leaves_its_fields(given, diff):
         (dict(loss='arcfase'), 'did you mean arcface'),
     ],
 )
-def test_a_margin_that_is_asked_for_beside_another_loss_is_refused(changes, words):
+def test_a_margin_with_another_loss_is_refused(changes, words):
     with pytest.raises(KitError, match=words):
         resolve('anomaly-practice', 'exp9001', parent='small_39', **changes)
 
 
-def test_a_child_without_heads_leaves_the_networks_of_each_head():
+def test_a_child_without_heads_resets_separate_nets():
     assert resolve('mask', 'exp9001', parent='exp0017', heads='[]').diff == dict(heads=[], separate_nets=False)
 
 
-def test_a_child_without_an_object_leaves_the_rule_of_its_snapshots():
+def test_a_child_without_an_object_resets_its_snapshots():
     parent = 'features_87_pill_published'
     child = resolve('anomaly', 'exp9001', parent=parent, single_object='', train_all=False, scheduler='flat')
     assert (child.snapshots, child.diff['snapshots']) == ('score', 'score')
@@ -111,7 +111,7 @@ def rows():
 
 
 @pytest.mark.parametrize('file', ['5-Fold_idx.npy', '10-Fold_idx.npy'])
-def test_a_missing_fold_file_is_told_with_its_origin_and_with_what_does_without(rows, file):
+def test_a_missing_fold_file_is_refused_with_its_origin_and_an_alternative(rows, file):
     with workspace():
         with pytest.raises(KitError) as e:
             find_fold_file(rows, file, 'features_66')
@@ -164,7 +164,7 @@ def ours(rows, patience):
 
 
 @pytest.mark.parametrize('seed', range(40))
-def test_the_published_rule_takes_the_epochs_and_the_end_that_its_own_loop_takes(seed):
+def test_the_published_rule_agrees_with_its_published_loop(seed):
     g = rng('curves', seed)
     score = np.clip(np.linspace(0.1, g.uniform(0.6, 1.2), 40) + g.normal(0, 0.05, 40), 0.01, 1)
     loss = np.linspace(2, g.uniform(0.1, 1.5), 40) + g.normal(0, 0.1, 40)
@@ -172,7 +172,7 @@ def test_the_published_rule_takes_the_epochs_and_the_end_that_its_own_loop_takes
     assert ours(rows, 5) == published(rows, 5)
 
 
-def test_a_score_that_is_not_defined_is_no_snapshot():
+def test_an_undefined_score_is_no_snapshot():
     rows = history((float('nan'), 1.0), (0.2, 0.9), (0.3, 0.95), (0.4, 0.8))
     assert (improving_epochs(rows), improving_epochs(rows, both=True)) == ([2, 3, 4], [2, 4])
 
@@ -209,7 +209,7 @@ def toy_fit(folder, stop=0, patience=3):
     return fit.history
 
 
-def test_a_training_by_the_published_rule_ends_by_it_and_resumes_to_the_same_snapshots():
+def test_a_run_by_the_published_rule_stops_and_resumes_with_the_same_snapshots():
     with workspace():
         whole, _, parts = toy_fit('whole'), toy_fit('parts', stop=3), toy_fit('parts')
         keep = lambda rows: [(r['metric'], r['train_loss'], r['lr']) for r in rows]
@@ -229,7 +229,7 @@ def test_the_published_rule_needs_an_object_and_a_patience(changes):
         Recipe('exp0001', snapshots='both', **changes)
 
 
-def test_data_stands_in_a_fresh_clone_with_its_layouts_and_nothing_else():
+def test_a_fresh_clone_has_the_layouts_of_data_and_no_data():
     git = lambda *args: subprocess.run(['git', *args], cwd=ROOT, capture_output=True, text=True)
     if git('rev-parse', '--git-dir').returncode:
         pytest.skip('this is no git clone')

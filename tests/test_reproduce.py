@@ -86,7 +86,7 @@ def test_the_same_bytes_from_stored_predictions(run, space):
         assert words in listed, words
 
 
-def test_a_submission_edited_by_hand_is_told(run):
+def test_a_submission_edited_by_hand_is_reported(run):
     path = run.folder / 'submission.csv'
     keep = path.read_text()
     rows = keep.splitlines()
@@ -100,7 +100,7 @@ def test_a_submission_edited_by_hand_is_told(run):
     assert f'the first that is not: {id}' in (run.folder / 'reproduce.md').read_text()
 
 
-def test_trained_again_with_the_code_of_its_commit(space):
+def test_a_run_is_retrained_with_the_code_of_its_commit(space):
     "The code changes after the run; retrained with the code of its commit, the run gives the same bits."
     commit = git(space, 'rev-parse', 'HEAD')
     source = space / 'kagglekit' / 'fit' / 'train.py'
@@ -123,7 +123,7 @@ def test_trained_again_with_the_code_of_its_commit(space):
     assert 'OOF correlation' in (folder(space) / 'reproduce.md').read_text()
 
 
-def test_predictions_that_are_gone_are_named(run):
+def test_missing_predictions_are_named(run):
     path = run.folder / 'test_folds.parquet'
     path.rename(path.with_suffix('.away'))
     try:
@@ -139,7 +139,7 @@ def test_the_journal_is_one_file_that_needs_nothing_else(run):
     assert not re.findall(r'https?://|<script|<link|@import|(?:src|href)\s*=\s*["\']?(?!data:)\w', page)
 
 
-def test_a_blend_is_trained_again_with_its_members(space):
+def test_a_blend_is_retrained_with_its_members(space):
     "One fold of the run as a blend: its member is trained first, then the blend is made of what came out."
     git(space, 'commit', '-qam', 'whole again')
     made = subprocess.run(
@@ -187,7 +187,7 @@ def test_a_blend_is_trained_again_with_its_members(space):
     )
 
 
-def test_answers_that_came_out_otherwise_are_learnt_from_again(space):
+def test_changed_pseudo_labels_are_retrained_first(space):
     "A run has pseudo labels of another one that have changed since: both are retrained, the other one first."
     done = kit(space, 'run', 'shapes-practice', 'exp0010', '-p', 'parent', 'exp0009', '-p', 'pseudo_labels', 'exp0009')
     assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
@@ -207,7 +207,7 @@ def test_answers_that_came_out_otherwise_are_learnt_from_again(space):
     assert listed.index('kagglekit run shapes-practice exp0009') < listed.index('kagglekit run shapes-practice exp0010')
 
 
-def test_a_training_that_fails_takes_nothing_with_it(space):
+def test_a_failed_retraining_leaves_the_run_as_it_was(space):
     "The comparison with what is stored is in the report, and why the training failed; the exit says so."
     path = folder(space) / 'params.json'
     keep = path.read_text()
@@ -226,7 +226,7 @@ def test_a_training_that_fails_takes_nothing_with_it(space):
         )
 
 
-def test_a_run_of_another_training_table_is_not_trained_again(space):
+def test_a_run_of_another_training_table_is_not_retrained(space):
     "It would be no repetition: refused before anything is trained, by a sentence that names the table."
     path = folder(space) / 'params.json'
     keep = path.read_text()
@@ -239,7 +239,7 @@ def test_a_run_of_another_training_table_is_not_trained_again(space):
     assert 'training shapes-practice/exp0009 again' not in done.stdout
 
 
-def test_the_commands_go_back_and_forth_between_commits_over_fresh_outputs(run, space, tmp_path):
+def test_the_commands_switch_commits_over_new_outputs(run, space, tmp_path):
     "The clone has committed and untracked outputs at once, at which a checkout would stop."
     clone, made = tmp_path / 'clone', git(space, 'rev-list', '--max-parents=0', 'HEAD')
     subprocess.run(['git', 'clone', '-q', str(space), str(clone)], check=True)
@@ -277,7 +277,7 @@ COMMITS = [
 
 
 @pytest.mark.parametrize('commit', COMMITS)
-def test_what_is_no_commit_reaches_no_command(commit, tmp_path):
+def test_an_invalid_commit_reaches_no_command(commit, tmp_path):
     (tmp_path / 'emptied').write_text('kept')
     with workspace(tmp_path):
         run = Run('toy', 'exp0001')
@@ -336,7 +336,7 @@ def test_the_commands_of_a_blend_carry_every_value(value, tmp_path):
 
 
 @pytest.mark.parametrize('name', ['../secret.csv', '/etc/passwd', 'a/../../secret.csv', '..\\secret.csv'])
-def test_a_path_of_a_record_leads_nowhere_else(name, tmp_path):
+def test_a_path_of_a_record_cannot_leave_the_workspace(name, tmp_path):
     (tmp_path / 'secret.csv').write_text('id,label')
     with workspace(tmp_path / 'space'):
         run = Run('toy', 'exp0101')
@@ -349,7 +349,7 @@ def test_a_path_of_a_record_leads_nowhere_else(name, tmp_path):
             open_space(run, run.folder / 'reproduced-x')
 
 
-def test_markdown_of_a_record_is_text():
+def test_markdown_in_a_record_is_escaped():
     "A reason cannot end its line and forge a section, or a command."
     with workspace():
         run = Run('toy', 'exp0001')
@@ -365,7 +365,7 @@ def test_markdown_of_a_record_is_text():
     )
 
 
-def test_an_unchanged_report_is_not_written_again(run):
+def test_an_unchanged_report_is_not_rewritten(run):
     assert reproduce(run, say=lambda text: None)
     path = run.folder / 'reproduce.md'
     kept = path.read_bytes()

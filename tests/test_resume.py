@@ -198,12 +198,12 @@ def relabel(run):
     ],
 )
 @pytest.mark.parametrize('state', ['interrupted', 'done'])
-def test_a_run_of_something_else_is_refused_before_the_first_epoch(copy_of, monkeypatch, state, spoil, changes, words):
+def test_a_run_with_other_inputs_is_refused_before_the_first_epoch(copy_of, monkeypatch, state, spoil, changes, words):
     spoil(copy_of(state))
     refuses(words, monkeypatch, recipe(**changes))
 
 
-def test_a_state_alone_knows_what_made_it(copy_of, monkeypatch):
+def test_a_resume_state_knows_its_recipe(copy_of, monkeypatch):
     run = copy_of('interrupted')
     shutil.rmtree(run.folder / 'fold0')  # as if it had been interrupted in its first fold
     delete_params(run)
@@ -277,7 +277,7 @@ def without_fingerprints(run):  # as an earlier version left it
         'earlier version',
     ],
 )
-def test_a_fold_that_cannot_be_trusted_is_trained_again(copy_of, made, capsys, spoil, said):
+def test_an_untrusted_fold_is_retrained(copy_of, made, capsys, spoil, said):
     run = copy_of('interrupted')
     spoil(run)
     go()
@@ -291,7 +291,7 @@ def test_a_fold_that_cannot_be_trusted_is_trained_again(copy_of, made, capsys, s
         ('oof.parquet', 'is done, but oof.parquet has'),
     ],
 )
-def test_a_run_that_is_done_is_asked_again_after_a_file_was_cut(copy_of, monkeypatch, made, name, words):
+def test_a_done_run_with_a_truncated_file_is_refused_until_it_is_removed(copy_of, monkeypatch, made, name, words):
     run = copy_of('done')
     cut(name, run)
     refuses(words, monkeypatch)
@@ -302,7 +302,7 @@ def test_a_run_that_is_done_is_asked_again_after_a_file_was_cut(copy_of, monkeyp
     assert not same_as(run, made['done'])
 
 
-def test_a_done_run_gets_its_record_back_where_the_folds_know_it(copy_of):
+def test_a_done_run_gets_its_record_back_from_its_folds(copy_of):
     run = copy_of('done')
     before = run.read('params.json')
     delete_params(run)
@@ -340,14 +340,14 @@ def test_a_done_run_of_an_earlier_version_stays_done(copy_of, capsys):
         ('score.json', b'[1, 2]', 'holds a list where an object belongs'),
     ],
 )
-def test_an_own_file_that_is_damaged_is_named(copy_of, name, content, words):
+def test_a_damaged_file_of_the_run_is_named(copy_of, name, content, words):
     run = copy_of('interrupted')
     (run.folder / name).write_bytes(content)
     with pytest.raises(KitError, match=words):
         go()
 
 
-def test_a_bit_of_a_state_that_flipped_is_seen(copy_of):
+def test_a_flipped_bit_of_a_resume_state_is_noticed(copy_of):
     run = copy_of('interrupted')
     flip('fold1/resume.pt', run)
     with pytest.raises(KitError, match='resume.pt cannot be read.*delete it, and the fold starts afresh'):
@@ -368,9 +368,7 @@ def interrupt_with_best(patch):
     return kept
 
 
-def test_weights_of_the_best_epoch_that_were_changed_or_lost_are_not_predicted_with(
-    made, tmp_path, monkeypatch, capsys
-):
+def test_changed_or_missing_best_weights_are_not_used(made, tmp_path, monkeypatch, capsys):
     found = {}
     for name, spoil in [
         ('changed', lambda kept: flip(kept, Run(NAME, EXP))),
@@ -386,7 +384,7 @@ def test_weights_of_the_best_epoch_that_were_changed_or_lost_are_not_predicted_w
     assert capsys.readouterr().out.count('fold 0 starts afresh: best') == 2
 
 
-def test_a_broken_folder_stops_no_other(copy_of):
+def test_a_damaged_folder_affects_no_other_run(copy_of):
     run = copy_of('done')
     shutil.copytree(run.folder, run.folder.with_name('tiny copy'))
     for exp, name, content in [('b1', 'params.json', '[]'), ('b2', 'status.json', '{'), ('b3', 'score.json', '3')]:
@@ -399,7 +397,7 @@ def test_a_broken_folder_stops_no_other(copy_of):
 
 
 @pytest.mark.parametrize('where', ['save_weights', 'resume.pt'])
-def test_a_full_disk_is_said_so_and_the_same_command_resumes(copy_of, made, monkeypatch, where):
+def test_a_full_disk_is_reported_and_the_same_command_resumes(copy_of, made, monkeypatch, where):
     run = copy_of('interrupted')
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
@@ -427,14 +425,14 @@ def test_a_full_disk_is_said_so_and_the_same_command_resumes(copy_of, made, monk
     assert not same_as(run, made['done'])
 
 
-def test_weights_have_the_permissions_that_the_umask_leaves(copy_of):
+def test_weights_follow_the_umask(copy_of):
     folder = copy_of('done').folder / 'fold0'
     umask = os.umask(0)
     os.umask(umask)
     assert {p.stat().st_mode & 0o777 for p in folder.iterdir()} == {0o666 & ~umask}
 
 
-def test_a_failure_while_reading_or_decoding_leaves_its_trace(copy_of, monkeypatch):
+def test_a_failure_while_reading_or_decoding_is_in_the_log(copy_of, monkeypatch):
     run = copy_of('interrupted')
     shutil.rmtree(run.folder)
     monkeypatch.setitem(RECIPES[NAME], EXP, recipe())
@@ -456,7 +454,7 @@ def test_a_failure_while_reading_or_decoding_leaves_its_trace(copy_of, monkeypat
     assert run.state() == 'failed'
 
 
-def test_decoding_is_told_in_percent(copy_of, monkeypatch):
+def test_decoding_reports_percent(copy_of, monkeypatch):
     run, seen = copy_of('interrupted'), []
     shutil.rmtree(run.folder)
     monkeypatch.setitem(RECIPES[NAME], EXP, recipe())

@@ -32,7 +32,7 @@ def test_plain_papermill_leaves_every_file_of_the_contract(undisturbed):
     )
 
 
-def test_papermill_fails_on_a_slip_before_training(space):
+def test_papermill_fails_on_a_typo_before_training(space):
     done = papermill(
         space / 'exp0009' / 'train.ipynb', '-p', 'exp', 'exp0009', '-p', 'parent', 'exp0001', '-p', 'mixpu', '0.4'
     )
@@ -91,7 +91,7 @@ def test_an_idea_costs_one_line(space):
     assert 'epochs 2' in kit('journal', 'shapes-practice').stdout
 
 
-def test_a_run_that_learns_from_another_one(space, undisturbed):
+def test_a_run_with_pseudo_labels_of_another_run(space, undisturbed):
     "Weights and soft labels of exp0001, fold by fold; and the mark on one that takes the labels of all folds together."
     shutil.copytree(undisturbed, space / 'exp0001')
     shutil.copytree(undisturbed.parent.parent.parent / 'data', space.parent.parent / 'data')
@@ -122,7 +122,7 @@ def test_a_run_that_learns_from_another_one(space, undisturbed):
     )
 
 
-def test_three_heads_learn_other_labels_than_they_are_scored_by(space):
+def test_three_heads_train_on_other_labels_than_they_are_scored_on(space):
     "Drawn people: three questions, the oldest class from 58 in training only; and all rows, without a CV."
     load_pages()
     write_practice('mask-practice', rows=210, say=lambda line: None)

@@ -75,7 +75,7 @@ def test_a_schedule_that_moves_by_epoch_equals_torchs(text, make):
     [{}, dict(factor=0.5, patience=3), dict(factor=0.2, patience=0, threshold=0.2), dict(patience=1, min_lr=2e-5)],
 )
 @pytest.mark.parametrize('on', ['valid', 'train'])
-def test_a_plateau_equals_torchs_on_the_loss_that_it_names(numbers, on):
+def test_a_plateau_equals_torchs_on_its_monitored_loss(numbers, on):
     text = 'plateau(' + ', '.join(f'{k}={v}' for k, v in numbers.items() | dict(on=on).items()) + ')'
     rows = [dict(valid_loss=0, train_loss=0) | {f'{on}_loss': loss} for loss in LOSSES]
     ours = [parse_schedule(text).rate(i, len(rows), rows[:i], PEAK) for i in range(len(rows))]
@@ -109,7 +109,7 @@ def warmup_restarts(steps, T_0, T_mult, T_up, gamma, low=1e-6):
 
 
 @pytest.mark.parametrize('T_0, T_mult, T_up, gamma', [(4, 1, 1, 0.5), (5, 2, 2, 1.0), (3, 3, 0, 0.9), (10, 2, 3, 0.7)])
-def test_warm_up_restarts_equal_the_counters_of_competition_scripts(T_0, T_mult, T_up, gamma):
+def test_warm_up_restarts_equal_the_loop_of_competition_scripts(T_0, T_mult, T_up, gamma):
     text = f'warmup_restarts(T_0={T_0}, T_mult={T_mult}, T_up={T_up}, gamma={gamma}, eta_min=1e-6, by=epoch)'
     np.testing.assert_allclose(by_epoch(text, 40), warmup_restarts(40, T_0, T_mult, T_up, gamma), rtol=1e-9)
 
@@ -138,7 +138,7 @@ def old_factor(name, at, epochs, losses):
 
 
 @pytest.mark.parametrize('name', ['flat', 'cosine', 'restarts', 'step', 'plateau', 'onecycle'])
-def test_a_bare_name_means_what_it_meant_to_the_last_bit(name):
+def test_a_bare_name_keeps_its_rates_to_the_last_bit(name):
     for epochs in (1, 3, 8, 25):
         for i in range(7 * epochs):
             at, rows = i / 7, [dict(valid_loss=loss) for loss in LOSSES[: i // 7]]
@@ -186,7 +186,7 @@ def test_a_bare_name_means_what_it_meant_to_the_last_bit(name):
         ('', 'is not understood'),
     ],
 )
-def test_a_schedule_that_cannot_be_is_refused_by_the_recipe(text, words):
+def test_an_impossible_schedule_is_refused_by_the_recipe(text, words):
     for scheduler in (text, ('cosine', text)):
         with pytest.raises(KitError, match='scheduler') as e:
             Recipe('exp0001', scheduler=scheduler)
@@ -207,7 +207,7 @@ def test_each_stage_has_its_own_schedule_and_numbers():
         Recipe(epochs=(2, 6), lr=(1e-3, 1e-4), scheduler='cosine(eta_min=5e-4)')
 
 
-def test_all_rows_take_a_plateau_on_the_training_loss_alone():
+def test_a_run_on_all_rows_takes_a_plateau_on_the_training_loss_alone():
     assert Recipe(train_all=True, scheduler='plateau(on=train)').scheduler == "plateau(on='train')"
     with pytest.raises(KitError, match='no rows for validation'):
         Recipe(train_all=True, scheduler='plateau(factor=.5)')

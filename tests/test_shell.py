@@ -73,7 +73,7 @@ def given(line):  # pairs of name and value in a command line
 
 
 @pytest.mark.parametrize('value', NUMBERS + TEXTS + NESTED, ids=repr)
-def test_a_value_comes_through_a_shell_and_through_papermill(value):
+def test_a_value_survives_the_shell_and_papermill(value):
     from kagglekit.launch.arguments import TEXT_FIELDS, papermill_command, read_given, run_line
 
     for name in ('parent', 'reason') + PARAMS:
@@ -90,13 +90,13 @@ def test_a_value_comes_through_a_shell_and_through_papermill(value):
 
 @pytest.mark.parametrize('name', ['reason', 'parent', 'arch', 'init_from', 'margin_on'])
 @pytest.mark.parametrize('typed', ['2024', '1e-5', 'null', 'True', '[1, 2]', '"so"'])
-def test_a_field_that_is_text_takes_what_was_typed(name, typed):
+def test_a_text_field_takes_what_was_typed(name, typed):
     from kagglekit.launch.arguments import read_given
 
     assert read_given([(name, typed)]) == {name: typed}
 
 
-def test_a_parameter_that_is_given_twice_is_refused():
+def test_a_repeated_parameter_is_refused():
     from kagglekit.launch.arguments import read_given
 
     with pytest.raises(KitError, match='lr is given twice'):
@@ -117,7 +117,7 @@ def last_lines(text, n=12):
     return '\n'.join(text.splitlines()[-n:])
 
 
-def test_a_page_that_somebody_changed_changes_no_run(space, capsys):
+def test_an_edited_page_changes_no_run(space, capsys):
     "Values saved in the parameters cell, another machine's kernel; a refusal and a repetition leave the executed page."
     page = json.loads((ROOT / 'nbs' / 'train.ipynb').read_text())
     first = next(c for c in page['cells'] if 'parameters' in c['metadata'].get('tags', []))
@@ -221,7 +221,7 @@ def test_a_refusal_by_the_kernel_leaves_the_folder_as_it_was(space, monkeypatch,
     assert [p.name for p in space.iterdir()] == ['exp0001']
 
 
-def test_a_run_under_way_is_not_touched_by_a_second_command(space):
+def test_a_running_experiment_is_not_touched_by_a_second_command(space):
     run = Run('shapes-practice', 'exp0001')
     code = 'from kagglekit.runs.claim import *; from kagglekit.runs.run import Run; '
     code += 'from kagglekit.runs.recipe import Recipe; '
@@ -239,7 +239,7 @@ def test_a_run_under_way_is_not_touched_by_a_second_command(space):
 # The page in JupyterLab
 
 
-def test_run_all_can_be_repeated_in_one_kernel(space, capsys):
+def test_a_page_can_be_run_again_in_the_same_kernel(space, capsys):
     "The train page's cells in one IPython shell: a run, another id in the same kernel, a slip."
     from IPython.core.interactiveshell import InteractiveShell
 
@@ -268,7 +268,7 @@ def test_run_all_can_be_repeated_in_one_kernel(space, capsys):
     assert not (space / 'exp0011').exists()
 
 
-def test_a_front_end_gets_a_bar_that_is_updated_in_place(monkeypatch):
+def test_a_front_end_gets_a_progress_bar(monkeypatch):
     from kagglekit.core.page import Progress
 
     shown = []
@@ -310,7 +310,7 @@ def failed(space):
     return run
 
 
-def test_an_ascii_terminal_and_a_pipe_that_closes_end_nothing(failed):
+def test_an_ascii_terminal_and_a_closed_pipe_do_no_harm(failed):
     shown = quick('show', 'exp0009', PYTHONIOENCODING='ascii')
     assert shown.returncode == 0 and b'\\uae38' in shown.stdout and shown.stderr == b''
     pipes = f'{shlex.quote(KIT)} status | true; {shlex.quote(KIT)} --help | head -1'
@@ -319,7 +319,7 @@ def test_an_ascii_terminal_and_a_pipe_that_closes_end_nothing(failed):
 
 
 @pytest.mark.parametrize('args', [['status'], ['status', 'shapes-practice'], ['show', 'exp0009']])
-def test_an_error_is_shown_whole(failed, capsys, args):
+def test_an_error_is_shown_in_full(failed, capsys, args):
     with pytest.raises(SystemExit) as end:
         main(args)
     said = capsys.readouterr().out
@@ -340,7 +340,7 @@ def test_an_error_is_shown_whole(failed, capsys, args):
         (['show', 'exp0001'], 'there is no run exp0001'),
     ],
 )
-def test_what_nobody_knows_is_refused_with_the_nearest_name(space, capsys, args, words):
+def test_an_unknown_name_is_refused_with_the_nearest_one(space, capsys, args, words):
     with pytest.raises(SystemExit) as end:
         main(args)
     said = capsys.readouterr()
@@ -363,7 +363,9 @@ def test_what_nobody_knows_is_refused_with_the_nearest_name(space, capsys, args,
         ('folds', '99', 'Take 6'),
     ],
 )
-def test_what_the_tables_contradict_is_refused_before_a_kernel_starts(space, capsys, monkeypatch, field, value, words):
+def test_a_recipe_that_contradicts_the_tables_is_refused_before_a_kernel_starts(
+    space, capsys, monkeypatch, field, value, words
+):
     write_practice('shapes-practice', say=lambda line: None)
     monkeypatch.setattr('kagglekit.launch.kernel.execute_page', lambda *a, **kw: pytest.fail('a kernel was started'))
     args = ['run', 'shapes-practice', 'exp0009', '-p', 'parent', 'exp0001', '-p', field, value]
@@ -452,6 +454,6 @@ def test_a_signal_ends_any_command_with_one_line(monkeypatch, capsys, sign):
         ('launch', 'torch timm fastai matplotlib'),
     ],
 )
-def test_a_command_that_trains_nothing_waits_for_no_library(room, heavy):
+def test_a_command_without_training_imports_no_slow_library(room, heavy):
     code = f'import sys, kagglekit.{room}; print([m for m in {heavy.split()} if m in sys.modules])'
     assert subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True).stdout == '[]\n'

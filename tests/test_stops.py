@@ -9,7 +9,7 @@ import psutil
 from running import ARGS, LONG, kit, papermill, start, status, until
 
 
-def test_a_killed_kernel_is_told_and_taken_up_with_the_same_result(space, undisturbed):
+def test_a_killed_kernel_is_reported_and_resumes_with_the_same_result(space, undisturbed):
     run = start('run', *ARGS)
     folder = space / 'exp0001'
     until(lambda: status(folder).get('fold') == 1 and status(folder).get('epoch', 0) >= 2, run)
@@ -55,7 +55,7 @@ def test_a_run_in_the_background_can_be_stopped(space):
     assert status(space / 'exp0009')['state'] == 'interrupted'
 
 
-def test_two_runs_of_one_id(space):
+def test_a_second_run_of_the_same_id_is_refused(space):
     first = start('run', *LONG, start_new_session=True)
     until(lambda: status(space / 'exp0009').get('epoch', -1) >= 0, first)
     second = papermill(space / 'second.ipynb', '-p', 'exp', *LONG[1:])
@@ -76,7 +76,7 @@ def test_a_record_without_predictions_is_run_again(space, undisturbed):
     pd.testing.assert_frame_equal(pd.read_parquet(folder / 'oof.parquet'), pd.read_parquet(undisturbed / 'oof.parquet'))
 
 
-def test_a_rehearsal_can_be_stopped_and_goes_on(space, undisturbed):
+def test_a_rehearsal_can_be_stopped_and_resumes(space, undisturbed):
     first = start('rehearse', 'shapes-practice', start_new_session=True)
     folder = space / 'exp0001'
     until(lambda: status(folder).get('fold') == 1 and status(folder).get('epoch', 0) >= 2, first)

@@ -118,7 +118,7 @@ def views(runs):
 
 
 @pytest.mark.parametrize('name', SMALL)
-def test_a_broken_file_of_a_run_stops_no_view(runs, name):
+def test_a_damaged_file_of_a_run_breaks_no_view(runs, name):
     before = journal('toy').set_index('exp')[['CV', 'difference', 'state']]
     broken = [write_run(f'exp1{i:03d}') for i in range(len(CONTENT) + 1)]
     for run, content in zip(broken, CONTENT):
@@ -132,7 +132,7 @@ def test_a_broken_file_of_a_run_stops_no_view(runs, name):
 
 
 @pytest.mark.parametrize('name', ['exp0001 copy', '실험', 'submissions.csv copy', '-rf', 'x' * 200, '0012'])
-def test_a_folder_with_any_name_is_a_row_and_stops_nobody(runs, name):
+def test_a_folder_with_any_name_is_a_row_of_the_journal(runs, name):
     (out_dir('toy') / name).mkdir()
     (out_dir('toy') / name / 'params.json').write_text('{}')
     table = journal('toy')
@@ -142,7 +142,7 @@ def test_a_folder_with_any_name_is_a_row_and_stops_nobody(runs, name):
     assert add_line(runs[1], '0' * 16, 'sent', 'sent') == 0
 
 
-def test_what_is_wrong_with_a_run_is_shown_whole(runs):
+def test_the_error_of_a_run_is_shown_in_full(runs):
     error = 'KitError: fold 2 learns nothing. ' + 'A long explanation. ' * 20 + 'Lower lr'
     write_json(runs[2].folder / 'status.json', dict(state='failed', error=error))
     text = ' '.join(journal_text(journal('toy')).split())
@@ -150,7 +150,7 @@ def test_what_is_wrong_with_a_run_is_shown_whole(runs):
     assert 'Lower lr' in write_page('toy').read_text()
 
 
-def test_an_unfinished_run_is_said_to_be_unfinished(runs):
+def test_an_unfinished_run_is_shown_as_unfinished(runs):
     runs[2].set_status('running', fold=0, epoch=1)
     for name in ('score.json', 'oof.parquet'):
         (runs[2].folder / name).unlink()
@@ -171,7 +171,7 @@ def test_an_unfinished_run_is_said_to_be_unfinished(runs):
         ('{header}\n' + 'x' * 200_000 + '\n', 'cannot be read'),
     ],
 )
-def test_a_broken_ledger_is_named_and_the_runs_are_there(runs, content, words):
+def test_a_damaged_ledger_is_named_and_the_runs_are_shown(runs, content, words):
     ledger_path('toy').write_text(content.format(header='time,exp,hash,message,public,private,status,left'))
     table = journal('toy')
     assert len(table) == 3 and words in table.attrs['flaws'][0] and words in ' '.join(journal_text(table).split())
@@ -180,7 +180,7 @@ def test_a_broken_ledger_is_named_and_the_runs_are_there(runs, content, words):
         read_ledger('toy')
 
 
-def test_a_broken_ledger_of_one_competition_hides_no_submission_of_another(runs):
+def test_a_damaged_ledger_hides_no_submission_of_another_competition(runs):
     add_line(runs[0], '0123456789abcdef', 'first', 'sent')
     out_dir('other').mkdir(parents=True)
     ledger_path('other').write_text('no table')
@@ -192,7 +192,7 @@ def test_a_broken_ledger_of_one_competition_hides_no_submission_of_another(runs)
 LESS = dict(metric='my_loss')
 
 
-def test_the_best_of_a_metric_where_less_is_better_is_its_least(runs):
+def test_the_best_run_has_the_lowest_value_where_less_is_better(runs):
     "A metric of a page, whose page is not there: the run's record has the direction."
     for run, values in ((runs[0], (0.9, 0.4, 0.6)), (runs[1], (0.8, 0.7, 0.2))):
         write_json(run.folder / 'params.json', run.read('params.json') | LESS)

@@ -174,7 +174,7 @@ def no_token(tmp_path, *texts):
     )
 
 
-def test_sent_shown_scored_remembered(site, tmp_path):
+def test_a_submission_is_sent_listed_scored_and_recorded(site, tmp_path):
     said, run = [], begin()
     assert submit(run, COMP, say=said.append) == 'scored'
     assert site.files == [b'index,label\n0,cat\n1,dog\n'] and site.name == 'submission.csv'
@@ -217,7 +217,7 @@ def test_sent_shown_scored_remembered(site, tmp_path):
         ('upload', 400, '', 'failed, though the command exited with 0'),
     ],
 )
-def test_a_refusal_costs_nothing_and_says_what_to_do(site, tmp_path, call, code, message, words):
+def test_a_rejected_submission_says_what_to_do(site, tmp_path, call, code, message, words):
     said, run = [], begin()
     site.wrong[call] = (code, message)
     error = fails(run, said)
@@ -226,7 +226,7 @@ def test_a_refusal_costs_nothing_and_says_what_to_do(site, tmp_path, call, code,
     no_token(tmp_path, error, *said)
 
 
-def test_accepted_and_never_shown_is_unsure_and_found_out_later(site, tmp_path):
+def test_an_accepted_file_that_is_not_listed_is_resolved_later(site, tmp_path):
     said, run = [], begin()
     site.forgets = True
     error = fails(run, said)
@@ -239,7 +239,7 @@ def test_accepted_and_never_shown_is_unsure_and_found_out_later(site, tmp_path):
     assert read_ledger('toy').status.tolist() == ['failed', 'scored']
 
 
-def test_an_error_after_arrival_is_no_failure(site):
+def test_an_error_after_the_upload_is_no_failure(site):
     said, run = [], begin()
     site.wrong['CreateSubmission'] = (500, '')
     error = fails(run, said)  # 500, and not shown
@@ -263,7 +263,7 @@ def test_an_error_after_arrival_is_no_failure(site):
 
 
 @pytest.mark.parametrize('code', [401, 403, 404, 429, 503])
-def test_a_list_that_is_refused_after_the_upload_says_nothing_of_the_file(site, code):
+def test_a_refused_list_after_the_upload_leaves_the_file_unresolved(site, code):
     said, run = [], begin()
     site.afterwards = dict(ListSubmissions=(code, ''))
     error = fails(run, said)
@@ -278,13 +278,13 @@ def test_a_list_that_is_refused_after_the_upload_says_nothing_of_the_file(site, 
     assert read_ledger('toy').status.tolist() == ['scored']
 
 
-def test_a_list_that_opens_again_in_time_is_enough(site, monkeypatch):
+def test_a_list_that_recovers_in_time_is_enough(site, monkeypatch):
     site.afterwards = dict(ListSubmissions=(429, ''))
     monkeypatch.setattr(kagglekit.handin.upload.time, 'sleep', lambda pause: pause and site.wrong.clear())
     assert submit(begin(), COMP, say=print) == 'scored' and read_ledger('toy').status.tolist() == ['scored']
 
 
-def test_a_file_that_arrived_and_could_not_be_scored_is_not_sent_again(site):
+def test_an_uploaded_file_without_a_score_is_not_sent_again(site):
     said, run, site.status = [], begin(), 'ERROR'
     site.afterwards = dict(ListSubmissions=(429, ''))
     fails(run, said)
@@ -298,12 +298,12 @@ def test_a_file_that_arrived_and_could_not_be_scored_is_not_sent_again(site):
     assert read_ledger('toy').status.tolist() == ['failed'] and len(site.files) == 1
 
 
-def test_an_error_in_the_list_right_after_the_upload_is_a_refusal(site):
+def test_an_error_in_the_list_after_the_upload_is_a_rejection(site):
     run, site.status = begin(), 'ERROR'
     assert isinstance(fails(run, []), ToolRefused) and read_ledger('toy').status.tolist() == ['failed']
 
 
-def test_found_behind_more_than_twenty_later_ones(site):
+def test_a_submission_is_found_behind_twenty_later_ones(site):
     run = begin()
     site.afterwards = dict(ListSubmissions=(429, ''))
     fails(run, [])
@@ -312,7 +312,7 @@ def test_found_behind_more_than_twenty_later_ones(site):
     assert submit(run, COMP, say=print) == 'scored' and len(site.files) == 1
 
 
-def test_a_score_that_came_later_is_taken_over(site):
+def test_a_later_score_is_recorded(site):
     said, run = [], begin()
     site.status, site.score = 'PENDING', ''
     assert submit(run, COMP, say=said.append) == 'sent' and said[-1].endswith('; kaggle: 1 of 2 submissions left today')
@@ -336,7 +336,7 @@ def test_no_token_goes_out_with_the_message(site, tmp_path):
     no_token(tmp_path)
 
 
-def test_silence_ends(site, monkeypatch):
+def test_a_silent_tool_is_stopped(site, monkeypatch):
     "A call that is not answered is given up; what it did is asked afterwards."
     run, tool = begin(), kagglekit.handin.upload.kaggle_tool
     site.wrong['CreateSubmission'] = ('silence', '')
@@ -358,7 +358,7 @@ def zipped():
     return out.getvalue()
 
 
-def test_download(site, tmp_path):
+def test_downloads_are_checked_and_unpacked(site, tmp_path):
     site.zip, said = zipped()[:200], []
     with pytest.raises(KitError, match='download it again'):
         download('toy', say=said.append)
@@ -376,7 +376,7 @@ def test_download(site, tmp_path):
     no_token(tmp_path, *said)
 
 
-def test_the_command_line(tmp_path, monkeypatch, capsys):
+def test_submit_and_score_as_commands(tmp_path, monkeypatch, capsys):
     "A practice submission is scored locally, its score can be corrected, and a repeated file is noticed."
     working = tmp_path / 'kaggle' / 'working'
     working.mkdir(parents=True)

@@ -51,7 +51,7 @@ LABELS = [
 
 @pytest.mark.skipif(not shutil.which('iconv'), reason='iconv is not installed')
 @pytest.mark.parametrize('label, encoding', LABELS)
-def test_the_iconv_line_of_the_message_gives_the_table(tmp_path, label, encoding):
+def test_the_iconv_command_of_the_message_works(tmp_path, label, encoding):
     "The first command that is printed makes a file that is read right."
     rows = ''.join(f'{i:05d},{label if i % 2 else "x"}\n' for i in range(12))
     said = refusal(write(tmp_path, 'id,label\n' + rows, encoding), ['id', 'label'])
@@ -63,7 +63,7 @@ def test_the_iconv_line_of_the_message_gives_the_table(tmp_path, label, encoding
 
 @pytest.mark.skipif(not shutil.which('iconv'), reason='iconv is not installed')
 @pytest.mark.parametrize('label, encoding', [('好', 'gbk'), ('花猫', 'gbk'), ('划痕', 'gbk'), ('刮痕', 'big5')])
-def test_bytes_that_two_countries_share_are_shown_in_both(tmp_path, label, encoding):
+def test_ambiguous_bytes_are_shown_in_both_encodings(tmp_path, label, encoding):
     "Where no statistics can tell, the message shows each reading with its command, and one of them is right."
     said = refusal(write(tmp_path, f'id,label\n1,{label}\n', encoding), ['id', 'label'])
     commands = re.findall(r'iconv .*? > new\.csv', said)
@@ -100,7 +100,7 @@ def test_a_path_with_spaces_and_quotes_still_makes_a_command(tmp_path):
         ('id,label\n01,NA\n1e5,nan\n', ['01', '1e5'], ['NA', 'nan']),  # text stays text
     ],
 )
-def test_what_is_certain_is_read(tmp_path, text, ids, labels):
+def test_an_unambiguous_table_is_read(tmp_path, text, ids, labels):
     "No value moves into another column, and no text becomes a number."
     table = read_table(write(tmp_path, text), ['id', 'label'], id='id')
     assert list(table.columns) == ['id', 'label'] and table.id.tolist() == ids and table.label.tolist() == labels
@@ -131,14 +131,14 @@ def test_what_is_certain_is_read(tmp_path, text, ids, labels):
         ('<!DOCTYPE html>\n<html><body>sign in</body></html>', 'a web page'),
     ],
 )
-def test_what_is_not_certain_is_refused(tmp_path, text, words):
+def test_an_ambiguous_table_is_refused(tmp_path, text, words):
     "The message names the line, or what the file is."
     said = refusal(write(tmp_path, text), ['id', 'label'], 'id')
     assert words in said and 'train.csv' in said
 
 
 @pytest.mark.parametrize('mark', [';', '\t', '|'])
-def test_the_command_for_another_separator_gives_the_table(tmp_path, mark):
+def test_the_command_for_another_separator_works(tmp_path, mark):
     "Fields that hold a comma are quoted by it."
     said = refusal(write(tmp_path, f'id{mark}label\n01{mark}a,b\n'), ['id', 'label'])
     command = re.search(r'python -c .*', said)[0]
@@ -153,7 +153,7 @@ def test_a_folder_is_no_table(tmp_path):
     assert 'not there' in refusal(tmp_path / 'nothing.csv', ['id'])
 
 
-def test_a_large_table_is_counted_without_being_kept(tmp_path):
+def test_a_large_table_is_counted_without_loading_it(tmp_path):
     "A field too few in the last of many rows is found, with its line."
     n = 50_000
     path = write(tmp_path, 'id,label\n' + ''.join(f'{i:06d},a\n' for i in range(n)) + '999999\n')
@@ -178,7 +178,7 @@ def test_missing_files_are_found_by_folder(tmp_path):
 @pytest.mark.parametrize(
     'label, words', [('CROSS', 'in case alone'), ('NaN', 'missing value'), ('#N/A', 'missing value')]
 )
-def test_a_class_that_may_be_a_slip_is_a_warning_where_a_page_lists_its_classes_itself(label, words):
+def test_a_doubtful_class_in_a_listed_set_is_a_warning(label, words):
     from kagglekit.data.competition import Competition
     from kagglekit.data.labels import encode
     from kagglekit.fit.preflight import _about

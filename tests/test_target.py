@@ -108,7 +108,7 @@ def test_whole_numbers_are_codes():
         ('None', 'missing value'),
     ],
 )
-def test_a_label_that_no_person_means_is_refused_with_its_row(space, label, words):
+def test_a_suspicious_label_is_refused_with_its_row(space, label, words):
     "'cross ' became a class of its own."
     folder = write_practice(SHAPES, say=lambda line: None)
     table = pd.read_csv(folder / 'train.csv', dtype=str)
@@ -140,7 +140,7 @@ def test_a_label_that_no_person_means_is_refused_with_its_row(space, label, word
         ('sample_submission.csv', lambda t: pd.concat([t, t]), 'more than once'),
     ],
 )
-def test_tables_that_cannot_be_are_refused(space, table, edit, words):
+def test_impossible_tables_are_refused(space, table, edit, words):
     "No test rows gave an empty submission and done."
     folder = write_practice(SHAPES, say=lambda line: None)
     write_table(folder / table, edit(pd.read_csv(folder / table, dtype=str)))
@@ -156,7 +156,7 @@ def test_composed_and_decomposed_letters_are_one_label():
         find_classes(pd.Series(['défaut', 'défaut', 'de\u0301faut', 'x']), 'train.csv')
 
 
-def test_a_list_of_ones_own_may_tell_case_apart():
+def test_listed_classes_may_differ_in_case_alone():
     "a and A are two letters; 'a ' and 'a' are none."
     assert encode(pd.Series(['a', 'A', 'nan']), ('A', 'a', 'nan'), 'train').tolist() == [1, 0, 2]
     for classes in [('a', 'a '), ('a b', 'a  b'), ('é', 'e\u0301'), ('a', 'a'), ('', 'a'), ('a', 1), 'ab']:
@@ -164,7 +164,7 @@ def test_a_list_of_ones_own_may_tell_case_apart():
             encode(pd.Series(['a']), classes, 'train')
 
 
-def test_a_label_that_is_nearly_a_class_is_named():
+def test_a_label_close_to_a_class_is_named():
     "The message tells what differs."
     with pytest.raises(KitError, match="row 3 .*did you mean 'ring'"):
         encode(pd.Series(['ring', 'Ring ']), ('cross', 'ring'), 'train.csv')
@@ -174,7 +174,7 @@ def test_a_label_that_is_nearly_a_class_is_named():
 
 
 @pytest.mark.parametrize('no, yes', [('0', '1'), ('False', 'True'), ('no', 'yes'), ('0.0', '1.0'), ('N', 'Y')])
-def test_yes_or_no_is_handed_in_as_the_sample_writes_it(tmp_path, no, yes):
+def test_a_binary_answer_is_written_as_in_the_sample(tmp_path, no, yes):
     "argmax of one column gave one label to every row, and the check said ok."
     comp = toy(classes=('dog',), sample=dict(answer=no))
     made = make_submission(comp, probs(comp, [[0.9], [0.2], [0.7]]))
@@ -183,7 +183,7 @@ def test_yes_or_no_is_handed_in_as_the_sample_writes_it(tmp_path, no, yes):
     assert check_submission(tmp_path / 's.csv', comp) == []
 
 
-def test_yes_or_no_without_known_words_is_refused():
+def test_a_binary_answer_in_unknown_words_is_refused():
     "A sample of 'x' tells nothing."
     comp = toy(classes=('dog',), sample=dict(answer='x'))
     with pytest.raises(KitError, match="classes=\\('no', 'yes'\\)"):
@@ -219,7 +219,7 @@ def test_a_form_that_does_not_fit_is_refused_when_the_competition_is_read(change
         toy(**changes)
 
 
-def test_a_constant_answer_is_told_and_may_be_right(space):
+def test_a_constant_answer_is_a_warning(space):
     "It passed without a word; the log has one now."
     comp = replace(toy(), name=SHAPES)
     run = Run(SHAPES, 'exp0001')
@@ -230,7 +230,7 @@ def test_a_constant_answer_is_told_and_may_be_right(space):
         make_submission(comp, probs(comp, [[0.9, 0.1]] * 3))
 
 
-def test_a_column_that_is_the_same_in_all_rows_is_told(tmp_path):
+def test_a_constant_column_is_a_warning(tmp_path):
     "Of three classes one is never varied."
     comp = toy(
         classes=('a', 'b', 'c'),
@@ -245,7 +245,7 @@ def test_a_column_that_is_the_same_in_all_rows_is_told(tmp_path):
     assert check_submission(tmp_path / 's.csv', comp) == ['the column c is 0.2 in all 3 rows']
 
 
-def test_a_double_is_written_so_that_it_reads_back_the_same():
+def test_a_double_survives_the_submission_file():
     "And so is a float32, in fewer digits."
     comp = toy(classes=('dog',), answer='probability', metric='auc', sample=dict(answer='0'))
     p = np.array([1 / 3, 0.1 + 0.2, 1e-12])
@@ -377,7 +377,7 @@ def stray(tmp_path):
 
 
 @pytest.mark.parametrize('kind', BROKEN)
-def test_a_broken_page_stops_its_own_competition_alone(space, stray, kind, capsys):
+def test_a_broken_page_affects_its_own_competition_alone(space, stray, kind, capsys):
     "A merge conflict in one page stopped every competition."
     from kagglekit.cli import main
 
@@ -476,7 +476,7 @@ def test_the_check_finds_what_would_fail_late(space, kind, spoil, words):
     assert not bad if not words else any(re.search(words, text) for text in bad), check_text(lines)
 
 
-def test_a_rare_class_and_auc_are_told_before_training(space):
+def test_rare_classes_and_auc_are_a_warning_before_training(space):
     "With the name of the metric that has a value."
     from kagglekit.runs.recipe import RECIPES
     from kagglekit.fit.preflight import split_once

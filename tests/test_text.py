@@ -173,7 +173,7 @@ def test_every_figure_draws_text_as_it_is_written(text):
     plt.close('all')
 
 
-def test_a_figure_of_a_persons_own_draws_names_too():
+def test_a_custom_figure_draws_names_verbatim():
     "The settings are matplotlib's own, so that they hold for every figure of the process."
     fig, ax = plt.subplots()
     for text in DRAWN[:5]:
@@ -199,7 +199,7 @@ SECRET = [
 
 
 @pytest.mark.parametrize('text', SECRET)
-def test_a_secret_is_taken_out(text):
+def test_a_secret_is_removed(text):
     secret = re.search(r'KGAT_\w+|hf_\w+|ghp_\w+|hunter2+|AbC\w+|0123456789abcdef\w*', text)[0]
     assert secret not in hide_secrets(text) and '…' in hide_secrets(text)
 

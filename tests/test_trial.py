@@ -37,7 +37,7 @@ def space():
         yield SimpleNamespace(home=home, printed=done.stdout, run=Run('shapes-practice', 'trial-exp0009'))
 
 
-def test_the_shell_says_what_is_cut_and_how_long_the_whole_would_take(space):
+def test_a_trial_reports_its_cuts_and_the_time_of_the_whole_run(space):
     lines = space.printed.splitlines()
     cut = ('train rows   160   instead of 240', 'folds        2   instead of 3', 'epochs       1   instead of 8')
     for words in cut:
@@ -46,7 +46,7 @@ def test_the_shell_says_what_is_cut_and_how_long_the_whole_would_take(space):
     assert 'it runs; its score cannot be compared' in space.printed
 
 
-def test_its_record_is_marked_and_is_the_recipe_but_for_what_was_cut(space):
+def test_the_record_of_a_trial_names_its_cuts(space):
     params = space.run.read('params.json')
     assert params['trial']['of'] == 'exp0009' and 'a trial' in params['not_comparable']
     assert (params['parent'], params['recipe']['epochs'], params['recipe']['folds']) == ('exp0009', 1, 2)
@@ -58,7 +58,7 @@ def test_its_record_is_marked_and_is_the_recipe_but_for_what_was_cut(space):
     assert not out_dir('shapes-practice', 'exp0009').exists()
 
 
-def test_it_is_no_experiment(space):
+def test_a_trial_is_no_experiment(space):
     assert journal('shapes-practice').empty
     assert 'trial-exp0009' in show_run('trial-exp0009')
     comp = find_comp('shapes-practice')
@@ -75,7 +75,7 @@ def test_it_is_no_experiment(space):
         train(recipe, found, folds)
 
 
-def test_the_next_trial_takes_its_place_and_keeps_the_notes(space):
+def test_the_next_trial_replaces_it_and_keeps_the_notes(space):
     space.run.note('looks fine')
     before = space.run.read('params.json')['made'], space.run.read('score.json')
     said = []
@@ -86,7 +86,7 @@ def test_the_next_trial_takes_its_place_and_keeps_the_notes(space):
     assert space.run.read('score.json')['folds'] == [] and not (space.run.folder / 'oof.parquet').exists()
 
 
-def test_a_run_of_somebody_that_has_the_name_of_a_trial_stays(space):
+def test_a_run_with_the_name_of_a_trial_is_kept(space):
     folder = out_dir('shapes-practice', 'trial-exp0001')
     write_json(folder / 'params.json', dict(exp='trial-exp0001'))
     with pytest.raises(KitError, match='is no trial'):
@@ -103,7 +103,7 @@ def test_a_run_of_somebody_that_has_the_name_of_a_trial_stays(space):
         ('exp0077', dict(parent='exp0001', augment=('hflip not circel',)), 'circel'),
     ],
 )
-def test_what_a_run_refuses_a_trial_refuses_before_it_trains(space, exp, changes, words):
+def test_a_trial_refuses_what_a_run_refuses(space, exp, changes, words):
     with pytest.raises(KitError, match=words):
         trial('shapes-practice', exp, **changes)
     assert not out_dir('shapes-practice', f'trial-{exp}').exists()
@@ -122,7 +122,7 @@ def test_what_a_run_refuses_a_trial_refuses_before_it_trains(space, exp, changes
         ('seti', 'exp0020', 'test_efficientnet', 64),
     ],
 )
-def test_a_recipe_for_a_gpu_is_cut_and_keeps_what_it_is_about(comp, exp, arch, size):
+def test_a_recipe_for_a_gpu_is_cut_and_keeps_its_idea(comp, exp, arch, size):
     whole = RECIPES[comp][exp]
     small = cut_recipe(whole)
     assert (small.arch, small.size, small.folds, small.pretrained, small.init_from) == (arch, size, 2, False, '')
@@ -168,7 +168,7 @@ def people(n=300, k=7):
 
 
 @pytest.mark.parametrize('rows, tested', [(60, 20), (7, 1), (1000, 1000)])
-def test_some_rows_are_of_every_class_and_split_no_person(rows, tested):
+def test_the_subset_has_every_class_and_splits_no_group(rows, tested):
     comp = people()
     folds = make_folds(comp, 5)
     small, few = cut_rows(comp, folds, rows, tested)
@@ -180,7 +180,7 @@ def test_some_rows_are_of_every_class_and_split_no_person(rows, tested):
     assert again.train.equals(small.train)
 
 
-def test_rows_without_a_validation_stay_so():
+def test_rows_without_validation_stay_without():
     comp = people()
     _, few = cut_rows(comp, run_folds(Recipe('exp0001', train_all=True), comp), 50, 9)
     assert (few.fold == -1).all()
