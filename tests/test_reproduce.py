@@ -14,7 +14,8 @@ from kagglekit.core.storage import write_json
 from kagglekit.core.validation import KitError
 from kagglekit.report.journal_html import write_page
 from kagglekit.report.provenance import commit_of, reproduction_report
-from kagglekit.report.reproduce import reproduce, unpack_commit
+from kagglekit.report.reproduce import reproduce
+from kagglekit.report.retrain import unpack_commit
 from kagglekit.runs.run import Run
 
 ROOT = Path(__file__).parent.parent
@@ -201,7 +202,7 @@ def test_answers_that_came_out_otherwise_are_learnt_from_again(space):
     )
     assert (
         done.stdout.count('the same submission to the byte') == 2
-        and 'exp0009/test_folds.parquet, which it learnt from, has changed since' in done.stdout
+        and 'exp0009/test_folds.parquet, which it learned from, has changed since' in done.stdout
     )
     listed = (path.parent / 'reproduce.md').read_text()
     assert listed.index('kagglekit run shapes-practice exp0009') < listed.index('kagglekit run shapes-practice exp0010')
@@ -343,10 +344,10 @@ def test_a_path_of_a_record_leads_nowhere_else(name, tmp_path):
         write_json(run.folder / 'params.json', dict(exp='exp0101', blend=dict(members=[dict(file=name)])))
         (listed,) = [line for line in reproduction_report(run).splitlines() if line.startswith('- `')]
         assert 'outside the workspace, so it is not read' in listed
-        from kagglekit.report.reproduce import open_space
+        from kagglekit.report.retrain import make_workspace
 
         with pytest.raises(KitError, match='leads out of'):
-            open_space(run, run.folder / 'reproduced-x')
+            make_workspace(run, run.folder / 'reproduced-x')
 
 
 def test_markdown_of_a_record_is_text():
