@@ -104,10 +104,10 @@ def test_a_submission_edited_by_hand_is_told(run):
 def test_trained_again_with_the_code_of_its_commit(space):
     "The code is changed and committed after the run; the run is trained again by the code of then, and gives the same bits."
     commit = git(space, 'rev-parse', 'HEAD')
-    source = space / 'kagglekit' / 'fit.py'
-    source.write_text(
-        source.read_text().replace('from .core import', 'raise RuntimeError("the code of today")\nfrom .core import', 1)
-    )
+    source = space / 'kagglekit' / 'fit' / 'train.py'
+    fails = 'raise RuntimeError("the code of today")\nfrom ..core'
+    assert 'from ..core' in source.read_text()
+    source.write_text(source.read_text().replace('from ..core', fails, 1))
     git(space, 'commit', '-qam', 'as it is today')
     try:
         done = kit(space, 'reproduce', 'exp0009', '--retrain')

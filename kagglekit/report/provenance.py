@@ -186,10 +186,15 @@ def _hash_text(name, home, recorded):  # the recorded hash of a file, or that of
 
 def _file_lines(run, params):  # files that no run made, with their hashes
     recipe, recorded = as_dict(params.get('recipe')), _recorded_hashes(run, params)
-    data = [f for f in (_str(recipe.get('fold_file')), _pseudo_source(recipe)) if f.endswith(('.csv', '.npy'))]
-    files = [(f, f'data/{run.comp}/{f}', data_dir(run.comp)) for f in data]
-    files += [(f, f, root()) for f in outside_files(params)]
-    return [f'- {md_code(shown)}, {_hash_text(f, home, recorded)}, for {run.exp}' for f, shown, home in files]
+    files = []  # name, shown as, in which folder
+    for name in (_str(recipe.get('fold_file')), _pseudo_source(recipe)):
+        if name.endswith(('.csv', '.npy')):
+            files.append((name, f'data/{run.comp}/{name}', data_dir(run.comp)))
+    files += [(name, name, root()) for name in outside_files(params)]
+    lines = []
+    for name, shown, home in files:
+        lines.append(f'- {md_code(shown)}, {_hash_text(name, home, recorded)}, for {run.exp}')
+    return lines
 
 # %% ../../nbs/report/05_provenance.ipynb #20318b14
 def _restore_lines(commit):  # the files of a commit, and outputs as they are
@@ -226,16 +231,21 @@ def _score(x):
 
 
 def _header(run, own):  # title, reason, submission and its scores
-    board, path = as_dict(run.read('leaderboard.json')), run.folder / 'submission.csv'
-    scores = ', '.join(f'{k} {_score(board[k])}' for k in ('public', 'private') if board.get(k) is not None)
-    file = f'`{path.name}`, hash {hash_file(path)}' if path.exists() else 'submission.csv is not there'
-    reason = md_text(own.get('reason') or 'no reason was given')
+    board = as_dict(run.read('leaderboard.json'))
+    path = run.folder / 'submission.csv'
+    scored = [k for k in ('public', 'private') if board.get(k) is not None]
+    scores = ', '.join(f'{k} {_score(board[k])}' for k in scored)
     leaderboard = f'; leaderboard: {scores}' if scores else ''
+    file = 'submission.csv is not there'
+    if path.exists():
+        file = f'`{path.name}`, hash {hash_file(path)}'
+    reason = md_text(own.get('reason') or 'no reason was given')
     return [f'# {run}: how its submission is made', '', f'{reason}. {file}{leaderboard}.', '']
 
 
 def _versions(own, dirty):  # code and versions of the run itself
-    versions = ', '.join(f'{md_text(k)} {md_text(v)}' for k, v in as_dict(own.get('versions')).items())
+    recorded = as_dict(own.get('versions'))
+    versions = ', '.join(f'{md_text(k)} {md_text(v)}' for k, v in recorded.items())
     python, device, threads = (md_text(own.get(k, '–')) for k in ('python', 'device', 'threads'))
     lines = [
         '## Code and versions',
@@ -251,11 +261,20 @@ def _versions(own, dirty):  # code and versions of the run itself
 
 def _run_line(run, params):  # of the table of runs
     score = as_dict(run.read('score.json'))
-    options = as_dict(as_dict(params.get('blend')).get('options'))
-    seed = as_dict(params.get('recipe')).get('seed', options.get('seed', 0))
-    hashes = [md_text(params.get(k, '–')) for k in ('data_hash', 'fold_hash')]
-    cv = as_dict(score.get('nested')).get('mean', score.get('mean'))
-    return f'| {" | ".join([run.exp, md_text(seed), str(commit_of(params)), *hashes, _score(cv)])} |'
+    blend = as_dict(params.get('blend'))
+    options = as_dict(blend.get('options'))
+    recipe = as_dict(params.get('recipe'))
+    seed = recipe.get('seed', options.get('seed', 0))
+    nested = as_dict(score.get('nested'))
+    cells = [
+        run.exp,
+        md_text(seed),
+        str(commit_of(params)),
+        md_text(params.get('data_hash', '–')),
+        md_text(params.get('fold_hash', '–')),
+        _score(nested.get('mean', score.get('mean'))),
+    ]
+    return f'| {" | ".join(cells)} |'
 
 # %% ../../nbs/report/05_provenance.ipynb #1918a66c
 def reproduction_report(

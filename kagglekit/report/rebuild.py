@@ -26,9 +26,14 @@ from ..runs.single_object import object_states
 
 # %% ../../nbs/report/05a_rebuild.ipynb #0000000e
 def _version_changes(old, new):  # 'name then → now' of what differs
-    was = {k: old.get(k) for k in ('python', 'device', 'threads')} | as_dict(old.get('versions'))
-    today = {k: new[k] for k in ('python', 'device', 'threads')} | new['versions']
-    return [f'{k} {one_line(was[k])} → {v}' for k, v in today.items() if was.get(k) not in (None, v)]
+    machine = ('python', 'device', 'threads')
+    was = {name: old.get(name) for name in machine} | as_dict(old.get('versions'))
+    today = {name: new[name] for name in machine} | new['versions']
+    changes = []
+    for name, value in today.items():
+        if was.get(name) not in (None, value):
+            changes.append(f'{name} {one_line(was[name])} → {value}')
+    return changes
 
 
 def _source_changes(run, comp, sources):  # sentences: files that a run learned from and that differ now
@@ -139,12 +144,16 @@ def same_answers(
     key, column = comp.sample.columns[:2]
     for path in (old, new):
         check_submission(path, comp)
-    a, b = (read_table(p, [key, column], id=key) for p in (old, new))
-    equal, largest, digits = (a[column] == b[column]).to_numpy(), np.nan, False
+    tables = [read_table(p, [key, column], id=key) for p in (old, new)]
+    a, b = (table[column] for table in tables)
+    equal = (a == b).to_numpy()
+    largest, digits = np.nan, False
     if comp.answer != 'label':
-        largest = float((a[column].astype(float) - b[column].astype(float)).abs().max())
-        digits = bool((b[column].map(_seven_digits) == a[column]).all()) and not equal.all()
-    first = '' if equal.all() else str(a[key][int(np.argmin(equal))])
+        difference = a.astype(float) - b.astype(float)
+        largest = float(difference.abs().max())
+        rounded = b.map(_seven_digits)
+        digits = bool((rounded == a).all()) and not equal.all()
+    first = '' if equal.all() else str(tables[0][key][int(np.argmin(equal))])
     same = digits or old.read_bytes() == new.read_bytes()
     return AnswerComparison(same, digits, len(a), float(equal.mean()), largest, first)
 

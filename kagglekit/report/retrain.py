@@ -98,18 +98,22 @@ def _current_sources(params, out):  # a record with the current hashes of predic
 
 
 def _environment(folder, home, threads):  # of the process: workspace, code, recorded number of threads
-    path = os.pathsep.join(filter(None, [str(home), os.environ.get('PYTHONPATH', '')]))
-    env = os.environ | dict(KAGGLEKIT_ROOT=str(folder), PYTHONPATH=path)
-    known = isinstance(threads, int) and not isinstance(threads, bool) and 0 < threads < 1000
-    return env | dict(OMP_NUM_THREADS=str(threads)) if known else env
+    paths = filter(None, [str(home), os.environ.get('PYTHONPATH', '')])
+    env = os.environ | dict(KAGGLEKIT_ROOT=str(folder), PYTHONPATH=os.pathsep.join(paths))
+    is_count = isinstance(threads, int) and not isinstance(threads, bool)
+    if is_count and 0 < threads < 1000:
+        env['OMP_NUM_THREADS'] = str(threads)
+    return env
 
 
 def _run_page(folder, run, page, home, params):  # exit status of papermill
     asked = dict(comp=run.comp, exp=run.exp)
     if page == 'blend':
-        asked |= blend_params(params) | dict(reason=params.get('reason') or None)
-    out = folder / 'outputs' / run.comp / run.exp / f'{page}.ipynb'
-    line = papermill_command(page, out, asked, page=home / 'nbs' / f'{page}.ipynb')
+        asked |= blend_params(params)
+        asked['reason'] = params.get('reason') or None
+    name = f'{page}.ipynb'
+    out = folder / 'outputs' / run.comp / run.exp / name
+    line = papermill_command(page, out, asked, page=home / 'nbs' / name)
     env = _environment(folder, home, params.get('threads'))
     with open(folder / f'{run.exp}.txt', 'wb') as log:
         return subprocess.run(line, cwd=folder, env=env, stdout=log, stderr=log).returncode
@@ -163,16 +167,25 @@ def retrain(
 # %% ../../nbs/report/05b_retrain.ipynb #00000018
 def _score_rows(run, again):  # what, then, now, difference
     a, b = (read_record(r, 'score.json') for r in (run, again))
-    pairs = [(k, a.get(k), b.get(k)) for k in ('mean', 'oof')]
+    scores = [(name, a.get(name), b.get(name)) for name in ('mean', 'oof')]
     folds = zip(a.get('folds') or [], b.get('folds') or [])
-    pairs += [(f'fold {k}', x, y) for k, (x, y) in enumerate(folds)]
-    return [(what, x, y, y - x) for what, x, y in pairs if x is not None and y is not None]
+    for k, (then, now) in enumerate(folds):
+        scores.append((f'fold {k}', then, now))
+    rows = []
+    for what, then, now in scores:
+        if then is not None and now is not None:
+            rows.append((what, then, now, now - then))
+    return rows
 
 
 def _prediction_rows(run, again):  # the same of the out-of-fold predictions
-    P = read_pair(run, again).P
-    r, largest = float(np.corrcoef(P.reshape(2, -1))[0, 1]), float(np.abs(P[1] - P[0]).max())
-    return [('OOF correlation', 1.0, r, r - 1), ('OOF largest difference', 0.0, largest, largest)]
+    then, now = read_pair(run, again).P
+    r = float(np.corrcoef(then.ravel(), now.ravel())[0, 1])
+    largest = float(np.abs(now - then).max())
+    return [
+        ('OOF correlation', 1.0, r, r - 1),
+        ('OOF largest difference', 0.0, largest, largest),
+    ]
 
 
 def _answer_rows(run, again, comp):  # the same of the submissions

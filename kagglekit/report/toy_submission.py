@@ -34,14 +34,17 @@ def _random_probs(g, columns, n, y=None):  # (n, k) probabilities that favour y
 
 
 def _write_predictions(run, comp, seed):
-    g, columns, train = rng('toy', seed), prob_columns(comp.classes), comp.train
-    rows = pd.DataFrame(dict(id=train.id, fold=np.arange(len(train)) % 2, target=train.target))
+    g, train = rng('toy', seed), comp.train
+    columns = prob_columns(comp.classes)
+    fold = np.arange(len(train)) % 2
+    rows = pd.DataFrame(dict(id=train.id, fold=fold, target=train.target))
     probs = _random_probs(g, columns, len(train), train.target)
     write_table(run.folder / 'oof.parquet', pd.concat([rows, probs], axis=1))
     folds = []
     for k in range(2):
         rows = pd.DataFrame(dict(fold=k, id=comp.test.id))
-        folds.append(pd.concat([rows, _random_probs(g, columns, len(rows))], axis=1))
+        probs = _random_probs(g, columns, len(rows))
+        folds.append(pd.concat([rows, probs], axis=1))
     table = pd.concat(folds, ignore_index=True)
     write_table(run.folder / 'test_folds.parquet', table)
     write_table(run.folder / 'test.parquet', choose_folds(table, [0, 1], columns, run.exp))
