@@ -29,7 +29,7 @@ def space(tmp_path_factory):
     for name in ('nbs', 'kagglekit'):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
     (root / 'settings.ini').write_text((ROOT / 'settings.ini').read_text())
-    (root / '.gitignore').write_text('data/\noutputs/\n.cache/\n')
+    (root / '.gitignore').write_text('/data/\n/outputs/\n/.cache/\n')
     git(root, 'init', '-q')
     git(root, 'add', '-A')
     git(root, 'commit', '-qm', 'as it ran')
