@@ -14,7 +14,8 @@ from kagglekit.core.storage import write_json
 from kagglekit.core.validation import KitError
 from kagglekit.report.journal_html import write_page
 from kagglekit.report.provenance import commit_of, reproduction_report
-from kagglekit.report.reproduce import reproduce, unpack_commit
+from kagglekit.report.reproduce import reproduce
+from kagglekit.report.retrain import unpack_commit
 from kagglekit.runs.run import Run
 
 ROOT = Path(__file__).parent.parent
@@ -28,7 +29,7 @@ def space(tmp_path_factory):
     for name in ('nbs', 'kagglekit'):
         shutil.copytree(ROOT / name, root / name, ignore=shutil.ignore_patterns('__pycache__', '.ipynb_checkpoints'))
     (root / 'settings.ini').write_text((ROOT / 'settings.ini').read_text())
-    (root / '.gitignore').write_text('/data/\noutputs/\n.cache/\n')
+    (root / '.gitignore').write_text('/data/\n/outputs/\n/.cache/\n')
     git(root, 'init', '-q')
     git(root, 'add', '-A')
     git(root, 'commit', '-qm', 'as it ran')
@@ -104,9 +105,9 @@ def test_a_run_is_retrained_with_the_code_of_its_commit(space):
     "The code changes after the run; retrained with the code of its commit, the run gives the same bits."
     commit = git(space, 'rev-parse', 'HEAD')
     source = space / 'kagglekit' / 'fit' / 'train.py'
-    source.write_text(
-        source.read_text().replace('from ..core.', 'raise RuntimeError("the code of today")\nfrom ..core.', 1)
-    )
+    fails = 'raise RuntimeError("the code of today")\nfrom ..core'
+    assert 'from ..core' in source.read_text()
+    source.write_text(source.read_text().replace('from ..core', fails, 1))
     git(space, 'commit', '-qam', 'as it is today')
     try:
         done = kit(space, 'reproduce', 'exp0009', '--retrain')
@@ -201,7 +202,7 @@ def test_changed_pseudo_labels_are_retrained_first(space):
     )
     assert (
         done.stdout.count('the same submission to the byte') == 2
-        and 'exp0009/test_folds.parquet, which it learnt from, has changed since' in done.stdout
+        and 'exp0009/test_folds.parquet, which it learned from, has changed since' in done.stdout
     )
     listed = (path.parent / 'reproduce.md').read_text()
     assert listed.index('kagglekit run shapes-practice exp0009') < listed.index('kagglekit run shapes-practice exp0010')
@@ -343,10 +344,10 @@ def test_a_path_of_a_record_cannot_leave_the_workspace(name, tmp_path):
         write_json(run.folder / 'params.json', dict(exp='exp0101', blend=dict(members=[dict(file=name)])))
         (listed,) = [line for line in reproduction_report(run).splitlines() if line.startswith('- `')]
         assert 'outside the workspace, so it is not read' in listed
-        from kagglekit.report.reproduce import open_space
+        from kagglekit.report.retrain import make_workspace
 
         with pytest.raises(KitError, match='leads out of'):
-            open_space(run, run.folder / 'reproduced-x')
+            make_workspace(run, run.folder / 'reproduced-x')
 
 
 def test_markdown_in_a_record_is_escaped():

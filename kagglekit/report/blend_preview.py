@@ -52,15 +52,22 @@ def _fit_preview(oofs, metric):  # None where the metric is undefined for all
     from kagglekit.blend.methods import fit_blend, nested
 
     first = next(iter(oofs.values()))
-    P, y = np.stack([t.filter(like='p_').to_numpy(np.float64) for t in oofs.values()]), first.target.to_numpy()
-    weights, singles = fit_blend('caruana', P, y, metric)['params']['weights'], metric.many(y, P)
+    y, fold = first.target.to_numpy(), first.fold.to_numpy()
+    P = np.stack([table.filter(like='p_').to_numpy(np.float64) for table in oofs.values()])
+    singles = metric.many(y, P)
     if np.isnan(singles).all():
         return None
     best = int(np.nanargmax(singles if metric.greater else -singles))
+    weights = fit_blend('caruana', P, y, metric)['params']['weights']
     by_weight = sorted(zip(oofs, weights), key=lambda pair: -pair[1])
-    taken = {exp: weight for exp, weight in by_weight if weight > 0}
-    score = metric(y, nested('caruana', P, y, first.fold.to_numpy(), metric))
-    return BlendPreview(taken, score, list(oofs)[best], float(singles[best]), len(oofs), metric.name)
+    return BlendPreview(
+        weights={exp: weight for exp, weight in by_weight if weight > 0},
+        nested=metric(y, nested('caruana', P, y, fold, metric)),
+        best_exp=list(oofs)[best],
+        best_score=float(singles[best]),
+        runs=len(oofs),
+        metric=metric.name,
+    )
 
 
 def preview_blend(
@@ -98,8 +105,9 @@ def blend_today(
     table: pd.DataFrame,  # its journal
 ) -> str:  # a line or two
     "What a blend of the runs on this machine would score."
-    rows = ranked(table[(table.kind == 'run') & ~table.state.isin(('running', 'broken'))])[:30]
-    p, flaws = preview_blend([Run(comp, exp) for exp in rows.exp])
+    usable = (table.kind == 'run') & ~table.state.isin(('running', 'broken'))
+    exps = ranked(table[usable]).exp[:30]
+    p, flaws = preview_blend([Run(comp, exp) for exp in exps])
     lines = [f'left out: {short_paths(flaw)}' for flaw in flaws]
     if p is None:
         return '\n'.join(['fewer than two runs have predictions on this machine, so no blend can be tried', *lines])

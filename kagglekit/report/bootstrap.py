@@ -36,24 +36,47 @@ def _resample(n, members, g):  # row numbers of one draw
     return np.concatenate([members[i] for i in g.integers(len(members), size=len(members))])
 
 
+def _rows_of_groups(groups):  # a list of row numbers for each group; None for single rows
+    if groups is None:
+        return None
+    rows = pd.Series(range(len(groups)))
+    return list(rows.groupby(np.asarray(groups)).indices.values())
+
+
+def _drawn_gains(pair, members, draws):  # second − first in each draw where the metric is defined
+    g, gains = rng('bootstrap', draws), []
+    for _ in range(draws):
+        at = _resample(len(pair.y), members, g)
+        one, two = pair.metric.many(pair.y[at], pair.P[:, at])
+        gains.append(two - one)
+    return np.array(gains)[np.isfinite(gains)]
+
+
 def paired_bootstrap(
     pair: Pair,  # two runs
     groups: np.ndarray | None = None,  # (n,) group of each row; rows are drawn singly when left out
     draws: int = 1000,  # of the bootstrap
 ) -> Bootstrap:
     "The difference between two runs, with a 95 % interval by percentiles."
-    g, n, gains = rng('bootstrap', draws), len(pair.y), []
-    members = None if groups is None else list(pd.Series(range(n)).groupby(np.asarray(groups)).indices.values())
-    for _ in range(draws):
-        at = _resample(n, members, g)
-        one, two = pair.metric.many(pair.y[at], pair.P[:, at])
-        gains.append(two - one)
-    d = np.array(gains)[np.isfinite(gains)]
+    n = len(pair.y)
+    members = _rows_of_groups(groups)
+    gains = _drawn_gains(pair, members, draws)
+    low = high = share = np.nan
+    if len(gains):
+        low, high = np.quantile(gains, [0.025, 0.975])
+        better = pair.metric.better(gains, 0) + 0.5 * (gains == 0)
+        share = float(np.mean(better))
     one, two = pair.metric.many(pair.y, pair.P)
-    low, high = np.quantile(d, [0.025, 0.975]) if len(d) else (np.nan, np.nan)
-    better = pair.metric.better(d, 0) + 0.5 * (d == 0)
-    share = float(np.mean(better)) if len(d) else np.nan
-    return Bootstrap(one, two, two - one, low, high, share, len(d), n if members is None else len(members))
+    return Bootstrap(
+        first=one,
+        second=two,
+        gain=two - one,
+        low=low,
+        high=high,
+        better=share,
+        draws=len(gains),
+        units=n if members is None else len(members),
+    )
 
 # %% ../../nbs/report/00d_bootstrap.ipynb #b465f575
 class McNemar(NamedTuple):
@@ -69,8 +92,11 @@ def mcnemar(
     second: np.ndarray,  # (n,) bool, the same of the second
 ) -> McNemar:
     "McNemar's exact test."
-    a, b = int((first & ~second).sum()), int((second & ~first).sum())
-    return McNemar(a, b, float(binomtest(a, a + b).pvalue) if a + b else 1.0)
+    a = int((first & ~second).sum())
+    b = int((second & ~first).sum())
+    if a + b == 0:
+        return McNemar(0, 0, 1.0)
+    return McNemar(a, b, float(binomtest(a, a + b).pvalue))
 
 # %% ../../nbs/report/00d_bootstrap.ipynb #1906086f
 class Groups(NamedTuple):

@@ -54,13 +54,16 @@ def fold_text(
     without = [run for run, scores in ((first, one), (second, two)) if not len(scores)]
     if without:
         names = ' and '.join(run.exp for run in without)
-        return f'{names}: no scores of folds ({", ".join(map(state_of, without))})'
+        states = ', '.join(map(state_of, without))
+        return f'{names}: no scores of folds ({states})'
     hashes = [read_record(run, 'params.json').get('fold_hash') for run in (first, second)]
     if len(one) != len(two) or hashes[0] != hashes[1]:
         return 'their folds differ, so their scores cannot be compared fold by fold'
-    better = two > one if greater_is_better(first) else two < one
-    gains = ', '.join(f'{d:+.4f}' for d in two - one)
-    return f'{second.exp} is better in {int(better.sum())} of {len(one)} folds: {gains}; mean {np.mean(two - one):+.4f}'
+    gains = two - one
+    better = gains > 0 if greater_is_better(first) else gains < 0
+    count = f'{int(better.sum())} of {len(one)} folds'
+    shown = ', '.join(f'{gain:+.4f}' for gain in gains)
+    return f'{second.exp} is better in {count}: {shown}; mean {np.mean(gains):+.4f}'
 
 # %% ../../nbs/report/00e_compare.ipynb #0832022b
 def _table_text(table):  # for a terminal, each text on one line

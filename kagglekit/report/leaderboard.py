@@ -36,13 +36,15 @@ def spearman(
     n = len(x)
     if n < 3:
         return Correlation(np.nan, np.nan, np.nan)
-    rho = pd.Series(np.asarray(x, float)).rank().corr(pd.Series(np.asarray(y, float)).rank())
+    ranks = [pd.Series(np.asarray(values, float)).rank() for values in (x, y)]
+    rho = float(ranks[0].corr(ranks[1]))
     if n < 5:
-        return Correlation(float(rho), np.nan, np.nan)
+        return Correlation(rho, np.nan, np.nan)
     edge = 1 - 6 / (n**3 - n)
-    half = 1.96 * np.sqrt((1 + rho**2 / 2) / (n - 3))
     z = np.arctanh(np.clip(rho, -edge, edge))
-    return Correlation(float(rho), float(np.tanh(z - half)), float(np.tanh(z + half)))
+    error = np.sqrt((1 + rho**2 / 2) / (n - 3))
+    low, high = np.tanh(z - 1.96 * error), np.tanh(z + 1.96 * error)
+    return Correlation(rho, float(low), float(high))
 
 # %% ../../nbs/report/03a_leaderboard.ipynb #00000009
 class Trend(NamedTuple):
@@ -54,11 +56,14 @@ class Trend(NamedTuple):
 
 
 def _studentised(x, y):  # slope, intercept, and each point's distance from the line through the others, in sd
-    n, (slope, intercept) = len(x), np.polyfit(x, y, 1)
-    residual, centred = y - intercept - slope * x, x - x.mean()
+    n = len(x)
+    slope, intercept = np.polyfit(x, y, 1)
+    residual = y - intercept - slope * x
+    centred = x - x.mean()
     free = 1 - 1 / n - centred**2 / (centred**2).sum()
-    spread = ((residual**2).sum() - residual**2 / np.maximum(free, 1e-12)) / (n - 3)
-    return slope, intercept, residual / np.sqrt(np.maximum(spread * free, 1e-18))
+    others = (residual**2).sum() - residual**2 / np.maximum(free, 1e-12)
+    variance = others / (n - 3) * free
+    return slope, intercept, residual / np.sqrt(np.maximum(variance, 1e-18))
 
 
 def outliers(
@@ -66,14 +71,18 @@ def outliers(
     y: Sequence | pd.Series,  # (n,) leaderboard scores
 ) -> Trend:
     "Outliers by studentised residuals (Cook and Weisberg 1982, section 2.2)."
-    x, y = np.asarray(x, float), np.asarray(y, float)
-    distance, slope, intercept = np.zeros(len(x)), np.nan, np.nan
-    while (on := distance == 0).sum() >= 5 and np.ptp(x[on]) > 0:
-        slope, intercept, away = _studentised(x[on], y[on])
-        worst, n = np.argmax(np.abs(away)), on.sum()
+    cv, board = np.asarray(x, float), np.asarray(y, float)
+    distance, slope, intercept = np.zeros(len(cv)), np.nan, np.nan
+    while True:
+        on = np.flatnonzero(distance == 0)
+        n = len(on)
+        if n < 5 or np.ptp(cv[on]) == 0:
+            break
+        slope, intercept, away = _studentised(cv[on], board[on])
+        worst = np.argmax(np.abs(away))
         if abs(away[worst]) <= t.ppf(1 - 0.025 / n, n - 3):
             break
-        distance[np.flatnonzero(on)[worst]] = away[worst]
+        distance[on[worst]] = away[worst]
     return Trend(float(slope), float(intercept), distance)
 
 # %% ../../nbs/report/03a_leaderboard.ipynb #aaefe281
@@ -107,7 +116,10 @@ def agreement(
 
 def _agreement_line(name, a):
     ends = a.interval('95 % interval {:.2f} to {:.2f}, ')
-    far = [f'{exp} {abs(v):.1f} sd {"above" if v > 0 else "below"}' for exp, v in a.outliers.items()]
+    far = []
+    for exp, distance in a.outliers.items():
+        side = 'above' if distance > 0 else 'below'
+        far.append(f'{exp} {abs(distance):.1f} sd {side}')
     line = f'off the line: {", ".join(far) or "none"}' if a.n >= 5 else 'fewer than 5 runs show no trend'
     return f'{name} {a.correlation.rho:.2f} ({ends}n {a.n}); {line}'
 
@@ -143,19 +155,31 @@ def _corners(x, y, w, h):  # lower left corners of a label, the nearest places f
             yield left, y + dy * r - h / 2
 
 
+def _crossings(boxes, taken):  # (n,) how many taken boxes each box overlaps
+    below = (boxes[:, None, :2] < taken[None, :, 2:]).all(2)
+    above = (taken[None, :, :2] < boxes[:, None, 2:]).all(2)
+    return (below & above).sum(1)
+
+
+def _outside(boxes, room):  # (n,) whether each box leaves the room
+    low = (boxes[:, :2] >= room[:2]).all(1)
+    high = (boxes[:, 2:] <= room[2:]).all(1)
+    return ~(low & high)
+
+
 def place_labels(
     xy: np.ndarray,  # (n, 2) points, in pixels
     sizes: Sequence,  # (k, 2) width and height of the first points' labels, in pixels
     room: tuple = (-math.inf, -math.inf, math.inf, math.inf),  # left, bottom, right, top that no label should cross
 ) -> np.ndarray:  # (k, 2) lower left corners of the labels
     "A place beside each point where its label covers no point and no other label, as far as there is one."
-    taken, corners = np.array([(*p, *p) for p in np.asarray(xy, float)]), []
-    for (x, y), (w, h) in zip(np.asarray(xy, float), sizes):
-        boxes = np.array([(a, b, a + w, b + h) for a, b in _corners(x, y, w, h)])
-        above = (boxes[:, None, :2] < taken[None, :, 2:]).all(2)
-        below = (taken[None, :, :2] < boxes[:, None, 2:]).all(2)
-        inside = (boxes[:, :2] >= room[:2]).all(1) & (boxes[:, 2:] <= room[2:]).all(1)
-        best = boxes[np.argmin((above & below).sum(1) + 10 * ~inside)]
+    points, corners = np.asarray(xy, float), []
+    taken = np.hstack([points, points])  # boxes: left, bottom, right, top
+    for (x, y), (w, h) in zip(points, sizes):
+        corner = np.array(list(_corners(x, y, w, h)))
+        boxes = np.hstack([corner, corner + [w, h]])
+        outside = _outside(boxes, room)
+        best = boxes[np.argmin(_crossings(boxes, taken) + 10 * outside)]
         corners.append(best[:2])
         taken = np.vstack([taken, best])
     return np.array(corners).reshape(-1, 2)
@@ -183,8 +207,9 @@ def _draw_board(ax, rows, name, a, best):  # CV against one leaderboard
     for part, marker in ((~blend, 'o'), (blend, 's')):
         ax.scatter(rows.score[part], rows[name][part], s=24, c=color[part], marker=marker, zorder=3)
     title = f'{name}: ρ {a.correlation.rho:.2f}{a.interval(" ({:.2f} to {:.2f})")}, n {a.n}'
+    metric = short(rows.metric.iloc[0])
     ax.margins(0.08)
-    ax.set(xlabel=f'CV, {short(rows.metric.iloc[0])}', ylabel=name, title=title)
+    ax.set(xlabel=f'CV, {metric}', ylabel=name, title=title)
     ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())
     ax.grid(color='.95')
     ax.title.set_fontsize(10)
@@ -192,16 +217,17 @@ def _draw_board(ax, rows, name, a, best):  # CV against one leaderboard
 
 # %% ../../nbs/report/03a_leaderboard.ipynb #3ed80d71
 def _label(ax, rows, name, styles):  # names beside points, where there is room; styles: exp → colour
+    rows = rows.assign(labelled=rows.exp.isin(list(styles)))
+    rows = rows.sort_values('labelled', ascending=False, kind='stable')  # the others are points to keep clear of
+    exps = rows.exp[rows.labelled]
     at = ax.transData.transform(np.c_[rows.score, rows[name]])
-    labelled = [i for i, exp in enumerate(rows.exp) if exp in styles]
-    texts = [short(rows.exp.iloc[i], 24) for i in labelled]
+    texts = [short(exp, 24) for exp in exps]
     scale = ax.figure.dpi / 100
     sizes = [(5.6 * len(text) * scale, 11 * scale) for text in texts]
-    others = np.setdiff1d(np.arange(len(at)), labelled)  # points to keep clear of
-    corners = place_labels(at[[*labelled, *others]], sizes, ax.bbox.extents)
-    for i, text, corner in zip(labelled, texts, corners):
-        place = ax.transData.inverted().transform(corner)
-        ax.text(*place, text, fontsize=7.5, color=styles[rows.exp.iloc[i]], zorder=4)
+    corners = place_labels(at, sizes, ax.bbox.extents)
+    places = ax.transData.inverted().transform(corners)
+    for exp, text, place in zip(exps, texts, places):
+        ax.text(*place, text, fontsize=7.5, color=styles[exp], zorder=4)
 
 
 def _name_points(ax, rows, name, a, best):  # the best ones and the outliers; of few runs all
