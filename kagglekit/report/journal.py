@@ -239,10 +239,14 @@ def _with_ledger(comp, table):  # scores that stand in the ledger alone, and con
     return table
 
 # %% ../../nbs/report/02_journal.ipynb #198e91ae
+def _sort_key(name):  # numbers by value
+    return re.sub(r'\d+', lambda digits: digits[0].zfill(9), name)
+
+
 def _exp_names(comp):  # names of the run folders, exp9 before exp10
-    folders = [p for p in out_dir(comp).glob('*') if p.is_dir() and not p.name.startswith('.')]
+    folders = [p for p in out_dir(comp).glob('[!.]*') if p.is_dir()]
     names = [p.name for p in folders if not (p / 'trial.json').is_file()]  # a trial is no experiment
-    return sorted(names, key=lambda name: re.sub(r'\d+', lambda digits: digits[0].zfill(9), name))
+    return sorted(names, key=_sort_key)
 
 
 def journal(

@@ -84,11 +84,13 @@ def journal_html(
     only_problem = (table.note == '') & (table.problem != '')
     notes = table.note.mask(only_problem, ' ')  # a cell for the problem
     text = as_text(table.assign(note=notes)).drop(columns='problem', errors='ignore')
-    best, grey, rows = best_run(table), selection_score(table).notna() & ~comparable(table), []
-    for row, is_grey, texts in zip(table.itertuples(), grey, text.itertuples(index=False, name=None)):
+    best, rows = best_run(table), []
+    grey = selection_score(table).notna() & ~comparable(table)
+    for row, is_grey, texts in zip(table.itertuples(), grey, text.to_dict('records')):
         style = 'other' if is_grey else ''
-        cells = {str(c): _cell(c, t, row, best) for c, t in zip(text, texts)}
-        rows.append(('best' if row.exp == best else style, _with_note(cells)))
+        style = 'best' if row.exp == best else style
+        cells = {str(name): _cell(name, value, row, best) for name, value in texts.items()}
+        rows.append((style, _with_note(cells)))
     heads = [_HEADS.get(str(c), str(c)) for c in text if c != 'note']
     return html_table(heads, rows, journal_caption(table), CELL_CLASSES)
 
@@ -97,10 +99,12 @@ _NO_SEEDS = 'no idea has a second seed yet, so seed noise is not known: kaggleki
 
 
 def _seed_cells(row):  # a row of the table of seeds
-    known = not pd.isna(row.gain)
-    gain = f'{row.gain:+.4f} (chance: {number_text(row.border)})' if known else '–'
     scores = [with_sd(row[name], row[f'{name} ±']) for name in ('CV', *BOARDS)]
-    return [row.exp, row.difference, row.seeds, *scores, gain, row.outcome if known else '']
+    cells = [row.exp, row.difference, row.seeds, *scores]
+    if pd.isna(row.gain):
+        return [*cells, '–', '']
+    border = number_text(row.border)
+    return [*cells, f'{row.gain:+.4f} (chance: {border})', row.outcome]
 
 
 def seeds_html(
@@ -118,10 +122,12 @@ def seeds_html(
 
 # %% ../../nbs/report/04_journal_html.ipynb #62e0c993
 def _scored_elsewhere(comp, table, ledger):  # scores of runs that have no line in the ledger
-    other = table[table[list(BOARDS)].notna().any(axis=1) & ~table.exp.isin(ledger.exp)]
+    scored = table[list(BOARDS)].notna().any(axis=1)
+    other = table[scored & ~table.exp.isin(ledger.exp)]
     boards = [read_small(Run(comp, exp), 'leaderboard.json', []) for exp in other.exp]
     times = [str(board.get('when', ''))[:16] for board in boards]
-    return other[['exp', *BOARDS]].assign(time=times)[['time', 'exp', *BOARDS]]
+    columns = ['time', 'exp', *BOARDS]
+    return other.assign(time=times)[columns]
 
 
 def submissions(
@@ -149,9 +155,9 @@ def submissions_html(
         return f'submissions.csv cannot be read: {short_paths(e)}'
     if not len(rows):
         return 'no leaderboard score yet'
-    best = best_run(table)
     text = rows.assign(**{name: rows[name].map(number_text) for name in BOARDS})
-    cells = [('best' if row['exp'] == best else '', list(row.values())) for row in text.to_dict('records')]
+    styles = rows.exp.map({best_run(table): 'best'}).fillna('')
+    cells = list(zip(styles, text.to_numpy().tolist()))
     return html_table(list(rows), cells, _plural(len(rows), 'submission'), CELL_CLASSES)
 
 # %% ../../nbs/report/04_journal_html.ipynb #f4c283e4
@@ -194,8 +200,10 @@ def unfinished_text(
     "Which runs are running, interrupted or failed: their numbers are those so far."
     rows = table[table.state.isin(('running', 'interrupted', 'failed'))]
     names = [f'{exp} ({state})' for exp, state in zip(rows.exp, rows.state)]
+    if not names:
+        return ''
     more = f' and {len(names) - 8} more' if len(names) > 8 else ''
-    return f'unfinished: {", ".join(names[:8])}{more}' if names else ''
+    return f'unfinished: {", ".join(names[:8])}{more}'
 
 # %% ../../nbs/report/04_journal_html.ipynb #99030575
 def best_curves(

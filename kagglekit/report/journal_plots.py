@@ -107,9 +107,11 @@ def _limits(x):  # a range that fits most scores
 
 
 def _nice_ticks(low, high):  # two to five round values
-    step = 10.0 ** math.floor(math.log10((high - low) / 2))
-    step = next(step * k for k in (5, 2, 1) if (high - low) / (step * k) >= 2)
-    return np.arange(math.ceil(low / step), math.floor(high / step) + 1) * step
+    reach = high - low
+    power = 10.0 ** math.floor(math.log10(reach / 2))
+    step = next(power * k for k in (5, 2, 1) if reach / (power * k) >= 2)
+    first, last = math.ceil(low / step), math.floor(high / step)
+    return np.arange(first, last + 1) * step
 
 # %% ../../nbs/report/03_journal_plots.ipynb #fd7ca7ab
 def _scale(v, low, high):  # a score in pixels
@@ -134,9 +136,11 @@ def _point_parts(run, y, at, parent, color, gain_color):  # band from the parent
     x = at(run.score)
     inside = _LEFT <= x <= _RIGHT
     if np.isfinite(run.gain) and np.isfinite(parent):
-        yield _line(_inside(at(parent)), y, _inside(x), y, gain_color, 7, 0.35)
+        start = _inside(at(parent))
+        yield _line(start, y, _inside(x), y, gain_color, 7, 0.35)
     if inside and np.isfinite(run.sd) and not np.isfinite(run.nested):
-        yield _line(max(at(run.score - run.sd), _LEFT), y, min(at(run.score + run.sd), _RIGHT), y, '#888')
+        low, high = at(run.score - run.sd), at(run.score + run.sd)
+        yield _line(_inside(low), y, _inside(high), y, '#888')
     outside = '<' if x < _LEFT else '>'
     yield _marker('o' if inside else outside, _inside(x), y, color)
 
@@ -195,16 +199,20 @@ def _name_parts(table, lines, best):  # ids and differences, indented by generat
     step = min(26, 260 / max(1, deepest))
     row_of = {line.row: n for n, line in enumerate(lines)}
     runs = list(table.itertuples())
-    for n, (i, depth, parent) in enumerate(lines):
-        run, x, y = runs[i], 12 + step * depth, _TOP + _ROW * n
-        if parent is not None:
-            top = _TOP + _ROW * row_of[parent] + 5
+    for n, line in enumerate(lines):
+        run = runs[line.row]
+        x = 12 + step * line.depth
+        y = _TOP + _ROW * n
+        if line.parent is not None:
+            top = _TOP + _ROW * row_of[line.parent] + 5
             yield f'<path d="M{x - step:.1f} {top}V{y}H{x:.1f}" fill="none" stroke="#bbb"/>'
-        color = _marker_color(run, best, run.state in ('done', 'recorded'))
-        yield _marker('s' if run.kind == 'blend' else 'o', x, y, color)
+        done = run.state in ('done', 'recorded')
+        shape = 's' if run.kind == 'blend' else 'o'
+        yield _marker(shape, x, y, _marker_color(run, best, done))
         name = truncate(run.exp, 40)
         room = int((_LEFT - 30 - x - 8.5 * len(name)) / 7.2)
-        yield _name(x + 9, y + 4, name, truncate(run.difference or run.problem, max(1, room)))
+        text = truncate(run.difference or run.problem, max(1, room))
+        yield _name(x + 9, y + 4, name, text)
 
 # %% ../../nbs/report/03_journal_plots.ipynb #d5b93acf
 def _gain_colors(runs):  # green for a gain, red for a loss, grey for another seed
@@ -258,7 +266,9 @@ def curve_run(
     table: pd.DataFrame,  # its journal
 ) -> str | None:  # an exp; None where no run has a history
     "The run whose curves to show: the best that has a history, else the last."
-    there = [(out_dir(comp) / exp / 'history.csv').exists() for exp in table.exp]
-    rows = table[pd.Series(there, index=table.index, dtype=bool)]
-    order = [*ranked(rows).exp, *rows.exp[::-1]]
-    return next((exp for exp in order if has_history(Run(comp, exp))), None)
+    exps = {exp for exp in table.exp if (out_dir(comp) / exp / 'history.csv').exists()}
+    rows = table[table.exp.isin(exps)]
+    for exp in [*ranked(rows).exp, *rows.exp[::-1]]:
+        if has_history(Run(comp, exp)):
+            return exp
+    return None

@@ -159,18 +159,22 @@ def _class_score(metric, y, p, preds, c):  # of one class, of one run
     return (preds[on] == c).mean() if on.any() else np.nan
 
 
+def _class_row(pair, preds, c, name):  # name, rows, two scores, gain, rows that only one has right
+    on = pair.y == c
+    one = _class_score(pair.metric, pair.y, pair.P[0], preds[0], c)
+    two = _class_score(pair.metric, pair.y, pair.P[1], preds[1], c)
+    a, b = ((own == pair.y)[on] for own in preds)
+    only_first, only_second = int((a & ~b).sum()), int((b & ~a).sum())
+    return name, int(on.sum()), one, two, two - one, only_first, only_second
+
+
 def by_class(
     pair: Pair,  # two runs
 ) -> pd.DataFrame:  # class, rows, the score of each run, gain, and rows that only one of them has right
     "Scores for each class, the greatest gain of the second run first."
     preds = [hard_predictions(pair.y, p, pair.metric) for p in pair.P]
     names = pair.classes if len(pair.classes) > 1 else (f'not {pair.classes[0]}', pair.classes[0])
-    rows = []
-    for c, name in enumerate(names):
-        on = pair.y == c
-        one, two = (_class_score(pair.metric, pair.y, p, own, c) for p, own in zip(pair.P, preds))
-        a, b = ((own == pair.y)[on] for own in preds)
-        rows.append((name, int(on.sum()), one, two, two - one, int((a & ~b).sum()), int((b & ~a).sum())))
+    rows = [_class_row(pair, preds, c, name) for c, name in enumerate(names)]
     columns = ['class', 'rows', pair.first, pair.second, 'gain', f'only {pair.first}', f'only {pair.second}']
     table = pd.DataFrame(rows, columns=columns)
     return table.sort_values('gain', ascending=False, kind='stable', ignore_index=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 import pandas as pd
-from ..blend.blend_run import remade, write_blend
+from ..blend.blend_run import recreate, write_blend
 from ..blend.members import choose_folds
 from ..core.paths import inside, out_dir
 from ..core.storage import hash_file, write_table
@@ -19,9 +19,11 @@ from ..core.validation import KitError
 from ..data.competition import Competition, prob_columns
 from ..data.tables import read_table
 from .provenance import commit_of
-from .records import as_dict, read_record
+from ..runs.lineage import as_dict
+from .records import read_record
 from ..runs.form import check_submission, make_submission
-from ..runs.run import Run, environment
+from ..runs.run import Run
+from ..runs.process import environment
 from ..runs.single_object import object_states
 
 # %% ../../nbs/report/05a_rebuild.ipynb #0000000e

@@ -90,6 +90,9 @@ def params_diff(
     fields = {**a, **b}
     if ('members' in a) != ('members' in b):
         fields = a if 'members' in a else b
-    differ = [k for k in fields if a.get(k) != b.get(k)]
-    rows = [(k, _value_text(a.get(k)), _value_text(b.get(k))) for k in differ]
+    rows = []
+    for field in fields:
+        one, two = a.get(field), b.get(field)
+        if one != two:
+            rows.append((field, _value_text(one), _value_text(two)))
     return pd.DataFrame(rows, columns=['field', first.exp, second.exp])

@@ -26,8 +26,9 @@ from ..launch.arguments import papermill_command
 from .pairs import read_pair
 from .provenance import ancestors, blend_params, commit_of, outside_files
 from .rebuild import same_answers
-from .records import as_dict, read_record
-from ..runs.claim import other_data
+from ..runs.lineage import as_dict
+from .records import read_record
+from ..runs.identity import other_data
 from ..runs.run import Run
 from ..runs.single_object import object_states
 

@@ -30,9 +30,11 @@ def seed_means(
     "Scores of the ideas that have more than one seed."
     groups, scores = table.groupby(ideas(table), sort=False), ['CV', 'public', 'private']
     columns = [name for score in scores for name in (score, f'{score} ±')]
-    means = groups[scores].mean().join(groups[scores].std().add_suffix(' ±'))[columns]
+    sds = groups[scores].std().add_suffix(' ±')
+    means = groups[scores].mean().join(sds)[columns]
+    differences = table.set_index('exp').difference
     means.insert(0, 'seeds', groups.CV.count())
-    means.insert(0, 'difference', table.set_index('exp').difference.reindex(means.index))
+    means.insert(0, 'difference', differences.reindex(means.index))
     return means[means.seeds > 1].rename_axis('exp').reset_index()
 
 # %% ../../nbs/report/01_seed_noise.ipynb #73ab4876
@@ -57,13 +59,16 @@ def outcomes(
     stats = table.CV.groupby(first).agg(['mean', 'count'])
     compared = table.gain.notna() & (first == table.exp) & table.parent.isin(table.exp)
     rows = table.loc[compared, _FACTS].copy()
-    theirs = stats.loc[rows.parent.map(dict(zip(table.exp, first)))].set_axis(rows.index)
+    base = rows.parent.map(dict(zip(table.exp, first)))
+    theirs = stats.loc[base].set_axis(rows.index)
     ours = stats.loc[rows.exp].set_axis(rows.index)
+    error = np.sqrt(1 / ours['count'] + 1 / theirs['count'])
     rows['seeds'] = ours['count']
     rows['gain'] = ours['mean'] - theirs['mean']
-    rows['border'] = 2 * seed_sd(table) * np.sqrt(1 / ours['count'] + 1 / theirs['count'])
-    up = rows.gain * np.where(rows.direction == 'less', -1, 1)
-    cases = [rows.border.isna(), up > rows.border, up < -rows.border]
+    rows['border'] = 2 * seed_sd(table) * error
+    sign = np.where(rows.direction == 'less', -1, 1)
+    improvement = rows.gain * sign
+    cases = [rows.border.isna(), improvement > rows.border, improvement < -rows.border]
     rows['outcome'] = np.select(cases, ['no second seed', 'better', 'worse'], 'within chance')
     return rows.drop(columns='direction')
 

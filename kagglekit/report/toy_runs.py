@@ -7,6 +7,7 @@ __all__ = ['toy_run', 'toy_five', 'toy_history', 'toy_oof', 'toy_journal']
 
 # %% ../../nbs/report/00_toy_runs.ipynb #2a8fa653
 from collections.abc import Sequence
+from typing import Any
 import numpy as np
 import pandas as pd
 from ..core.randomness import rng
@@ -89,8 +90,18 @@ def toy_history(
         for at, (stage, epoch) in enumerate(epochs):
             loss = 1.6 * np.exp(-0.4 * at) + 0.4 + g.normal(0, 0.02)
             metric = top - 0.4 * np.exp(-0.5 * at) + g.normal(0, 0.01)
-            row = dict(fold=k, stage=stage, epoch=epoch, train_loss=loss * 0.9, valid_loss=loss, metric=metric)
-            rows.append(row | dict(lr=1e-3, seconds=9.0))
+            rows.append(
+                dict(
+                    fold=k,
+                    stage=stage,
+                    epoch=epoch,
+                    train_loss=loss * 0.9,
+                    valid_loss=loss,
+                    metric=metric,
+                    lr=1e-3,
+                    seconds=9.0,
+                )
+            )
     write_table(run.folder / 'history.csv', pd.DataFrame(rows)[::-1])
 
 # %% ../../nbs/report/00_toy_runs.ipynb #08a1d36c
@@ -103,17 +114,23 @@ def toy_oof(
     weak: int | None = None,  # code of a class with an accuracy lower by .3
 ):
     "Write made-up out-of-fold predictions, and the classes into params.json."
-    g, k = rng('oof', seed), max(2, len(classes))
-    y = rng('truth').choice(k, n, p=np.arange(k, 0, -1) / np.arange(k + 1).sum())
-    right = g.random(n) < np.where(y == weak, accuracy - 0.3, accuracy)
-    best = np.where(right, y, (y + g.integers(1, k, n)) % k)
+    g = rng('oof', seed)
+    k = max(2, len(classes))
+    frequency = np.arange(k, 0, -1)
+    y = rng('truth').choice(k, n, p=frequency / frequency.sum())
+    chance = np.where(y == weak, accuracy - 0.3, accuracy)
+    right = g.random(n) < chance
+    other = (y + g.integers(1, k, n)) % k
+    best = np.where(right, y, other)
     p = g.uniform(0.01, 0.3, (n, k))
     p[np.arange(n), best] = g.uniform(0.4, 0.9, n)
     p /= p.sum(1, keepdims=True)
     columns = [f'p_{c}' for c in classes]
     probs = pd.DataFrame(p[:, -len(columns) :].astype(np.float32), columns=columns)
-    rows = pd.DataFrame(dict(id=[f'{i:05d}' for i in range(n)], fold=np.arange(n) % 2, target=y))
-    write_json(run.folder / 'params.json', run.read('params.json') | dict(classes=list(classes)))
+    ids = [f'{i:05d}' for i in range(n)]
+    rows = pd.DataFrame(dict(id=ids, fold=np.arange(n) % 2, target=y))
+    params = run.read('params.json') | dict(classes=list(classes))
+    write_json(run.folder / 'params.json', params)
     write_table(run.folder / 'oof.parquet', pd.concat([rows, probs], axis=1))
 
 # %% ../../nbs/report/00_toy_runs.ipynb #78e3417e
@@ -125,30 +142,50 @@ _IDEAS = (
     'ラベルの誤りに強くする',
     'arch tf_efficientnet_lite2',
 )
+_SAME: dict[str, Any] = dict(  # columns with one value for all runs
+    kind='run',
+    metric='macro_f1',
+    direction='greater',
+    split='s',
+    state='done',
+    seconds=60.0,
+    OOF=np.nan,
+    nested=np.nan,
+    reason='',
+    note='',
+    problem='',
+)
 
 
 def _toy_row(g, i, parent):  # a row of the journal; the first has no parent
     cv = 0.8 if parent is None else parent['CV'] + g.normal(0.002, 0.006)
-    cv = 0.1 if i == 21 else cv
-    boards = dict(public=cv - abs(g.normal(0.01, 0.005)), private=cv - abs(g.normal(0.012, 0.004)))
+    if i == 21:
+        cv = 0.1
     row = dict(exp=f'exp{i + 1:04d}', parent='', difference='a baseline', CV=cv, gain=np.nan)
+    row['sd'] = abs(g.normal(0.008, 0.003))
     if parent is not None:
-        row |= dict(parent=parent['exp'], difference=_IDEAS[i % len(_IDEAS)], gain=cv - parent['CV'])
-    return row | dict(sd=abs(g.normal(0.008, 0.003))) | (boards if i % 3 else {})
+        row['parent'] = parent['exp']
+        row['difference'] = _IDEAS[i % len(_IDEAS)]
+        row['gain'] = cv - parent['CV']
+    if i % 3:
+        row['public'] = cv - abs(g.normal(0.01, 0.005))
+        row['private'] = cv - abs(g.normal(0.012, 0.004))
+    return row
 
 
 def toy_journal(
     n: int = 40,  # runs
 ) -> pd.DataFrame:
     "A made-up journal of one family of runs."
-    g, rows = np.random.default_rng(3), []
-    for i in range(n):
-        best = max(rows, key=lambda row: row['CV']) if rows else None
-        parent = best if not rows or g.random() < 0.7 else rows[g.integers(len(rows))]
+    g = np.random.default_rng(3)
+    rows = [_toy_row(g, 0, None)]
+    for i in range(1, n):
+        best = max(rows, key=lambda row: row['CV'])
+        parent = best if g.random() < 0.7 else rows[g.integers(i)]
         rows.append(_toy_row(g, i, parent))
-    facts = dict(kind='run', metric='macro_f1', direction='greater', split='s', state='done', nested=np.nan, OOF=np.nan)
-    texts = dict(reason='', note='', problem='')
-    table = pd.DataFrame(rows, columns=[*rows[0], 'public', 'private']).assign(seconds=60.0, **facts, **texts)
+    table = pd.DataFrame(rows, columns=[*rows[0], 'public', 'private'])
+    for name, value in _SAME.items():
+        table[name] = value
     if n > 25:
         table.loc[25, ['state', 'CV', 'gain', 'public', 'private']] = ['failed'] + [np.nan] * 4
     return table

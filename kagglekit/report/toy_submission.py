@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..blend.blend_run import run_blend
-from ..blend.build import BlendRecipe
+from ..blend.recipe import BlendRecipe
 from ..blend.members import choose_folds
 from ..core.paths import workspace
 from ..core.randomness import rng
@@ -23,7 +23,8 @@ from ..core.storage import write_json, write_table
 from ..data.competition import Competition, find_comp, prob_columns
 from ..practice.standins import write_practice
 from ..runs.form import write_submission
-from ..runs.run import Run, environment
+from ..runs.run import Run
+from ..runs.process import environment
 
 # %% ../../nbs/report/00f_toy_submission.ipynb #99036158
 def _random_probs(g, columns, n, y=None):  # (n, k) probabilities that favour y
