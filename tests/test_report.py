@@ -8,7 +8,7 @@ from kagglekit.core.paths import workspace
 from kagglekit.data.competition import prob_columns
 from kagglekit.report.curves import read_history
 from kagglekit.report.journal import run_row
-from kagglekit.report.provenance import parents_of
+from kagglekit.runs.lineage import parent_runs
 from kagglekit.report.rebuild import rebuild
 from kagglekit.report.toy_runs import toy_run
 from kagglekit.report.toy_submission import toy_submission
@@ -53,7 +53,7 @@ def test_a_damaged_file_is_named_in_the_row_of_its_run(name, content, message):
     [('itself', []), ('unsafe exp0101', ['exp0101']), ('exp0007', ['exp0007']), ('', []), (None, [])],
 )
 def test_a_run_is_the_child_of_the_run_that_labelled_its_rows(pseudo_labels, parents):
-    assert parents_of(dict(recipe=dict(init_from='', pseudo_labels=pseudo_labels))) == parents
+    assert parent_runs(dict(recipe=dict(init_from='', pseudo_labels=pseudo_labels))) == parents
 
 
 def lose_a_fold(run, comp):

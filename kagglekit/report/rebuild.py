@@ -114,7 +114,7 @@ def rebuild(
         write_table(folder / 'test.parquet', _mean_of_folds(run, params, comp))
     else:
         read_record(run, 'blend.json')
-        table, blend = remade(run, comp)
+        table, blend = recreate(run, comp)
         write_blend(folder, table, blend, comp)
     write_table(folder / 'submission.csv', make_submission(comp, pd.read_parquet(folder / 'test.parquet')))
     return folder / 'submission.csv'

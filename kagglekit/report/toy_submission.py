@@ -78,7 +78,7 @@ def finished_run(
     score = dict(metric=comp.metric, direction='greater', folds=[0.5, 0.6], mean=0.55, sd=0.07, oof=0.55, seconds=1.0)
     write_json(run.folder / 'score.json', score)
     write_submission(run, comp)
-    run.mark('done')
+    run.set_status('done')
     return run
 
 
