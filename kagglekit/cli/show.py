@@ -10,7 +10,7 @@ import shutil
 import textwrap
 from ..core.text import diff_text, seconds_text
 from ..data.known_competitions import check_known
-from ..runs.run import Run, find_run, list_runs
+from ..runs.run import Run, find_run, list_runs, run_doubts
 
 # %% ../../nbs/cli/00_show.ipynb #f9895d90
 def wrap_text(
@@ -64,7 +64,7 @@ def error_text(
 ) -> str:  # '' without an error
     "Why a folder cannot be read, why the run failed, and what was changed or lost since."
     error = run.flaw() or str(run.peek('status.json').get('error') or '').rstrip(': ')
-    return '; '.join([error] * bool(error) + run.doubts())
+    return '; '.join([error] * bool(error) + run_doubts(run))
 
 
 def progress_text(

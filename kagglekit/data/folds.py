@@ -133,7 +133,7 @@ def thin_classes(
     counts = counts.reindex(range(len(names)), fill_value=0)
     thin = {}
     for code in range(len(names)):
-        absent = [int(fold) for fold in counts.columns[counts.loc[code] == 0]]
+        absent = [int(fold) for fold in counts.columns[counts.to_numpy()[code] == 0]]
         if absent:
             thin[names[code]] = absent
     return thin

@@ -29,7 +29,7 @@ from ..runs.form import check_submission
 
 # %% ../../nbs/handin/01_upload.ipynb #00000004
 def list_kaggle(
-    slug: str | None,  # the competition's name on Kaggle
+    slug: str,  # the competition's name on Kaggle
 ) -> list[dict]:  # ref, fileName, date, description, status, publicScore, privateScore: the newest first
     "The newest 200 submissions in Kaggle's list."
     output = kaggle_tool('competitions', 'submissions', slug, '--format', 'json', '--page-size', '200')
@@ -98,7 +98,7 @@ def _upload_kaggle(path, slug, description):  # the tool's output, or its error 
 
 def send_kaggle(
     path: Path,  # submission.csv
-    slug: str | None,  # the competition's name on Kaggle
+    slug: str,  # the competition's name on Kaggle
     mark: str,  # how the description begins: run and hash
     message: str,  # the rest of the description
 ) -> dict:  # status, and public and private where they are known
@@ -124,7 +124,7 @@ print('\\n' + json.dumps(answer, ensure_ascii=False))"""
 
 def send_dacon(
     path: Path,  # submission.csv
-    slug: str | None,  # the competition's number on Dacon
+    slug: str,  # the competition's number on Dacon
     team: str,  # as Dacon knows it; '' for none
     message: str,  # the memo
 ) -> dict:  # status
@@ -348,7 +348,7 @@ def fetch_scores(
             'record them with kagglekit score EXP --public … --private …'
         )
     with ledger_lock(comp):
-        ledger, entries = read_ledger(comp), list_kaggle(comp_setting(comp, 'slug'))
+        ledger, entries = read_ledger(comp), list_kaggle(comp_setting(comp, 'slug') or '')
         sent = ledger[is_sent(ledger)]
         news = [
             _news(comp, place, line, find_listed(entries, f'{line.exp} {line.hash}')) for place, line in sent.iterrows()

@@ -123,7 +123,7 @@ def _missing(run, params, score, state):  # what a complete record would have
         yield 'score.json is not there'
     if score and 'mean' not in score:
         yield 'score.json has no mean'
-    yield from run.doubts()
+    yield from run_doubts(run)
 
 
 def _leaderboard_flaws(board):

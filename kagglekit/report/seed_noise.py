@@ -6,9 +6,13 @@
 __all__ = ['ideas', 'seed_means', 'seed_sd', 'outcomes', 'plot_outcomes']
 
 # %% ../../nbs/report/01_seed_noise.ipynb #dda1494c
+from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from ..data.group_metrics import plt
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 # %% ../../nbs/report/01_seed_noise.ipynb #ec99108d
 def ideas(
@@ -78,7 +82,7 @@ _COLOURS = dict(better='C2', worse='C3')
 
 def plot_outcomes(
     found: pd.DataFrame,  # from outcomes
-) -> plt.Figure | None:  # a line an idea; None where there are none
+) -> 'Figure | None':  # a line an idea; None where there are none
     "The gain of each idea over its parent, beside what noise explains (grey)."
     if not len(found):
         return None

@@ -62,7 +62,7 @@ def data_hashes(
     sources: dict | None = None,  # file of another run → its hash
 ) -> dict[str, Any]:  # metric, classes, and a hash for each of the others
     "What a result depends on beside the recipe."
-    data = dict(
+    data: dict[str, Any] = dict(
         metric=comp.metric,
         classes=list(comp.classes),
         data_hash=comp.hash(),
