@@ -19,6 +19,7 @@ from .notes import read_notes
 from .ranking import selection_score
 from .records import short_paths
 from ..runs.run import Run
+from ..runs.run import run_doubts
 
 # %% ../../nbs/report/02_journal.ipynb #37f6e0be
 BOARDS = ('public', 'private')

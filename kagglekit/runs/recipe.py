@@ -285,8 +285,8 @@ class Recipes(dict):
         recipe: Recipe,  # with an ID
         note: str = '',  # what is known already; becomes the first note of its run
     ) -> Recipe:  # the same
-        "Register a recipe."
-        if check_exp(recipe.exp) in self:
+        "Register a recipe; the same one again, as when a cell is run twice, is no clash."
+        if check_exp(recipe.exp) in self and self[recipe.exp] != recipe:
             what = diff_text(self[recipe.exp].diff) or self[recipe.exp].reason
             raise KitError(f'{self.comp} has an {recipe.exp} already ({what}); take the next ID')
         self[recipe.exp] = recipe
