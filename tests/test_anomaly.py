@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from scipy.special import softmax
 from kagglekit.training.augment import AUGMENTS
+from kagglekit.runs.field_names import current_record
 from kagglekit.runs.identity import difference
 from kagglekit.data.competition import find_comp, load_pages, prob_columns
 from kagglekit.core.paths import data_dir, workspace
