@@ -113,6 +113,27 @@ def _nice_ticks(low, high):  # two to five round values
     first, last = math.ceil(low / step), math.floor(high / step)
     return np.arange(first, last + 1) * step
 
+# %% ../../nbs/report/03_journal_plots.ipynb #d3f3b327
+def _name_parts(table, lines, best):  # ids and differences, indented by generation
+    deepest = max(line.depth for line in lines)
+    step = min(26, 260 / max(1, deepest))
+    row_of = {line.row: n for n, line in enumerate(lines)}
+    runs = list(table.itertuples())
+    for n, line in enumerate(lines):
+        run = runs[line.row]
+        x = 12 + step * line.depth
+        y = _TOP + _ROW * n
+        if line.parent is not None:
+            top = _TOP + _ROW * row_of[line.parent] + 5
+            yield f'<path d="M{x - step:.1f} {top}V{y}H{x:.1f}" fill="none" stroke="#bbb"/>'
+        done = run.state in ('done', 'recorded')
+        shape = 's' if run.kind == 'blend' else 'o'
+        yield _marker(shape, x, y, _marker_color(run, best, done))
+        name = truncate(run.exp, 40)
+        room = int((_LEFT - 30 - x - 8.5 * len(name)) / 7.2)
+        text = truncate(run.difference or run.problem, max(1, room))
+        yield _name(x + 9, y + 4, name, text)
+
 # %% ../../nbs/report/03_journal_plots.ipynb #fd7ca7ab
 def _scale(v, low, high):  # a score in pixels
     return _LEFT + (_RIGHT - _LEFT) * (v - low) / (high - low)
@@ -192,27 +213,6 @@ def plot_tree(
         return HTML('<p>no runs, so no tree</p>')
     data = base64.b64encode(tree_svg(table).encode('utf8', 'replace')).decode()
     return HTML(f'<img alt="the tree of experiments" src="data:image/svg+xml;base64,{data}">')
-
-# %% ../../nbs/report/03_journal_plots.ipynb #d3f3b327
-def _name_parts(table, lines, best):  # ids and differences, indented by generation
-    deepest = max(line.depth for line in lines)
-    step = min(26, 260 / max(1, deepest))
-    row_of = {line.row: n for n, line in enumerate(lines)}
-    runs = list(table.itertuples())
-    for n, line in enumerate(lines):
-        run = runs[line.row]
-        x = 12 + step * line.depth
-        y = _TOP + _ROW * n
-        if line.parent is not None:
-            top = _TOP + _ROW * row_of[line.parent] + 5
-            yield f'<path d="M{x - step:.1f} {top}V{y}H{x:.1f}" fill="none" stroke="#bbb"/>'
-        done = run.state in ('done', 'recorded')
-        shape = 's' if run.kind == 'blend' else 'o'
-        yield _marker(shape, x, y, _marker_color(run, best, done))
-        name = truncate(run.exp, 40)
-        room = int((_LEFT - 30 - x - 8.5 * len(name)) / 7.2)
-        text = truncate(run.difference or run.problem, max(1, room))
-        yield _name(x + 9, y + 4, name, text)
 
 # %% ../../nbs/report/03_journal_plots.ipynb #d5b93acf
 def _gain_colors(runs):  # green for a gain, red for a loss, grey for another seed
