@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
-from markupsafe import escape
+from ..core.html import escape
 from ..core.paths import out_dir
 from ..core.plots import settle, short
 from ..core.text import truncate
@@ -112,6 +112,17 @@ def _nice_ticks(low, high):  # two to five round values
     step = next(power * k for k in (5, 2, 1) if reach / (power * k) >= 2)
     first, last = math.ceil(low / step), math.floor(high / step)
     return np.arange(first, last + 1) * step
+
+# %% ../../nbs/report/03_journal_plots.ipynb #d5b93acf
+def _gain_colors(runs):  # green for a gain, red for a loss, grey for another seed
+    better = np.where(runs.direction == 'less', runs.gain < 0, runs.gain > 0)
+    return np.where(ideas(runs) != runs.exp, GREY, np.where(better, GREEN, RED))
+
+
+def _marker_color(run, best, plain):  # green for the best, else blue or grey
+    if run.exp == best:
+        return GREEN
+    return BLUE if plain else GREY
 
 # %% ../../nbs/report/03_journal_plots.ipynb #d3f3b327
 def _name_parts(table, lines, best):  # ids and differences, indented by generation
@@ -213,17 +224,6 @@ def plot_tree(
         return HTML('<p>no runs, so no tree</p>')
     data = base64.b64encode(tree_svg(table).encode('utf8', 'replace')).decode()
     return HTML(f'<img alt="the tree of experiments" src="data:image/svg+xml;base64,{data}">')
-
-# %% ../../nbs/report/03_journal_plots.ipynb #d5b93acf
-def _gain_colors(runs):  # green for a gain, red for a loss, grey for another seed
-    better = np.where(runs.direction == 'less', runs.gain < 0, runs.gain > 0)
-    return np.where(ideas(runs) != runs.exp, GREY, np.where(better, GREEN, RED))
-
-
-def _marker_color(run, best, plain):  # green for the best, else blue or grey
-    if run.exp == best:
-        return GREEN
-    return BLUE if plain else GREY
 
 # %% ../../nbs/report/03_journal_plots.ipynb #6386d2a6
 def _mark_stages(rows, left, right):  # a dashed line where a stage begins
