@@ -22,7 +22,7 @@ from ..core.paths import check_exp, inside, root
 from ..core.validation import KitError, check_names
 from .members import Table, member_spec
 from ..data.metrics import find_metric
-from .label_shift import correct_prior, fit_prior, prior_at_home, prior_effect
+from .label_shift import correct_prior, fit_prior, prior_at_home, prior_effect, prior_text
 from .rule_sources import Source, build_sources, source_parts
 from kagglekit.blend.rules import (
     apply_rules,
@@ -64,7 +64,7 @@ class BlendRecipe:
     rules: str = ''  # rules as YAML or JSON, or a file of them, below the workspace
     choose: bool = False  # keep only the rules that raise the out-of-fold score
     reason: str = ''  # why, in a sentence
-    prior: str = ''  # for the shares of classes in test: 'normal', 'normal .43', 'classes', or a column, see blend/05_label_shift
+    prior: str = ''  # for the shares of classes in test: 'normal', 'normal(.43)', 'classes', or a column
 
     def __post_init__(self):
         check_recipe(self)
@@ -86,7 +86,7 @@ def check_recipe(
     check_names(r.options, OPTIONS, 'option')
     put('options', {k: _plain_value(k, v, OPTIONS[k]) for k, v in r.options.items()})
     if 'space' in r.options:
-        check_space(r.options['space'])
+        put('options', r.options | dict(space=check_space(r.options['space'])))
     if r.method == 'weighted' and isinstance(r.options.get('weights'), dict):
         raise KitError(
             "weights: the method weighted takes a number a member, such as -p weights '[2, 1]'; "
@@ -97,6 +97,8 @@ def check_recipe(
     put('reason', as_text('reason', r.reason))
     for name, kind in (('choose', bool), ('prior', str), ('rules', str)):
         check_value(name, getattr(r, name), kind)
+    if r.prior:
+        put('prior', prior_text(r.prior))
     _check_whole(r)
 
 

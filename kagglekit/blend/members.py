@@ -89,7 +89,7 @@ def member_spec(
     if not m[kind]:
         raise KitError(f'a member: {kind} is empty')
     if 'space' in m:
-        check_space(m['space'])
+        m = m | dict(space=check_space(m['space']))
     of = f'[{",".join(map(str, m["folds"]))}]' if 'folds' in m else ''
     first = m[kind][0] if isinstance(m[kind], list) else m[kind]
     own = first if kind == 'exp' else Path(first).stem

@@ -22,8 +22,9 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from ..core.paths import check_comp, comp_setting, data_dir
+from ..core.registry import Registry
 from ..core.storage import hash_table
-from ..core.validation import KitError, check_clash, check_names, nearest
+from ..core.validation import KitError, check_names, nearest
 from .labels import check_classes, class_codes, encode
 from .tables import check_ids, check_inside, match_ids
 from ..core.validation import read_words
@@ -336,7 +337,7 @@ def prob_columns(
     return [f'p_{c}' for c in classes]
 
 # %% ../../nbs/data/02_competition.ipynb #358bcf0e
-READERS: dict[str, Callable] = {}  # name → reader
+READERS: Registry[Callable] = Registry('competition')  # name → reader
 
 
 def competition(
@@ -346,8 +347,7 @@ def competition(
 
     def _add(read):
         for name in names:
-            check_clash('reader', check_comp(name), READERS.get(name), read)
-            READERS[name] = read
+            READERS.add(read, name=check_comp(name))
         return read
 
     return _add

@@ -20,6 +20,7 @@ from ..core.storage import atomic, disk_errors, hash_table, sweep_parts, write_j
 from ..core.secrets import hide_secrets
 from ..core.text import diff_text
 from .recipe import NOT_IDENTITY, Recipe
+from .spelling import spell_record
 from ..data.sampling import parse_sampling
 from ..data.folds import fold_hash
 from .results import broken_seal, finished_folds, read_fold, wipe_state
@@ -73,7 +74,7 @@ def made_by(
 # %% ../../nbs/runs/05_claim.ipynb #0ab10005
 def _other_fields(old, new):  # of two recipes; a field that an old record lacks has its default
     base = Recipe().params()
-    a, b = base | old, base | new
+    a, b = spell_record(base | old), spell_record(base | new)
     return {field: (a[field], b[field]) for field in b if a.get(field) != b[field] and field not in NOT_IDENTITY}
 
 

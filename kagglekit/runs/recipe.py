@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['Side', 'Zero', 'Epochs', 'Rate', 'GROUPS', 'ABOUT', 'PARAMS', 'NOT_IDENTITY', 'PIXELS', 'CHECKS', 'RECIPES', 'aside',
-           'Recipe', 'as_text', 'check_about', 'check_recipe', 'sides', 'check_schedules', 'parse_pseudo',
-           'make_stages', 'recipe_table', 'left_fields', 'make_child', 'Recipes', 'recorded', 'find_recipe', 'resolve']
+           'Recipe', 'as_text', 'check_about', 'check_recipe', 'sides', 'check_schedules', 'make_stages',
+           'recipe_table', 'left_fields', 'make_child', 'Recipes', 'recorded', 'find_recipe', 'resolve']
 
 # %% ../../nbs/runs/01_recipe.ipynb #00000001
 import json
@@ -19,15 +19,14 @@ from ..core.paths import check_comp, check_exp, check_name, out_dir
 from ..core.storage import read_json
 from ..core.text import diff_text
 from ..core.validation import KitError, check_names, nearest
+from ..core.registry import name_of
 from .field_names import current_names, current_record
+from .spelling import parse_pseudo, spell  # noqa: F401  parse_pseudo stood here
 from ..models.heads import parse_head
 from ..data.images import INPUTS
-from ..models.losses import check_weighable, parse_loss
-from ..training.optimizers import OPTIMIZERS
-from ..data.sampling import parse_sampling
+from ..models.losses import check_weighable
 from ..training.schedules import Stage, parse_schedule
-from ..core.validation import Count, Fraction, check_value, describe, read_entry, real, several, whole
-from ..training.tta import VIEWS
+from ..core.validation import Count, Fraction, check_value, describe, real, several, whole
 
 # %% ../../nbs/runs/01_recipe.ipynb #00000004
 def aside(
@@ -201,7 +200,7 @@ def check_recipe(
     "Raise `KitError` at the first field that cannot be."
     check_about(r)
     for f in PARAMS:
-        object.__setattr__(r, f, check_value(f, getattr(r, f), _KINDS[f]))
+        object.__setattr__(r, f, spell(f, check_value(f, getattr(r, f), _KINDS[f])))
     for check in CHECKS:
         check(r)
     make_stages(r)
@@ -228,12 +227,10 @@ def _check_input(r):  # input format, pixels
         )
 
 
-def _check_augment(r):  # augmentations and views
-    for text in r.tta:
-        read_entry(text, VIEWS, 'tta', 'view')
+def _check_augment(r):  # augmentations
     h, w = sides(r.size)
     for text in r.augment:
-        how = parse_augment(text)[0]
+        how = parse_augment(text).augmentation
         if how.cadence and not INPUTS[r.inputs].panels:
             raise KitError(
                 f'augment: {text} moves the panels of a cadence, and inputs={r.inputs} has none; take abacad or aaa_bcd'
@@ -243,8 +240,6 @@ def _check_augment(r):  # augmentations and views
 
 
 def _check_loss(r):  # loss, its margin and its weights
-    object.__setattr__(r, 'loss', ' '.join(r.loss.split()))
-    parse_loss(r.loss)
     own = (r.margin, r.margin_on, r.arc_scale) != (0.5, '', 30.0)
     if r.loss != 'arcface' and own:
         raise KitError(f'margin, margin_on and arc_scale belong to loss=arcface; this is {r.loss}')
@@ -265,7 +260,6 @@ def _check_heads(r):  # questions, and who is asked
 
 
 def _check_training(r):  # optimizer, averages, processes
-    check_names([r.optimizer], OPTIMIZERS, 'optimizer')
     if r.ema and r.swa:
         raise KitError('ema and swa are two averages of the weights; take one')
     if r.gpus > 1 and r.bs < 2 * r.gpus:
@@ -273,8 +267,6 @@ def _check_training(r):  # optimizer, averages, processes
 
 
 def _check_rows(r):  # which rows are trained on
-    if r.sampling:
-        parse_sampling(r.sampling)
     if r.init_from:
         check_name(r.init_from, 'init_from', 'exp0012')
     if r.pseudo_labels == 'itself' and r.pseudo_threshold == (1.0, 0.0):
@@ -331,14 +323,6 @@ def check_schedules(
     return found
 
 
-def parse_pseudo(
-    text: str,  # a recipe's pseudo
-) -> tuple[str, bool]:  # the run or the CSV, '' where there is none or the network answers; whether it is named unsafe
-    "Who labels the test rows."
-    name = text.removeprefix('unsafe ').strip()
-    return '' if name == 'itself' else name, text.startswith('unsafe ')
-
-
 def make_stages(
     r: Recipe,  # with one value, or one a stage, in epochs, lr and scheduler
 ) -> list:  # of Stage
@@ -366,7 +350,7 @@ def recipe_table() -> pd.DataFrame:  # field, default, allowed, meaning
 
 # %% ../../nbs/runs/01_recipe.ipynb #d98466b6
 _BELONGS = dict(  # field → fields that mean something only beside it, and the values beside which they do
-    loss=(('margin', 'margin_on', 'arc_scale'), lambda value: value.split()[:1] == ['arcface']),
+    loss=(('margin', 'margin_on', 'arc_scale'), lambda value: name_of(value) == 'arcface'),
     heads=(('separate_nets',), bool),
     single_object=(('snapshots',), bool),
 )

@@ -19,13 +19,14 @@ from ..data.loaders import ConcatCache, fold_loaders
 from .claim import held, traced
 from ..data.competition import Competition, choose_classes
 from ..core.randomness import seed_of
+from ..core.registry import name_of
 from ..core.validation import KitError
 from .recipe import Recipe
 from ..data.folds import prove_folds, thin_classes
 from ..models.heads import OutputSpec, check_heads, heads_loss, parse_head
 from ..data.images import INPUTS, open_caches
 from ..training.learner import PrepareBatch, find_device, fold_learner, pixel_stats, use_bf16
-from ..models.losses import SCALE, class_weights, find_loss
+from ..models.losses import LOSSES, class_weights, find_loss
 from ..models.build import build_model, check_size, find_weights, load_weights
 from .single_object import watch_training
 from ..data.sampling import draw_chances, parse_sampling
@@ -153,9 +154,10 @@ def make_network(
         fine_stem(net)
     if r.gem:
         gem_pool(net, r.gem)
-    scale = dict(one_class=SCALE, arcface=r.arc_scale).get(r.loss, r.feature_norm)
+    cosine = LOSSES[name_of(r.loss)].cosine
+    scale = r.arc_scale if r.loss == 'arcface' else cosine or r.feature_norm
     if scale:
-        l2_head(net, scale, cosine=r.loss in ('one_class', 'arcface'))
+        l2_head(net, scale, cosine=bool(cosine))
     return net
 
 # %% ../../nbs/runs/10_setup.ipynb #00000015

@@ -4,20 +4,24 @@
 
 # %% ../../nbs/training/01_augment.ipynb #00000001
 from __future__ import annotations
+import inspect
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 import numpy as np
 from ..data.competition import choose_classes
 from ..core.randomness import uniforms
-from ..core.validation import KitError, check_clash
-from ..core.validation import WIDE, Lazy, read_entry
+from ..core.registry import REQUIRED, Argument, Registry, arguments_of, bare_argument
+from ..core.registry import WIDE, bind_call, call_text, read_call
+from ..core.validation import KitError, Lazy, real
 
 # %% auto #0
-__all__ = ['AUGMENTS', 'CHANCES', 'Augmentation', 'check_augmentation', 'augmentation', 'hflip', 'vflip', 'flip', 'rot90',
+__all__ = ['CHANCES', 'AUGMENTS', 'Augmentation', 'check_augmentation', 'augmentation', 'hflip', 'vflip', 'flip', 'rot90',
            'affine', 'turn45', 'perspective', 'light', 'tone', 'grey', 'cutout', 'holes', 'grid', 'normals', 'gauss',
-           'chi2', 'blur_noise', 'parse_augment', 'may_change', 'augment_batch', 'Mix', 'mixup']
+           'chi2', 'blur_noise', 'Entry', 'parse_augment', 'augment_text', 'may_change', 'augment_batch', 'Mix',
+           'mixup']
 
 # %% ../../nbs/training/01_augment.ipynb #a503e83b
 torch, F = Lazy('torch'), Lazy('torch.nn.functional')  # names and ranges of augmentations are known without it
@@ -35,9 +39,9 @@ class Augmentation:
     between: tuple | None = WIDE  # least and greatest amount; None where it takes none
     mirrors: bool = False  # whether left and right may change places: in a cadence, time
     square: bool = False  # whether it takes square pictures only
+    arguments: dict[str, Argument] = field(default_factory=dict)  # what a recipe may set: the amount, and more
 
 
-AUGMENTS: dict[str, Augmentation] = {}  # name → augmentation
 CHANCES = 24  # uniform random numbers a sample
 
 
@@ -51,28 +55,38 @@ def check_augmentation(
         raise KitError(f'{a.name}: the default amount {a.amount:g} lies outside {a.between[0]:g} to {a.between[1]:g}')
 
 
+def _arguments(f, amount, allowed, cadence):  # of an augmentation: the amount by the function's own name, then others
+    names = list(inspect.signature(f).parameters)
+    more = arguments_of(f, 4 + cadence)
+    if not allowed:
+        return more
+    name = names[3] if len(names) > 3 else 'amount'
+    return {name: Argument(real(*allowed), REQUIRED if amount is None else amount)} | more
+
+
+def _augmentation(name, f, label, amount, cadence, between, mirrors, square):  # an entry of AUGMENTS
+    allowed = between or (WIDE if amount is not None else None)
+    arguments = _arguments(f, amount, allowed, cadence)
+    default = amount if allowed else 0
+    new = Augmentation(name, label, default, f, cadence, allowed, mirrors, square, arguments)
+    check_augmentation(new)
+    return new
+
+
+AUGMENTS = Registry('augmentation', _augmentation, code='apply')
+
+# %% ../../nbs/training/01_augment.ipynb #17c377d3
 def augmentation(
     label: str,  # what it does to the label: 'kept' or 'changed'
     amount: float | None = None,  # the default amount, in the unit that the docstring names
     cadence: bool = False,  # whether it also takes the panels of the input format
-    between: tuple
-    | None = None,  # least and greatest amount; where it is left out, any number if there is a default amount
-    mirrors: bool = False,  # whether left and right may change places
-    square: bool = False,  # whether it takes square pictures only
+    between: tuple | None = None,  # smallest and largest amount; left out: any number if there is a default amount
+    mirrors: bool = False,  # whether it may flip left and right
+    square: bool = False,  # whether it takes square images only
 ):
     "Decorator: register a function (x, y, u, amount) → (x, y) under its name."
-    allowed = between or (WIDE if amount is not None else None)
-    default = amount if allowed else 0
-
-    def _add(f):
-        new = Augmentation(f.__name__, label, default, f, cadence, allowed, mirrors, square)
-        old = AUGMENTS.get(new.name)
-        check_clash('augmentation', new.name, old and old.apply, f)
-        check_augmentation(new)
-        AUGMENTS[new.name] = new
-        return f
-
-    return _add
+    facts = dict(cadence=cadence, between=between, mirrors=mirrors, square=square)
+    return AUGMENTS.add(label=label, amount=amount, **facts)
 
 # %% ../../nbs/training/01_augment.ipynb #00000007
 def _where(mask, a, b):
@@ -352,30 +366,73 @@ def blur_noise(
 _ENTRY = re.compile(r'(.*?)(?:\s+(on|not)\s+(\S.*))?', re.S)
 
 
-def parse_augment(
-    text: str,  # such as 'hflip', 'affine 45' or 'vflip .5 not metal_nut-flip'
-) -> tuple[Augmentation, float, str]:  # the augmentation, its amount, and for which classes; '' for all
+class Entry(NamedTuple):
     "One entry of a recipe's list."
-    head, word, who = _ENTRY.fullmatch(text.strip()).groups()
+
+    augmentation: Augmentation  # which
+    amount: float  # in its unit
+    classes: str  # which classes it may change, as choose_classes reads it; '' for all
+    more: dict  # other arguments that differ from the defaults
+
+
+def _in_brackets(text):  # the call, and its classes; None where the whole text is no call
+    if not re.fullmatch(r'[^\s()]+\s*\(.*\)', text, re.S):
+        return None
+    try:
+        call = read_call(text, 'augment')
+    except KitError:  # the brackets belong to the name of a class, or it is wrong, which the other reader tells
+        return None
+    given = dict(call.given)
+    chosen = {key: given.pop(key) for key in ('on', 'not_') if key in given}
+    for key, classes in chosen.items():
+        if not isinstance(classes, str) or not classes.strip():
+            raise KitError(f"augment: '{text}': {key} takes names of classes as text, such as {key}='cable-*'")
+    words = [chosen.get('on', '').strip(), 'not ' + chosen['not_'].strip() if 'not_' in chosen else '']
+    return call._replace(given=given), ' '.join(word for word in words if word)
+
+
+def _in_words(text):  # the same of the spelling with ' on ' and ' not '
+    head, word, classes = _ENTRY.fullmatch(text).groups()
     if head.split()[-1:] in (['on'], ['not']):
         raise KitError(f"augment: '{text}': names of classes are wanted after '{head.split()[-1]}'")
-    name, amount = read_entry(head, AUGMENTS, 'augment', 'augmentation')
-    how = AUGMENTS[name]
-    if amount is None:
-        amount = how.amount
-    if amount is None:
-        raise KitError(f"augment: '{text}': {name} wants an amount from {how.between[0]:g} to {how.between[1]:g}")
-    return how, amount, f'not {who}' if word == 'not' else who or ''
+    return read_call(head, 'augment'), f'not {classes}' if word == 'not' else classes or ''
 
 
+def _read_entry(text):  # the augmentation, its arguments, its classes
+    call, classes = _in_brackets(text.strip()) or _in_words(text.strip())
+    how = AUGMENTS.find(call.name, 'augment')
+    return how, bind_call(call, how.arguments, 'augment'), classes
+
+
+def parse_augment(
+    text: str,  # such as 'hflip', 'affine(45)', "vflip(.5, not_='metal_nut-flip')" or 'vflip .5 not metal_nut-flip'
+) -> Entry:
+    "One entry of a recipe's list."
+    how, values, classes = _read_entry(text)
+    amount = values.pop(bare_argument(how.arguments), how.amount) if how.between else how.amount
+    return Entry(how, amount, classes, values)
+
+
+def augment_text(
+    text: str,  # one entry of a recipe's list
+) -> str:  # such as 'vflip .3 not metal_nut-flip'
+    "The one canonical spelling of an entry."
+    how, values, classes = _read_entry(text)
+    short = call_text(how.name, values, bare_argument(how.arguments) if how.between else '')
+    if not classes:
+        return short
+    return f'{short} {classes}' if classes.startswith('not ') else f'{short} on {classes}'
+
+# %% ../../nbs/training/01_augment.ipynb #257b0687
 def may_change(
     names: Sequence,  # entries of a recipe
     classes: Sequence,  # class names
-    codes: np.ndarray,  # (n,) class of each sample; −1 where nobody knows
+    codes: np.ndarray,  # (n,) class of each sample; −1 where it is unknown
 ) -> dict:  # entry → (n,) bool, for those that are not for all classes
     "Which samples each entry may change; one of unknown class stays as it is."
-    meant = {text: choose_classes(who, classes) for text in names if (who := parse_augment(text)[2])}
-    return {text: (codes >= 0) & chosen[codes] for text, chosen in meant.items()}
+    entries = {text: parse_augment(text).classes for text in names}
+    chosen = {text: choose_classes(who, classes) for text, who in entries.items() if who}
+    return {text: (codes >= 0) & mask[codes] for text, mask in chosen.items()}
 
 # %% ../../nbs/training/01_augment.ipynb #00000027
 def _only(text, only, old, new):  # x and y, changed where an entry may change them
@@ -398,10 +455,10 @@ def augment_batch(
 ) -> tuple:  # x and y, changed
     "Apply a recipe's augmentations to a batch."
     for i, text in enumerate(names):
-        how, amount, who = parse_augment(text)
+        how, amount, classes, more = parse_augment(text)
         u = torch.from_numpy(uniforms(rows, CHANCES, *key, i, how.name)).float().to(x.device)
-        new = how.apply(x, y, u, amount, *[panels] * how.cadence)
-        x, y = _only(text, only, (x, y), new) if who else new
+        new = how.apply(x, y, u, amount, *[panels] * how.cadence, **more)
+        x, y = _only(text, only, (x, y), new) if classes else new
     return x, y
 
 # %% ../../nbs/training/01_augment.ipynb #88b27912

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from .augment import AUGMENTS, augmentation, normals
 from ..data.cadence import OFF, ON
-from ..core.validation import KitError
-from ..core.validation import Lazy
+from ..core.registry import name_of
+from ..core.validation import KitError, Lazy
 from .tta import VIEWS, view
 
 # %% auto #0
@@ -158,7 +158,7 @@ def mirrors_text(
         f'{name} turns time round: A panels come to lie where B, C and D belong, and the label stays; '
         'vflip does not, and time_reverse makes it 0'
         for name in names
-        if mirrors(name.split()[0])
+        if mirrors(name_of(name))
     ]
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #00000015
