@@ -2290,8 +2290,6 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'kagglekit/runs/spelling.py'),
                                          'kagglekit.runs.spelling._unsafe_name': ( 'runs/spelling.html#_unsafe_name',
                                                                                    'kagglekit/runs/spelling.py'),
-                                         'kagglekit.runs.spelling._view_text': ( 'runs/spelling.html#_view_text',
-                                                                                 'kagglekit/runs/spelling.py'),
                                          'kagglekit.runs.spelling.parse_pseudo': ( 'runs/spelling.html#parse_pseudo',
                                                                                    'kagglekit/runs/spelling.py'),
                                          'kagglekit.runs.spelling.pseudo_text': ( 'runs/spelling.html#pseudo_text',

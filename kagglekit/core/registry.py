@@ -76,8 +76,8 @@ class Registry(dict[str, T]):
             raise KitError(f'{field}: {e}' if field else str(e)) from None
         return self[name]
 
-# %% ../../nbs/core/01_registry.ipynb #49a1f563
-WIDE = (-1e6, 1e6)  # range of a number of which nothing more is known
+# %% ../../nbs/core/01_registry.ipynb #138d1366
+WIDE = (-1_000_000, 1_000_000)  # range of a number of which nothing more is known
 REQUIRED = inspect.Parameter.empty  # default of an argument that must be given
 
 

@@ -217,7 +217,7 @@ def sides(
 
 
 def _check_input(r):  # input format, pixels
-    check_names([r.inputs], INPUTS, 'input format')
+    INPUTS.find(r.inputs, 'inputs')
     (h, w), rows = sides(r.size), r.bs // r.gpus
     millions, most = h * w * rows / 1e6, PIXELS // (h * w)
     if h * w * rows > PIXELS:

@@ -5,10 +5,11 @@
 # %% auto #0
 __all__ = ['SPELLINGS', 'PseudoSource', 'parse_pseudo', 'pseudo_text', 'spell', 'spell_record']
 
-# %% ../../nbs/runs/00a_spelling.ipynb #556ec6cf
+# %% ../../nbs/runs/00a_spelling.ipynb #e5f3424e
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
-from ..core.registry import read_call
+from ..core.registry import canonical, read_call
 from ..core.validation import KitError
 from ..data.sampling import sampling_text
 from ..models.heads import head_text
@@ -54,19 +55,14 @@ def pseudo_text(
     name, unsafe = parse_pseudo(text)
     return f'unsafe {name}' if unsafe else name
 
-# %% ../../nbs/runs/00a_spelling.ipynb #44a54831
-def _view_text(text):  # a view has no arguments
-    VIEWS.find(text.strip(), 'tta')
-    return text.strip()
-
-
+# %% ../../nbs/runs/00a_spelling.ipynb #07490887
 SPELLINGS: dict[str, Callable[[str], str]] = dict(  # field → text in its canonical form
     augment=augment_text,
     loss=loss_text,
     heads=head_text,
     sampling=sampling_text,
     pseudo_labels=pseudo_text,
-    tta=_view_text,
+    tta=partial(canonical, known=VIEWS, field='tta'),
     optimizer=optimizer_text,
     scheduler=lambda text: str(parse_schedule(text)),
 )
@@ -77,7 +73,7 @@ def spell(
     value: Any,  # text, or several, as a tuple or a list
 ) -> Any:  # the same type
     "A field's value in its canonical spelling; other fields stay as they are."
-    if field not in SPELLINGS or not value:
+    if field not in SPELLINGS or value == '' and field in ('sampling', 'pseudo_labels'):
         return value
     if isinstance(value, str):
         return SPELLINGS[field](value)
