@@ -507,6 +507,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'kagglekit/core/registry.py'),
                                          'kagglekit.core.registry._in_words': ( 'core/registry.html#_in_words',
                                                                                 'kagglekit/core/registry.py'),
+                                         'kagglekit.core.registry._is_plain': ( 'core/registry.html#_is_plain',
+                                                                                'kagglekit/core/registry.py'),
                                          'kagglekit.core.registry._kind_of': ('core/registry.html#_kind_of', 'kagglekit/core/registry.py'),
                                          'kagglekit.core.registry._literal': ('core/registry.html#_literal', 'kagglekit/core/registry.py'),
                                          'kagglekit.core.registry._no_argument': ( 'core/registry.html#_no_argument',

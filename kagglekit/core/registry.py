@@ -6,7 +6,7 @@
 __all__ = ['T', 'WIDE', 'REQUIRED', 'LONGEST', 'Registry', 'Argument', 'arguments_of', 'Call', 'read_call', 'bind_call',
            'parse_call', 'short_number', 'call_text', 'bare_argument', 'canonical', 'name_of']
 
-# %% ../../nbs/core/01_registry.ipynb #e2df521a
+# %% ../../nbs/core/01_registry.ipynb #e8e4bf38
 import ast
 import inspect
 import re
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from types import UnionType
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_origin
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 from .validation import KitError, check_clash, check_names, check_value, nearest, real
 
 # %% ../../nbs/core/01_registry.ipynb #e4b9f386
@@ -76,7 +76,7 @@ class Registry(dict[str, T]):
             raise KitError(f'{field}: {e}' if field else str(e)) from None
         return self[name]
 
-# %% ../../nbs/core/01_registry.ipynb #138d1366
+# %% ../../nbs/core/01_registry.ipynb #fdb7b0f5
 WIDE = (-1_000_000, 1_000_000)  # range of a number of which nothing more is known
 REQUIRED = inspect.Parameter.empty  # default of an argument that must be given
 
@@ -104,9 +104,15 @@ def _annotation(f, p):  # the annotation of a parameter, evaluated where a modul
         return REQUIRED
 
 
+def _is_plain(kind):  # whether check_value knows a type: numbers, text, and what is made of them
+    if kind in (bool, int, float, str, type(None), ...) or get_origin(kind) in (Annotated, Literal):
+        return True
+    return get_origin(kind) in (Union, UnionType, tuple) and all(map(_is_plain, get_args(kind)))
+
+
 def _kind_of(f, p):  # a type for check_value
     kind = _annotation(f, p)
-    if kind in (bool, int, str) or get_origin(kind) in (Annotated, Literal, Union, UnionType, tuple):
+    if kind is not float and _is_plain(kind):
         return kind
     if kind is float or type(p.default) in (int, float):
         return real(*WIDE)
