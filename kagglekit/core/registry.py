@@ -130,7 +130,7 @@ def arguments_of(
     code = f.__init__ if isinstance(f, type) else f
     return {p.name: Argument(_kind_of(code, p), p.default) for p in kept}
 
-# %% ../../nbs/core/01_registry.ipynb #53988734
+# %% ../../nbs/core/01_registry.ipynb #2825a2e7
 _NAME = r'[^\s()]+'
 _CALL = re.compile(rf'({_NAME})\s*\((.*)\)', re.S)
 _WORDS = re.compile(rf'({_NAME})(?:\s+(.*))?', re.S)
@@ -170,7 +170,9 @@ def _in_brackets(name, inner, text):  # raises ValueError or SyntaxError
 
 
 def _number_or_word(word):
-    return float(word) if _NUMBER.fullmatch(word) else word
+    if not _NUMBER.fullmatch(word):
+        return word
+    return int(word) if word.lstrip('+-').isdecimal() else float(word)
 
 
 def _in_words(name, rest, text):  # the old spelling: numbers, and pairs with an equals sign

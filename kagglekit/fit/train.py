@@ -143,10 +143,9 @@ def all_ids(
 
 
 def _options(r, run, first):  # what fit_stages takes of a recipe
-    options = {
-        f: getattr(r, f) for f in ('ema', 'swa', 'accumulate', 'grad_clip', 'patience', 'dead_after', 'checkpoint')
-    }
-    return options | dict(tensorboard=run.folder / 'tensorboard' if r.tensorboard and first else None)
+    names = ('ema', 'swa', 'accumulate', 'grad_clip', 'patience', 'dead_after', 'checkpoint', 'callbacks')
+    options = {name: getattr(r, name) for name in names}
+    return options | dict(loggers=r.loggers if first else (), log_folder=run.folder)
 
 
 def _fit(job, voice, learn, first):  # the stages of a fold

@@ -142,7 +142,7 @@ def _fields(r, arch, size):  # field → value of what a trial cuts
         bs=min(r.bs, 16),
         accumulate=min(r.accumulate, 2),
         gpus=1,
-        tensorboard=False,
+        loggers=(),
         dead_after=0,
     )
     if r.pseudo_labels != 'itself':

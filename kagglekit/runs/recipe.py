@@ -56,7 +56,7 @@ class Recipe:
     epochs: Epochs | several(Epochs) = 5  # epochs of each stage
     lr: Rate | several(Rate) = 1e-3  # peak learning rate of each stage
     bs: whole(1, 65536) = 32  # batch size
-    augment: tuple[str, ...] = ()  # augmentations in order, such as 'hflip', 'affine 45' or 'vflip not metal_nut-flip'
+    augment: tuple[str, ...] = ()  # augmentations in order, such as 'hflip', 'affine(45)' or 'vflip not metal_nut-flip'
     loss: str = 'ce'  # ce, bce, focal, bce_auc, auc_margin, one_class, soft_f1, ce_f1 or arcface
     folds: whole(2, 1000) = 5  # number of cross-validation folds
     seed: Count = 0  # random seed of everything but the split
@@ -101,6 +101,7 @@ class Recipe:
     grad_clip: real(0, 1e6) = 0.0  # largest gradient norm; 0 turns clipping off
     ema: real(0, 1, 'first') = 0.0  # decay of the exponential moving average of the weights; 0 turns it off
     swa: bool = False  # stochastic weight averaging over the last stage, its first epoch left out
+    callbacks: tuple[str, ...] = ()  # more callbacks, registered by a page, such as 'GradientNoise(sd=.01)'
 
     monitor: Literal['metric', 'loss'] = 'metric'  # what early stopping and the best checkpoint monitor: metric or loss
     patience: whole(0, 10_000) = 0  # early stopping: epochs of a stage without improvement; 0 turns it off
@@ -113,7 +114,7 @@ class Recipe:
 
     precision: Literal['auto', 'fp32', 'bf16'] = 'auto'  # auto, fp32 or bf16; auto is bf16 where the GPU has it
     gpus: whole(1, 64) = 1  # GPUs, or processes, that train one fold together
-    tensorboard: bool = aside(False)  # log to outputs/<comp>/<exp>/tensorboard, too
+    loggers: tuple[str, ...] = aside(())  # more logs in outputs/<comp>/<exp>: tensorboard, or of a page
 
     def __post_init__(self):
         check_recipe(self)

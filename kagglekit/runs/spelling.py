@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['SPELLINGS', 'PseudoSource', 'parse_pseudo', 'pseudo_text', 'spell', 'spell_record']
 
-# %% ../../nbs/runs/00a_spelling.ipynb #e5f3424e
+# %% ../../nbs/runs/00a_spelling.ipynb #1fa47f22
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -16,6 +16,7 @@ from ..models.heads import head_text
 from ..models.losses import loss_text
 from ..training.augment import augment_text
 from ..training.optimizers import optimizer_text
+from ..training.plugins import callback_text, logger_text
 from ..training.schedules import parse_schedule
 from ..training.tta import VIEWS
 
@@ -55,7 +56,7 @@ def pseudo_text(
     name, unsafe = parse_pseudo(text)
     return f'unsafe {name}' if unsafe else name
 
-# %% ../../nbs/runs/00a_spelling.ipynb #07490887
+# %% ../../nbs/runs/00a_spelling.ipynb #50babd8f
 SPELLINGS: dict[str, Callable[[str], str]] = dict(  # field → text in its canonical form
     augment=augment_text,
     loss=loss_text,
@@ -64,6 +65,8 @@ SPELLINGS: dict[str, Callable[[str], str]] = dict(  # field → text in its cano
     pseudo_labels=pseudo_text,
     tta=partial(canonical, known=VIEWS, field='tta'),
     optimizer=optimizer_text,
+    callbacks=callback_text,
+    loggers=logger_text,
     scheduler=lambda text: str(parse_schedule(text)),
 )
 
@@ -88,6 +91,6 @@ def spell_record(
     for field in SPELLINGS.keys() & fields.keys():
         try:
             found[field] = spell(field, fields[field])
-        except (KitError, TypeError, AttributeError):  # of a page that is gone, or damaged
+        except (KitError, TypeError, AttributeError):  # of a page that is not loaded, or damaged
             continue
     return found

@@ -27,6 +27,7 @@ from ..core.validation import KitError
 from .guard import TrainingGuard
 from .learner import FoldLearner
 from .optimizers import find_optimizer
+from .plugins import make_callbacks, make_loggers
 from ..data.metrics import Metric, find_metric
 from ..models.build import load_weights, save_weights, train_only_head
 from .schedules import SCHEDULERS, Stage, parse_schedule
@@ -257,6 +258,8 @@ class Checkpoint(Callback):
         )
         if average:
             state.update(average=average.state())
+        if fit.extra:
+            state.update(callbacks=[cb.state_dict() if hasattr(cb, 'state_dict') else None for cb in fit.extra])
         with atomic(fit.folder / 'resume.pt') as part, open(part, 'wb') as f:
             torch.save(state, f)
         for path in fit.folder.glob('best*.safetensors'):
@@ -352,7 +355,7 @@ class TensorBoardLogger(Callback):
         except ImportError:
             raise KitError(
                 "tensorboard is not installed; install it with: pip install 'kagglekit[tensorboard]', "
-                'or leave tensorboard out'
+                'or leave tensorboard out of loggers'
             ) from None
         self.fit, self.writer = fit, SummaryWriter(folder / f'fold{fit.fold}')
 
@@ -384,6 +387,7 @@ class FoldFit:
         self.noise = []  # for each, its steps, and the standard error of its training loss
         self.files = {}  # name → [bytes, hash], of the files that the state needs
         self.stage_no, self.dead = 0, ''  # why the fold counts as dead
+        self.extra = []  # callbacks that the recipe names; those with state_dict and load_state_dict resume
 
     @property
     def stage(self):
@@ -470,7 +474,16 @@ def _run_stage(learn, fit, first, opt_state, patience):  # one stage, from an ep
 
 
 OPTIONS = dict(
-    ema=0.0, swa=False, accumulate=1, grad_clip=0.0, patience=0, dead_after=0, checkpoint='last', tensorboard=None
+    ema=0.0,
+    swa=False,
+    accumulate=1,
+    grad_clip=0.0,
+    patience=0,
+    dead_after=0,
+    checkpoint='last',
+    callbacks=(),
+    loggers=(),
+    log_folder=None,
 )
 
 
@@ -487,9 +500,14 @@ def _callbacks(fit, ids, o):  # those that a recipe's options ask for
         cbs.append(Accumulate(o['accumulate']))
     if o['grad_clip']:
         cbs.append(GradientClip(o['grad_clip']))
-    if o['tensorboard']:
-        cbs.append(TensorBoardLogger(fit, o['tensorboard']))
-    return cbs + [fit.average] * bool(fit.average)
+    fit.extra = make_callbacks(o['callbacks'])
+    return cbs + [fit.average] * bool(fit.average) + fit.extra + make_loggers(o['loggers'], fit, o['log_folder'])
+
+
+def _load_callbacks(callbacks, states):  # those of the recipe that keep a state
+    for callback, state in zip(callbacks, states):
+        if state is not None:
+            callback.load_state_dict(state)
 
 
 def fit_stages(
@@ -497,7 +515,7 @@ def fit_stages(
     fit: FoldFit,  # what to do, and where to keep it
     ids: Sequence,  # (n,) ids of the train rows, for messages
     optimizer: Callable = find_optimizer,  # name → optimizer; bind the weight decay here
-    options: dict | None = None,  # as OPTIONS: fields of a recipe; tensorboard is a folder
+    options: dict | None = None,  # as OPTIONS: fields of a recipe; log_folder is that of the run
 ):
     "Train a fold through its stages; `learn.model` ends with the weights to predict with."
     o = OPTIONS | (options or {})
@@ -505,6 +523,7 @@ def fit_stages(
     cbs, state = _callbacks(fit, np.asarray(ids), o), load_state(learn, fit)
     if fit.average:
         fit.average.attach(learn.model, state.get('average', {}))
+    _load_callbacks(fit.extra, state.get('callbacks', []))
     with learn.added_cbs(cbs):
         for fit.stage_no in range(fit.stage_no, len(fit.stages)):
             learn.opt_func = optimizer(fit.stage.optimizer)
