@@ -20,6 +20,7 @@ from ..core.storage import atomic, disk_errors, hash_table, sweep_parts, write_j
 from ..core.secrets import hide_secrets
 from ..core.text import diff_text
 from .recipe import NOT_IDENTITY, Recipe
+from .page_code import page_code
 from .spelling import spell_record
 from ..data.sampling import parse_sampling
 from ..data.folds import fold_hash
@@ -60,6 +61,8 @@ def fingerprints(
         data['columns'] = hash_table(comp.train[read])
     if pictures:
         data['pictures'] = pictures
+    if code := page_code(recipe):
+        data['code'] = code
     return data | dict(sources=sources or {})
 
 
@@ -68,7 +71,7 @@ def made_by(
 ) -> dict:  # plain values
     "What decides the result of a run."
     recipe = {field: value for field, value in params['recipe'].items() if field not in NOT_IDENTITY}
-    data = {name: params[name] for name in (*FINGERPRINTS, 'sources') if name in params}
+    data = {name: params[name] for name in (*FINGERPRINTS, 'sources', 'code') if name in params}
     return dict(comp=params['comp'], exp=params['exp'], recipe=recipe) | data
 
 # %% ../../nbs/runs/05_claim.ipynb #0ab10005
@@ -86,6 +89,11 @@ def other_data(
     return next(
         (words for name, words in FINGERPRINTS.items() if name in old and old[name] != new.get(name, old[name])), ''
     )
+
+
+def _changed(old, new, field):  # the first file or function whose hash is another now; '' where there is none
+    now = new.get(field, {})
+    return next((name for name, hash in old.get(field, {}).items() if now.get(name, hash) != hash), '')
 
 
 def difference(
@@ -107,9 +115,10 @@ def difference(
         return f'it ran with {diff_text(then)}, and now {diff_text(now)} is asked for'
     if words := other_data(old, new):
         return f'{words} changed since'
-    taken = new.get('sources', {})
-    changed = [file for file, hash in old.get('sources', {}).items() if taken.get(file, hash) != hash]
-    return f'{changed[0]}, which it learns from, has changed since' if changed else ''
+    if changed := _changed(old, new, 'sources'):
+        return f'{changed}, which it learns from, has changed since'
+    changed = _changed(old, new, 'code').partition(',')[0]
+    return f'the code of the {changed} has changed since' if changed else ''
 
 # %% ../../nbs/runs/05_claim.ipynb #0ab10008
 _HELD = {}  # folder → Hold, of the runs that this process holds

@@ -101,7 +101,7 @@ class Recipe:
     grad_clip: real(0, 1e6) = 0.0  # largest gradient norm; 0 turns clipping off
     ema: real(0, 1, 'first') = 0.0  # decay of the exponential moving average of the weights; 0 turns it off
     swa: bool = False  # stochastic weight averaging over the last stage, its first epoch left out
-    callbacks: tuple[str, ...] = ()  # more callbacks, registered by a page, such as 'GradientNoise(sd=.01)'
+    callbacks: tuple[str, ...] = ()  # further callbacks of fastai or your own, registered by a page; in order
 
     monitor: Literal['metric', 'loss'] = 'metric'  # what early stopping and the best checkpoint monitor: metric or loss
     patience: whole(0, 10_000) = 0  # early stopping: epochs of a stage without improvement; 0 turns it off
@@ -114,7 +114,7 @@ class Recipe:
 
     precision: Literal['auto', 'fp32', 'bf16'] = 'auto'  # auto, fp32 or bf16; auto is bf16 where the GPU has it
     gpus: whole(1, 64) = 1  # GPUs, or processes, that train one fold together
-    loggers: tuple[str, ...] = aside(())  # more logs in outputs/<comp>/<exp>: tensorboard, or of a page
+    loggers: tuple[str, ...] = aside(())  # further logs in outputs/<comp>/<exp>: tensorboard, or one that a page registers
 
     def __post_init__(self):
         check_recipe(self)
