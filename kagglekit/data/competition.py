@@ -104,6 +104,8 @@ class Competition:
     labels: tuple = ()  # train columns with other targets to learn, never to be scored by
     class_groups: tuple = ()  # train columns that sort the classes, such as 'class' and 'state'; each has its score
     normal_class: tuple = ()  # one of these columns, and its value that means nothing is wrong, such as ('state', 'good')
+    decide: Callable | None = None  # (n, k) probabilities → (n,) class codes; left out: the most probable class
+    form: Callable | None = None  # (ids, answers) → the table of a submission; left out: the columns of the sample
 
     def __post_init__(self):
         check_competition(self)
@@ -173,6 +175,10 @@ def check_form(
 ):
     "Raise `KitError` where the sample submission asks for what cannot be written."
     check_names([c.answer], ('label', 'probability'), f'answer of {c.name}')
+    if c.decide and c.answer == 'probability':
+        raise KitError(f"{c.name}: decide makes labels, and answer='probability' hands in none; leave one out")
+    if c.form:
+        return  # what it writes is checked against the sample
     ids, columns = c.sample.iloc[:, 0], list(c.sample.columns[1:])
     not_yet = f'{c.name}: this form is not supported yet: sample_submission has'
     if not columns:
