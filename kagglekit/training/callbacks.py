@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['STATE', 'OPTIONS', 'best_row', 'is_stale', 'EpochSchedule', 'EpochRecorder', 'WeightAverage', 'Ema', 'Swa',
-           'Checkpoint', 'Accumulate', 'Progress', 'EarlyStop', 'TensorBoardLogger', 'FoldFit', 'read_state',
-           'load_state', 'fit_stages', 'SCHEDULERS', 'Stage']
+           'Checkpoint', 'Accumulate', 'Progress', 'EarlyStop', 'FoldFit', 'read_state', 'load_state', 'fit_stages',
+           'SCHEDULERS', 'Stage']
 
 # %% ../../nbs/training/07_callbacks.ipynb #00000001
 import math
@@ -338,33 +338,6 @@ class EarlyStop(Callback):
         "End the stage, perhaps."
         if is_stale(self.fit.rows(), self.fit.by[0], self.patience, self.fit.by[1]):
             raise CancelFitException()
-
-# %% ../../nbs/training/07_callbacks.ipynb #0bee1b4e
-class TensorBoardLogger(Callback):
-    "Writes each epoch's losses, metric and rate for TensorBoard."
-
-    order = 66
-
-    def __init__(
-        self,
-        fit: 'FoldFit',  # under way
-        folder: Path,  # where event files go
-    ):
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            raise KitError(
-                "tensorboard is not installed; install it with: pip install 'kagglekit[tensorboard]', "
-                'or leave tensorboard out of loggers'
-            ) from None
-        self.fit, self.writer = fit, SummaryWriter(folder / f'fold{fit.fold}')
-
-    def after_epoch(self):
-        "Write the last row."
-        history = self.fit.history
-        for name in ('train_loss', 'valid_loss', 'metric', 'lr'):
-            self.writer.add_scalar(name, history[-1][name], len(history))
-        self.writer.flush()
 
 # %% ../../nbs/training/07_callbacks.ipynb #0000002f
 @dataclass

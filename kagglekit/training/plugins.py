@@ -76,6 +76,6 @@ def tensorboard(
     folder: Path,  # where event files go
 ) -> Callback:
     "Log losses, metric and learning rate of each epoch for TensorBoard."
-    from kagglekit.training.callbacks import TensorBoardLogger  # late: it brings torch and fastai
+    from kagglekit.training.tensorboard import TensorBoardLogger  # late: it brings torch and fastai
 
     return TensorBoardLogger(fit, folder)
