@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 import numpy as np
 from ..core.registry import Argument, bind_call, call_text, read_call, short_number
 from ..core.validation import KitError, Lazy, real
@@ -17,7 +18,10 @@ from .losses import find_loss, loss_text, parse_loss, probabilities
 __all__ = ['ARGUMENTS', 'Head', 'parse_head', 'head_text', 'check_heads', 'OutputSpec', 'heads_loss']
 
 # %% ../../nbs/models/04_heads.ipynb #66dc64df
-torch = Lazy('torch')  # names and ranges are known without it
+if TYPE_CHECKING:
+    import torch
+else:  # names are known without torch
+    torch = Lazy('torch')
 
 # %% ../../nbs/models/04_heads.ipynb #00000004
 @dataclass(frozen=True)

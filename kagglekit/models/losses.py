@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 from ..core.registry import Argument, Registry, arguments_of, canonical, parse_call
 from ..core.validation import KitError, Lazy, real
@@ -19,7 +19,11 @@ __all__ = ['LOSSES', 'PAIRS', 'SCALE', 'ARC', 'Loss', 'loss', 'ce', 'bce', 'foca
            'check_weighable', 'find_loss', 'probabilities']
 
 # %% ../../nbs/models/03_losses.ipynb #abb77348
-torch, F = Lazy('torch'), Lazy('torch.nn.functional')  # names and ranges of losses are known without it
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+else:  # names and ranges of losses are known without torch
+    torch, F = Lazy('torch'), Lazy('torch.nn.functional')
 
 # %% ../../nbs/models/03_losses.ipynb #2c9819f4
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import TYPE_CHECKING
 from ..core.registry import Argument, Registry, arguments_of, bind_call, call_text, read_call
 from ..core.validation import KitError, Lazy
 
@@ -15,7 +16,10 @@ from ..core.validation import KitError, Lazy
 __all__ = ['GIVEN', 'OPTIMIZERS', 'Optimizer', 'parse_optimizer', 'optimizer_text', 'find_optimizer']
 
 # %% ../../nbs/training/04_optimizers.ipynb #37babe57
-torch = Lazy('torch')  # names are known without it
+if TYPE_CHECKING:
+    import torch
+else:  # names are known without torch
+    torch = Lazy('torch')
 
 # %% ../../nbs/training/04_optimizers.ipynb #197f733c
 GIVEN = ('lr', 'weight_decay')  # set by fields of a recipe

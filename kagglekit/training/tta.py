@@ -6,7 +6,11 @@
 from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from ..core.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
 
 # %% auto #0
 __all__ = ['VIEWS', 'View', 'view']
