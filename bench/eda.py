@@ -13,7 +13,6 @@ that it is given.
 import sys
 import tempfile
 import time
-from functools import partial
 import numpy as np
 import pandas as pd
 from kagglekit.eda.duplicates import check_duplicates, check_near_duplicates

@@ -46,7 +46,7 @@ from kagglekit.models.losses import LOSSES
 from kagglekit.practice.standins import write_practice
 from kagglekit.runs.recipe import NOT_IDENTITY, PARAMS
 from kagglekit.runs.setup import run_folds
-from kagglekit.training.augment import AUGMENTS
+from kagglekit.training.augmentations import AUGMENTS
 from kagglekit.training.optimizers import OPTIMIZERS
 from kagglekit.training.schedules import SCHEDULERS
 from kagglekit.training.tta import VIEWS

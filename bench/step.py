@@ -22,7 +22,8 @@ from kagglekit.models.heads import OutputSpec
 from kagglekit.training.learner import PrepareBatch, fold_learner, pixel_stats
 from kagglekit.models.losses import find_loss
 from kagglekit.data.metrics import find_metric
-from kagglekit.training.callbacks import FoldFit, fit_stages
+from kagglekit.training.fold_fit import FoldFit
+from kagglekit.training.callbacks import fit_stages
 from kagglekit.training.schedules import Stage
 
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from scipy.special import softmax
-from kagglekit.training.augment import AUGMENTS
+from kagglekit.training.augmentations import AUGMENTS
 from kagglekit.runs.field_names import current_record
 from kagglekit.runs.identity import difference
 from kagglekit.data.competition import find_comp, load_pages, prob_columns

@@ -234,18 +234,28 @@ from kagglekit.data.competition import READERS
 from kagglekit.data.metrics import find_metric
 from kagglekit.models.build import build_model
 from kagglekit.models.losses import find_loss
+from kagglekit.runs.form import make_submission
 from kagglekit.runs.recipe import Recipe
+from kagglekit.training.optimizers import find_optimizer
+from kagglekit.training.plugins import make_callbacks
 import numpy as np, torch
 
-recipe = Recipe('exp0001', loss='poly1 .5', augment=('invert .3',), tta=('transpose',), arch='resnet10_narrow',
-                pretrained=False, scheduler='linear(floor=.1)', optimizer='Adagrad', inputs='thermal')
+recipe = Recipe('exp0001', loss='poly1(epsilon=.5)', augment=("invert(.3, on='on')",), tta=('transpose',),
+                arch='resnet10_narrow', pretrained=False, scheduler='linear(floor=.1)', inputs='thermal',
+                optimizer='signed_sgd(momentum=.9)', callbacks=('Shrink(by=.5)',), loggers=("lines(sep=';')",))
 assert abs(recipe.stages()[0].rate(2.5) - 1e-3 * .55) < 1e-9
+assert recipe.loss == 'poly1 .5' and recipe.augment == ('invert .3 on on',)
 assert recipe.but('exp0002', optimizer='RMSprop').optimizer == 'RMSprop'
+assert find_optimizer('RMSprop')([torch.zeros(1)], lr=.1).opt.defaults['momentum'] == .9
+assert [cb.by for cb in make_callbacks(recipe.callbacks)] == [.5]
 z, t = torch.zeros(2, 4), torch.eye(4)[:2]
 assert abs(find_loss('poly1 .5')(z, t).item() - (np.log(4) + .5 * .75)) < 1e-6
 assert find_metric('balanced_accuracy')(np.array([0, 1, 0, 1]), np.eye(2)[[0, 1, 1, 1]]) == .75
 assert build_model('resnet10_narrow', 4, 1, pretrained=False)(torch.zeros(2, 1, 32, 32)).shape == (2, 4)
 assert len(READERS['lamps']('lamps').train) == 4
+long = READERS['lamps-long']('lamps-long')
+sub = make_submission(long, pd.DataFrame(dict(id=['e', 'f'], p_off=[.3, .05], p_on=[.7, .95])))
+assert sub.value.tolist() == ['1', '0', '0', '1'] and sub.id.tolist() == long.sample.id.tolist()
 P, y = np.eye(3)[np.array([[0, 1, 2, 0], [0, 1, 1, 1]])], np.array([0, 1, 2, 0])
 assert fit_blend('above_worst', P, y, find_metric('accuracy'))['params']['weights'][0] > .99
 """

@@ -16,7 +16,7 @@ from kagglekit.training.guard import TrainingGuard
 from kagglekit.data.metrics import find_metric
 from kagglekit.practice.standins import write_practice
 from kagglekit.runs.run import Run
-from kagglekit.training.callbacks import FoldFit
+from kagglekit.training.fold_fit import FoldFit
 from kagglekit.training.schedules import Stage
 
 

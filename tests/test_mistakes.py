@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 import kagglekit.training.augment_cadence  # noqa: F401  registers its augmentations
-from kagglekit.training.augment import AUGMENTS, CHANCES
+from kagglekit.training.augmentations import AUGMENTS, CHANCES
 from kagglekit.data.loaders import fold_loaders, one_hot
 from kagglekit.data.cadence import arrange
 from kagglekit.data.competition import Competition

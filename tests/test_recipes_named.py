@@ -28,7 +28,8 @@ from kagglekit.runs.single_object import (
     watch_training,
 )
 from kagglekit.runs.run import Run
-from kagglekit.training.callbacks import FoldFit, fit_stages
+from kagglekit.training.fold_fit import FoldFit
+from kagglekit.training.callbacks import fit_stages
 from kagglekit.training.schedules import Stage
 from running import ROOT
 

@@ -16,7 +16,7 @@ import torch
 from PIL import Image
 from kagglekit.runs import run as runs
 from kagglekit.fit import train as fit
-from kagglekit.training.augment import AUGMENTS, Augmentation
+from kagglekit.training.augmentations import AUGMENTS, Augmentation
 from kagglekit.cli.show import show_run, status_text
 from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.core.paths import data_dir, workspace

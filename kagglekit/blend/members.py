@@ -70,7 +70,7 @@ def member_spec(
     if not spec[kind]:
         raise KitError(f'a member: {kind} is empty')
     if 'space' in spec:
-        check_space(spec['space'])
+        spec = spec | dict(space=check_space(spec['space']))
     folds = f'[{",".join(map(str, spec["folds"]))}]' if 'folds' in spec else ''
     first = spec[kind][0] if isinstance(spec[kind], list) else spec[kind]
     own = first if kind == 'exp' else Path(first).stem

@@ -13,6 +13,7 @@ import kagglekit.blend.by_head  # noqa: F401  registers its methods
 import kagglekit.blend.fitted  # noqa: F401  registers its methods
 import kagglekit.blend.greedy  # noqa: F401  registers its methods
 from .members import member_spec
+from .label_shift import prior_text
 from .methods import METHODS, check_space
 from .rules import RuleSet, read_rules
 from ..core.paths import check_exp, inside, root
@@ -45,7 +46,7 @@ class BlendRecipe:
     rules: str = ''  # rules as YAML or JSON, or a file of them, below the workspace
     choose: bool = False  # keep only the rules that improve the out-of-fold score
     reason: str = ''  # why, in a sentence
-    prior: str = ''  # label shift: 'normal', 'normal .43', 'classes', or a column, see blend/05_label_shift
+    prior: str = ''  # label shift: 'normal', 'normal(.43)', 'classes', or a column, see blend/05_label_shift
 
     def __post_init__(self):
         _set_types(self)
@@ -84,11 +85,13 @@ def _set_types(r):  # fields with their types; lists become tuples, a mapping of
     put('reason', as_text('reason', r.reason))
     for name, kind in (('choose', bool), ('prior', str), ('rules', str)):
         check_value(name, getattr(r, name), kind)
+    if r.prior:
+        put('prior', prior_text(r.prior))
 
 
 def _check_options(r):
     if 'space' in r.options:
-        check_space(r.options['space'])
+        object.__setattr__(r, 'options', r.options | dict(space=check_space(r.options['space'])))
     if r.method == 'weighted' and isinstance(r.options.get('weights'), dict):
         raise KitError(
             "weights: the method weighted takes a number per member, such as -p weights '[2, 1]'; "

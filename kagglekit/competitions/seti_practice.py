@@ -6,6 +6,7 @@
 __all__ = ['SMALL', 'practice', 'REPEATED', 'shrink', 'small_recipe']
 
 # %% ../../nbs/competitions/seti_practice.ipynb #00000015
+import kagglekit.competitions.seti_relaunch  # noqa: F401  registers its recipes, which come before these
 from .seti_old import kaggle
 from ..runs.recipe import Recipe, Recipes
 

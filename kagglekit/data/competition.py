@@ -17,8 +17,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..core.paths import check_comp, comp_setting, data_dir
+from ..core.registry import Registry
 from ..core.storage import hash_table
-from ..core.validation import KitError, check_clash, check_names, nearest
+from ..core.validation import KitError, check_names, nearest
 from .labels import check_classes, class_codes, encode
 from .pages import line_of, names_on_page, page_error
 from .tables import check_ids, check_inside, match_ids
@@ -41,6 +42,8 @@ class Competition:
     labels: tuple = ()  # train columns with other targets to train on, never to be scored by
     class_groups: tuple = ()  # train columns that group the classes, such as 'class' and 'state'; each has its score
     normal_class: tuple = ()  # (one of these columns, its value for non-defective rows), such as ('state', 'good')
+    decide: Callable | None = None  # (n, k) probabilities → (n,) class codes; None: the most probable class
+    form: Callable | None = None  # (ids, answers) → the table of a submission; None: the columns of the sample
 
     def __post_init__(self):
         check_competition(self)
@@ -113,6 +116,10 @@ def check_form(
 ):
     "Raise `KitError` where the sample submission asks for what cannot be written."
     check_names([c.answer], ('label', 'probability'), f'answer of {c.name}')
+    if c.decide and c.answer == 'probability':
+        raise KitError(f"{c.name}: decide makes labels, and answer='probability' hands in none; leave one out")
+    if c.form:
+        return  # what it writes is checked against the sample
     ids, columns = c.sample.iloc[:, 0], list(c.sample.columns[1:])
     not_yet = f'{c.name}: this form is not supported yet: sample_submission has'
     if not columns:
@@ -287,7 +294,7 @@ def prob_columns(
     return [f'p_{c}' for c in classes]
 
 # %% ../../nbs/data/02_competition.ipynb #358bcf0e
-READERS: dict[str, Callable] = {}  # name → reader
+READERS: Registry[Callable] = Registry('competition')  # name → reader
 
 
 def competition(
@@ -297,8 +304,7 @@ def competition(
 
     def _add(read):
         for name in names:
-            check_clash('reader', check_comp(name), READERS.get(name), read)
-            READERS[name] = read
+            READERS.add(read, name=check_comp(name))
         return read
 
     return _add

@@ -20,9 +20,10 @@ from .cache_file import CacheFile, check_room
 from .decoder import Decoder
 from ..core.code_hash import code_hash
 from ..core.paths import root, setting
+from ..core.registry import Registry
 from ..core.storage import hash_json
 from ..core.threads import usable_cores
-from ..core.validation import KitError, check_clash, check_names
+from ..core.validation import KitError, check_names
 from .files import Contents, file_stats, list_of
 from .decoding import bits_for, deepest, max_pixels, read_image
 
@@ -39,7 +40,11 @@ class InputFormat:
     range: tuple | str | None = None  # of images deeper than 8 bits; found from the data set when left out
 
 
-INPUTS: dict[str, InputFormat] = {}  # name → input format
+def _input_format(name, read, channels, dtype, panels, range):  # an entry of INPUTS
+    return InputFormat(name, channels, dtype, read, panels, range)
+
+
+INPUTS = Registry('input format', _input_format, code='read')
 
 
 def input_format(
@@ -54,13 +59,7 @@ def input_format(
     `range` 'bits' stands for 0 … 65,535; when left out, the range is found from the data set."""
     if range not in (None, 'bits'):
         range = _checked_range(name, range)
-
-    def _add(read):
-        check_clash('input format', name, INPUTS[name].read if name in INPUTS else None, read)
-        INPUTS[name] = InputFormat(name, channels, dtype, read, panels, range)
-        return read
-
-    return _add
+    return INPUTS.add(name=name, channels=channels, dtype=dtype, panels=panels, range=range)
 
 
 def _checked_range(name, range):  # (low, high)

@@ -14,7 +14,8 @@ from functools import wraps
 from typing import Any, NamedTuple
 import numpy as np
 from .competition import CHECKS, Competition
-from ..core.validation import KitError, check_clash, check_names
+from ..core.registry import Registry
+from ..core.validation import KitError, check_names
 from .labels import class_codes
 
 # %% ../../nbs/data/04_metrics.ipynb #00000004
@@ -261,7 +262,7 @@ class Metric:
         return 0.02 * abs(level) if self.slack is None else self.slack
 
 # %% ../../nbs/data/04_metrics.ipynb #88b19677
-METRICS: dict[str, Metric] = {}  # name → Metric
+METRICS: Registry[Metric] = Registry('metric', code='fn')
 
 
 def add_metric(
@@ -270,9 +271,7 @@ def add_metric(
     "Register a metric; another module's of the same name is a `KitError`."
     check_names([m.values], ('scores', 'labels', 'probabilities'), f'values of the metric {m.name}')
     check_names([m.needs], ('all', 'two', ''), f'needs of the metric {m.name}')
-    check_clash('metric', m.name, METRICS[m.name].fn if m.name in METRICS else None, m.fn)
-    METRICS[m.name] = m
-    return m
+    return METRICS.put(m.name, m)
 
 
 def metric(
@@ -303,8 +302,7 @@ def find_metric(
     name: str,  # a key of METRICS
 ) -> Metric:  # the metric
     "A metric by its name."
-    check_names([name], METRICS, 'metric')
-    return METRICS[name]
+    return METRICS.find(name)
 
 # %% ../../nbs/data/04_metrics.ipynb #b7a0db39
 def _auc_of_class(on, p, predicted):

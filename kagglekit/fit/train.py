@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
@@ -50,7 +51,8 @@ from ..runs.setup import Setup, folds_text, make_learner, open_setup, output_and
 from ..runs.single_object import Snapshots, StopWhenPerfect, keep_snapshots, object_states
 from ..runs.workers import launch_workers
 from ..training.augment_cadence import mirrors_text
-from ..training.callbacks import OPTIONS, FoldFit, fit_stages, read_state
+from ..training.callbacks import OPTIONS, fit_stages, read_state
+from ..training.fold_fit import FoldFit
 from ..training.learner import FoldLearner, find_device
 from ..training.optimizers import find_optimizer
 
@@ -157,11 +159,11 @@ def all_ids(
 
 def fit_options(
     r: Recipe,
-    tensorboard: Any = None,  # folder of the event files; None: no log
+    folder: Path | None = None,  # of the run, for its loggers; None: no log
 ) -> dict[str, Any]:  # for fit_stages
     "The recipe's values of the options of `fit_stages`."
-    values = {name: getattr(r, name) for name in OPTIONS}
-    return values | dict(tensorboard=tensorboard)
+    values = {name: getattr(r, name) for name in OPTIONS if name != 'log_folder'}
+    return values | (dict(log_folder=folder) if folder else dict(loggers=()))
 
 # %% ../../nbs/fit/01_train.ipynb #8b6fd3ab
 def _fold_fit(setup, progress):  # the state of a fold's training
@@ -187,8 +189,8 @@ def _fit(setup, progress, learn, first):  # train the stages of a fold
         snapshots = Snapshots(fit, setup.comp, setup.shown[1], r.tta, both)
         learn.add_cbs([snapshots, StopWhenPerfect(fit, both, r.patience)])
     optimizer = partial(find_optimizer, weight_decay=r.weight_decay)
-    tensorboard = run.folder / 'tensorboard' if r.tensorboard and first else None
-    fit_stages(learn, fit, all_ids(setup, learn), optimizer, fit_options(r, tensorboard))
+    options = fit_options(r, run.folder if first else None)
+    fit_stages(learn, fit, all_ids(setup, learn), optimizer, options)
     return fit
 
 

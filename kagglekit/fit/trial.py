@@ -152,7 +152,7 @@ def _cut_fields(r, arch, size):  # field → value
         bs=min(r.bs, 16),
         accumulate=min(r.accumulate, 2),
         gpus=1,
-        tensorboard=False,
+        loggers=(),
         dead_after=0,
     )
     if r.pseudo_labels != 'itself':

@@ -7,17 +7,21 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 import numpy as np
-from ..core.validation import KitError, check_names
+from ..core.registry import Argument, bind_call, call_text, read_call, short_number
+from ..core.validation import KitError, Lazy, real
 from ..data.labels import class_codes
-from .losses import find_loss, parse_loss, probabilities
-from ..core.validation import Lazy, read_number
+from .losses import find_loss, loss_text, parse_loss, probabilities
 
 # %% auto #0
-__all__ = ['RANGES', 'Head', 'parse_head', 'check_heads', 'OutputSpec', 'heads_loss']
+__all__ = ['ARGUMENTS', 'Head', 'parse_head', 'head_text', 'check_heads', 'OutputSpec', 'heads_loss']
 
 # %% ../../nbs/models/04_heads.ipynb #66dc64df
-torch = Lazy('torch')  # names and ranges are known without it
+if TYPE_CHECKING:
+    import torch
+else:  # names are known without torch
+    torch = Lazy('torch')
 
 # %% ../../nbs/models/04_heads.ipynb #00000004
 @dataclass(frozen=True)
@@ -30,26 +34,43 @@ class Head:
     weight: float = 1.0  # of its loss among those of the others
 
 
-RANGES = dict(smooth=(0, 0.49), weight=(0.001, 1000))  # least and greatest value of a head's settings
+ARGUMENTS = dict(  # what a recipe may set of a head; None: as the recipe says
+    smooth=Argument(real(0, 0.49), None),
+    weight=Argument(real(0.001, 1000), 1.0),
+    loss=Argument(str, None),
+)
+
+
+def _read_head(text):  # its name, and what is set
+    if not text.strip():
+        raise KitError('heads: an entry is empty; write the name of a head, such as age(smooth=.1)')
+    call = read_call(text, 'heads')
+    values = bind_call(call, ARGUMENTS, 'heads')
+    if 'loss' in values:
+        values['loss'] = loss_text(values['loss'], 'heads')
+    return call.name, values
 
 
 def parse_head(
-    text: str,  # such as 'age smooth=.1 weight=2'
+    text: str,  # such as 'age(smooth=.1, weight=2)' or 'age smooth=.1 weight=2'
     loss: str = 'ce',  # where it names none
     smooth: float = 0.0,  # where it names none
 ) -> Head:  # one question
     "One entry of a recipe's heads."
-    name, *rest = text.split() or ['']
-    if not name:
-        raise KitError('heads: an entry is empty; write the name of a head, such as age smooth=.1')
-    given = dict(pair.split('=', 1) if '=' in pair else (pair, '') for pair in rest)
-    try:
-        check_names(given, ('loss', *RANGES), f'setting of the head {name}')
-    except KitError as e:
-        raise KitError(f'heads: {e}') from None
-    numbers = {k: read_number(v, f"heads: '{text}': {k}", RANGES[k]) for k, v in given.items() if k != 'loss'}
-    parse_loss(given.get('loss', loss), 'heads')
-    return Head(name, given.get('loss', loss), numbers.get('smooth', smooth), numbers.get('weight', 1.0))
+    name, values = _read_head(text)
+    parse_loss(loss, 'heads')
+    return Head(name, values.get('loss', loss), values.get('smooth', smooth), values.get('weight', 1.0))
+
+
+def head_text(
+    text: str,  # one entry of a recipe's heads
+) -> str:  # such as 'age smooth=.1 weight=2'
+    "The one canonical spelling of a head."
+    name, values = _read_head(text)
+    if not values.get('loss', '').isidentifier() and 'loss' in values:
+        return call_text(name, values)
+    plain = (v if isinstance(v, str) else short_number(v) for v in values.values())
+    return ' '.join([name, *(f'{k}={v}' for k, v in zip(values, plain))])
 
 # %% ../../nbs/models/04_heads.ipynb #f73431d4
 def check_heads(

@@ -4,21 +4,26 @@
 
 # %% ../../nbs/models/03_losses.ipynb #00000001
 from __future__ import annotations
-import inspect
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from ..core.validation import KitError, check_clash
-from ..core.validation import WIDE, Lazy, read_entry
+from typing import TYPE_CHECKING, Annotated
+from pydantic import Field
+from ..core.registry import Argument, Registry, arguments_of, canonical, parse_call
+from ..core.validation import KitError, Lazy, real
 
 # %% auto #0
 __all__ = ['LOSSES', 'PAIRS', 'SCALE', 'ARC', 'Loss', 'loss', 'ce', 'bce', 'focal', 'bce_auc', 'auc_margin', 'one_class',
-           'soft_f1', 'ce_f1', 'arcface', 'smooth', 'class_weights', 'row_weights', 'parse_loss', 'check_weighable',
-           'find_loss', 'probabilities']
+           'soft_f1', 'ce_f1', 'arcface', 'smooth', 'class_weights', 'row_weights', 'parse_loss', 'loss_text',
+           'check_weighable', 'find_loss', 'probabilities']
 
 # %% ../../nbs/models/03_losses.ipynb #abb77348
-torch, F = Lazy('torch'), Lazy('torch.nn.functional')  # names and ranges of losses are known without it
+if TYPE_CHECKING:
+    import torch
+    import torch.nn.functional as F
+else:  # names and ranges of losses are known without torch
+    torch, F = Lazy('torch'), Lazy('torch.nn.functional')
 
 # %% ../../nbs/models/03_losses.ipynb #2c9819f4
 @dataclass(frozen=True)
@@ -27,9 +32,9 @@ class Loss:
 
     name: str  # as in a recipe
     apply: Callable  # (logits, targets) → (batch,)
-    rows: bool = True  # whether each row has a value of its own; False where they share that of the batch
-    setting: str = ''  # what a number after the name sets; '' where none may follow
-    between: tuple | None = None  # least and greatest number
+    rows: bool = True  # whether each row has a loss of its own; False where rows share that of the batch
+    arguments: dict[str, Argument] = field(default_factory=dict)  # what a recipe may set
+    cosine: float = 0.0  # for losses of cosine logits: the scale that they are multiplied with; 0 for plain logits
 
     def __call__(
         self,
@@ -41,27 +46,30 @@ class Loss:
         return self.apply(z, t, **settings)
 
 
-LOSSES: dict[str, Loss] = {}  # name → loss
+def _arguments(f, between):  # of a loss, beside logits and targets; between: range of the first one
+    known = {k: a for k, a in arguments_of(f, 2).items() if isinstance(a.default, (int, float, str))}
+    first = next(iter(known), '')
+    if first and between:
+        known[first] = Argument(real(*between), known[first].default)
+    return known
 
 
-def _setting(f):  # the first parameter after logits and targets that has a number for a default; '' where there is none
-    third = list(inspect.signature(f).parameters.values())[2:3]
-    return third[0].name if third and isinstance(third[0].default, (int, float)) else ''
+def _loss(name, f, rows=True, number=True, between=None, cosine=0.0):  # an entry of LOSSES
+    return Loss(name, f, rows, _arguments(f, between) if number else {}, cosine)
 
 
+LOSSES = Registry('loss', _loss, code='apply')
+
+# %% ../../nbs/models/03_losses.ipynb #62466200
 def loss(
     f: Callable | None = None,  # (logits, targets, …) → (batch,)
-    rows: bool = True,  # whether each row has a value of its own
-    number: bool = True,  # whether a number may follow the name; it sets the first parameter after logits and targets
-    between: tuple = WIDE,  # least and greatest number
+    rows: bool = True,  # whether each row has a loss of its own
+    number: bool = True,  # whether a recipe may set the parameters after logits and targets, as in focal(gamma=.5)
+    between: tuple | None = None,  # smallest and largest value of the first of them
+    cosine: float = 0.0,  # for losses of cosine logits: their scale
 ):
     "Decorator: register a loss under its name."
-    if f is None:
-        return partial(loss, rows=rows, number=number, between=between)
-    name, setting, old = f.__name__, _setting(f) if number else '', LOSSES.get(f.__name__)
-    check_clash('loss', name, getattr(old, 'apply', old), f)
-    LOSSES[name] = Loss(name, f, rows, setting, between if setting else None)
-    return f
+    return LOSSES.add(f, rows=rows, number=number, between=between, cosine=cosine)
 
 
 @loss
@@ -117,7 +125,7 @@ def bce_auc(
     z: torch.Tensor,  # (b, 1) logits
     t: torch.Tensor,  # (b, 1) targets
     weight: float = 1.0,  # of the order against the cross entropy, 0 to 1000
-    gamma: float = 0.7,  # γ, 0 to 1
+    gamma: Annotated[float, Field(ge=0, le=1)] = 0.7,  # γ
 ) -> torch.Tensor:  # (b,)
     "Binary cross entropy plus the squared shortfall of yes against no (Yan et al. 2003)."
     pos, neg = (p.clamp(1e-4, 1 - 1e-4) for p in _yes_no('bce_auc', z, t))
@@ -137,7 +145,7 @@ def auc_margin(z: torch.Tensor, t: torch.Tensor, margin: float = 1.0):  # (b, 1)
 SCALE = 20.0  # of z: 20 · cosine
 
 
-@loss
+@loss(cosine=SCALE)
 def one_class(z: torch.Tensor, t: torch.Tensor):  # (b, 1) 20 · cosine, and targets
     "No in a narrow cone, cosine ≤ −.9; yes anywhere out of it, cosine ≥ −.2 (Zhang, Jiang, Duan 2021)."
     _one_column('one_class', z)
@@ -162,7 +170,7 @@ def ce_f1(z: torch.Tensor, t: torch.Tensor):  # (b, columns) logits and targets
 ARC = 30.0  # of z: 30 · cosine
 
 
-@loss(number=False)
+@loss(number=False, cosine=ARC)
 def arcface(
     z: torch.Tensor,  # (b, columns) scale · cosine
     t: torch.Tensor,  # (b, columns) targets
@@ -208,12 +216,19 @@ def row_weights(
 
 # %% ../../nbs/models/03_losses.ipynb #0000002a
 def parse_loss(
-    text: str,  # such as 'bce' or 'focal .5'
+    text: str,  # such as 'bce', 'focal(gamma=.5)' or 'focal .5'
     field: str = 'loss',  # of the recipe, for the message
-) -> tuple[str, dict]:  # a key of LOSSES, and its settings
+) -> tuple[str, dict]:  # a key of LOSSES, and the arguments that differ from its defaults
     "A recipe's loss."
-    name, number = read_entry(text, LOSSES, field, 'loss')
-    return name, {} if number is None else {LOSSES[name].setting: number}
+    return parse_call(text, LOSSES, field)
+
+
+def loss_text(
+    text: str,  # a recipe's loss
+    field: str = 'loss',  # of the recipe, for the message
+) -> str:  # such as 'focal .5'
+    "The one canonical spelling of a loss."
+    return canonical(text, LOSSES, field)
 
 
 def check_weighable(
@@ -229,7 +244,7 @@ def check_weighable(
 
 
 def find_loss(
-    text: str,  # a key of LOSSES, perhaps with a number, such as 'focal .5'
+    text: str,  # a key of LOSSES, perhaps with arguments, such as 'focal(gamma=.5)'
     smoothing: float = 0,  # ε of label smoothing, 0 to 1
     weights: torch.Tensor | None = None,  # of classes, from class_weights
     **settings,  # of the loss itself, such as margin

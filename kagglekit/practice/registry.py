@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
+from ..core.registry import Registry
 from ..core.text import seconds_text
 
 # %% ../../nbs/practice/01a_registry.ipynb #efcbad12
@@ -22,7 +23,7 @@ class StandIn(NamedTuple):
     public: float  # share of the test rows on the public leaderboard
 
 
-STAND_INS: dict[str, StandIn] = {}  # competition → its writer
+STAND_INS = Registry('stand-in', lambda name, write, public: StandIn(write, public), code='write')
 
 
 def stand_in(
@@ -30,12 +31,7 @@ def stand_in(
     public: float = 0.33,  # share of the test rows on the public leaderboard
 ):
     "Decorator: register the writer of a practice competition; it returns its answers (id, answer), one a test row."
-
-    def _add(write):
-        STAND_INS[comp] = StandIn(write, public)
-        return write
-
-    return _add
+    return STAND_INS.add(name=comp, public=public)
 
 # %% ../../nbs/practice/01a_registry.ipynb #bbab65ad
 def print_progress(

@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
-from ..core.html import escape
+from markupsafe import escape
 from ..core.paths import out_dir
 from ..core.plots import settle, short
 from ..core.text import truncate

@@ -19,7 +19,7 @@ from ..launch.arguments import papermill_command, run_line
 from .records import read_record
 from ..runs.lineage import as_dict, blend_members, parent_runs
 from ..runs.run import Run
-from ..runs.rules import parse_pseudo
+from ..runs.spelling import parse_pseudo
 
 # %% ../../nbs/report/05_provenance.ipynb #db23e35d
 _TABLES = ('.csv', '.parquet')

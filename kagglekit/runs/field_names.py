@@ -7,7 +7,7 @@ __all__ = ['RENAMED', 'current_names', 'current_record']
 
 # %% ../../nbs/runs/00_field_names.ipynb #50e704e5
 import sys
-from ..core.validation import KitError
+from ..core.validation import KitError, check_value
 
 # %% ../../nbs/runs/00_field_names.ipynb #e7d1e550
 RENAMED = dict(  # old name → current name
@@ -42,6 +42,17 @@ def _note(old):  # print the current name, once
     print(f'{old} is called {RENAMED[old]} now', file=sys.stderr)
 
 
+def _named_loggers(params):  # tensorboard=True is one of the loggers now
+    if 'tensorboard' not in params:
+        return params
+    logged = params['tensorboard'] is not None and check_value('tensorboard', params['tensorboard'], bool)
+    others = {name: value for name, value in params.items() if name != 'tensorboard'}
+    if not logged:
+        return others
+    named = check_value('loggers', others.get('loggers') or (), tuple[str, ...])
+    return others | dict(loggers=[*named, 'tensorboard'])
+
+
 def current_names(
     params: dict,  # field → value
     note: bool = False,  # print the current name of each old one to stderr, once
@@ -53,7 +64,7 @@ def current_names(
             raise KitError(f'{name} is the old name of {RENAMED[name]}; give one of them')
         if note and params[name] is not None:
             _note(name)
-    return {RENAMED.get(name, name): value for name, value in params.items()}
+    return _named_loggers({RENAMED.get(name, name): value for name, value in params.items()})
 
 # %% ../../nbs/runs/00_field_names.ipynb #478163ca
 def current_record(

@@ -19,7 +19,7 @@ from ..data.folds import fold_hash
 from ..data.tables import match_ids, read_table
 from .recipe import RECIPES, Recipe
 from .results import fold_numbers
-from .rules import parse_pseudo
+from .spelling import parse_pseudo
 from .run import Run, inherited_contamination, is_trial, list_runs, refuse_trial
 from .scores import check_predictions, read_predictions
 

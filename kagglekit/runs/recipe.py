@@ -16,12 +16,14 @@ import pandas as pd
 from fastcore.docments import docments
 from pydantic import Field
 from ..core.paths import check_comp, check_exp, check_name, out_dir
+from ..core.registry import name_of
 from ..core.storage import read_json
 from ..core.text import diff_text
 from ..core.validation import Count, KitError, check_names, check_value, describe, nearest
 from ..models.architectures import check_arch
 from .field_names import current_names, current_record
 from .rules import check_rules, make_stages
+from .spelling import spell
 from ..training.schedules import Stage
 
 # %% ../../nbs/runs/01_recipe.ipynb #00000004
@@ -58,7 +60,7 @@ class Recipe:
     epochs: Epochs | PerStage[Epochs] = 5  # epochs of each stage
     lr: Rate | PerStage[Rate] = 1e-3  # peak learning rate of each stage
     bs: Annotated[int, Field(ge=1, le=65536)] = 32  # batch size
-    augment: tuple[str, ...] = ()  # augmentations in order, such as 'hflip', 'affine 45' or 'vflip not metal_nut-flip'
+    augment: tuple[str, ...] = ()  # augmentations in order, such as 'hflip', 'affine(45)' or 'vflip not metal_nut-flip'
     loss: str = 'ce'  # ce, bce, focal, bce_auc, auc_margin, one_class, soft_f1, ce_f1 or arcface
     folds: Annotated[int, Field(ge=2, le=1000)] = 5  # number of cross-validation folds
     seed: Count = 0  # random seed of everything but the split
@@ -103,6 +105,7 @@ class Recipe:
     grad_clip: Annotated[float, Field(ge=0, le=1e6)] = 0.0  # largest gradient norm; 0 turns clipping off
     ema: BelowOne = 0.0  # decay of the exponential moving average of the weights; 0 turns it off
     swa: bool = False  # stochastic weight averaging over the last stage, its first epoch left out
+    callbacks: tuple[str, ...] = ()  # further callbacks of fastai or your own, registered by a page; in order
 
     monitor: Literal['metric', 'loss'] = 'metric'  # what early stopping and the best checkpoint monitor: metric or loss
     patience: Wait = 0  # early stopping: epochs of a stage without improvement; 0 turns it off
@@ -115,7 +118,9 @@ class Recipe:
 
     precision: Literal['auto', 'fp32', 'bf16'] = 'auto'  # auto, fp32 or bf16; auto is bf16 where the GPU has it
     gpus: Annotated[int, Field(ge=1, le=64)] = 1  # GPUs, or processes, that train one fold together
-    tensorboard: bool = aside(False)  # log to outputs/<comp>/<exp>/tensorboard, too
+    loggers: tuple[str, ...] = aside(
+        ()
+    )  # further logs in outputs/<comp>/<exp>: tensorboard, or one that a page registers
 
     def __post_init__(self):
         check_recipe(self)
@@ -206,7 +211,7 @@ def check_recipe(
     "Raise `KitError` at the first field that is not allowed."
     check_about(r)
     for f in PARAMS:
-        object.__setattr__(r, f, check_value(f, getattr(r, f), _KINDS[f]))
+        object.__setattr__(r, f, spell(f, check_value(f, getattr(r, f), _KINDS[f])))
     check_rules(r)
 
 # %% ../../nbs/runs/01_recipe.ipynb #7383500c
@@ -227,7 +232,7 @@ class _Dependent(NamedTuple):  # fields that mean something only beside another 
 
 
 _DEPENDENT = dict(  # field → what depends on it
-    loss=_Dependent(('margin', 'margin_on', 'arc_scale'), lambda value: value.split()[:1] == ['arcface']),
+    loss=_Dependent(('margin', 'margin_on', 'arc_scale'), lambda value: name_of(value) == 'arcface'),
     heads=_Dependent(('separate_nets',), bool),
     single_object=_Dependent(('snapshots',), bool),
 )

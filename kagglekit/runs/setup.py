@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 from fastai.data.core import DataLoaders
 from ..core.randomness import seed_of
+from ..core.registry import name_of
 from ..data import fold_npy
 from ..data.competition import Competition
 from ..data.folds import prove_folds, thin_classes
@@ -24,7 +25,7 @@ from ..data.loaders import ConcatCache, fold_loaders
 from ..data.sampling import draw_chances, parse_sampling
 from ..models.build import build_model, check_size, find_weights, load_weights
 from ..models.heads import OutputSpec, check_heads, heads_loss, parse_head
-from ..models.losses import SCALE, class_weights, find_loss
+from ..models.losses import LOSSES, class_weights, find_loss
 from ..models.surgery import Apart, fine_stem, gem_pool, l2_head
 from .claim import held, traced
 from .lineage import pseudo_rows, start_weights
@@ -157,9 +158,10 @@ def make_network(
         fine_stem(net)
     if r.gem:
         gem_pool(net, r.gem)
-    scale = dict(one_class=SCALE, arcface=r.arc_scale).get(r.loss, r.feature_norm)
+    cosine = LOSSES[name_of(r.loss)].cosine
+    scale = r.arc_scale if r.loss == 'arcface' else cosine or r.feature_norm
     if scale:
-        l2_head(net, scale, cosine=r.loss in ('one_class', 'arcface'))
+        l2_head(net, scale, cosine=bool(cosine))
     return net
 
 

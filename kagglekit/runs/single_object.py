@@ -20,7 +20,7 @@ from ..core.validation import KitError, check_names
 from .distributed import rank_world, predict_shared
 from ..data.metrics import labels_of
 from .run import Run
-from ..training.callbacks import FoldFit
+from ..training.fold_fit import FoldFit
 
 # %% ../../nbs/runs/09_single_object.ipynb #00000004
 NULL = 'null'  # the label of every other object

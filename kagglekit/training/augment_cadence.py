@@ -5,11 +5,12 @@
 # %% ../../nbs/training/02_augment_cadence.ipynb #00000001
 from __future__ import annotations
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 import numpy as np
-from .augment import AUGMENTS, augmentation, normals
+from .augmentations import AUGMENTS, augmentation, normals
 from ..data.cadence import OFF, ON
-from ..core.validation import KitError
-from ..core.validation import Lazy
+from ..core.registry import name_of
+from ..core.validation import KitError, Lazy
 from .tta import VIEWS, view
 
 # %% auto #0
@@ -17,7 +18,10 @@ __all__ = ['columns', 'move_panels', 'shuffle_cons', 'panel_reverse', 'time_reve
            'lines', 'chirps']
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #12c4aac1
-torch = Lazy('torch')
+if TYPE_CHECKING:
+    import torch
+else:  # names are known without torch
+    torch = Lazy('torch')
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #00000004
 def columns(
@@ -158,7 +162,7 @@ def mirrors_text(
         f'{name} turns time round: A panels come to lie where B, C and D belong, and the label stays; '
         'vflip does not, and time_reverse makes it 0'
         for name in names
-        if mirrors(name.split()[0])
+        if mirrors(name_of(name))
     ]
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #00000015

@@ -14,6 +14,7 @@ import torch
 from fastai.callback.core import Callback, CancelFitException
 from ..core.validation import KitError
 from ..data.metrics import Metric, constant_score
+from .fold_fit import FoldFit
 from .schedules import Stage, parse_schedule
 
 # %% ../../nbs/training/05_guard.ipynb #07c00004
@@ -61,7 +62,7 @@ class TrainingGuard(Callback):
 
     def __init__(
         self,
-        fit: 'FoldFit',  # under way
+        fit: FoldFit,  # the fold
         ids: np.ndarray,  # (n,) ids of the train rows, for the message
         dead_after: int,  # epochs of the whole network without learning before the fold is stopped; 0 for never
     ):

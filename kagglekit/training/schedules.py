@@ -7,19 +7,17 @@ __all__ = ['SCHEDULERS', 'Epochs', 'Share', 'Decay', 'Rate', 'Moves', 'schedule'
            'warmup_restarts', 'plateau', 'onecycle', 'Schedule', 'parse_schedule', 'Stage']
 
 # %% ../../nbs/training/03_schedules.ipynb #bfe77344
-import ast
-import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Annotated, Literal, get_type_hints
-from collections.abc import Callable
+from typing import Annotated, Literal
 from pydantic import Field
-from ..core.validation import KitError, check_clash, check_names, check_value, nearest
+from ..core.registry import Registry, arguments_of, bind_call, read_call
+from ..core.validation import KitError
 
 # %% ../../nbs/training/03_schedules.ipynb #7fac82e8
-SCHEDULERS: dict[str, Callable] = {}  # name → (at, epochs, losses, numbers …) → factor of the peak rate
+SCHEDULERS: Registry[Callable] = Registry('scheduler')  # (at, epochs, losses, numbers …) → factor of the peak rate
 
 Epochs = Annotated[int, Field(ge=1, le=100_000)]  # a length that is at least one epoch
 Share = Annotated[float, Field(gt=0, lt=1)]  # between 0 and 1, both excluded
@@ -30,9 +28,7 @@ Moves = Literal['batch', 'epoch']  # when the rate moves
 
 def schedule(f: Callable):  # (at, epochs, losses, numbers …) → factor of the peak rate
     "Decorator: register a schedule under its name."
-    check_clash('scheduler', f.__name__, SCHEDULERS.get(f.__name__), f)
-    SCHEDULERS[f.__name__] = f
-    return f
+    return SCHEDULERS.add(f)
 
 
 def _moment(at, by):  # epochs done, whole ones where the rate moves by epoch
@@ -170,9 +166,6 @@ def onecycle(
     )
 
 # %% ../../nbs/training/03_schedules.ipynb #feb60472
-_GIVEN = ('at', 'epochs', 'losses', 'lr')  # what training gives to a schedule
-
-
 @dataclass(frozen=True)
 class Schedule:
     "A schedule with its numbers."
@@ -204,50 +197,18 @@ class Schedule:
 
     @cached_property
     def _asks_peak(self):
-        return 'lr' in inspect.signature(SCHEDULERS[self.name]).parameters
+        return 'lr' in arguments_of(SCHEDULERS[self.name], 3)
 
 
-def _arguments(name):  # argument → inspect.Parameter of what a recipe may set
-    signature = inspect.signature(SCHEDULERS[name]).parameters
-    return {k: p for k, p in list(signature.items())[3:] if k not in _GIVEN}
+def _arguments(name):  # argument → Argument, of what a recipe may set; training gives the position and the peak rate
+    return {k: a for k, a in arguments_of(SCHEDULERS[name], 3).items() if k != 'lr'}
 
 # %% ../../nbs/training/03_schedules.ipynb #a8d55fa2
-def _read_call(text):  # a schedule's name, its arguments by position and by name
-    wrong = KitError(
-        f'scheduler: {text[:60]!r} is not understood; write a name, or a name with numbers, '
-        "such as 'cosine', 'step(2, gamma=.9)' or 'restarts(T_0=5, by=epoch)'"
-    )
-    if len(text) > 300:
-        raise wrong
-    try:
-        node = ast.parse(text.strip(), mode='eval').body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        raise wrong from None
-    if isinstance(node, ast.Name):
-        return node.id, [], {}
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
-        raise wrong
-    names = [k.arg for k in node.keywords]
-    if None in names or len(set(names)) < len(names):
-        raise wrong
-    try:
-        return node.func.id, [_value(a) for a in node.args], {k.arg: _value(k.value) for k in node.keywords}
-    except ValueError:
-        raise wrong from None
-
-
-def _value(node):  # a number or a word
-    value = node.id if isinstance(node, ast.Name) else ast.literal_eval(node)
-    if not isinstance(value, (bool, int, float, str)):
-        raise ValueError
-    return value
-
-
-def _hint(key, known):  # what may have been meant by an argument that a schedule does not have
+def _hint(key):  # what may have been meant by an argument that a schedule does not have
     if key in ('lr', 'max_lr', 'eta_max', 'base_lr'):
         return " (the peak is the recipe's own lr)"
     others = [name for name in SCHEDULERS if key in _arguments(name)]
-    return f' ({", ".join(others)} has)' if others else nearest(key, known)
+    return f' ({", ".join(others)} has)' if others else ''
 
 
 def parse_schedule(
@@ -255,36 +216,21 @@ def parse_schedule(
     lr: float | None = None,  # peak rate of its stage, if it is to be checked against the rates in the text
 ) -> Schedule:  # checked
     "A schedule by its name and numbers; `KitError` where either cannot be."
-    name, args, given = _read_call(text)
-    check_names([name], SCHEDULERS, 'scheduler')
-    known = _arguments(name)
-    if len(args) > len(known):
-        raise KitError(
-            f'scheduler: {name} has {len(known)} arguments ({", ".join(known) or "none"}); {text!r} gives {len(args)}'
-        )
-    by_position = dict(zip(known, args))
-    for key in given:
-        if key in by_position:
-            raise KitError(f'scheduler: {text!r} gives {key} twice')
-        if key not in known:
-            raise KitError(
-                f"scheduler: {name} has no '{key}'{_hint(key, known)}; it has {', '.join(known) or 'no arguments'}"
-            )
-    return _checked(name, by_position | given, lr)
-
-
-def _checked(name, given, lr):  # a Schedule whose numbers lie in their ranges
-    kinds, known = get_type_hints(SCHEDULERS[name], include_extras=True), _arguments(name)
-    values = {k: check_value(f'scheduler: {k} of {name}', v, kinds.get(k, float)) for k, v in given.items()}
-    for key in ('eta_min', 'min_lr'):
-        if lr is not None and values.get(key, 0) > lr:
-            raise KitError(
-                f'scheduler: {key}={values[key]:g} of {name} is above lr={lr:g}, the peak that it descends from'
-            )
-    numbers = {k: values[k] for k in known if k in values and values[k] != known[k].default}
-    found = Schedule(name, numbers)
+    call = read_call(text, 'scheduler')
+    SCHEDULERS.find(call.name)
+    found = Schedule(call.name, bind_call(call, _arguments(call.name), 'scheduler', _hint))
+    _check_floor(found, lr)
     found.rate(0.0, 1, [], lr or 1.0)  # what only the schedule itself can refuse
     return found
+
+
+def _check_floor(schedule, lr):  # raises where the lowest rate is above the peak
+    for key in ('eta_min', 'min_lr'):
+        floor = schedule.numbers.get(key, 0)
+        if lr is not None and floor > lr:
+            raise KitError(
+                f'scheduler: {key}={floor:g} of {schedule.name} is above lr={lr:g}, the peak that it descends from'
+            )
 
 # %% ../../nbs/training/03_schedules.ipynb #256004f4
 @dataclass(frozen=True)

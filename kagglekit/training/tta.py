@@ -6,7 +6,11 @@
 from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
-from ..core.validation import check_clash
+from typing import TYPE_CHECKING
+from ..core.registry import Registry
+
+if TYPE_CHECKING:
+    import torch
 
 # %% auto #0
 __all__ = ['VIEWS', 'View', 'view']
@@ -29,7 +33,7 @@ class View:
         return self.apply(x, panels)
 
 
-VIEWS: dict[str, View] = {}  # name → view
+VIEWS = Registry('view', View, code='apply')
 
 
 def view(
@@ -38,8 +42,7 @@ def view(
     mirrors: bool = False,  # whether left and right change places
 ):
     "Register a view."
-    check_clash('view', name, getattr(VIEWS.get(name), 'apply', None), apply)
-    VIEWS[name] = View(name, apply, mirrors)
+    VIEWS.add(apply, name=name, mirrors=mirrors)
 
 
 view('hflip', lambda x, panels: x.flip(3), mirrors=True)
