@@ -13,7 +13,7 @@ from ..data.competition import choose_classes
 from ..core.randomness import uniforms
 from ..core.registry import bare_argument, bind_call, call_text, read_call
 from ..core.validation import KitError, Lazy
-from .augmentations import AUGMENTS, CHANCES, Augmentation, augmentation
+from .augmentations import AUGMENTS, CHANCES, Augmentation, augmentation  # noqa: F401  found here, too
 
 _all_ = ['AUGMENTS', 'CHANCES', 'Augmentation', 'augmentation']
 

@@ -83,8 +83,7 @@ def augmentation(
     square: bool = False,  # whether it takes square images only
 ):
     "Decorator: register a function (x, y, u, amount) → (x, y) under its name."
-    facts = dict(cadence=cadence, between=between, mirrors=mirrors, square=square)
-    return AUGMENTS.add(label=label, amount=amount, **facts)
+    return AUGMENTS.add(label=label, amount=amount, cadence=cadence, between=between, mirrors=mirrors, square=square)
 
 # %% ../../nbs/training/00a_augmentations.ipynb #00000007
 def _where(mask, a, b):
