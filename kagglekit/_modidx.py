@@ -1510,6 +1510,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                           'kagglekit.models.surgery.ScaledLinear.forward': ( 'models/surgery.html#scaledlinear.forward',
                                                                                              'kagglekit/models/surgery.py'),
                                           'kagglekit.models.surgery._arch': ('models/surgery.html#_arch', 'kagglekit/models/surgery.py'),
+                                          'kagglekit.models.surgery._config': ( 'models/surgery.html#_config',
+                                                                                'kagglekit/models/surgery.py'),
                                           'kagglekit.models.surgery.fine_stem': ( 'models/surgery.html#fine_stem',
                                                                                   'kagglekit/models/surgery.py'),
                                           'kagglekit.models.surgery.gem_pool': ( 'models/surgery.html#gem_pool',

@@ -10,6 +10,7 @@ __all__ = ['WEIGHTS', 'packaged_weights', 'find_weights', 'build_model', 'check_
 import importlib
 import re
 from pathlib import Path
+from typing import Any, cast
 import timm
 import torch
 from huggingface_hub import constants, try_to_load_from_cache
@@ -181,7 +182,7 @@ def head_params(
     net: nn.Module,  # a timm network
 ) -> list:  # its head's parameters
     "The parameters of the classifier."
-    head = net.get_classifier()
+    head = cast(Any, net).get_classifier()
     return [p for h in (head if isinstance(head, (tuple, list)) else [head]) for p in h.parameters()]
 
 

@@ -111,7 +111,8 @@ class OutputSpec:
         if not self.sizes:
             return one_hot(codes, self.columns)
         each = np.unravel_index(class_codes(codes, int(np.prod(self.sizes))), self.sizes)
-        return torch.cat([one_hot(c, n) for c, n in zip(each, self.sizes)], 1)
+        parts = [one_hot(c, n) for c, n in zip(each, self.sizes)]  # type: ignore[arg-type]  # any array of codes
+        return torch.cat(parts, 1)
 
     def codes(self, y: torch.Tensor):  # (n, columns) targets
         "Class codes of hard targets, (n,) int."

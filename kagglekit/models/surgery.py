@@ -6,6 +6,7 @@
 __all__ = ['fine_stem', 'Gem', 'gem_pool', 'ScaledLinear', 'l2_head', 'Apart']
 
 # %% ../../nbs/models/02_surgery.ipynb #00000001
+from typing import Any, cast
 import torch
 import torch.nn.functional as F
 from timm.layers import SelectAdaptivePool2d
@@ -13,16 +14,20 @@ from torch import nn
 from ..core.validation import KitError
 
 # %% ../../nbs/models/02_surgery.ipynb #00000004
-def _arch(net):
-    return net.pretrained_cfg.get('architecture', type(net).__name__)  # its timm name, for messages
+def _config(net: nn.Module) -> dict[str, Any]:  # what timm knows of a network
+    return cast(dict[str, Any], net.pretrained_cfg)
+
+
+def _arch(net):  # its timm name, for messages
+    return _config(net).get('architecture', type(net).__name__)
 
 # %% ../../nbs/models/02_surgery.ipynb #00000006
 def fine_stem(
     net: nn.Module,  # a timm network, changed in place
 ) -> nn.Module:  # the same
     "Set the stride of the first convolution from 2 to 1; its weights stay."
-    name = net.pretrained_cfg.get('first_conv') or ''
-    stem = net.get_submodule(name if isinstance(name, str) else name[0])
+    name = _config(net).get('first_conv') or ''
+    stem: Any = net.get_submodule(name if isinstance(name, str) else name[0])
     step = getattr(stem, 'stride', 'nothing known')
     if step != (2, 2):
         raise KitError(
@@ -77,7 +82,8 @@ class ScaledLinear(nn.Linear):
         cosine: bool = False,  # weights of length 1 and no bias: scale · cosine
     ):
         super().__init__(like.in_features, like.out_features, bias=False)
-        self.weight, self.bias = like.weight, None if cosine else like.bias
+        self.weight = like.weight
+        self.register_parameter('bias', None if cosine else like.bias)
         self.scale, self.cosine = scale, cosine
 
     def forward(
@@ -98,7 +104,7 @@ def l2_head(
     "Replace the classifier by one on L2-normalised features, with the same name and weights."
     if scale <= 0:
         raise KitError(f'l2_head: scale is above 0, such as 16; got {scale:g}')
-    name, head = net.pretrained_cfg['classifier'], net.get_classifier()
+    name, head = _config(net)['classifier'], cast(Any, net).get_classifier()
     if not isinstance(head, nn.Linear):
         raise KitError(f'l2_head: the head of {_arch(net)} is no single linear layer; take an EfficientNet or a ResNet')
     net.set_submodule(name, ScaledLinear(head, scale, cosine))

@@ -115,7 +115,7 @@ def augment_batch(
     x: torch.Tensor,  # (b, C, H, W) float
     y: torch.Tensor,  # (b, columns) targets
     names: Sequence,  # entries such as 'hflip' or 'affine 45', in their order
-    rows: Sequence,  # (b,) row numbers of the samples
+    rows: Sequence[int] | np.ndarray,  # (b,) row numbers of the samples
     *key,  # of the random numbers: (seed, fold, stage, epoch)
     panels: tuple = (),  # for cadences: for each channel, the panels side by side in it
     only: dict | None = None,  # entry → (b,) bool, from may_change
