@@ -123,7 +123,8 @@ def augment_batch(
     "Apply a recipe's augmentations to a batch."
     for i, text in enumerate(names):
         how, amount, classes, more = parse_augment(text)
-        u = torch.from_numpy(uniforms(rows, CHANCES, *key, i, how.name)).float().to(x.device)
+        numbers = uniforms(rows, CHANCES, *key, i, how.name)  # type: ignore[arg-type]  # any array
+        u = torch.from_numpy(numbers).float().to(x.device)
         new = how.apply(x, y, u, amount, *[panels] * how.cadence, **more)
         x, y = _only(text, only, (x, y), new) if classes else new
     return x, y
