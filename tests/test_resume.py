@@ -345,7 +345,7 @@ def test_an_own_file_that_is_damaged_is_named(copy_of, name, content, words):
 def test_a_bit_of_a_state_that_flipped_is_seen(copy_of):
     run = copy_of('interrupted')
     flip('fold1/resume.pt', run)
-    with pytest.raises(KitError, match='resume.pt cannot be read.*delete it to start the fold again'):
+    with pytest.raises(KitError, match='resume.pt cannot be read.*delete it, and the fold starts afresh'):
         go()
 
 

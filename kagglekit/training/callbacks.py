@@ -266,9 +266,9 @@ def read_state(
             raise ValueError('checksum')
         state = torch.load(path, weights_only=True, map_location=device)
     except Exception as e:
-        raise KitError(f'{path} cannot be read ({type(e).__name__}); delete it to start the fold again') from e
+        raise KitError(f'{path} cannot be read ({type(e).__name__}); delete it, and the fold starts afresh') from e
     if not isinstance(state, dict):
-        raise KitError(f'{path} holds no state; delete it to start the fold again')
+        raise KitError(f'{path} holds no state; delete it, and the fold starts afresh')
     return state
 
 
@@ -285,7 +285,7 @@ def load_state(
     except (KeyError, RuntimeError) as e:
         raise KitError(
             f'{fit.folder / "resume.pt"} holds the state of another network ({type(e).__name__}); '
-            'delete it to start the fold again'
+            'delete it, and the fold starts afresh'
         ) from e
     fit.history, fit.noise, fit.stage_no = state['history'], state['noise'], state['stage']
     fit.files = dict(state['files'])
