@@ -17,7 +17,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 from .validation import KitError, check_clash, check_names, check_value, nearest, real
 
-# %% ../../nbs/core/01_registry.ipynb #e4b9f386
+# %% ../../nbs/core/01_registry.ipynb #3c693a76
 T = TypeVar('T')
 
 
@@ -38,7 +38,9 @@ class Registry(dict[str, T]):
         name: str,  # registered or not
     ) -> Callable | None:  # None where it is not registered
         "The function behind an entry."
-        entry = self.get(name)
+        return self._code_of(self[name]) if name in self else None
+
+    def _code_of(self, entry: Any) -> Any:  # the function behind an entry
         return getattr(entry, self.code, entry) if self.code else entry
 
     def put(
@@ -47,7 +49,7 @@ class Registry(dict[str, T]):
         entry: T,  # complete
     ) -> T:  # the same
         "Register an entry; a name that another module has registered is a `KitError`."
-        check_clash(self.what, name, self.function(name), getattr(entry, self.code, entry) if self.code else entry)
+        check_clash(self.what, name, self.function(name), self._code_of(entry))
         self[name] = entry
         return entry
 
@@ -61,7 +63,8 @@ class Registry(dict[str, T]):
         if f is None:
             return partial(self.add, name=name, **facts)
         name = name or f.__name__
-        self.put(name, self.make(name, f, **facts) if self.make else f)
+        entry: Any = self.make(name, f, **facts) if self.make else f
+        self.put(name, entry)
         return f
 
     def find(
@@ -76,7 +79,7 @@ class Registry(dict[str, T]):
             raise KitError(f'{field}: {e}' if field else str(e)) from None
         return self[name]
 
-# %% ../../nbs/core/01_registry.ipynb #fdb7b0f5
+# %% ../../nbs/core/01_registry.ipynb #10d1dcca
 WIDE = (-1_000_000, 1_000_000)  # range of a number of which nothing more is known
 REQUIRED = inspect.Parameter.empty  # default of an argument that must be given
 
@@ -94,7 +97,7 @@ class Argument:
         kind = self.kind.__origin__ if get_origin(self.kind) is Annotated else self.kind
         return kind in (int, float)
 
-
+# %% ../../nbs/core/01_registry.ipynb #2ebbf7e0
 def _annotation(f, p):  # the annotation of a parameter, evaluated where a module has left it as text
     if not isinstance(p.annotation, str):
         return p.annotation
@@ -127,10 +130,10 @@ def arguments_of(
     parameters = list(inspect.signature(f).parameters.values())
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     kept = named[skip:] if isinstance(skip, int) else [p for p in named if p.name not in set(skip)]
-    code = f.__init__ if isinstance(f, type) else f
+    code = vars(f).get('__init__', f) if isinstance(f, type) else f  # whose globals an annotation reads
     return {p.name: Argument(_kind_of(code, p), p.default) for p in kept}
 
-# %% ../../nbs/core/01_registry.ipynb #2825a2e7
+# %% ../../nbs/core/01_registry.ipynb #8a36e0e3
 _NAME = r'[^\s()]+'
 _CALL = re.compile(rf'({_NAME})\s*\((.*)\)', re.S)
 _WORDS = re.compile(rf'({_NAME})(?:\s+(.*))?', re.S)
@@ -187,7 +190,7 @@ def _in_words(name, rest, text):  # the old spelling: numbers, and pairs with an
             args.append(_number_or_word(word))
     return Call(name, tuple(args), given, text)
 
-
+# %% ../../nbs/core/01_registry.ipynb #e83915f5
 def read_call(
     text: str,  # such as 'focal(gamma=.5)' or 'focal .5'
     field: str,  # of the recipe, for the message
@@ -208,7 +211,7 @@ def read_call(
             "such as 'step(2, gamma=.9)'"
         ) from None
 
-# %% ../../nbs/core/01_registry.ipynb #8508c663
+# %% ../../nbs/core/01_registry.ipynb #af243a1d
 def _by_name(call, arguments, field):  # argument → value, of all that were given
     known = list(arguments)
     if len(call.args) > len(known):
@@ -250,7 +253,7 @@ def bind_call(
 def _same(value, default):  # of one value; True is not 1
     return value == default and isinstance(value, bool) == isinstance(default, bool)
 
-
+# %% ../../nbs/core/01_registry.ipynb #cb61f8b3
 def parse_call(
     text: str,  # such as 'focal(gamma=.5)' or 'focal .5'
     known: Registry,  # entries with `arguments`; those without it take none
@@ -261,7 +264,7 @@ def parse_call(
     entry = known.find(call.name, field)
     return call.name, bind_call(call, getattr(entry, 'arguments', {}), field)
 
-# %% ../../nbs/core/01_registry.ipynb #20f0f20a
+# %% ../../nbs/core/01_registry.ipynb #b6d63421
 def short_number(
     value: Any,  # a number, or anything else
 ) -> str:  # such as '.5' or '45'
@@ -292,7 +295,7 @@ def bare_argument(
     first = next(iter(arguments), '')
     return first if first and arguments[first].number else ''
 
-
+# %% ../../nbs/core/01_registry.ipynb #0f352658
 def canonical(
     text: str,  # as parse_call reads it
     known: Registry,  # of which it is one

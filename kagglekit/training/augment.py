@@ -13,7 +13,7 @@ from ..data.class_patterns import choose_classes
 from ..core.randomness import uniforms
 from ..core.registry import bare_argument, bind_call, call_text, read_call
 from ..core.validation import KitError, Lazy
-from .augmentations import AUGMENTS, CHANCES, Augmentation
+from .augmentations import AUGMENTS, CHANCES, Augmentation, augmentation  # noqa: F401  found here, too
 
 _all_ = ['AUGMENTS', 'CHANCES', 'Augmentation', 'augmentation']
 
@@ -115,7 +115,7 @@ def augment_batch(
     x: torch.Tensor,  # (b, C, H, W) float
     y: torch.Tensor,  # (b, columns) targets
     names: Sequence,  # entries such as 'hflip' or 'affine 45', in their order
-    rows: Sequence,  # (b,) row numbers of the samples
+    rows: Sequence[int] | np.ndarray,  # (b,) row numbers of the samples
     *key,  # of the random numbers: (seed, fold, stage, epoch)
     panels: tuple = (),  # for cadences: for each channel, the panels side by side in it
     only: dict | None = None,  # entry → (b,) bool, from may_change
@@ -123,7 +123,8 @@ def augment_batch(
     "Apply a recipe's augmentations to a batch."
     for i, text in enumerate(names):
         how, amount, classes, more = parse_augment(text)
-        u = torch.from_numpy(uniforms(rows, CHANCES, *key, i, how.name)).float().to(x.device)
+        numbers = uniforms(rows, CHANCES, *key, i, how.name)  # type: ignore[arg-type]  # any array
+        u = torch.from_numpy(numbers).float().to(x.device)
         new = how.apply(x, y, u, amount, *[panels] * how.cadence, **more)
         x, y = _only(text, only, (x, y), new) if classes else new
     return x, y

@@ -41,7 +41,7 @@ class FoldFit:
     "The training of one fold, as its callbacks see it."
 
     folder: Path  # the fold's folder, such as outputs/…/exp0001/fold0
-    stages: list  # its Stages, in their order
+    stages: list[Stage]  # in their order
     metric: Metric  # which decides what is better
     seed: int = 0  # random seed of the run
     fold: int = 0  # which fold
