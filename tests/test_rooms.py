@@ -34,7 +34,7 @@ def exported(path):
         ''.join(c['source']) for c in json.loads(path.read_text(encoding='utf8'))['cells'] if c['cell_type'] == 'code'
     ]
     module = next(re.search(r'#\| default_exp (\S+)', c)[1] for c in cells if '#| default_exp' in c)
-    return module, '\n'.join(c for c in cells if c.startswith('#| export'))
+    return module.removesuffix('.__init__'), '\n'.join(c for c in cells if c.startswith('#| export'))
 
 
 ORDER = {exported(p)[0]: (ROOMS.index(p.parent.name), p.stem) for p in PAGES}

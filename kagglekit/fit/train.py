@@ -163,7 +163,7 @@ def fit_options(
 ) -> dict[str, Any]:  # for fit_stages
     "The recipe's values of the options of `fit_stages`."
     values = {name: getattr(r, name) for name in OPTIONS if name != 'log_folder'}
-    return values | (dict(log_folder=folder) if folder else dict(loggers=()))
+    return values | dict(loggers=r.loggers if folder else (), log_folder=folder)
 
 # %% ../../nbs/fit/01_train.ipynb #8b6fd3ab
 def _fold_fit(setup, progress):  # the state of a fold's training
