@@ -215,7 +215,7 @@ def _mixed(P, params):
 def weights_method(
     name: str,  # a new name
 ):
-    "Decorator: register a function (values in the space, y, goal, **options) → weights, or a dict with weights and more."
+    "Decorator: register a function (values in the space, y, goal, **options) → weights, or a dict with weights."
 
     def _add(find):
         def _fit(P, y, metric, space='prob', **options):

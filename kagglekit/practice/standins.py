@@ -19,7 +19,7 @@ from ..core.paths import data_dir
 from ..core.randomness import rng
 from ..core.storage import write_table
 from ..core.validation import KitError, check_names
-from ..data.competition import Competition, find_comp
+from ..data.competition import Competition
 from ..data.labels import encode
 from ..data.metrics import find_metric
 from ..data.tables import match_ids, read_table

@@ -247,7 +247,7 @@ PIXELS = 2**27  # height · width · rows of a batch of prediction
 def predict(
     learn: FoldLearner,  # trained; of its preparation only the normalisation is used
     cache: np.ndarray,  # (n, H, W, C) decoded images
-    rows: Sequence,  # (m,) positions in it
+    rows: 'Sequence | np.ndarray',  # (m,) positions in it
     views: Sequence = (),  # names in VIEWS, averaged with the plain image
     bs: int = 128,  # batch size; smaller where images are large
 ) -> np.ndarray:  # (m, classes) float32 probabilities, in the order of `rows`
