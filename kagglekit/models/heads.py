@@ -104,7 +104,7 @@ class OutputSpec:
         "Number of logits."
         return sum(self.sizes) or self.columns
 
-    def targets(self, codes: 'Sequence | np.ndarray'):  # (n,) class codes
+    def targets(self, codes: Sequence | np.ndarray):  # (n,) class codes
         "Targets of the losses: (n, columns), one-hot in each head."
         from kagglekit.data.loaders import one_hot  # late: it brings torch and fastai
 
