@@ -120,7 +120,7 @@ def fit_prior(
 ) -> dict:  # asked, old and new (k,) shares as lists
     "The shares of train, and those of test."
     if p.shape[1] == 1:
-        raise KitError('prior: a yes or no is scored by its order, which no prior changes')
+        raise KitError('prior: a binary target is scored by its order, which no prior changes')
     if np.abs(p.sum(1) - 1).max() > 1e-3:
         raise KitError('prior: these are no probabilities, whose rows add up to 1; mix in the space prob, log or logit')
     groups, share = prior_groups(text, comp)
