@@ -493,7 +493,7 @@ def darker(x, y, u, amount):
 
 
 def set_page(patch, f, g):  # a loss and an augmentation, as a competition's page defines them
-    patch.setitem(LOSSES, 'own', Loss('own', f, True, '', None))
+    patch.setitem(LOSSES, 'own', Loss('own', f))
     patch.setitem(AUGMENTS, 'own', Augmentation('own', 'kept', 0, g, between=None))
 
 

@@ -447,7 +447,7 @@ FAULTS = [
     (
         'a damaged picture',
         lambda c: (c.folder / c.train.file[0]).write_bytes(b'\x89PNG\r\n\x1a\n'),
-        'pictures .*cannot be read',
+        'images .*cannot be read',
     ),
     (
         'few rows',
