@@ -113,8 +113,8 @@ def warm():
     "Import here, once, what the commands import: a forked process inherits it."
     from kagglekit.data.competition import load_pages
 
-    for room in ('compare', 'experiment', 'journal', 'launch', 'preflight', 'reproduce', 'upload'):
-        importlib.import_module(f'kagglekit.{room}')
+    for module in ('fit.preflight', 'fit.train', 'handin.upload', 'launch.runner', 'report.compare', 'report.reproduce'):
+        importlib.import_module(f'kagglekit.{module}')
     load_pages()
 
 
