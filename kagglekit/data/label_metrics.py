@@ -278,7 +278,7 @@ def label_accuracy(
 def _missing(bad, what, instead):  # (c,) bool → why the labels are not enough
     if not bad.any():
         return ''
-    first = f'label {int(np.argmax(bad)) + 1}' + f' and {bad.sum() - 1} more' * (bad.sum() > 1)
+    first = f'label {int(np.argmax(bad)) + 1}' + f' and {bad.sum() - 1} more' * int(bad.sum() > 1)
     return f'{first} of {len(bad)} has {what}' + (f"; metric='{instead}' leaves it out" if instead else '')
 
 

@@ -201,7 +201,9 @@ def _flaw_of(bad, what, weights):  # why columns are not enough; '' where they a
     if not bad.any():
         return ''
     return (
-        f'column {int(np.argmax(bad)) + 1}' + f' and {bad.sum() - 1} more' * (bad.sum() > 1) + f' of {len(bad)} {what}'
+        f'column {int(np.argmax(bad)) + 1}'
+        + f' and {bad.sum() - 1} more' * int(bad.sum() > 1)
+        + f' of {len(bad)} {what}'
     )
 
 
