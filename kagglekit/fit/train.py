@@ -24,6 +24,7 @@ from ..data.download import where_found
 from ..data.images import INPUTS
 from ..data.loaders import ConcatCache
 from ..data.metrics import find_metric
+from ..data.scored_rows import Scorer
 from .preflight import preflight
 from ..models.build import save_weights
 from ..practice.registry import STAND_INS
@@ -177,6 +178,7 @@ def _fold_fit(setup, progress):  # the state of a fold's training
         progress.epoch,
         progress.progress,
         watch=r.monitor,
+        scorer=Scorer(setup.comp, find_metric(setup.comp.metric)),
         made_by=made_by(run.read('params.json')),
     )
 

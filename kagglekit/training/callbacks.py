@@ -128,8 +128,10 @@ class EpochRecorder(Callback):
 
     def measure(self):
         "Loss and metric of all validation rows."
-        z, y, answer = torch.cat(self.z), self.dls.valid.y[self.dls.valid.all_rows], self.learn.answer
-        metric = self.fit.metric(answer.codes(y), answer.probabilities(z).numpy())
+        rows, answer = self.dls.valid.all_rows, self.learn.answer
+        z, y = torch.cat(self.z), self.dls.valid.y[rows]
+        p = answer.probabilities(z).numpy()
+        metric = self.fit.scorer(rows, p) if self.fit.scorer else self.fit.metric(answer.codes(y), p)
         return float(self.learn.loss_func(z, y)), float(metric)
 
 # %% ../../nbs/training/07_callbacks.ipynb #0000001f
