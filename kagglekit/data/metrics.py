@@ -406,7 +406,13 @@ def check_metric(
 ):
     "Raise `KitError` where a competition's metric is unknown, or reads what the submission does not hold."
     m = find_metric(comp.metric)
-    if comp.answer == 'label' and m.values != 'labels':
+    if comp.target.kind not in m.kinds:
+        fits = [name for name, other in METRICS.items() if comp.target.kind in other.kinds]
+        raise KitError(
+            f'{comp.name}: the metric {m.name} is not for a target of the kind {comp.target.kind}; '
+            f'those are {", ".join(fits)}'
+        )
+    if comp.target.kind == 'class' and comp.answer == 'label' and m.values != 'labels':
         raise KitError(
             f'{comp.name}: the metric {m.name} reads {m.values}, '
             f"and a submission with answer='label' holds none; say answer='probability'"
