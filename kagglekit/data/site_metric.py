@@ -40,11 +40,11 @@ def _parsed(table):  # a table of text as it comes from a CSV file
 
 
 def _as_written(P, kind, values):  # (n, outputs) predictions as answers, where the metric reads labels
-    if values != 'labels':
+    if values != 'labels' or kind not in ('class', 'grades', 'labels'):
         return P
     if kind == 'class':
         return one_hot(labels_of(P), P.shape[1])
-    return np.rint(P) if kind == 'grades' else (P > 0.5).astype(np.float64) if kind == 'labels' else P
+    return np.rint(P) if kind == 'grades' else (P > 0.5).astype(np.float64)
 
 
 def _known_rows(y):  # rows that can be written, and their truth with 0 in columns of which nothing is known
