@@ -15,7 +15,7 @@ from ..core.plots import plt, short
 from ..core.storage import hash_json
 from ..core.text import seconds_text
 from ..core.validation import KitError
-from ..data.competition import Competition, prob_columns
+from ..data.competition import Competition
 from ..data.group_metrics import confusion, plot_confusion, plot_parts
 from ..data.metrics import labels_of
 from ..runs.recipe import Recipe
@@ -157,7 +157,7 @@ def read_predicted(
 
 
 def _predicted_codes(predicted, comp):
-    return labels_of(predicted[prob_columns(comp.classes)].to_numpy())
+    return labels_of(predicted[comp.outputs].to_numpy())
 
 
 def error_table(

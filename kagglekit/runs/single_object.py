@@ -102,7 +102,7 @@ class Snapshots(Callback):
         if len(history) not in improving_epochs(history, self.both):
             return
         p = predict_shared(self.learn, self.cache, np.arange(len(self.cache)), self.views)
-        table = pd.DataFrame(p, columns=prob_columns(self.comp.classes))
+        table = pd.DataFrame(p, columns=self.comp.outputs)
         table.insert(0, 'id', self.comp.test.id.to_numpy())
         table.insert(1, 'snapshot', len(history))
         if not rank_world()[0]:

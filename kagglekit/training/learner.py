@@ -80,10 +80,9 @@ def label_rows(
         return y, ~free
     with _in_eval_mode(net):
         p = answer.probabilities(net(x[free]))
-    best = (p[:, 0] > 0.5).long() if p.shape[1] == 1 else p.argmax(1)
-    hard = answer.targets(best.cpu()).to(y)
+    hard = answer.hard(p).to(y)
     y, keep = y.clone(), ~free
-    y[free], keep[free] = hard, is_confident(p, sure)
+    y[free, : hard.shape[1]], keep[free] = hard, is_confident(p, sure)
     return (y, keep) if keep.sum() > 1 else (y, torch.ones_like(keep))
 
 # %% ../../nbs/training/06_learner.ipynb #3afc0e5b
