@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from ..core.validation import KitError
 from .labels import encode
-from .target import Target
+from .target import Factors, Target
 
 # %% ../../nbs/data/01d_answer_forms.ipynb #7b6993d3
 def number_text(
@@ -211,7 +211,7 @@ def yes_no(
     name: str,  # the positive class
     values: set[str],  # of the sample
     what: str,  # the competition, for the message
-) -> tuple[str, str]:  # for the negative and for the positive class
+) -> tuple[str, ...]:  # for the negative and for the positive class
     "How a sample writes a binary class."
     for pair in YES_NO:
         if values <= set(pair):
@@ -230,7 +230,7 @@ def answer_codes(
     answers: np.ndarray,  # (n, outputs) probabilities, one-hot answers or grades
 ) -> np.ndarray:  # (n, columns) int64; a column for each head, otherwise one
     "The code of each answer."
-    if target.kind == 'factors':
+    if isinstance(target, Factors):
         return np.column_stack([best_columns(part, 1)[:, 0] for part in target.parts(answers)])
     if target.kind == 'grades':
         return np.rint(answers).clip(0, len(target.names) - 1).astype(np.int64)
