@@ -22,12 +22,12 @@ from ..data.competition import Competition
 from ..data.folds import prove_folds, thin_classes
 from ..data.images import INPUTS, open_caches
 from ..data.loaders import ConcatCache, fold_loaders
-from ..data.sampling import draw_chances, parse_sampling
+from ..data.sampling import parse_sampling, sampling_probs
 from ..models.build import build_model, check_size, find_weights, load_weights
 from ..models.heads import OutputSpec, check_heads, heads_loss, parse_head
 from ..models.outputs import make_loss, make_output
 from ..models.losses import LOSSES, check_loss_kind, class_weights, find_loss
-from ..models.surgery import Apart, fine_stem, gem_pool, l2_head
+from ..models.surgery import SeparateNets, gem_pool, l2_norm_head, stem_stride1
 from .claim import held, traced
 from .lineage import pseudo_rows, start_weights
 from .recipe import Recipe
@@ -161,13 +161,13 @@ def make_network(
     for size in {r.size, r.infer_size or r.size}:
         check_size(net, channels, size)
     if r.stem_stride1:
-        fine_stem(net)
+        stem_stride1(net)
     if r.gem:
         gem_pool(net, r.gem)
     cosine = LOSSES[name_of(r.loss)].cosine
     scale = r.arc_scale if r.loss == 'arcface' else cosine or r.feature_norm
     if scale:
-        l2_head(net, scale, cosine=bool(cosine))
+        l2_norm_head(net, scale, cosine=bool(cosine))
     return net
 
 
@@ -177,7 +177,7 @@ def make_networks(
 ) -> torch.nn.Module:
     "The network of a recipe, or one for each head with separate_nets."
     if r.separate_nets:
-        return Apart([make_network(r, n) for n in output.sizes])
+        return SeparateNets([make_network(r, n) for n in output.sizes])
     return make_network(r, output.logits)
 
 # %% ../../nbs/runs/10_setup.ipynb #00000015
@@ -223,7 +223,7 @@ def set_sampling(
     column, power = parse_sampling(setup.recipe.sampling)
     n_pseudo = len(dls.train.cache) - len(setup.comp.train)
     values = np.r_[setup.comp.train[column].astype(str), ['pseudo_labels'] * n_pseudo]
-    dls.train.chances = draw_chances(values[dls.train.all_rows], power)
+    dls.train.sampling_probs = sampling_probs(values[dls.train.all_rows], power)
     return dls
 
 # %% ../../nbs/runs/10_setup.ipynb #00000017
@@ -234,10 +234,10 @@ def _preparation(setup, net, y, output):  # what happens to a batch of a fold
     stats = pixel_stats(net, how.channels, how.dtype)
     prepare = PrepareBatch(stats, r.augment, mix, how.panels, r.clip_input, threshold)
     if setup.comp.target.kind != 'class':
-        prepare.only = may_change(r.augment, (), np.full(len(y), -1))
+        prepare.sample_masks = may_change(r.augment, (), np.full(len(y), -1))
         return prepare
     codes = np.where(y.isnan().any(1), -1, output.codes(y))
-    prepare.only = may_change(r.augment, setup.comp.names, codes)
+    prepare.sample_masks = may_change(r.augment, setup.comp.names, codes)
     return prepare
 
 
