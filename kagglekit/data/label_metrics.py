@@ -239,7 +239,7 @@ def fbeta(
         return _samples(y, P, w, beta)
     counts = _counts(y, P, w)
     if average == 'macro' and y.ndim == 1:
-        return _mean_of_known(f_of(*counts, beta))
+        return _mean_of_known(f_of(counts[0], counts[1], counts[2], beta))
     return _averaged(counts, beta, average)
 
 

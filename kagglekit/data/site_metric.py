@@ -15,7 +15,7 @@ from ..core.validation import KitError
 from .competition import Competition
 from .constant_answers import as_answers, one_hot
 from .factor_metrics import bind_heads
-from .metrics import KINDS, METRICS, Metric, add_metric, find_metric, labels_of
+from .metrics import KINDS, Metric, add_metric, find_metric, labels_of
 from .target import Target
 
 # %% ../../nbs/data/04f_site_metric.ipynb #7c977b90
