@@ -1384,6 +1384,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'kagglekit/data/metrics.py'),
                                         'kagglekit.data.metrics.find_metric': ( 'data/metrics.html#find_metric',
                                                                                 'kagglekit/data/metrics.py'),
+                                        'kagglekit.data.metrics.known_metric': ( 'data/metrics.html#known_metric',
+                                                                                 'kagglekit/data/metrics.py'),
                                         'kagglekit.data.metrics.load_metrics': ( 'data/metrics.html#load_metrics',
                                                                                  'kagglekit/data/metrics.py'),
                                         'kagglekit.data.metrics.log_loss': ('data/metrics.html#log_loss', 'kagglekit/data/metrics.py'),

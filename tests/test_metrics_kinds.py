@@ -10,7 +10,7 @@ from scipy.stats import pearsonr, spearmanr
 from kagglekit.core.validation import KitError
 from kagglekit.data.constant_answers import constant_answers
 from kagglekit.data.factor_metrics import bind_heads
-from kagglekit.data.metrics import METRICS, constant_score, find_metric, metric
+from kagglekit.data.metrics import METRICS, constant_score, find_metric, known_metric, metric
 from kagglekit.data.site_metric import bind_site, metric_of, site_metric
 from kagglekit.data.target import Factors, Grades, Labels, Numbers, OneOf, Shares
 
@@ -693,3 +693,11 @@ def test_a_site_metric_of_labels_gets_answers(registered):
     ]:
         bound = bind_site(m, target, lambda ids, p: pd.DataFrame(dict(id=ids, y=p[:, 0])))
         close(bound(y, np.array(p)), value)
+
+
+# Records
+
+
+def test_a_record_may_name_a_metric_that_is_gone():
+    assert known_metric('map_at(3)').range == (0, 1) and known_metric('rmse').greater is False
+    assert known_metric('gone') is None and known_metric(None) is None and known_metric('map_at(x=1)') is None

@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['METRICS', 'KINDS', 'MORE', 'auc', 'auc_present', 'macro_f1', 'accuracy', 'log_of_true', 'log_loss', 'Metric',
-           'add_metric', 'metric', 'load_metrics', 'bind_metric', 'find_metric', 'check_metric', 'constant_score']
+           'add_metric', 'metric', 'load_metrics', 'bind_metric', 'find_metric', 'known_metric', 'check_metric',
+           'constant_score']
 
 # %% ../../nbs/data/04_metrics.ipynb #00000001
 from collections.abc import Callable, Sequence
@@ -298,6 +299,16 @@ def find_metric(
     m = METRICS.find(call.name)
     given = bind_call(call, arguments_of(m.fn, 3 if m.weighted else 2), 'metric')
     return replace((m.bind or bind_metric)(m, **given), name=text)
+
+
+def known_metric(
+    text: str,  # as a record has it
+) -> Metric | None:  # None where no module or page registers it now
+    "A metric by its name, for what can do without it."
+    try:
+        return find_metric(text)
+    except KitError:
+        return None
 
 # %% ../../nbs/data/04_metrics.ipynb #b7a0db39
 def _auc_of_class(on, p, predicted):
