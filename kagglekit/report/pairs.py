@@ -8,11 +8,10 @@ __all__ = ['class_columns', 'read_oof', 'Pair', 'read_pair', 'try_pair', 'hard_p
 # %% ../../nbs/report/00c_pairs.ipynb #7bdb4150
 from collections.abc import Sequence
 from dataclasses import dataclass
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from ..core.plots import short
+from ..core.plots import plt, short
 from ..core.text import one_line
 from ..core.validation import KitError, check_names
 from ..data.metrics import Metric, auc_of, find_metric, labels_of

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from fastai.callback.core import Callback, CancelFitException
 from fastai.data.core import DataLoaders
-from ..data.competition import Competition, prob_columns
+from ..data.competition import Competition
 from ..data.labels import encode
 from ..data.tables import match_ids
 from ..core.storage import write_table
