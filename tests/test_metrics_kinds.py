@@ -741,3 +741,31 @@ def test_heads_of_a_competition_are_bound():
     y = np.array([[0, 2], [0, 1], [1, 0]])
     p = np.concatenate([np.eye(2)[y[:, 0]], np.eye(3)[[2, 2, 2]]], 1)
     close(metric_of(comp)(y, p), (1 + 1 / 3) / 2)
+
+
+# Shapes
+
+
+def test_a_single_number_may_have_no_axis():
+    assert find_metric('rmse')([1.0, 2], [1.0, 4]) == find_metric('rmse')([[1.0], [2]], [[1.0], [4]]) == np.sqrt(2)
+
+
+@pytest.mark.parametrize(
+    'name, y, p',
+    [
+        ('rmse', [[1.0, 2], [3, 4]], [[1.0], [2]]),
+        ('column_auc', [[1.0], [0]], [[0.1, 0.2], [0.3, 0.4]]),
+        ('kl_divergence', [[1.0, 0]], [[0.5, 0.3, 0.2]]),
+        ('fbeta', [[1.0, 0, 1]], [[0.5, 0.3]]),
+        ('qwk', [[1, 0]], [[0.5]]),
+    ],
+)
+def test_columns_must_fit(name, y, p):
+    with pytest.raises(KitError, match='do not fit'):
+        find_metric(name)(y, p)
+
+
+def test_codes_are_checked_where_classes_are_known():
+    for name in ('fbeta', 'qwk', 'mcc'):
+        with pytest.raises(KitError, match='a target is a class code'):
+            find_metric(name)([0, 3], np.eye(2))

@@ -125,10 +125,14 @@ def _shaped(y, P, kinds=('class',)):  # the truth and (m, n, k) predictions, or 
         P = P.astype(np.float64)
     if P.ndim == 2:
         P = P[:, :, None]
+    if y.ndim == 1 and not {'class', 'grades'} & set(kinds):
+        y = y[:, None]
     codes = set(kinds) <= {'class', 'grades'}
-    if y.ndim > 2 or codes and y.ndim != 1 or P.ndim != 3 or P.shape[1] != len(y):
-        raise KitError(f'predictions of shape {P.shape} (candidates, rows, classes) do not fit {y.shape} targets')
-    return (class_codes(y, max(2, P.shape[2])) if kinds == ('class',) else y), P
+    columns = y.ndim == 2 and 'factors' not in kinds and y.shape[1:] != P.shape[2:]
+    if y.ndim > 2 or codes and y.ndim != 1 or P.ndim != 3 or P.shape[1] != len(y) or columns:
+        raise KitError(f'predictions of shape {P.shape} (candidates, rows, outputs) do not fit {y.shape} targets')
+    are_codes = y.ndim == 1 and 'class' in kinds and ('grades' not in kinds or P.shape[2] > 1)
+    return (class_codes(y, max(2, P.shape[2])) if are_codes else y), P
 
 # %% ../../nbs/data/04_metrics.ipynb #00000015
 @dataclass(frozen=True)
