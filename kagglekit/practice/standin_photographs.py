@@ -31,7 +31,7 @@ def _paint_vessels(canvas, g, disc, middle):  # curves from the disc over the re
 
 
 def _draw_places(g, n, middle, radius, apart):  # n points in a disc, none close to another
-    places: list = []
+    places = []
     while len(places) < n:
         angle, out = g.uniform(0, 2 * np.pi), radius * np.sqrt(g.random())
         place = middle + out * np.array([np.cos(angle), np.sin(angle)])
