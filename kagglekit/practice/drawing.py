@@ -7,6 +7,7 @@ __all__ = ['Canvas', 'curve', 'noisy_image', 'clouds', 'draw_ids']
 
 # %% ../../nbs/practice/01f_drawing.ipynb #975c5f3c
 import numpy as np
+from numpy.typing import ArrayLike
 from PIL import Image, ImageDraw
 
 # %% ../../nbs/practice/01f_drawing.ipynb #54640d91
@@ -26,11 +27,12 @@ class Canvas:
 
     def line(
         self,
-        points: np.ndarray,  # (n, 2)
+        points: ArrayLike,  # (n, 2)
         colour,
         width: float = 1.0,  # pixels
     ):
         "A line through points, with round ends."
+        points = np.asarray(points, float)
         corners = self._scaled(points)
         wide = max(1, round(width * self.scale))
         self.pen.line(corners, fill=_ink(colour), width=wide, joint='curve')
@@ -39,7 +41,7 @@ class Canvas:
 
     def disc(
         self,
-        middle: np.ndarray,  # (2,)
+        middle: ArrayLike,  # (2,)
         radius,  # one for a disc, (across, down) for an ellipse; pixels
         colour,
     ):
@@ -49,7 +51,7 @@ class Canvas:
 
     def polygon(
         self,
-        points: np.ndarray,  # (n, 2)
+        points: ArrayLike,  # (n, 2)
         colour,
     ):
         "A filled polygon."
@@ -68,7 +70,7 @@ def _ink(colour):  # as Pillow takes it
 
 # %% ../../nbs/practice/01f_drawing.ipynb #19bbeab6
 def curve(
-    points: np.ndarray,  # (k, 2) start, points that pull, end
+    points: ArrayLike,  # (k, 2) start, points that pull, end
     n: int = 24,  # points of the curve
 ) -> np.ndarray:  # (n, 2)
     "A Bézier curve, by de Casteljau's algorithm."
