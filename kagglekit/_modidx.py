@@ -2000,6 +2000,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                                'kagglekit/practice/standin_photographs.py'),
                                                         'kagglekit.practice.standin_photographs._paint_vessels': ( 'practice/standin_photographs.html#_paint_vessels',
                                                                                                                    'kagglekit/practice/standin_photographs.py'),
+                                                        'kagglekit.practice.standin_photographs._shown_grade': ( 'practice/standin_photographs.html#_shown_grade',
+                                                                                                                 'kagglekit/practice/standin_photographs.py'),
                                                         'kagglekit.practice.standin_photographs.draw_eye': ( 'practice/standin_photographs.html#draw_eye',
                                                                                                              'kagglekit/practice/standin_photographs.py'),
                                                         'kagglekit.practice.standin_photographs.draw_pet': ( 'practice/standin_photographs.html#draw_pet',

@@ -52,7 +52,7 @@ def draw_eye(
     _paint_vessels(canvas, g, disc, middle)
     canvas.disc(disc, 5, (250, 220, 150))
     for place in _draw_places(g, grade, middle, 0.75 * radius, 8):
-        canvas.disc(place, g.uniform(2.4, 3.2), (50, 8, 12))
+        canvas.disc(place, g.uniform(1.2, 2.6), np.array([50, 8, 12]) + g.uniform(0, 50))
     pixels = canvas.pixels()
     down, across = np.mgrid[:64, :80] + 0.5
     inside = np.hypot(across - middle[0], down - middle[1]) < radius
@@ -74,6 +74,10 @@ def _draw_grades(g, n):  # (n,) in the real shares, in random order
     return g.permutation(np.searchsorted(shares, (np.arange(n) + 0.5) / n))
 
 
+def _shown_grade(grade, g):  # the number of spots
+    return int(np.clip(grade + g.choice([-1, 1]), 0, 4)) if g.random() < 1 / 12 else grade
+
+
 @stand_in('aptos-practice', public=0.4, score=score_aptos)
 def write_aptos(
     folder: Path,  # empty
@@ -86,7 +90,8 @@ def write_aptos(
     for part, rows in dict(train=train, test=test).items():
         (folder / f'{part}_images').mkdir()
         for i, grade in zip(rows.id_code, rows.diagnosis):
-            draw_eye(grade, rng('aptos-practice', i)).save(folder / f'{part}_images' / f'{i}.png')
+            image = draw_eye(_shown_grade(grade, rng('aptos-practice', i, 'grade')), rng('aptos-practice', i))
+            image.save(folder / f'{part}_images' / f'{i}.png')
     write_table(folder / 'train.csv', train)
     write_table(folder / 'test.csv', test[['id_code']])
     write_table(folder / 'sample_submission.csv', test[['id_code']].assign(diagnosis=0))
@@ -197,7 +202,8 @@ def write_pawpularity(
     for part, rows in dict(train=train, test=test).items():
         (folder / part).mkdir()
         for row in rows.to_dict('records'):
-            image = draw_pet(row['Pawpularity'], row, rng('pawpularity-practice', row['Id']))
+            g = rng('pawpularity-practice', row['Id'])
+            image = draw_pet(np.clip(row['Pawpularity'] + g.normal(0, 8), 1, 100), row, g)
             image.save(folder / part / f'{row["Id"]}.jpg', quality=90)
     write_table(folder / 'train.csv', train)
     write_table(folder / 'test.csv', test.drop(columns='Pawpularity'))

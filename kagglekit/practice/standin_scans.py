@@ -37,7 +37,7 @@ _WIDTHS = dict(ETT=2.6, NGT=1.6, CVC=1.2, Swan=1.8)  # pixels
 
 
 def _bend(g, label):  # (24, 2) points of a line, with a bend of its own
-    points = np.array(LINES[label], float) + g.normal(0, 1, (len(LINES[label]), 2))
+    points = np.array(LINES[label], float) + g.normal(0, 2, (len(LINES[label]), 2))
     if label.startswith('CVC') and g.random() < 0.5:
         points[:, 0] = 96 - points[:, 0]
     return curve(points)
@@ -63,10 +63,11 @@ def draw_chest(
     _paint_chest(canvas)
     bent = [_bend(g, label) for label in labels]
     for label, points in zip(labels, bent):
-        canvas.line(points, 225, _WIDTHS[label.split()[0]])
-        canvas.disc(points[-1], _WIDTHS[label.split()[0]], 255)
-    pixels = canvas.pixels() + 8 * clouds(g, (96, 96), 5)
-    return noisy_image(pixels, g, 6), bent
+        width, bright = _WIDTHS[label.split()[0]], g.uniform(110, 190)
+        canvas.line(points, bright, width)
+        canvas.disc(points[-1], 0.8 * width, bright + 20)
+    pixels = canvas.pixels() + 12 * clouds(g, (96, 96), 5)
+    return noisy_image(pixels, g, 9), bent
 
 # %% ../../nbs/practice/01i_standin_scans.ipynb #c4ec27c9
 def score_ranzcr(

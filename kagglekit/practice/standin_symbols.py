@@ -172,8 +172,7 @@ def draw_grapheme(
     for stroke in strokes:
         points = np.array(stroke, float) + g.normal(0, 2, (len(stroke), 2))
         canvas.line(curve(middle + (points - middle) @ turned), ink, width)
-    noisy = canvas.pixels() + g.normal(0, 2, (137, 236))
-    return noisy.clip(0, 255).astype(np.uint8)
+    return canvas.pixels().astype(np.uint8)
 
 # %% ../../nbs/practice/01j_standin_symbols.ipynb #611af78e
 WEIGHTS = dict(grapheme_root=2, vowel_diacritic=1, consonant_diacritic=1)
