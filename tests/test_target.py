@@ -134,7 +134,11 @@ def test_a_suspicious_label_is_refused_with_its_row(space, label, words):
         ('sample_submission.csv', lambda t: t[1:], '1 ids are unknown'),
         ('sample_submission.csv', lambda t: t[['id']], "no column 'label'"),
         ('sample_submission.csv', lambda t: t.assign(second='0'), 'this form cannot be written'),
-        ('sample_submission.csv', lambda t: t.assign(label='cross ring cross square ring'), 'several answers in one field'),
+        (
+            'sample_submission.csv',
+            lambda t: t.assign(label='cross ring cross square ring'),
+            'several answers in one field',
+        ),
         (
             'sample_submission.csv',
             lambda t: pd.concat([t.assign(id=t.id + '_' + c) for c in 'abcd']).sort_values('id'),
