@@ -207,6 +207,8 @@ def read_answers(
 ) -> np.ndarray:  # (n, outputs) float64: values, 0 and 1, one-hot, grades, or ranks from 1 down to 0
     "The answers in a submission, row by row of the ids."
     form = find_form(comp)
+    if comp.form:
+        return form.read(table, what)  # refuses
     if lost := [column for column in comp.sample.columns if column not in table]:
         raise KitError(f'{what} has no column {lost[0]}; it has: {", ".join(table.columns)}')
     keys = pd.Series(form.keys(list(submission_ids(comp) if ids is None else ids)), dtype='str')
