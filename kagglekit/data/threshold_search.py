@@ -90,7 +90,7 @@ def find_threshold(
     return 0.5 if max(tried.values()) <= tried[0.5] else _best(tried)
 
 # %% ../../nbs/data/04g_threshold_search.ipynb #b3342b0c
-PRIOR = 20.0  # positives of the average label that join each label's own
+PRIOR = 10.0  # positives of the average label that join each label's own
 
 
 class Counts(NamedTuple):
