@@ -16,12 +16,13 @@ from ..core.paths import inside, out_dir
 from ..core.storage import hash_file, write_table
 from ..core.text import one_line
 from ..core.validation import KitError
-from ..data.competition import Competition, prob_columns
+from ..data.competition import Competition
 from ..data.tables import read_table
 from .provenance import commit_of
 from ..runs.lineage import as_dict
 from .records import read_record
-from ..runs.form import check_submission, make_submission
+from ..runs.form import check_submission, make_submission, write_csv
+from ..runs.decision import DECISION
 from ..runs.run import Run
 from ..runs.process import environment
 from ..runs.single_object import object_states
@@ -92,7 +93,7 @@ def _mean_of_folds(run, params, comp):  # as finish_run takes it
             f'{run} knows the states of {alone} alone; it votes in a blend and has no submission. '
             'Reproduce the blend that it is a member of'
         )
-    table, columns = _load_test_folds(run), prob_columns(comp.classes)
+    table, columns = _load_test_folds(run), comp.outputs
     lost = [c for c in ('fold', 'id', *columns) if c not in table]
     if lost:
         raise KitError(f'{path} has no column {lost[0]}; copy it again, or train again: {_again(run)}')
@@ -116,7 +117,8 @@ def rebuild(
         read_record(run, 'blend.json')
         table, blend = recreate(run, comp)
         write_blend(folder, table, blend, comp)
-    write_table(folder / 'submission.csv', make_submission(comp, pd.read_parquet(folder / 'test.parquet')))
+    submission = make_submission(comp, pd.read_parquet(folder / 'test.parquet'), run.peek(DECISION))
+    write_csv(folder / 'submission.csv', comp, submission)
     return folder / 'submission.csv'
 
 # %% ../../nbs/report/05a_rebuild.ipynb #825bffc8
