@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 from kagglekit.core.validation import KitError
 from kagglekit.data.answer_forms import best_columns, match_names
-from kagglekit.data.competition import Competition
 from kagglekit.data.forms import (
     check_form,
     check_table,
@@ -19,7 +18,6 @@ from kagglekit.data.forms import (
 )
 from kagglekit.data.tables import read_headless
 from kagglekit.data.target import Factors, Grades, Labels, Numbers, OneOf, Shares
-from kagglekit.runs.form import make_submission
 
 
 def comp(target, answer, sample, ids=('7', '8'), **more):
@@ -289,31 +287,35 @@ def test_a_prefix_or_suffix_is_found_from_the_sample(names, shown, matched):
     assert match_names(names, shown) == matched
 
 
-TRAIN = pd.DataFrame(dict(id=['a', 'b'], file='x', target=[0, 1]))
-TEST = pd.DataFrame(dict(id=['20001', '20000'], file='x', sample_id=['1', '0']))
-CLASSES = [  # classes, answer, sample, more
-    (('bottle-crack', 'tile-good'), 'label', dict(id=['0', '1'], label='tile-good'), {}),
-    (('target',), 'label', dict(id=['0', '1'], label='False'), {}),
-    (('target',), 'probability', dict(id=['0', '1'], target='0.5'), {}),
-    (('cat', 'dog'), 'probability', dict(id=['0', '1'], dog='.5', cat='.5'), {}),
-    (('cat', 'dog'), 'label', dict(id=['0', '1'], n='.5'), dict(form=lambda i, n: pd.DataFrame(dict(id=i, n=n)))),
+def names_form(ids, names):
+    return pd.DataFrame(dict(id=ids[::-1], n=names[::-1]))
+
+
+def number_form(ids, p):
+    return pd.DataFrame(dict(id=ids, n=(p[:, 0] > 0.5) / 4))
+
+
+CLASSES = [  # classes, answer, sample, form, the file; {} is two thirds
+    (('crack', 'good'), 'label', dict(index=['0', '1'], label='good'), None, 'index,label\n0,crack\n1,good\n'),
+    (('target',), 'label', dict(id=['0', '1'], label='False'), None, 'id,label\n0,True\n1,False\n'),
+    (('target',), 'probability', dict(id=['0', '1'], p='0.5'), None, 'id,p\n0,{}\n1,0.3\n'),
     (
         ('cat', 'dog'),
         'probability',
-        dict(id=['0', '1'], n='.5'),
-        dict(form=lambda i, p: pd.DataFrame(dict(id=i, n=p[:, 0]))),
+        dict(id=['0', '1'], dog='.5', cat='.5'),
+        None,
+        'id,dog,cat\n0,0.25,{}\n1,0.7,0.3\n',
     ),
+    (('cat', 'dog'), 'label', dict(id=['0', '1'], n='.5'), names_form, 'id,n\n0,cat\n1,dog\n'),
+    (('cat', 'dog'), 'probability', dict(id=['1', '0'], n='.5'), number_form, 'id,n\n1,0\n0,0.25\n'),
 ]
 
 
-@pytest.mark.parametrize('classes, answer, sample, more', CLASSES)
-@pytest.mark.parametrize('dtype', [np.float32, np.float64])
-def test_classes_are_written_to_the_byte_as_by_runs_form(classes, answer, sample, more, dtype):
-    metric = 'accuracy' if answer == 'label' else 'log_loss'
-    old = Competition('toy', TRAIN, TEST, pd.DataFrame(sample), classes, metric, answer=answer, **more)
-    P = np.array([[0.3, 0.7], [2 / 3, 1 / 3]], dtype)[:, : len(classes)]
-    probs = pd.DataFrame({'id': TEST.id} | {f'p_{name}': P[:, i] for i, name in enumerate(classes)})
-    facts = dict(name='toy', answer=answer, sample=old.sample, test=TEST, form=old.form, decide=None)
-    new = SimpleNamespace(target=OneOf(classes), **facts)
-    table = order_as_sample(new, make_table(new, TEST.sample_id, P))
-    assert submission_text(new, table) == make_submission(old, probs).to_csv(index=False, lineterminator='\n')
+@pytest.mark.parametrize('classes, answer, sample, form, text', CLASSES)
+@pytest.mark.parametrize('dtype, thirds', [(np.float32, '0.6666667'), (np.float64, '0.6666666666666666')])
+def test_classes_are_written_to_the_byte(classes, answer, sample, form, text, dtype, thirds):
+    P = np.array([[0.3, 0.7], [2 / 3, 0.25]], dtype)[:, : len(classes)]
+    c = comp(OneOf(classes), answer, sample, ['1', '0'], form=form)
+    check_form(c)
+    table = order_as_sample(c, make_table(c, ['1', '0'], P))
+    assert submission_text(c, table) == text.format(thirds)
