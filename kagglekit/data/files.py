@@ -168,14 +168,6 @@ def missing(
     return f'{path} is not there'
 
 # %% ../../nbs/data/09_files.ipynb #90973813
-def _check_plain(path):  # raise `KitError` unless it is a file that can be read
-    kind = os.stat(path).st_mode
-    if stat.S_ISDIR(kind):
-        raise KitError(f'{path} is a folder, not a file; correct the name in the table')
-    if not stat.S_ISREG(kind):
-        raise KitError(f'{path} is a pipe or a device; put a plain file there')
-
-
 def stream(
     path: str | Path,  # a file
 ) -> BinaryIO:  # at its beginning; large files are not read into memory
@@ -183,7 +175,8 @@ def stream(
     if _hand.data is not None and _hand.path == str(path):
         return io.BytesIO(_hand.data)
     try:
-        _check_plain(path)
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            raise KitError(f'{path} is a folder, a pipe or a device, not a plain file; correct the name in the table')
         return open(path, 'rb')
     except FileNotFoundError:
         raise KitError(missing(path)) from None
@@ -377,14 +370,16 @@ class Contents:
     def content(
         self,
         names: Sequence,  # of files, in the order of the rows
+        parts: Sequence = (),  # (n,) of the files, where rows are parts
     ) -> str | None:  # None where a file's hash is not known
-        "One hash for a table: of names and contents, in their order."
+        "One hash for a table: of names, contents and parts, in their order."
         names = list(map(str, names))
         touched = list(filter(self._touched, dict.fromkeys(names)))
         with ThreadPoolExecutor(usable_cores()) as pool:
             list(pool.map(self.read, touched))
         hashes = [self.hash(name) for name in names]
-        return None if None in hashes else hash_bytes(json.dumps([names, hashes]).encode())
+        table = [names, hashes, *[list(parts)] * any(parts)]
+        return None if None in hashes else hash_bytes(json.dumps(table).encode())
 
     def save(self):
         "Write what was learnt."
