@@ -70,7 +70,7 @@ class Competition:
 
     def hash(self) -> str:
         "The hash of its training rows."
-        return hash_table(self.train[['id', 'file', 'target']])
+        return hash_table(self.train[row_columns(self.train, 'target')])
 
     def __repr__(self):
         what = self.classes[0] if self.binary else f'{len(self.classes)} classes'

@@ -51,7 +51,7 @@ def data_hashes(
         classes=list(comp.classes),
         data_hash=comp.hash(),
         fold_hash=fold_hash(folds),
-        test_hash=hash_table(comp.test[['id', 'file', 'sample_id']]),
+        test_hash=hash_table(comp.test[row_columns(comp.test, 'sample_id')]),
     )
     columns = _columns_read(recipe)
     if columns:
