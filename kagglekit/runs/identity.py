@@ -13,6 +13,7 @@ from ..core.storage import hash_table
 from ..core.text import diff_text
 from ..data.competition import Competition
 from ..data.folds import fold_hash
+from ..data.parts import row_columns
 from ..data.sampling import parse_sampling
 from .page_code import page_code
 from .process import environment, now
