@@ -23,7 +23,7 @@ from ..core.validation import KitError, check_names, nearest
 from .labels import check_classes, encode
 from .pages import line_of, names_on_page, page_error
 from .target import OneOf, Target, check_codes
-from .tables import check_ids, check_inside, match_ids
+from .tables import check_ids, check_inside, check_parts, match_ids
 
 # %% ../../nbs/data/02_competition.ipynb #00000012
 WORDS = {'class': 'classes', 'factors': 'classes of several heads'}  # for what is predicted, by its kind
@@ -247,11 +247,7 @@ def _check_table(df, columns, by, what, home):  # columns, ids and files; `by`: 
         raise KitError(f'{what} has no rows; is the table the right one, and whole?')
     check_ids(df.id, what)
     check_inside(df.file, home, what)
-    if 'part' in df and (not pd.api.types.is_string_dtype(df.part) or df.part.isna().any()):
-        raise KitError(
-            f"{what}: the column part is text, such as '5-10' or '10,20,200,180', and '' for a whole file; "
-            'write .astype(str), or rename the column if it means something else'
-        )
+    check_parts(df, what)
     for column in by:
         if df[column].isna().any():
             row = df.id[df[column].isna()].iloc[0]

@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ..core.paths import setting
 from ..core.validation import KitError
 from .files import file_bytes, hand_limit, hand_pixels, note, what_is
+from .parts import opened
 
 # %% ../../nbs/data/10_decoding.ipynb #23690e94
 FORMATS = ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP', 'GIF', 'PPM', 'JPEG2000')
@@ -252,22 +253,24 @@ def open_page(
     page: int,  # from 0
 ) -> Image.Image:  # decoded; as `open_picture` gives it
     "A page of a TIFF, or a frame of an animation; `KitError` where there is none of that number."
-    im, most = picture_header(path), hand_limit() or max_pixels()
-    n = getattr(im, 'n_frames', 1)
-    if not 0 <= page < n:
-        raise KitError(f'{path} has {n:,} pages, numbered from 0; there is no page {page}')
-    try:
-        im.seek(page)
-        deep = im.mode[0] != 'I' and any(map(_is_deep, getattr(im, 'tile', ())))
-        if im.width * im.height > most:  # it may be larger than the first
-            raise _too_large(path, im.width * im.height, most)
-        im.load()
-    except KitError:
-        raise
-    except Exception as e:
-        raise _damaged(path, e) from None
-    im.info['deep'] = deep
-    return im
+    most = hand_limit() or max_pixels()
+    with opened(path, picture_header) as im:
+        n = getattr(im, 'n_frames', 1)
+        if not 0 <= page < n:
+            raise KitError(f'{path} has {n:,} pages, numbered from 0; there is no page {page}')
+        try:
+            im.seek(page)
+            deep = im.mode[0] != 'I' and any(map(_is_deep, getattr(im, 'tile', ())))
+            if im.width * im.height > most:  # it may be larger than the first
+                raise _too_large(path, im.width * im.height, most)
+            im.load()
+        except KitError:
+            raise
+        except Exception as e:
+            raise _damaged(path, e) from None
+        one = im.copy()
+    one.info['deep'] = deep
+    return one
 
 
 def whole_image(

@@ -122,7 +122,7 @@ def rgb_centre(path: Path, size: tuple):  # a file; (height, width)
     return whole[top : top + height, left : left + width]
 
 # %% ../../nbs/data/13_images.ipynb #findin01
-FORMAT_MODULES = ()  # modules of kagglekit.data that register further input formats
+FORMAT_MODULES = ('image_parts', 'arrays', 'dicom', 'audio')  # modules of kagglekit.data that register further input formats
 
 
 def _is_complete(how):  # whether a recipe may name it without arguments
