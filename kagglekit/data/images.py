@@ -41,14 +41,14 @@ class InputFormat:
     name: str  # as in a recipe, such as 'rgb'
     channels: int  # of the array
     dtype: str  # of the array, such as 'uint8'
-    read: Callable  # (path, (height, width)[, part]) → (height, width, channels); then the arguments of a recipe
+    read: Callable  # (path, (height, width)[, part]) → (height, width, channels); then a recipe's arguments
     panels: tuple = ()  # of a cadence: for each channel, the panels side by side in it
     range: tuple | str | None = None  # of images deeper than 8 bits; found from the data set when left out
     parts: bool = False  # whether `read` takes the part of the file that a row is
     fitted: Callable | None = None  # reads instead of `read` where a recipe gives arguments
     channels_from: str = ''  # the argument that is the number of channels
     packages: tuple = ()  # of `Package`: what it needs beside kagglekit's own dependencies
-    measure: Callable | None = None  # (path, part) → (least, greatest), None for 8 bits; as of pictures when left out
+    measure: Callable | None = None  # (path, part) → (least, greatest), or None for 8 bits; None: as of pictures
 
     @property
     def arguments(self) -> dict[str, Argument]:
@@ -122,7 +122,12 @@ def rgb_centre(path: Path, size: tuple):  # a file; (height, width)
     return whole[top : top + height, left : left + width]
 
 # %% ../../nbs/data/13_images.ipynb #findin01
-FORMAT_MODULES = ('image_parts', 'arrays', 'dicom', 'audio')  # modules of kagglekit.data that register further input formats
+FORMAT_MODULES = (
+    'image_parts',
+    'arrays',
+    'dicom',
+    'audio',
+)  # modules of kagglekit.data that register further input formats
 
 
 def _is_complete(how):  # whether a recipe may name it without arguments
@@ -302,8 +307,9 @@ def _check_rows(how, rows):  # raise `KitError` where these rows or this machine
     of_parts = [(name, part) for name, part in rows if part]
     if of_parts and not how.parts:
         raise KitError(
-            f'inputs={how.name} reads whole files, and {len(of_parts):,} rows have a part, such as {of_parts[0][1]!r} of '
-            f'{of_parts[0][0]}; take a format that reads parts, such as rgb_part, or leave the column part out'
+            f'inputs={how.name} reads whole files, and {len(of_parts):,} rows have a part, '
+            f'such as {of_parts[0][1]!r} of {of_parts[0][0]}; '
+            'take a format that reads parts, such as rgb_part, or leave the column part out'
         )
 
 
