@@ -30,8 +30,8 @@ def mel_filters(
     rate: int,  # sampling rate, Hz
 ) -> np.ndarray:  # (BANDS, n), 0 … 1
     "Triangles that overlap by half, evenly spaced on the mel scale: 2595 log10(1 + f / 700)."
-    mel = 2595 * np.log10(1 + np.array([LOW, HIGH]) / 700)
-    edges = 700 * (10 ** (np.linspace(*mel, BANDS + 2) / 2595) - 1)
+    first, last = (2595 * np.log10(1 + hertz / 700) for hertz in (LOW, HIGH))
+    edges = 700 * (10 ** (np.linspace(first, last, BANDS + 2) / 2595) - 1)
     low, mid, high = edges[:-2, None], edges[1:-1, None], edges[2:, None]
     f = np.linspace(0, rate / 2, n)
     return np.minimum((f - low) / (mid - low), (high - f) / (high - mid)).clip(0)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'MAX_PIXELS', 'BITS', 'BACKGROUND', 'ALL_BITS', 'max_pixels', 'picture_header', 'picture_size',
-           'open_picture', 'deepest', 'bits_for', 'read_image', 'open_page', 'whole_image']
+           'open_picture', 'deepest', 'bits_for', 'read_image', 'page_count', 'open_page', 'whole_image']
 
 # %% ../../nbs/data/10_decoding.ipynb #da823104
 import io
@@ -248,6 +248,21 @@ def read_image(
     return np.asarray(im).reshape(height, width, -1)
 
 # %% ../../nbs/data/10_decoding.ipynb #7903e844
+def _n_pages(im, path):
+    try:
+        return getattr(im, 'n_frames', 1)
+    except Exception as e:
+        raise _damaged(path, e) from None
+
+
+def page_count(
+    path: str | Path,  # an image file
+) -> int:  # 1 or more
+    "How many pages or frames an image file has."
+    with opened(path, picture_header) as im:
+        return _n_pages(im, path)
+
+
 def open_page(
     path: str | Path,  # an image file
     page: int,  # from 0
@@ -255,7 +270,7 @@ def open_page(
     "A page of a TIFF, or a frame of an animation; `KitError` where there is none of that number."
     most = hand_limit() or max_pixels()
     with opened(path, picture_header) as im:
-        n = getattr(im, 'n_frames', 1)
+        n = _n_pages(im, path)
         if not 0 <= page < n:
             raise KitError(f'{path} has {n:,} pages, numbered from 0; there is no page {page}')
         try:

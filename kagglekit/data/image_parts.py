@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from ..core.validation import KitError, whole
-from .decoding import deepest, open_page, picture_header, whole_image
+from .decoding import deepest, open_page, page_count, whole_image
 from .files import hand_pixels
 from .images import input_format
 from .parts import opened, parse_box, parse_index
@@ -27,14 +27,10 @@ def image_part(
     if not part:
         return whole_image(path, mode)
     if part.isdecimal():
-        return whole_image(path, mode, page=parse_index(part, _pages(path), 'page', path))
+        return whole_image(path, mode, page=parse_index(part, page_count(path), 'page', path))
     with opened(path, whole_image, mode, hand_pixels()) as im:
-        return im.crop(parse_box(part, *im.size, path))
-
-
-def _pages(path):  # how many there are
-    with opened(path, picture_header) as im:
-        return getattr(im, 'n_frames', 1)
+        width, height = im.size
+        return im.crop(parse_box(part, width, height, path))
 
 # %% ../../nbs/data/13a_image_parts.ipynb #imgp0007
 def picture_range(
@@ -57,7 +53,7 @@ def _range_of_part(path, part):
 
 
 def _range_of_pages(path, part):  # of all pages: a row may take several
-    ranges = [r for page in range(_pages(path)) if (r := picture_range(open_page(path, page), path))]
+    ranges = [r for page in range(page_count(path)) if (r := picture_range(open_page(path, page), path))]
     return (min(r[0] for r in ranges), max(r[1] for r in ranges)) if ranges else None
 
 
@@ -76,7 +72,7 @@ def grey_part(path: Path, size: tuple, part: str, fit: Fit = 'squash'):  # a fil
 @input_format('tiff', 1, parts=True, measure=_range_of_pages, channels_from='pages')
 def tiff(path: Path, size: tuple, part: str, pages: whole(1, 64) = 1, fit: Fit = 'squash'):  # type: ignore[valid-type]
     "The pages of a TIFF from `part` on, each a grey channel."
-    n = _pages(path)
+    n = page_count(path)
     first = parse_index(part or '0', n, 'page', path)
     if first + pages > n:
         raise KitError(f'{path} has {n:,} pages, and {pages} are wanted from page {first} on; take fewer')
