@@ -10,7 +10,7 @@ from kagglekit.core.paths import root, workspace
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import Competition
 from kagglekit.data.images import content_hash, find_inputs, open_cache, open_caches, read_one
-from kagglekit.data.parts import rows_of
+from kagglekit.data.parts import close_files, rows_of
 from kagglekit.data.sizes import FITS, fit_image
 from kagglekit.fit.preflight import open_samples
 from kagglekit.runs.identity import data_hashes
@@ -217,7 +217,7 @@ def test_a_changed_file_is_decoded_again_and_an_unchanged_one_is_not(data):
     lines = []
     second = open_cache(data, rows, 'hdf5', (4, 4), lines.append)
     assert first[:, 0, 0, 0].tolist() == [1, 12, 11] and second[:, 0, 0, 0].tolist() == [77, 12, 78]
-    assert any('decoding 2 of 3' in line for line in lines)
+    assert any('decoding 2 of 3' in line for line in lines), lines
     assert first.content != second.content
 
 
@@ -429,3 +429,14 @@ def test_a_part_is_text(data):
         competition(data, [0, 1], ['2', '3'])
     comp = competition(data, ['0', ''], ['2', '3'])
     assert rows_of(comp.train) == [('a.wav', '0'), ('a.wav', '')]
+
+
+@CASES
+def test_the_name_of_a_cache_does_not_depend_on_what_is_open(data, name, write, inputs, parts):
+    write(data / name)
+    read_one(inputs, data / name, SIDE, parts[-1])
+    open_cache(data, [(name, parts[-1])], inputs, SIDE, quiet)
+    before = sorted((root() / '.cache').glob('*.npy'))
+    close_files()
+    open_cache(data, [(name, parts[-1])], inputs, SIDE, quiet)
+    assert sorted((root() / '.cache').glob('*.npy')) == before and len(before) == 1

@@ -110,17 +110,28 @@ class _Slot:
         self.lock, self.value, self.error = threading.Lock(), None, ''
 
 
-_open_files: OrderedDict[tuple, _Slot] = OrderedDict()
-_table_lock = threading.Lock()
+class _OpenFiles:
+    "The files that are open; its state is no part of the hash of a reader's code."
+
+    def __init__(self):
+        self.lock, self.slots = threading.Lock(), OrderedDict()
+
+    def slot(self, key):
+        "The slot of a file, from now on the last used one."
+        with self.lock:
+            slot = self.slots.setdefault(key, _Slot())
+            self.slots.move_to_end(key)
+            while len(self.slots) > KEPT:
+                self.slots.popitem(last=False)
+            return slot
+
+    def clear(self):
+        "Forget all of them."
+        with self.lock:
+            self.slots.clear()
 
 
-def _slot(key):  # the slot of a file, as the last used one
-    with _table_lock:
-        slot = _open_files.setdefault(key, _Slot())
-        _open_files.move_to_end(key)
-        while len(_open_files) > KEPT:
-            _open_files.popitem(last=False)
-        return slot
+_open_files = _OpenFiles()
 
 
 @contextmanager
@@ -134,7 +145,7 @@ def opened(
         stats = file_stats(path)
     except OSError:
         raise KitError(missing(path)) from None
-    slot = _slot((str(path), make, args, stats))
+    slot = _open_files.slot((str(path), make, args, stats))
     with slot.lock:
         if slot.value is None and not slot.error:
             try:
@@ -148,8 +159,7 @@ def opened(
 
 def close_files():
     "Forget the files that are open."
-    with _table_lock:
-        _open_files.clear()
+    _open_files.clear()
 
 # %% ../../nbs/data/09a_parts.ipynb #part0017
 class Package(NamedTuple):
