@@ -77,7 +77,8 @@ def write_parquet(path):
     table.to_parquet(path)
 
 
-def write_dicom(path, frames=NOISE.transpose(2, 0, 1).astype(np.uint16), **facts):
+def write_dicom(path, **facts):
+    frames = NOISE.transpose(2, 0, 1).astype(np.uint16)
     meta = pydicom.dataset.FileMetaDataset()
     meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
     meta.MediaStorageSOPClassUID = pydicom.uid.SecondaryCaptureImageStorage
