@@ -441,3 +441,21 @@ def test_the_name_of_a_cache_does_not_depend_on_what_is_open(data, name, write, 
     close_files()
     open_cache(data, [(name, parts[-1])], inputs, SIDE, quiet)
     assert sorted((root() / '.cache').glob('*.npy')) == before and len(before) == 1
+
+
+def test_files_that_cannot_be_read_are_listed_and_the_others_are_kept(data):
+    for name in ('a.h5', 'b.h5', 'c.h5'):
+        with h5py.File(data / name, 'w') as f:
+            f['x'] = np.full((4, 4), 9, np.uint8)
+    (data / 'b.h5').write_bytes(b'no HDF5 at all')
+    rows = [('a.h5', 'x'), ('b.h5', 'x'), ('c.h5', 'x')]
+    with pytest.raises(KitError, match='2 of 4 files cannot be read') as e:
+        open_cache(data, [*rows, ('c.h5', 'y')], 'hdf5', (4, 4), quiet)
+    assert 'b.h5 is not an HDF5 file but a text file' in str(e.value) and 'part y of' in str(e.value)
+    with pytest.raises(KitError, match='1 of 3 files cannot be read'):
+        open_cache(data, rows, 'hdf5', (4, 4), quiet)
+    with h5py.File(data / 'b.h5', 'w') as f:
+        f['x'] = np.full((4, 4), 8, np.uint8)
+    lines = []
+    cache = open_cache(data, rows, 'hdf5', (4, 4), lines.append)
+    assert 'decoding 1 of 3' in lines[0] and cache[:, 0, 0, 0].tolist() == [9, 8, 9]

@@ -306,8 +306,13 @@ def _by_file(cache, rows):  # rows that are parts of one file stand together; ro
 
 
 def _hash_shared(cache, rows, pool):  # read the files of which these rows are parts, once each
-    names = dict.fromkeys(cache.names[i] for i in rows if cache.parts[i])
-    list(pool.map(cache.contents.read, [name for name in names if cache.contents.hash(name) is None]))
+    def _learn(name):
+        try:
+            return cache.contents.hash(name) or cache.contents.read(name)
+        except (KitError, OSError):
+            return None  # its rows will say why
+
+    list(pool.map(_learn, dict.fromkeys(cache.names[i] for i in rows if cache.parts[i])))
 
 
 def _fill(cache, part, records, say):  # decode the rows that are not done; what went wrong, a sentence a file

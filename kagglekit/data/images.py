@@ -193,8 +193,8 @@ def _learn_ranges(how, contents, parts):  # parts: file → those that are rows;
     def _range(name, part):
         try:
             return how.measure(contents.folder / name, part)
-        except KitError:
-            return None  # decoding it will name it
+        except Exception:
+            return None  # decoding it will say why
 
     with ThreadPoolExecutor(usable_cores()) as pool:
         for name, wanted in parts.items():
