@@ -44,8 +44,9 @@ def log_mel(
     "The log-mel spectrogram: 255 where it is loudest, 0 where it is 80 dB below that."
     from scipy.signal import ShortTimeFFT, get_window
 
-    n = max(16, round(WINDOW * rate))
-    power = ShortTimeFFT(get_window('hann', n), max(1, round(HOP * rate)), rate).spectrogram(x)
+    window, hop = get_window('hann', max(16, round(WINDOW * rate))), max(1, round(HOP * rate))
+    last = -(-len(x) // hop)  # windows are centred on 0, hop, …; beyond both ends the sound is mirrored
+    power = ShortTimeFFT(window, hop, rate).spectrogram(x, p0=0, p1=last, padding='even')
     mel = mel_filters(len(power), rate) @ power
     most = mel.max()
     if most <= 0:
