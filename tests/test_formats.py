@@ -459,3 +459,17 @@ def test_files_that_cannot_be_read_are_listed_and_the_others_are_kept(data):
     lines = []
     cache = open_cache(data, rows, 'hdf5', (4, 4), lines.append)
     assert 'decoding 1 of 3' in lines[0] and cache[:, 0, 0, 0].tolist() == [9, 8, 9]
+
+
+def test_a_run_is_set_up_with_the_parts_of_its_rows(data):
+    from kagglekit.runs.setup import make_network, open_setup
+
+    write_sound(data / 'a.wav')
+    comp = competition(data, ['0', '1', '2', '3'], ['4', '5'])
+    recipe = Recipe('exp0001', inputs='audio(seconds=1, channels=3)', arch='resnet10t', pretrained=False, size=32)
+    folds = pd.DataFrame(dict(id=comp.train.id, fold=[0, 1, 0, 1]))
+    setup = open_setup(recipe, comp, folds, quiet)
+    for table, cache in ((comp.train, setup.train), (comp.test, setup.test)):
+        for part, x in zip(table.part, cache):
+            assert (x == read_one(recipe.inputs, data / 'a.wav', (32, 32), part)).all()
+    assert make_network(recipe, 2).conv1[0].in_channels == 3
