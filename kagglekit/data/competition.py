@@ -16,15 +16,19 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from ..core.paths import check_comp, comp_setting, data_dir
-from ..core.registry import Registry
-from ..core.storage import hash_table
-from ..core.validation import KitError, check_names, nearest
-from .forms import check_form
-from .labels import check_classes
-from .pages import line_of, names_on_page, page_error
-from .target import OneOf, Target, check_codes
-from .tables import check_ids, check_inside
+from kagglekit.core.paths import check_comp, comp_setting, data_dir
+from kagglekit.core.registry import Registry
+from kagglekit.core.storage import hash_table
+from kagglekit.core.validation import KitError, check_names, nearest
+from kagglekit.data.forms import check_form
+from kagglekit.data.labels import check_classes
+from kagglekit.data.pages import line_of, names_on_page, page_error
+from kagglekit.data.target import OneOf, Target, check_codes
+<<<<<<< /tmp/tmp3ludduwe/o
+from kagglekit.data.tables import check_ids, check_inside
+=======
+from kagglekit.data.tables import check_ids, check_inside, check_parts, match_ids
+>>>>>>> /tmp/tmp3ludduwe/t
 
 # %% ../../nbs/data/02_competition.ipynb #00000012
 WORDS = {'class': 'classes', 'factors': 'classes of several heads'}  # for what is predicted, by its kind
@@ -136,6 +140,7 @@ def _check_table(df, columns, by, what, home):  # columns, ids and files; `by`: 
         raise KitError(f'{what} has no rows; is the table the right one, and whole?')
     check_ids(df.id, what)
     check_inside(df.file, home, what)
+    check_parts(df, what)
     for column in by:
         if df[column].isna().any():
             row = df.id[df[column].isna()].iloc[0]

@@ -23,7 +23,7 @@ from ..core.storage import write_json
 from ..core.text import seconds_text
 from ..core.validation import KitError
 from ..data.competition import Competition, find_comp, load_pages
-from ..data.images import INPUTS
+from ..data.images import find_inputs
 from .preflight import check_columns
 from .train import train
 from ..practice.registry import STAND_INS
@@ -246,7 +246,7 @@ def image_seconds(
     comp: Competition,  # whole
 ) -> float:  # s of training for an image
     "The time of a training step on this machine, per image."
-    device, how, bare = find_device(), INPUTS[r.inputs], replace(r, pretrained=False)
+    device, how, bare = find_device(), find_inputs(r.inputs), replace(r, pretrained=False)
     net = make_networks(bare, output_and_loss(r, comp).output)
     h, w = sides(r.size)
     on_gpu = device.type == 'cuda'
