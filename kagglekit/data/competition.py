@@ -16,19 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from kagglekit.core.paths import check_comp, comp_setting, data_dir
-from kagglekit.core.registry import Registry
-from kagglekit.core.storage import hash_table
-from kagglekit.core.validation import KitError, check_names, nearest
-from kagglekit.data.forms import check_form
-from kagglekit.data.labels import check_classes
-from kagglekit.data.pages import line_of, names_on_page, page_error
-from kagglekit.data.target import OneOf, Target, check_codes
-<<<<<<< /tmp/tmp3ludduwe/o
-from kagglekit.data.tables import check_ids, check_inside
-=======
-from kagglekit.data.tables import check_ids, check_inside, check_parts, match_ids
->>>>>>> /tmp/tmp3ludduwe/t
+from ..core.paths import check_comp, comp_setting, data_dir
+from ..core.registry import Registry
+from ..core.storage import hash_table
+from ..core.validation import KitError, check_names, nearest
+from .forms import check_form
+from .labels import check_classes
+from .pages import line_of, names_on_page, page_error
+from .target import OneOf, Target, check_codes
+from .tables import check_ids, check_inside, check_parts
 
 # %% ../../nbs/data/02_competition.ipynb #00000012
 WORDS = {'class': 'classes', 'factors': 'classes of several heads'}  # for what is predicted, by its kind
