@@ -92,7 +92,7 @@ def _plan_plots(g):  # a row an image: image, three weights, and what the field 
     cover = (green + clover) / (green + clover + dead + 5)
     return pd.DataFrame(
         dict(
-            image=[f'ID{i}' for i in g.choice(np.arange(10**6, 10**7), n, replace=False)],
+            image=[f'ID{i}' for i in 10**6 + g.choice(9 * 10**6, n, replace=False)],
             Sampling_Date=[f'{d.year}/{d.month}/{d.day}' for d in days],
             State=g.choice(STATES, n),
             Species=species,

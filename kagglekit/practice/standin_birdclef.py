@@ -107,16 +107,16 @@ def _save_ogg(path, x):
     except ImportError:
         raise KitError("soundfile is not installed; install it with: pip install 'kagglekit[EXTRA]'") from None
     path.parent.mkdir(parents=True, exist_ok=True)
-    soundfile.write(path, x, RATE, format='OGG', subtype='VORBIS')
+    soundfile.write(path, x, RATE, format='OGG', subtype='VORBIS', compression_level=1.0)  # smallest files
     path.write_bytes(_set_serial(path.read_bytes(), serial=1))
 
 # %% ../../nbs/practice/01o_standin_birdclef.ipynb #bir00014
-EACH = 16  # recordings of a species
-SOUNDSCAPES, WINDOWS, SECONDS = 24, 4, 5  # test files, windows of each, length of one
+EACH = 12  # recordings of a species
+SOUNDSCAPES, WINDOWS, SECONDS = 20, 4, 5  # test files, windows of each, length of one
 
 
 def _draw_recording(species, g):  # the sound of a train file, and the others in the background
-    seconds = g.uniform(5, 8)
+    seconds = g.uniform(4, 6)
     others = [s for s in SONGS if s != species and g.random() < 0.04]
     starts = np.arange(g.uniform(0, 0.8), seconds - 1, 3.2)
     songs = [(draw_song(species, g), g.uniform(0.5, 1), start) for start in starts]
@@ -142,7 +142,7 @@ def _describe(species, others, name, g):  # a row of train_metadata.csv
 
 
 def _write_train(folder, g):
-    numbers, rows = iter(g.choice(np.arange(10**5, 10**6), EACH * len(SONGS), replace=False)), []
+    numbers, rows = iter(10**5 + g.choice(9 * 10**5, EACH * len(SONGS), replace=False)), []
     for species in SONGS:
         for _ in range(EACH):
             x, others = _draw_recording(species, g)
@@ -165,7 +165,7 @@ def _write_soundscape(path, g):  # rows of the solution
 def write_birdclef(
     folder: Path,  # empty
 ) -> pd.DataFrame:  # row_id, and 0 or 1 for each species
-    "128 train recordings of 8 species, and 24 soundscapes of four windows."
+    "96 train recordings of 8 species, and 20 soundscapes of four windows."
     g = rng('birdclef-practice')
     _write_train(folder, g)
     paths = [folder / 'test_soundscapes' / f'soundscape_{i + 1}.ogg' for i in range(SOUNDSCAPES)]

@@ -88,9 +88,9 @@ def _draw_votes(windows, g):  # (windows, 6) shares, and the votes; windows of a
     return shares, np.stack([g.multinomial(g.integers(3, 20), s) for s in shares])
 
 
-def _draw_recordings(g):  # ids are numbers below 2³², as on the site
+def _draw_recordings(g):  # ids are numbers of up to ten digits, as on the site
     n = TRAIN + TEST
-    ids = g.choice(np.arange(10**6, 2**32, 4099), (2, n), replace=False)
+    ids = 10**6 + g.choice(2**31, (2, n), replace=False)
     patients = g.integers(1, 65000, n // 3)
     return pd.DataFrame(dict(eeg_id=ids[0], spectrogram_id=ids[1], patient_id=g.choice(patients, n)))
 
@@ -137,12 +137,12 @@ def _write_test(folder, recordings, g):  # the solution
         _save_spectrogram(path, draw_spectrogram(shares, [0], g))
         answers.append(votes[0] / votes.sum())
     write_table(folder / 'test.csv', recordings[['spectrogram_id', 'eeg_id', 'patient_id']])
-    solution = recordings[['eeg_id']].reset_index(drop=True)
+    solution = recordings[['eeg_id']].astype(str).reset_index(drop=True)
     solution[VOTES] = np.array(answers)
     return solution
 
 
-@stand_in('hms-practice', score=hms_score)
+@stand_in('hms-practice', public=0.5, score=hms_score)
 def write_hms(
     folder: Path,  # empty
 ) -> pd.DataFrame:  # eeg_id, six shares

@@ -68,7 +68,7 @@ ONLY_TRAIN = ['target', 'lesion_id', 'iddx_full', 'iddx_1', 'tbp_lv_dnn_lesion_c
 
 
 def _draw_patients(g):  # patient_id, age_approx, sex, and how likely a lesion is malignant
-    ids = g.choice(np.arange(10**6, 10**7), PATIENTS, replace=False)
+    ids = 10**6 + g.choice(9 * 10**6, PATIENTS, replace=False)
     return pd.DataFrame(
         dict(
             patient_id=[f'IP_{i}' for i in ids],

@@ -164,8 +164,8 @@ def write_mammography(
 ) -> pd.DataFrame:  # prediction_id, cancer
     "90 train patients and 37 test patients, with two views of either breast."
     g = rng('mammography-practice')
-    patients = [int(i) for i in g.choice(np.arange(1000, 65000), TRAIN + TEST, replace=False)]
-    images = iter([int(i) for i in g.choice(np.arange(10**6, 2**31), 4 * len(patients), replace=False)])
+    patients = [int(i) for i in 1000 + g.choice(64_000, TRAIN + TEST, replace=False)]
+    images = iter([int(i) for i in 10**6 + g.choice(2**30, 4 * len(patients), replace=False)])
     parts = dict(train=sorted(patients[:TRAIN]), test=sorted(patients[TRAIN:]))
     tables = {
         part: pd.DataFrame(
