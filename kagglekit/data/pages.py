@@ -27,12 +27,21 @@ def line_of(
     return next((f.lineno for f in frames if f.filename == path), None)
 
 
+def _origin(e, path):  # the page that is broken: `path`, or one that it imports
+    if isinstance(e, SyntaxError):
+        files = [Path(e.filename or path)]
+    else:
+        frames = traceback.extract_tb(e.__traceback__)
+        files = [Path(f.filename) for f in frames if f.name == '<module>']
+    return next((file for file in reversed(files) if file.parent == path.parent), path)
+
+
 def page_error(
     e: BaseException,  # from importing the page
     path: str | Path,  # of its module
 ) -> str:  # file, line, cause and remedy
-    "Why a page cannot be imported."
-    path = Path(path)
+    "Why a page cannot be imported: what is wrong in it, or in a page that it imports."
+    path = _origin(e, Path(path))
     source = path.read_text(encoding='utf8', errors='replace').splitlines()
     conflict = next((i for i, line in enumerate(source, 1) if _CONFLICT.match(line)), None)
     at = conflict or line_of(e, str(path))
