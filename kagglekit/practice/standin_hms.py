@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PATTERNS', 'VOTES', 'REGIONS', 'STEPS', 'HERTZ', 'COLUMNS', 'TRAIN', 'TEST', 'OFFSETS', 'CONSENSUS',
-           'draw_spectrogram', 'hms_score', 'write_hms']
+           'draw_spectrogram', 'score_hms', 'write_hms']
 
 # %% ../../nbs/practice/01p_standin_hms.ipynb #hms00002
 from pathlib import Path
@@ -62,7 +62,7 @@ def draw_spectrogram(
     return np.round(4 * (power + background) * noise).astype(np.float32).reshape(steps, 400)
 
 # %% ../../nbs/practice/01p_standin_hms.ipynb #hms00011
-def hms_score(
+def score_hms(
     solution: pd.DataFrame,  # row id and six shares
     submission: pd.DataFrame,  # the same columns; rows as in solution
     row_id_column_name: str,  # 'eeg_id'
@@ -91,8 +91,9 @@ def _draw_votes(windows, g):  # (windows, 6) shares, and the votes; windows of a
 def _draw_recordings(g):  # ids are numbers of up to ten digits, as on the site
     n = TRAIN + TEST
     ids = 10**6 + g.choice(2**31, (2, n), replace=False)
-    patients = g.integers(1, 65000, n // 3)
-    return pd.DataFrame(dict(eeg_id=ids[0], spectrogram_id=ids[1], patient_id=g.choice(patients, n)))
+    patients = g.choice(65_000, 40, replace=False)  # the last ten are in test
+    seen = np.concatenate([g.choice(patients[:30], TRAIN), g.choice(patients[30:], TEST)])
+    return pd.DataFrame(dict(eeg_id=ids[0], spectrogram_id=ids[1], patient_id=seen))
 
 
 def _label_windows(recording, offsets, votes, g):  # rows of train.csv
@@ -142,11 +143,11 @@ def _write_test(folder, recordings, g):  # the solution
     return solution
 
 
-@stand_in('hms-practice', public=0.5, score=hms_score)
+@stand_in('hms-practice', public=0.5, score=score_hms)
 def write_hms(
     folder: Path,  # empty
 ) -> pd.DataFrame:  # eeg_id, six shares
-    "80 train recordings with one to three labelled windows each, and 30 test windows."
+    "Shares of votes for six patterns: 80 train and 30 test spectrograms in Parquet files; KL divergence."
     for part in ('train', 'test'):
         (folder / f'{part}_spectrograms').mkdir()
     g = rng('hms-practice')
