@@ -24,7 +24,7 @@ from .forms import check_form
 from .labels import check_classes
 from .pages import line_of, names_on_page, page_error
 from .target import OneOf, Target, check_codes
-from .tables import check_ids, check_inside
+from .tables import check_ids, check_inside, check_parts
 
 # %% ../../nbs/data/02_competition.ipynb #00000012
 WORDS = {'class': 'classes', 'factors': 'classes of several heads'}  # for what is predicted, by its kind
@@ -136,6 +136,7 @@ def _check_table(df, columns, by, what, home):  # columns, ids and files; `by`: 
         raise KitError(f'{what} has no rows; is the table the right one, and whole?')
     check_ids(df.id, what)
     check_inside(df.file, home, what)
+    check_parts(df, what)
     for column in by:
         if df[column].isna().any():
             row = df.id[df[column].isna()].iloc[0]
