@@ -15,9 +15,9 @@ from ..core.validation import KitError, check_names
 from ..data.competition import Competition, find_comp
 from ..data.decisions import nested_decision
 from ..data.factor_metrics import bind_heads
-from ..data.forms import make_table
+from ..data.forms import find_form, make_table
 from ..data.metrics import Metric, find_metric
-from ..data.scored_rows import ScoredRows, scored_rows
+from ..data.scored_rows import ScoredRows, scored_oof
 from ..data.site_metric import bind_site
 from ..data.target import Target
 from .records import metric_name, read_record, target_of
@@ -75,7 +75,7 @@ def run_metric(
             f"{run}: its metric {metric.name} is the site's own function, which reads tables in the form of a hand-in; "
             f'put the data of {run.comp} here'
         )
-    return bind_site(metric, target, partial(make_table, comp))
+    return bind_site(metric, target, partial(make_table, comp, form=find_form(comp)))
 
 # %% ../../nbs/report/00ba_oof.ipynb #d699c57e
 class SeenRows(NamedTuple):
@@ -87,16 +87,15 @@ class SeenRows(NamedTuple):
     doubts: tuple[str, ...]  # what could not be done
 
 
-def _positions(oof, comp, target):  # (n,) of the train table; None where rows or truth have changed since
-    at = pd.Index(comp.train.id).get_indexer(oof.id)
-    if (at < 0).any() or not np.array_equal(comp.y[at], target.stored_truth(oof), equal_nan=True):
-        return None
-    return at
-
-
 def _plain_rows(oof, target):  # rows as they are stored
     P = predictions_of(oof, target)
     return ScoredRows(oof.id.to_numpy(), target.stored_truth(oof), P, oof.fold.to_numpy(), None)
+
+
+def _not_joined(run, unit):  # a doubt, where rows make units
+    if not unit:
+        return ()
+    return (f'the train rows of {run.exp} are not here, so they are not joined by {one_line(unit)}',)
 
 
 def _decide_of(run, comp):  # how it decided: a text, a function or None; and a doubt
@@ -116,14 +115,11 @@ def seen_rows(
 ) -> SeenRows:
     "A run's rows as its metric sees them."
     target, unit = target_of(run), as_dict(read_record(run, 'params.json').get('target')).get('unit')
-    at = None if comp is None else _positions(oof, comp, target)
-    if comp is None or at is None:
-        rows, doubts = _plain_rows(oof, target), ()
-        if unit:
-            doubts = (f'the train table of {run.exp} is not here, so its rows are not joined by {one_line(unit)}',)
-        unit = ''
+    doubts: tuple[str, ...] = ()
+    if comp is not None and oof.id.isin(comp.train.id).all():
+        rows, unit = scored_oof(comp, oof, predictions_of(oof, target)), comp.unit
     else:
-        rows, doubts, unit = scored_rows(comp, predictions_of(oof, target), oof.fold.to_numpy(), at), (), comp.unit
+        rows, doubts, unit = _plain_rows(oof, target), _not_joined(run, unit), None
     decide, undecided = _decide_of(run, comp)
     answers = rows.P
     if decide is not None:
