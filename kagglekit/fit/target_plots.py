@@ -56,7 +56,9 @@ PANELS = 12  # of a figure, at most
 def _panels(n, size=2.4):  # a figure with a panel for each of n things, and its axes
     columns = min(4, n)
     rows = -(-n // columns)
-    fig, axes = plt.subplots(rows, columns, figsize=(size * columns + 1, size * rows), squeeze=False, layout='constrained')
+    fig, axes = plt.subplots(
+        rows, columns, figsize=(size * columns + 1, size * rows), squeeze=False, layout='constrained'
+    )
     for ax in axes.flat[n:]:
         ax.remove()
     return fig, axes.flat[:n]
@@ -284,7 +286,9 @@ def _value_errors(rows, target):  # of numbers and shares
 def _head_errors(rows, target):
     for i, ((head, names), part) in enumerate(zip(target.heads, target.parts(rows.P))):
         codes, y = labels_of(part), rows.y[:, i]
-        pairs = pd.Series([f'{names[a]} as {names[b]}' for a, b in zip(y, codes) if a != b], dtype=object).value_counts()
+        pairs = pd.Series(
+            [f'{names[a]} as {names[b]}' for a, b in zip(y, codes) if a != b], dtype=object
+        ).value_counts()
         worst = f'{pairs.index[0]} ({pairs.iloc[0]})' if len(pairs) else '–'
         yield {'head': head, 'classes': len(names), 'right': (codes == y).mean(), 'most frequent error': worst}
 

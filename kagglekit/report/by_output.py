@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from ..core.registry import read_call
 from ..core.validation import KitError
-from ..data.metrics import Metric, find_metric, labels_of
+from ..data.metrics import find_metric, labels_of
 from ..data.target import Factors
 from .pairs import Pair, by_class, hard_predictions
 

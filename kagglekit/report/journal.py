@@ -24,7 +24,8 @@ from ..runs.run import run_doubts
 
 # %% ../../nbs/report/02_journal.ipynb #37f6e0be
 BOARDS = ('public', 'private')
-NUMBERS = ('CV', 'sd', 'OOF', 'in_sample', 'nested', 'public', 'private', 'seconds', 'gain')  # nan where there is no value
+# nan where there is no value
+NUMBERS = ('CV', 'sd', 'OOF', 'in_sample', 'nested', 'public', 'private', 'seconds', 'gain')
 COLUMNS = (
     'exp',
     'parent',
