@@ -36,7 +36,7 @@ class FileIndex:
             for folder in folders:
                 self.folder[folder].append(file)
             self.begin[re.split(r'[_\-.]', stem)[0]].append(file)
-            self.begin[re.match(r'(.*?)(?:[_\-.][^_\-.]*)?$', stem)[1]].append(file)
+            self.begin[re.sub(r'[_\-.][^_\-.]*$', '', stem)].append(file)
             self.end[re.split(r'[_\-.]', stem)[-1]].append(file)
         self.digits = sorted({len(stem) for stem in self.stem if stem.isdigit()})
 
@@ -120,7 +120,9 @@ def _name_part(values, rows, column):  # code for the file's own name; None wher
     padded = [v.zfill(len(stem)) == stem for v, stem in zip(rows[column], stems)]
     if all(padded) and len({os.path.splitext(name)[1] for name in values}) == 1:
         return f'{_cell(column)}.str.zfill({len(stems[0])}) + {_text(suffix)}'
-    heads = {name[: -len(v)] if name.endswith(v) else None for v, name in zip(_with_suffix(rows[column], values), values)}
+    heads = {
+        name[: -len(v)] if name.endswith(v) else None for v, name in zip(_with_suffix(rows[column], values), values)
+    }
     if len(heads) == 1 and (head := heads.pop()):
         return f'{_text(head)} + {_cell(column)} + {_text(suffix)}'
     return _text(values[0]) if len(set(values)) == 1 else None

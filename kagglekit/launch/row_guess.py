@@ -141,10 +141,12 @@ def find_unit(
         train = _pair_code('train', pair)
     return Unit(test, train, f'{len(s.test):,} test rows have {len(s.sample):,} answers')
 
-# %% ../../nbs/launch/07_row_guess.ipynb #fa5e3184
-_GROUPS = ('patient', 'subject', 'person', 'people', 'recording', 'session', 'study', 'series', 'case', 'slide')
-_GROUPS += ('animal', 'individual', 'object', 'video', 'clip', 'scene', 'location', 'author', 'user')
-_GROUPS += ('환자', '사람', '患者', '人物')
+# %% ../../nbs/launch/07_row_guess.ipynb #5ba712eb
+_GROUPS = [
+    *('patient', 'subject', 'person', 'people', '환자', '사람', '患者', '人物'),
+    *('recording', 'session', 'study', 'series', 'case', 'slide', 'animal', 'individual', 'object'),
+    *('video', 'clip', 'scene', 'location', 'author', 'user'),
+]  # words in the name of a column, the likeliest first
 
 
 class Group(NamedTuple):

@@ -98,7 +98,7 @@ def split_mark(
     "What separates the labels of one field."
     for mark in _MARKS:
         parts = values.str.split(mark)
-        several = parts.str.len() > 1
+        several = parts.map(len) > 1
         tokens = {t for row in parts for t in row if t}
         alone = {row[0] for row in parts[~several] if row[0]}
         codes = all(re.fullmatch(r'[\[\]]?\d+[\[\]]?', t.strip()) for t in tokens)
@@ -214,7 +214,9 @@ def _classes(column, values, sure=True):
 
 def _sets(column, values, mark):
     lists = values.str.contains('[', regex=False).any()
-    clean = f"train[{column!r}].str.strip('[]').str.replace({mark + ' '!r}, {mark!r})" if lists else f'train[{column!r}]'
+    clean = f'train[{column!r}]'
+    if lists:
+        clean += f".str.strip('[]').str.replace({mark + ' '!r}, {mark!r})"
     names = sorted({t.strip("[]' ") for v in values for t in v.split(mark)} - {''})
     return TargetGuess(
         'sets',
@@ -265,10 +267,10 @@ def guess_one(
 ) -> TargetGuess:
     "The target where the sample has one column of answers."
     values, x = train[column], numbers_of(train[column])
-    words = answers.str.split(r'[ ,;|]+', regex=True).str.len()
+    words = answers.map(lambda text: len(re.split(r'[ ,;|]+', text)))
     if mark := split_mark(values):
         return _sets(column, values, mark)
-    if words.min() > 1 and words.nunique() == 1:
+    if words.min() > 1 and words.nunique() == 1 and not set(answers) <= set(values):
         return _top(column, values, int(words.iloc[0]))
     if _is_binary(values):
         return _binary(column, values, _decimal(answers))
@@ -300,13 +302,16 @@ def match_names(
             continue
         head, _, tail = long.partition(short)
         found = [_renamed(w, head, tail, long == name) for w in wanted]
-        if set(found) <= set(have):
+        if set(found) <= set(have) and len(set(found)) == len(found):
             return found
     return []
 
 
-def _renamed(name, head, tail, add):  # with a beginning and an end added, or taken away
-    return head + name + tail if add else name.removeprefix(head).removesuffix(tail)
+def _renamed(name, head, tail, add):  # with a beginning and an end added, or taken away; '' where it lacks them
+    if add:
+        return head + name + tail
+    has_both = name.startswith(head) and name.endswith(tail)
+    return name.removeprefix(head).removesuffix(tail) if has_both else ''
 
 
 def _columns_code(found, wanted):  # Python for a tuple of names that may be long
