@@ -133,7 +133,7 @@ def recipes_code(
     "The first recipes."
     return _RECIPES.format(comp=d.survey.comp, inputs=d.inputs)
 
-# %% ../../nbs/launch/11_new_page.ipynb #add285ff
+# %% ../../nbs/launch/11_new_page.ipynb #8206f58c
 _FREE = "Does a mirrored or turned image keep its label? Then a child of exp0002 says augment=('hflip', 'rot90')."
 
 

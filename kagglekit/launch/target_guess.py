@@ -326,7 +326,7 @@ def _table_guess(table, form, target, what, why, found, wanted, extra=()):  # of
     return TargetGuess(form, what, why, list(found), lines, target, 'probability')
 
 
-def _one_hot(found, wanted):
+def _one_hot(found, wanted):  # a class for each row
     lines = [
         f'classes = {_columns_code(found, wanted)}',
         "train['target'] = train[list(classes)].apply(pd.to_numeric).to_numpy().argmax(1)",
@@ -394,7 +394,8 @@ def _probabilities(train, candidates, column, classes, wanted):  # of classes th
 def _with_lists(column, lists, wanted):  # a main label, and a list of others
     lines = [
         'names = tuple(sample.columns[1:])',
-        f"told = (train[{column!r}] + ' ' + train[{lists!r}].str.replace(r\"[\\[\\],']\", ' ', regex=True)).str.split()",
+        f"told = train[{column!r}] + ' ' + train[{lists!r}].str.replace(r\"[\\[\\],']\", ' ', regex=True)",
+        'told = told.str.split()',
         'labels = {name: [float(name in row) for row in told] for name in names}',
         'train = pd.concat([train, pd.DataFrame(labels)], axis=1)',
     ]
