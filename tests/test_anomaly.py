@@ -111,7 +111,7 @@ def test_out_of_fold_and_test_rows_are_predicted_at_infer_size(comp):
 def test_excluded_classes_are_never_flipped_and_validation_is_not_augmented(comp):
     r = tiny('exp0001', augment=('vflip 1 not *-crack3',))
     learn = make_learner(open_setup(r, comp, run_folds(r, comp)), 0)
-    learn.dls.train.when = (0, 0, 0, 0)
+    learn.dls.train.epoch_key = (0, 0, 0, 0)
     prepare = learn.prepare_batch
     for x, y in learn.dls.train:
         rows, before = learn.dls.train.rows, prepare.normalise(x)
@@ -138,8 +138,8 @@ def test_class_weights_come_from_the_training_rows_of_the_fold(comp):
 
 def test_sampling_is_balanced_over_states(comp):
     r = tiny('exp0001', sampling='state')
-    chances = (learn := make_learner(open_setup(r, comp, run_folds(r, comp)), 0)).dls.train.chances
-    by_state = pd.Series(chances).groupby(comp.train.state.iloc[learn.dls.train.all_rows].to_numpy()).sum()
+    probs = (learn := make_learner(open_setup(r, comp, run_folds(r, comp)), 0)).dls.train.sampling_probs
+    by_state = pd.Series(probs).groupby(comp.train.state.iloc[learn.dls.train.all_rows].to_numpy()).sum()
     assert np.allclose(by_state, 0.25)
 
 

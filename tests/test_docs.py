@@ -250,7 +250,7 @@ assert find_optimizer('RMSprop')([torch.zeros(1)], lr=.1).opt.defaults['momentum
 assert [cb.by for cb in make_callbacks(recipe.callbacks)] == [.5]
 z, t = torch.zeros(2, 4), torch.eye(4)[:2]
 assert abs(find_loss('poly1 .5')(z, t).item() - (np.log(4) + .5 * .75)) < 1e-6
-assert find_metric('balanced_accuracy')(np.array([0, 1, 0, 1]), np.eye(2)[[0, 1, 1, 1]]) == .75
+assert find_metric('kappa')(np.array([0, 1, 0, 1]), np.eye(2)[[0, 1, 1, 1]]) == .5
 assert build_model('resnet10_narrow', 4, 1, pretrained=False)(torch.zeros(2, 1, 32, 32)).shape == (2, 4)
 assert len(READERS['lamps']('lamps').train) == 4
 long = READERS['lamps-long']('lamps-long')

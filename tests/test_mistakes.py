@@ -6,7 +6,7 @@ import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 import kagglekit.training.augment_cadence  # noqa: F401  registers its augmentations
-from kagglekit.training.augmentations import AUGMENTS, CHANCES
+from kagglekit.training.augmentations import AUGMENTS, N_UNIFORMS
 from kagglekit.data.loaders import fold_loaders, one_hot
 from kagglekit.data.cadence import arrange
 from kagglekit.data.competition import Competition
@@ -24,7 +24,7 @@ from kagglekit.runs.run import Run
 from kagglekit.runs.scores import score_oof
 from kagglekit.runs.lineage import pseudo_rows
 from kagglekit.runs.form import make_submission
-from kagglekit.models.surgery import l2_head
+from kagglekit.models.surgery import l2_norm_head
 
 # SETI
 
@@ -81,9 +81,8 @@ def test_an_undefined_auc_is_not_zero():
 def test_noise_keeps_the_scale_of_validation(name):
     "exp0018 divided by the deviation in training only."
     x = 2 * torch.randn(16, 1, 64, 64)
-    made = AUGMENTS[name].apply(x, torch.zeros(16, 1), torch.tensor(uniforms(range(16), CHANCES, 'noise')).float(), 1)[
-        0
-    ]
+    u = torch.tensor(uniforms(range(16), N_UNIFORMS, 'noise')).float()
+    made = AUGMENTS[name].apply(x, torch.zeros(16, 1), u, 1)[0]
     assert ((made.std((1, 2, 3)) / 2 - 1).abs() < 0.08).all() and (made - x).std() > 0.3
 
 
@@ -107,14 +106,14 @@ def test_the_auc_margin_learns():
 def test_a_needle_in_the_wrong_panels_is_a_negative(name):
     "Flip(p=.5) put A panels where B, C and D belong, and kept the label."
     x, panels = torch.arange(6.0).repeat_interleave(4).expand(1, 1, 3, 24), (tuple(range(6)),)
-    moved, label = AUGMENTS[name].apply(x, torch.ones(1, 1), torch.zeros(1, CHANCES), 1, panels)
+    moved, label = AUGMENTS[name].apply(x, torch.ones(1, 1), torch.zeros(1, N_UNIFORMS), 1, panels)
     assert set(moved[0, 0, 0].reshape(6, 4)[::2].flatten().tolist()) == {1.0, 3.0, 5.0} and label.item() == 0
 
 
 def test_features_are_scaled_row_by_row():
     "exp0016_n took one norm over the whole batch: an answer depended on its neighbours."
     net = build_model('tf_efficientnet_lite0', 1, 2, False).eval()
-    l2_head(net, 16.0)
+    l2_norm_head(net, 16.0)
     x = (
         torch.randn(4, 2, 32, 32, generator=torch.Generator().manual_seed(0))
         * torch.tensor([0.1, 1.0, 5.0, 20.0])[:, None, None, None]

@@ -197,6 +197,15 @@ def test_a_reader_that_fails_names_cell_and_line(home):
         read(home, 'lamps')
 
 
+@pytest.mark.parametrize('text', ['{"cells": [', None])
+def test_a_page_that_a_page_imports_is_the_one_to_mend(home, text):
+    path = write_page(home, 'tools', '#| export\n1/0')
+    if text:
+        path.write_text(text)
+    write_page(home, 'lamps', '#| export\nfrom kagglekit.competitions.tools import METRIC', reader('lamps'))
+    assert load_pages()['lamps'].startswith('nbs/competitions/tools.ipynb, ')
+
+
 # Code: its source, its hash, other processes
 
 FORMAT = """#| export

@@ -1,7 +1,10 @@
 "Targets, metrics and submission formats that are not supported are refused: numbers, bad labels, odd forms."
 
+import shutil
+import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
@@ -403,6 +406,46 @@ def test_a_page_with_a_conflict_is_an_entry_of_status(space, stray, capsys):
     with pytest.raises(SystemExit) as done:
         main(['status'])
     assert done.value.code == 0 and 'stray.py, line 3: a merge conflict' in capsys.readouterr().err
+
+
+SETI = """
+import sys
+import kagglekit.competitions as pages
+pages.__path__[:] = sys.argv[1:2]
+from kagglekit.core.validation import KitError
+from kagglekit.data.competition import check_page, load_pages
+from kagglekit.runs.recipe import RECIPES, find_recipe
+broken = load_pages()
+print(sorted(broken))
+print(*{why.split(':')[0] for why in broken.values()})
+print([check_page(name) for name in ('seti', 'seti-practice', 'seti-old')])
+print('exp0001' in RECIPES.get('seti', {}), 'exp0001' in RECIPES.get('shapes-practice', {}))
+try:
+    print(find_recipe('seti', sys.argv[2]).exp)
+except KitError as e:
+    print(e)
+"""
+
+
+@pytest.mark.parametrize(
+    'page, content, broken, exp, left',
+    [
+        ('seti_practice', 'x = ', ['seti_practice'], 'exp0001', True),
+        ('seti_relaunch', 'x = 1 / 0', ['seti_practice', 'seti_relaunch'], 'relaunch-exp003', True),
+        ('seti_old', 'x = ', ['seti_old', 'seti_practice', 'seti_relaunch'], 'exp0001', False),
+    ],
+)
+def test_a_broken_page_of_recipes_stops_those_recipes_alone(space, tmp_path, page, content, broken, exp, left):
+    "One in three pages of SETI's recipes stopped the competition itself."
+    folder = Path(shutil.copytree(pages.__path__[0], tmp_path / 'pages'))
+    (folder / f'{page}.py').write_text(content)
+    done = subprocess.run([sys.executable, '-c', SETI, str(folder), exp], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    names, places, readable, recipes, found = done.stdout.splitlines()
+    assert names == str(broken)
+    assert places == f'kagglekit/competitions/{page}.py, line 1'  # the page to mend, not those that import it
+    assert readable == "['seti', 'seti-practice', 'seti-old']" and recipes == f'{left} True'
+    assert found == exp or f'seti has no {exp}' in found and f'a page cannot be read: {places}' in found
 
 
 @pytest.mark.parametrize(

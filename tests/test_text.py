@@ -21,7 +21,7 @@ from kagglekit.report.journal_plots import plot_curves, tree_svg
 from kagglekit.report.leaderboard import plot_leaderboard
 from kagglekit.eda.samples import plot_classes
 from kagglekit.data.metrics import find_metric
-from kagglekit.data.group_metrics import plt
+from kagglekit.core.plots import plt
 from kagglekit.runs.run import Run
 from kagglekit.core.html import html_page, html_table, show_table
 from kagglekit.core.text import one_line

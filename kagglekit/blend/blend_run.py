@@ -36,7 +36,7 @@ from ..runs.lineage import parent_runs
 # %% ../../nbs/blend/09_blend_run.ipynb #00000013
 def _predictions(comp, p, side, fold=None):  # a table as the run folder has it, in double precision, without a copy
     rows = comp.train if side == 'oof' else comp.test
-    df = pd.DataFrame(np.asarray(p, np.float64), columns=prob_columns(comp.classes), copy=False)
+    df = pd.DataFrame(np.asarray(p, np.float64), columns=comp.outputs, copy=False)
     df.insert(0, 'id', rows.id.to_numpy())
     if side == 'test':
         return df

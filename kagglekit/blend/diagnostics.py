@@ -17,9 +17,9 @@ from .members import split_predictions
 from .methods import METHODS, apply_blend, fit_blend, nested
 from .recipe import BlendRecipe
 from .rule_effects import gain_interval
+from ..core.plots import plt
 from ..core.validation import KitError
 from ..data.competition import Competition
-from ..data.group_metrics import plt
 from ..data.metrics import find_metric
 from ..runs.run import Run
 

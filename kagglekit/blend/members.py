@@ -147,13 +147,13 @@ def split_predictions(
     comp: Competition,  # of the run
 ) -> Predictions:  # its rows, and their probabilities
     "A table of predictions as a matrix, without a second copy of it in memory."
-    columns, what = prob_columns(comp.classes), f'{path.parent.name}: {path.name}'
+    columns, what = comp.outputs, f'{path.parent.name}: {path.name}'
     try:
         file = pq.ParquetFile(path)
         names = file.schema_arrow.names
-        have = [n for n in names if n.startswith('p_')]
+        have = [n for n in names if n.startswith(('p_', 'v_'))]
         if have != columns:
-            raise KitError(f'{what}: its class columns are {have[:4]} …, expected {columns[:4]} …')
+            raise KitError(f'{what}: its columns of predictions are {have[:4]} …, expected {columns[:4]} …')
         rows, p = file.read(columns=[n for n in names if n not in have]).to_pandas(), _matrix(file, columns)
     except (OSError, ValueError, TypeError) as e:
         raise KitError(

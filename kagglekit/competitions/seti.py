@@ -6,7 +6,8 @@
 __all__ = ['read_seti', 'read_old']
 
 # %% ../../nbs/competitions/seti.ipynb #00000002
-import kagglekit.competitions.seti_practice  # noqa: F401  registers all recipes, after those of the other pages
+import kagglekit.data.cadence  # noqa: F401  registers its input formats: abacad, aaa_bcd, …
+import kagglekit.training.augment_cadence  # noqa: F401  registers its augmentations: shuffle_cons, lines, …
 from ..data.competition import Competition, competition
 from ..data.labels import encode
 from ..data.tables import read_table

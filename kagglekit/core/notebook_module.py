@@ -26,11 +26,12 @@ class NotebookError(KitError):
 
     def __init__(
         self,
-        place: str,  # in the notebook, such as 'cell 3, line 2'; '' for the whole of it
+        path: str | Path,  # of the notebook
+        place: str,  # in it, such as 'cell 3, line 2'; '' for the whole of it
         what: str,  # is wrong
     ):
-        super().__init__(f'{place}: {what}' if place else what)
-        self.place, self.what = place, what
+        super().__init__(', '.join([str(path), *([place] if place else [])]) + f': {what}')
+        self.path, self.place, self.what = Path(path), place, what
 
 
 class Cell(NamedTuple):
@@ -53,7 +54,7 @@ def _parse(path):  # [(is code, source)] of all cells
     except (ValueError, KeyError, TypeError) as e:
         line = _conflict_line(text) or getattr(e, 'lineno', None)
         what = 'a merge conflict was left in it' if _conflict_line(text) else f'it is no notebook: {e}'
-        raise NotebookError(f'line {line}' if line else '', what) from None
+        raise NotebookError(path, f'line {line}' if line else '', what) from None
 
 
 def read_cells(
@@ -63,7 +64,7 @@ def read_cells(
     cells = [(i, *cell) for i, cell in enumerate(_parse(path), 1)]
     for i, _, source in cells:
         if line := _conflict_line(source):
-            raise NotebookError(f'cell {i}, line {line}', 'a merge conflict was left in it')
+            raise NotebookError(path, f'cell {i}, line {line}', 'a merge conflict was left in it')
     code = [Cell(i, source) for i, is_code, source in cells if is_code]
     return [cell for cell in code if _is_marked(cell.source)] or code
 

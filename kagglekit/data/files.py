@@ -180,7 +180,7 @@ class _Reader:  # a file-like view of bytes, which copies nothing but what is re
     def __init__(self, data):
         self.data, self.at = data, 0
 
-    def read(self, n):
+    def read(self, n):  # the next n bytes, for NumPy's reader of headers
         self.at += n
         return self.data[self.at - n : self.at]
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 from .competition import Competition, class_kinds, prob_columns
-from ..core.validation import Lazy, check_names
+from ..core.plots import plt
+from ..core.validation import check_names
 from .metrics import f1_counts, labels_of
 
 if TYPE_CHECKING:
@@ -17,9 +18,6 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['part_scores', 'confusion', 'plot_parts', 'plot_confusion']
-
-# %% ../../nbs/data/05_group_metrics.ipynb #a1ba5a7d
-plt = Lazy('matplotlib.pyplot')  # a command that draws nothing does without it
 
 # %% ../../nbs/data/05_group_metrics.ipynb #00000004
 def _missed(comp, y, labels):  # (n,) 1 for a defect predicted as good, else 0; NaN for rows without a defect
@@ -90,8 +88,6 @@ def plot_parts(
     most: int = 18,  # bars
 ) -> Figure:
     "The groups with the lowest F1, and the missed defects."
-    import matplotlib.pyplot as plt  # here, since the state of a run is shown without it
-
     table = pd.DataFrame(parts[column]).T.reindex(columns=['rows', 'f1', 'missed']).astype(float)
     height = 0.9 + 0.2 * min(most, len(table))
     fig, axes = plt.subplots(1, 2, figsize=(9.5, height), dpi=60, layout='constrained')
@@ -112,8 +108,7 @@ def plot_confusion(
     ax: Axes,  # to draw on
 ):
     "A heat map: the colour is the fraction of a row, the numbers are rows."
-    import matplotlib.pyplot as plt  # here: a run needs scores, and no figures
-    import seaborn as sns
+    import seaborn as sns  # here: a run needs scores, and no figures
 
     share = table.div(table.sum(axis=1).clip(lower=1), axis=0)
     counts = table.astype(str).where(table > 0, '')

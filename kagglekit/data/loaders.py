@@ -63,9 +63,9 @@ class ConcatCache:
 
 # %% ../../nbs/data/14_loaders.ipynb #0000000d
 class BatchLoader(DataLoader):
-    "Batches (x, y) from a cache; training rows are shuffled or drawn by `when`, validation rows keep their order."
+    "Batches (x, y) from a cache; training rows are shuffled or drawn by `epoch_key`, validation rows keep their order."
 
-    chances: np.ndarray | None = None  # (m,) probability of each row to be drawn; None for a plain shuffle
+    sampling_probs: np.ndarray | None = None  # (m,) probability of each row to be drawn; None for a plain shuffle
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class BatchLoader(DataLoader):
         **kwargs,  # device and other settings of fastai's DataLoader
     ):
         self.cache, self.y, self.all_rows = cache, y, np.asarray(rows)
-        self.when: tuple = ()  # (seed, fold, stage, epoch)
+        self.epoch_key: tuple = ()  # (seed, fold, stage, epoch)
         self.rows: Any = None  # (b,) of the current batch
         kwargs.pop('dataset', None)
         kwargs.pop('indexed', None)
@@ -87,10 +87,10 @@ class BatchLoader(DataLoader):
         "Positions in this epoch's order."
         if not self.shuffle:
             return self.all_rows
-        g = rng('order', *self.when)
-        if self.chances is None:
+        g = rng('order', *self.epoch_key)
+        if self.sampling_probs is None:
             return self.all_rows[g.permutation(self.n)]
-        return self.all_rows[g.choice(self.n, self.n, p=self.chances)]
+        return self.all_rows[g.choice(self.n, self.n, p=self.sampling_probs)]
 
     def create_batches(
         self,
@@ -120,7 +120,7 @@ class BatchLoader(DataLoader):
         for name in ('dataset', 'num_workers', 'get_idxs'):  # fastai passes them on
             settings.pop(name, None)
         other = type(self)(**settings)
-        other.chances = self.chances
+        other.sampling_probs = self.sampling_probs
         return other
 
 # %% ../../nbs/data/14_loaders.ipynb #f11a1f0d

@@ -142,12 +142,23 @@ def _notebook_error(e, path):  # of a page that is loaded from its notebook
     return f'nbs/competitions/{path.name}' + (f', {at}' if at else '') + f': {cause_text(e)}; mend it'
 
 
+def _origin(e, path):  # the page that is broken: `path`, or one that it imports
+    if isinstance(e, NotebookError):
+        return e.path
+    if isinstance(e, SyntaxError):
+        names = [e.filename or str(path)]
+    else:
+        names = [f.filename for f in traceback.extract_tb(e.__traceback__) if f.name == '<module>']
+    files = [Path(re.sub(r'[.]ipynb, cell [0-9]+$', '.ipynb', name)) for name in names]
+    return next((file for file in reversed(files) if file.parent == path.parent), path)
+
+
 def page_error(
     e: BaseException,  # from importing the page
     path: str | Path,  # of its module, or its notebook
 ) -> str:  # file, line, cause and remedy
-    "Why a page cannot be imported."
-    path = Path(path)
+    "Why a page cannot be imported: what is wrong in it, or in a page that it imports."
+    path = _origin(e, Path(path))
     if path.suffix == '.ipynb':
         return _notebook_error(e, path)
     source = path.read_text(encoding='utf8', errors='replace').splitlines()

@@ -9,10 +9,10 @@ __all__ = ['LABELS', 'file_metadata', 'metadata_table', 'plot_metadata']
 import io
 from concurrent.futures import ThreadPoolExecutor
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
+from ..core.plots import plt
 from ..core.threads import usable_cores
 from ..core.validation import KitError
 from ..data.cadence import read_cadence

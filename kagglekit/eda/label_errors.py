@@ -9,11 +9,10 @@ __all__ = ['suspects', 'by_group', 'show_suspects']
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from ..core.plots import short
+from ..core.plots import plt, short
 from ..core.validation import KitError
 from ..data.competition import Competition
 from ..data.images import read_one

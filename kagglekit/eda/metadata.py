@@ -6,11 +6,10 @@
 __all__ = ['POSITION', 'NOT_PIXELS', 'PIXELS', 'feature_aucs', 'sorted_by_class', 'check_metadata']
 
 # %% ../../nbs/eda/02d_metadata.ipynb #2dee1580
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from ..core.plots import short
+from ..core.plots import plt, short
 from ..data.competition import Competition
 from ..data.metrics import auc_of
 from .findings import Finding, not_measured

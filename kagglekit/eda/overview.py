@@ -11,12 +11,12 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import HTML, display
 
 from ..core.html import html_table, show_table
+from ..core.plots import plt
 from ..core.text import in_lines
 from ..core.validation import KitError
 from ..data.competition import Competition

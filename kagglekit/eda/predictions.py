@@ -11,7 +11,7 @@ import pandas as pd
 
 from ..core.text import one_line
 from ..core.validation import KitError
-from ..data.competition import Competition, prob_columns
+from ..data.competition import Competition
 from ..runs.run import Run
 from ..runs.scores import check_predictions
 
@@ -41,7 +41,7 @@ def load_predictions(
         )
     table = _read_predictions(path)
     rows = comp.train if name == 'oof' else comp.test
-    check_predictions(table, rows.id, comp.classes, f'{exp}: {name}')
+    check_predictions(table, rows.id, comp.target, f'{exp}: {name}')
     return table
 
 
@@ -50,7 +50,7 @@ def class_probs(
     table: pd.DataFrame,  # from load_predictions
 ) -> np.ndarray:  # (n, classes) float64; of a binary target both columns
     "Probabilities of the classes."
-    p = table[prob_columns(comp.classes)].to_numpy(np.float64)
+    p = table[comp.outputs].to_numpy(np.float64)
     return np.hstack([1 - p, p]) if comp.binary else p
 
 

@@ -10,11 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
-from ..core.plots import short
+from ..core.plots import plt, short
 from ..core.randomness import rng
 from ..core.validation import KitError, nearest
 from ..data.cadence import ON, read_cadence

@@ -10,12 +10,11 @@ __all__ = ['QUANTILES', 'CONFIDENT', 'UNLEARNED', 'cheap_features', 'adversarial
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 
 from ..blend.label_shift import estimate_prior
-from ..core.plots import short
+from ..core.plots import plt, short
 from ..core.randomness import rng
 from ..data.competition import Competition
 from ..data.metrics import auc_of

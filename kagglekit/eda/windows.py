@@ -6,12 +6,12 @@
 __all__ = ['LOOKED_UP', 'channel_hashes', 'matching_channels', 'channel_correlation', 'connected_groups', 'check_windows']
 
 # %% ../../nbs/eda/02c_windows.ipynb #84034a7d
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from ..core.plots import plt
 from ..core.randomness import rng
 from .findings import Finding
 from .pairs import Pairs, column_of, pair_table, pairs_finding

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from ..core.plots import short
+from ..core.plots import plt, short
 from ..core.storage import hash_json
 from ..core.text import seconds_text
 from ..core.validation import KitError
-from ..data.competition import Competition, prob_columns
-from ..data.group_metrics import confusion, plot_confusion, plot_parts, plt
+from ..data.competition import Competition
+from ..data.group_metrics import confusion, plot_confusion, plot_parts
 from ..data.metrics import labels_of
 from ..runs.recipe import Recipe
 from ..runs.run import Run
@@ -101,12 +101,12 @@ def plot_batch(
     n: int = 8,  # images at most
 ) -> Any:  # the figure
     "The first training batch: as it is read, and as the network sees it."
-    learner.dls.train.when = (seed, 0, 0, 0)
+    learner.dls.train.epoch_key = (seed, 0, 0, 0)
     learner.epoch, learner.n_epoch = 0, 1000  # mixup asks how far the stage is
     x, y = learner.dls.train.one_batch()
     prepare, rows, n = learner.prepare_batch, learner.dls.train.rows, min(n, len(x))
     plain = prepare.normalise(x)
-    changed = prepare.change(plain.clone(), y.clone(), rows, learner.dls.train.when)
+    changed = prepare.change(plain.clone(), y.clone(), rows, learner.dls.train.epoch_key)
     fig, axes = plt.subplots(2, n, figsize=(1.3 * n, 3.2), squeeze=False)
     for line, (pixels, targets) in zip(axes, [(plain, y), changed]):
         codes = learner.answer.codes(targets.cpu())
@@ -157,7 +157,7 @@ def read_predicted(
 
 
 def _predicted_codes(predicted, comp):
-    return labels_of(predicted[prob_columns(comp.classes)].to_numpy())
+    return labels_of(predicted[comp.outputs].to_numpy())
 
 
 def error_table(

@@ -18,12 +18,13 @@ from ..core.paths import COMP_KEYS, comp_setting, root, setting
 from ..core.randomness import rng
 from ..core.storage import write_table
 from ..core.validation import KitError, check_names
-from ..data.competition import Competition, find_comp, load_pages, prob_columns
+from ..data.competition import Competition, find_comp, load_pages
 from ..data.fold_npy import run_folds
 from ..data.folds import thin_classes
 from ..data.images import INPUTS, read_one
 from ..data.labels import doubtful_classes
 from ..data.metrics import find_metric
+from ..data.scored_rows import scored_rows
 from ..data.sampling import parse_sampling
 from ..data.tables import check_files
 from ..models.architectures import check_arch
@@ -31,7 +32,8 @@ from ..models.heads import check_heads
 from ..runs.form import check_submission, make_submission
 from ..runs.lineage import check_sources
 from ..runs.recipe import RECIPES, Recipe
-from ..runs.rules import margin_classes, sides
+from ..models.losses import check_loss_kind
+from ..runs.rules import check_target, margin_classes, sides
 from ..training.augment import may_change
 
 # %% ../../nbs/fit/00_preflight.ipynb #91b42f9b
@@ -48,9 +50,14 @@ def check_columns(
     comp: Competition,  # of what
 ):
     "Raise `KitError` if a recipe names an unknown architecture, label column, head, class or column."
-    may_change(recipe.augment, comp.names, np.empty(0, int))
-    margin_classes(recipe, comp)
     check_arch(recipe.arch)
+    if comp.target.kind == 'class':
+        may_change(recipe.augment, comp.names, np.empty(0, int))
+        margin_classes(recipe, comp)
+        check_loss_kind(recipe.loss, 'class')
+    else:
+        may_change(recipe.augment, (), np.empty(0, int))
+        check_target(recipe, comp)
     if recipe.train_labels:
         check_names([recipe.train_labels], comp.labels, f'train_labels in {comp.name}')
     if recipe.sampling:
@@ -127,30 +134,42 @@ def split_once(
     return Found(f'{folds.fold.nunique()} folds', (*notes, *undefined_folds(comp, thin)))
 
 # %% ../../nbs/fit/00_preflight.ipynb #57c1c4da
-def _guess(n, comp):  # (n, k) random probabilities, in the form of a run's
-    p = rng('guess', comp.name, n).dirichlet(np.ones(max(2, len(comp.classes))), n).astype(np.float32)
-    return p[:, 1:] if comp.binary else p
+def _guess(n, comp):  # (n, outputs) random predictions, in the form of a run's
+    return comp.target.guess(n, rng('guess', comp.name, n), comp.y)
+
+
+def _absent_names(comp):  # classes, grades or labels without a row
+    y, kind = comp.y, comp.target.kind
+    if kind == 'labels':
+        return [name for name, column in zip(comp.target.names, y.T) if not (column == 1).any()]
+    if kind in ('class', 'grades'):
+        names = comp.names if kind == 'class' else comp.target.names
+        return [name for code, name in enumerate(names) if not (y == code).any()]
+    return []
 
 
 def score_guess(
     comp: Competition,  # whose metric
 ) -> Found:  # its value
     "Raise `KitError` if the metric is undefined for a random prediction of the train rows."
-    metric, p, y = find_metric(comp.metric), _guess(len(comp.train), comp), comp.train.target.to_numpy()
-    why = metric.why(y, p)
+    metric, p = find_metric(comp.metric), _guess(len(comp.train), comp)
+    rows = scored_rows(comp, p, np.where(comp.is_validated, 0, -1))
+    why = metric.why(rows.y, rows.P)
     if why:
         raise KitError(f'{metric.name} has no value on the train rows: {why}')
-    absent = [name for code, name in enumerate(comp.names) if not (y == code).any()]
+    absent = _absent_names(comp)
     notes = [f'no train row is {", ".join(absent[:5])}; nothing can learn it'] if absent else []
     better = 'more' if metric.greater else 'less'
-    return Found(f'{metric.name} of a random guess is {metric(y, p):.4f}, {better} is better', tuple(notes))
+    return Found(
+        f'{metric.name} of a random guess is {metric(rows.y, rows.P, rows.w):.4f}, {better} is better', tuple(notes)
+    )
 
 
 def submit_guess(
     comp: Competition,  # whose form
 ) -> Found:  # an example of an answer
     "Write a random prediction as a submission, and check it; a `KitError` says what does not fit the sample."
-    probs = pd.DataFrame(_guess(len(comp.test), comp), columns=prob_columns(comp.classes))
+    probs = pd.DataFrame(_guess(len(comp.test), comp), columns=comp.outputs)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'submission.csv'
         write_table(path, make_submission(comp, probs.assign(id=comp.test.id.to_numpy())))

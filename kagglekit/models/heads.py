@@ -116,6 +116,7 @@ class OutputSpec:
 
     def codes(self, y: torch.Tensor):  # (n, columns) targets
         "Class codes of hard targets, (n,) int."
+        y = y[:, : self.logits]  # a last column holds the weights of the rows
         if not self.sizes:
             return (y[:, 0] if y.shape[1] == 1 else y.argmax(1)).long().numpy()
         return np.ravel_multi_index([part.argmax(1).numpy() for part in y.split(self.sizes, 1)], self.sizes)
@@ -136,6 +137,11 @@ class OutputSpec:
         cube, axes = p.reshape(len(p), *self.sizes), range(1, len(self.sizes) + 1)
         return [cube.sum([a for a in axes if a != i]) if len(self.sizes) > 1 else cube for i in axes]
 
+    def hard(self, p: torch.Tensor):  # (n, classes) probabilities
+        "Targets of the most probable class, (n, columns)."
+        best = (p[:, 0] > 0.5).long() if p.shape[1] == 1 else p.argmax(1)
+        return self.targets(best.cpu().numpy())
+
     def soft(self, p: torch.Tensor):  # (n, classes) probabilities
         "Soft targets, (n, columns)."
         return torch.cat(self.heads(p), 1)
@@ -151,5 +157,7 @@ def heads_loss(
 
 
 def _mean_of_heads(losses, weights, sizes, z, t):
-    parts = zip(losses, weights, z.split(sizes, 1), t.split(sizes, 1))
-    return sum(w * f(a, b) for f, w, a, b in parts)
+    n = sum(sizes)
+    parts, rest = t[:, :n].split(sizes, 1), t[:, n:]  # a last column holds the weights of the rows
+    parts = [torch.cat([part, rest], 1) for part in parts] if rest.shape[1] else parts
+    return sum(w * f(a, b) for f, w, a, b in zip(losses, weights, z.split(sizes, 1), parts))

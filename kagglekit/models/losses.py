@@ -16,7 +16,7 @@ from ..core.validation import KitError, Lazy, real
 # %% auto #0
 __all__ = ['LOSSES', 'PAIRS', 'SCALE', 'ARC', 'Loss', 'loss', 'ce', 'bce', 'focal', 'bce_auc', 'auc_margin', 'one_class',
            'soft_f1', 'ce_f1', 'arcface', 'smooth', 'class_weights', 'row_weights', 'parse_loss', 'loss_text',
-           'check_weighable', 'find_loss', 'probabilities']
+           'check_weighable', 'weighted_mean', 'check_loss_kind', 'find_loss', 'probabilities']
 
 # %% ../../nbs/models/03_losses.ipynb #abb77348
 if TYPE_CHECKING:
@@ -35,6 +35,9 @@ class Loss:
     rows: bool = True  # whether each row has a loss of its own; False where rows share that of the batch
     arguments: dict[str, Argument] = field(default_factory=dict)  # what a recipe may set
     cosine: float = 0.0  # for losses of cosine logits: the scale that they are multiplied with; 0 for plain logits
+    kinds: tuple[str, ...] = ()  # kinds of target that it is for; () for any
+    each: Callable | None = None  # (logits, targets, …) → (batch, columns), for labels and numbers; None: it has none
+    numbers: bool = False  # whether it reads numbers instead of logits
 
     def __call__(
         self,
@@ -54,8 +57,8 @@ def _arguments(f, between):  # of a loss, beside logits and targets; between: ra
     return known
 
 
-def _loss(name, f, rows=True, number=True, between=None, cosine=0.0):  # an entry of LOSSES
-    return Loss(name, f, rows, _arguments(f, between) if number else {}, cosine)
+def _loss(name, f, rows=True, number=True, between=None, cosine=0.0, kinds=(), each=None, numbers=False):
+    return Loss(name, f, rows, _arguments(f, between) if number else {}, cosine, kinds, each, numbers)
 
 
 LOSSES = Registry('loss', _loss, code='apply')
@@ -67,24 +70,35 @@ def loss(
     number: bool = True,  # whether a recipe may set the parameters after logits and targets, as in focal(gamma=.5)
     between: tuple | None = None,  # smallest and largest value of the first of them
     cosine: float = 0.0,  # for losses of cosine logits: their scale
+    **facts,  # other fields of Loss: kinds, each, numbers
 ):
     "Decorator: register a loss under its name."
-    return LOSSES.add(f, rows=rows, number=number, between=between, cosine=cosine)
+    return LOSSES.add(f, rows=rows, number=number, between=between, cosine=cosine, **facts)
 
 
-@loss
+@loss(kinds=('class', 'factors', 'grades', 'shares'))
 def ce(z: torch.Tensor, t: torch.Tensor):  # (b, columns) logits and targets
     "Cross entropy of a softmax; of a sigmoid where there is one column."
     return bce(z, t) if z.shape[1] == 1 else -(t * F.log_softmax(z, 1)).sum(1)
 
 
-@loss
+def _bce_each(z, t):
+    return F.binary_cross_entropy_with_logits(z, t, reduction='none')
+
+
+@loss(kinds=('class', 'labels', 'numbers', 'grades'), each=_bce_each)
 def bce(z: torch.Tensor, t: torch.Tensor):  # (b, columns) logits and targets
     "Binary cross entropy, the mean over columns."
-    return F.binary_cross_entropy_with_logits(z, t, reduction='none').mean(1)
+    return _bce_each(z, t).mean(1)
 
 # %% ../../nbs/models/03_losses.ipynb #27e6cda7
-@loss(between=(0, 10))
+def _focal_each(z, t, gamma=2.0):  # of sigmoids
+    p = z.sigmoid()
+    wrong = (p * (1 - t) + (1 - p) * t).clamp(min=1e-6)
+    return wrong**gamma * _bce_each(z, t)
+
+
+@loss(between=(0, 10), kinds=('class', 'factors', 'labels', 'grades'), each=_focal_each)
 def focal(
     z: torch.Tensor,  # (b, columns) logits
     t: torch.Tensor,  # (b, columns) targets
@@ -120,7 +134,7 @@ def _shortfall(pos, neg, gamma):  # (P,) and (N,) probabilities → the mean ove
     return sum(((gamma - p[:, None] + neg).clamp(min=0) ** 2).sum() for p in parts) / (len(pos) * len(neg))
 
 
-@loss(rows=False, between=(0, 1000))
+@loss(rows=False, between=(0, 1000), kinds=('class',))
 def bce_auc(
     z: torch.Tensor,  # (b, 1) logits
     t: torch.Tensor,  # (b, 1) targets
@@ -132,7 +146,7 @@ def bce_auc(
     return bce(z, t) + weight * _shortfall(pos, neg, gamma)
 
 # %% ../../nbs/models/03_losses.ipynb #00000010
-@loss(rows=False, between=(0, 1))
+@loss(rows=False, between=(0, 1), kinds=('class',))
 def auc_margin(z: torch.Tensor, t: torch.Tensor, margin: float = 1.0):  # (b, 1) logits and targets; 0 to 1
     "AUC margin loss: variance of each class, and the squared shortfall of their means' gap (Yuan et al. 2021)."
     pos, neg = _by_class('auc_margin', z, t)
@@ -145,14 +159,14 @@ def auc_margin(z: torch.Tensor, t: torch.Tensor, margin: float = 1.0):  # (b, 1)
 SCALE = 20.0  # of z: 20 · cosine
 
 
-@loss(cosine=SCALE)
+@loss(cosine=SCALE, kinds=('class',))
 def one_class(z: torch.Tensor, t: torch.Tensor):  # (b, 1) 20 · cosine, and targets
     "One-class softmax: negatives at cosine ≤ −.9, positives at cosine ≥ −.2 (Zhang, Jiang, Duan 2021)."
     _one_column('one_class', z)
     return (t * F.softplus(-0.2 * SCALE - z) + (1 - t) * F.softplus(0.9 * SCALE + z)).mean(1)
 
 # %% ../../nbs/models/03_losses.ipynb #0000001c
-@loss(rows=False)
+@loss(rows=False, kinds=('class',))
 def soft_f1(z: torch.Tensor, t: torch.Tensor):  # (b, columns) logits and targets
     "1 − the soft macro-F1 of the batch, the same for each row."
     p = probabilities(z)
@@ -161,7 +175,7 @@ def soft_f1(z: torch.Tensor, t: torch.Tensor):  # (b, columns) logits and target
     return (1 - (f1 * here).sum() / here.sum().clamp(min=1)).expand(len(z))
 
 
-@loss(rows=False)
+@loss(rows=False, kinds=('class',))
 def ce_f1(z: torch.Tensor, t: torch.Tensor):  # (b, columns) logits and targets
     "Cross entropy and 1 − the soft macro-F1."
     return ce(z, t) + soft_f1(z, t)
@@ -170,7 +184,7 @@ def ce_f1(z: torch.Tensor, t: torch.Tensor):  # (b, columns) logits and targets
 ARC = 30.0  # of z: 30 · cosine
 
 
-@loss(number=False, cosine=ARC)
+@loss(number=False, cosine=ARC, kinds=('class',))
 def arcface(
     z: torch.Tensor,  # (b, columns) scale · cosine
     t: torch.Tensor,  # (b, columns) targets
@@ -243,6 +257,27 @@ def check_weighable(
     )
 
 
+def weighted_mean(
+    each: torch.Tensor,  # (b,) losses
+    w: torch.Tensor,  # (b, 1) weights of the rows, or (b, 0) for equal ones
+) -> torch.Tensor:  # a scalar
+    "The mean over a batch."
+    if not w.shape[1]:
+        return each.mean()
+    return (each * w[:, 0]).sum() / w.sum().clamp(min=1e-12)
+
+
+def check_loss_kind(
+    text: str,  # a recipe's loss
+    kind: str,  # of the target
+):
+    "Raise `KitError` where a loss is not for that kind of target."
+    name = parse_loss(text)[0]
+    fits = [k for k, known in LOSSES.items() if not known.kinds or kind in known.kinds]
+    if name not in fits:
+        raise KitError(f'loss: {name} is not for a target of the kind {kind}; take one of {", ".join(fits)}')
+
+
 def find_loss(
     text: str,  # a key of LOSSES, perhaps with arguments, such as 'focal(gamma=.5)'
     smoothing: float = 0,  # ε of label smoothing, 0 to 1
@@ -259,8 +294,10 @@ def find_loss(
 
 
 def _mean_loss(f, smoothing, weights, z, t):
+    t, w = t[:, : z.shape[1]], t[:, z.shape[1] :]  # a last column holds the weights of the rows
     each = f(z.float(), smooth(t, smoothing) if smoothing else t)
-    return each.mean() if weights is None else (each * row_weights(t, weights)).mean()
+    each = each if weights is None else each * row_weights(t, weights)
+    return weighted_mean(each, w)
 
 # %% ../../nbs/models/03_losses.ipynb #2f67e7aa
 def probabilities(

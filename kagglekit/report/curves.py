@@ -7,11 +7,10 @@ __all__ = ['read_history', 'has_history', 'curve_table', 'plot_pair']
 
 # %% ../../nbs/report/00b_curves.ipynb #4d820c28
 from collections.abc import Sequence
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from ..core.plots import short
+from ..core.plots import plt, short
 from ..core.text import one_line
 from ..core.validation import KitError
 from .records import greater_is_better, metric_name

@@ -9,14 +9,13 @@ __all__ = ['BLUE', 'GREEN', 'RED', 'GREY', 'TreeLine', 'tree_order', 'tree_svg',
 import base64
 import math
 from typing import NamedTuple
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
 from matplotlib.figure import Figure
 from markupsafe import escape
 from ..core.paths import out_dir
-from ..core.plots import settle, short
+from ..core.plots import plt, settle, short
 from ..core.text import truncate
 from .curves import has_history, read_history
 from .journal_text import number_text

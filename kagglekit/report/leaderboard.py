@@ -10,12 +10,11 @@ __all__ = ['Correlation', 'spearman', 'Trend', 'outliers', 'Agreement', 'agreeme
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from scipy.stats import t
-from ..core.plots import settle, short
+from ..core.plots import plt, settle, short
 from .journal import BOARDS
 from .ranking import best_run, comparable, less_is_better, selection_score
 

@@ -8,11 +8,10 @@ __all__ = ['class_columns', 'read_oof', 'Pair', 'read_pair', 'try_pair', 'hard_p
 # %% ../../nbs/report/00c_pairs.ipynb #7bdb4150
 from collections.abc import Sequence
 from dataclasses import dataclass
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from ..core.plots import short
+from ..core.plots import plt, short
 from ..core.text import one_line
 from ..core.validation import KitError, check_names
 from ..data.metrics import Metric, auc_of, find_metric, labels_of
@@ -21,6 +20,7 @@ from ..runs.lineage import as_dict
 from .records import metric_name, read_record, short_paths
 from ..runs.run import Run
 from ..runs.scores import check_predictions
+from ..data.target_record import recorded_target
 
 # %% ../../nbs/report/00c_pairs.ipynb #081db902
 def class_columns(
@@ -48,7 +48,7 @@ def read_oof(
     except Exception as e:  # pyarrow's errors have no common base
         raise KitError(f'{path} is damaged ({one_line(e, 80)}); copy it again, or run {run} again') from None
     check_names(['id', 'fold', 'target'], table.columns, f'column of {path}')
-    check_predictions(table, table.id, class_columns(run), str(path))
+    check_predictions(table, table.id, recorded_target(read_record(run, 'params.json')), str(path))
     return table
 
 # %% ../../nbs/report/00c_pairs.ipynb #00000012

@@ -16,7 +16,7 @@ from ..core.paths import inside, out_dir
 from ..core.storage import hash_file, write_table
 from ..core.text import one_line
 from ..core.validation import KitError
-from ..data.competition import Competition, prob_columns
+from ..data.competition import Competition
 from ..data.tables import read_table
 from .provenance import commit_of
 from ..runs.lineage import as_dict
@@ -92,7 +92,7 @@ def _mean_of_folds(run, params, comp):  # as finish_run takes it
             f'{run} knows the states of {alone} alone; it votes in a blend and has no submission. '
             'Reproduce the blend that it is a member of'
         )
-    table, columns = _load_test_folds(run), prob_columns(comp.classes)
+    table, columns = _load_test_folds(run), comp.outputs
     lost = [c for c in ('fold', 'id', *columns) if c not in table]
     if lost:
         raise KitError(f'{path} has no column {lost[0]}; copy it again, or train again: {_again(run)}')

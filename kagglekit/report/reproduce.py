@@ -142,6 +142,7 @@ def reproduce(
     rebuilt, same = None, False
 
     def from_stored():
+        "Rebuild the submission from stored predictions, and compare it; the lines for the report."
         nonlocal rebuilt, same
         rebuilt = rebuild(run, comp, report.folder)
         c = same_answers(run.folder / 'submission.csv', rebuilt, comp)

@@ -9,7 +9,7 @@ __all__ = ['ideas', 'seed_means', 'seed_sd', 'outcomes', 'plot_outcomes']
 from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
-from ..data.group_metrics import plt
+from ..core.plots import plt
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

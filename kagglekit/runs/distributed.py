@@ -98,7 +98,7 @@ class ShardBatch(Callback):
 
     def before_train(self):
         "Seed dropout by rank."
-        torch.manual_seed(seed_of('torch', *self.dls.train.when, self.rank))
+        torch.manual_seed(seed_of('torch', *self.dls.train.epoch_key, self.rank))
         self.learn.model, self.total, self.rows = self.together, 0.0, 0
 
     def before_batch(self):

@@ -18,11 +18,14 @@ from .page_code import page_code
 from .process import environment, now
 from .recipe import NOT_IDENTITY, Recipe
 from .spelling import spell_record
+from ..data.target_record import target_record
 
 # %% ../../nbs/runs/04a_identity.ipynb #0ab10004
 DATA_FIELDS = dict(  # field of params.json → its subject in a message
     metric='the metric has',
     classes='the classes have',
+    target='the kind of target has',
+    decide='the decision has',
     data_hash='the training table has',
     test_hash='the test table has',
     columns='a column that it learns from has',
@@ -36,6 +39,10 @@ def _columns_read(recipe):  # train columns beyond id, file and target
     if recipe.sampling:
         columns.append(parse_sampling(recipe.sampling)[0])
     return columns
+
+
+def _unit_record(comp):  # how rows become answers
+    return dict(unit=comp.unit, pool=comp.pool) if comp.unit else {}
 
 
 def data_hashes(
@@ -53,6 +60,10 @@ def data_hashes(
         fold_hash=fold_hash(folds),
         test_hash=hash_table(comp.test[['id', 'file', 'sample_id']]),
     )
+    if target := target_record(comp.target) | _unit_record(comp):
+        data['target'] = target
+    if isinstance(comp.decide, str):
+        data['decide'] = comp.decide
     columns = _columns_read(recipe)
     if columns:
         data['columns'] = hash_table(comp.train[columns])

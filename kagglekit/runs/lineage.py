@@ -14,7 +14,7 @@ import pandas as pd
 from ..core.paths import inside, out_dir
 from ..core.storage import hash_file
 from ..core.validation import KitError, Lazy, nearest
-from ..data.competition import Competition, answer_probs, prob_columns
+from ..data.competition import Competition, answer_probs
 from ..data.folds import fold_hash
 from ..data.tables import match_ids, read_table
 from .recipe import RECIPES, Recipe
@@ -122,8 +122,8 @@ def start_weights(
 # %% ../../nbs/runs/06_lineage.ipynb #0f2f787a
 def _in_order(df, comp, what):  # (m, columns) probabilities in test order, checked
     df = df.iloc[match_ids(df.id, comp.test.id, what)].reset_index(drop=True)
-    check_predictions(df, comp.test.id, comp.classes, what)
-    return df[prob_columns(comp.classes)].to_numpy(np.float32)
+    check_predictions(df, comp.test.id, comp.target, what)
+    return df[comp.outputs].to_numpy(np.float32)
 
 
 def _from_csv(path, comp):  # a file in the form of a submission, as probabilities in test order
@@ -171,7 +171,7 @@ def pseudo_rows(
     "The test rows that fold k trains on."
     from kagglekit.training.learner import is_confident  # late: it brings fastai
 
-    n, columns = len(comp.test), len(comp.classes)
+    n, columns = len(comp.test), len(comp.outputs)
     if not recipe.pseudo_labels:
         return PseudoRows(np.empty(0, np.int64), torch.empty(0, columns))
     if recipe.pseudo_labels == 'itself':

@@ -314,6 +314,16 @@ def recorded(
     return Recipe(**about, **params)
 
 
+def _no_recipe(comp, exp, own):  # the error; a page that cannot be read may have it
+    from kagglekit.data.competition import load_pages  # late: the pages import this module
+
+    broken = [f'a page cannot be read: {why}' for why in sorted(set(load_pages().values()))]
+    known = f'{comp} has no {exp}{nearest(exp, own)}; its page has {", ".join(own) or "none"}'
+    return KitError(
+        f'{"; ".join([known, *broken])}. A new experiment needs a parent: -p exp {exp} -p parent exp0001 -p field value'
+    )
+
+
 def find_recipe(
     comp: str,  # competition
     exp: str,  # experiment
@@ -322,10 +332,7 @@ def find_recipe(
     own: dict[str, Recipe] = RECIPES.get(comp, {})
     recipe = own.get(exp) or recorded(comp, exp)
     if recipe is None:
-        raise KitError(
-            f'{comp} has no {exp}{nearest(exp, own)}; its page has {", ".join(own) or "none"}. '
-            f'A new experiment needs a parent: -p exp {exp} -p parent exp0001 -p field value'
-        )
+        raise _no_recipe(comp, exp, own)
     return recipe
 
 # %% ../../nbs/runs/01_recipe.ipynb #90fc5482

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 import numpy as np
 import pandas as pd
-from ..data.competition import Competition, prob_columns
+from ..data.competition import Competition
 from ..data.tables import match_ids
 from ..core.storage import hash_file, write_json, write_table
 from ..core.validation import KitError
@@ -104,11 +104,11 @@ def save_fold(
     k: int,  # fold
     comp: Competition,  # of the run
     valid_ids: Sequence | np.ndarray,  # (m,) ids of the validation rows
-    probs: Sequence,  # their (m, columns) probabilities, and the test rows' (n, columns)
+    probs: Sequence,  # their (m, columns) predictions, and the test rows' (n, columns)
     **facts,  # seconds, images; made_by and dead, if there are any
 ):
     "Write a finished fold: predictions first, fold.json last."
-    columns, folder = prob_columns(comp.classes), run.fold_folder(k)
+    columns, folder = comp.outputs, run.fold_folder(k)
     for name, ids, p in [('oof', valid_ids, probs[0]), ('test', comp.test.id, probs[1])]:
         table = pd.DataFrame(np.asarray(p, np.float32), columns=columns)
         table.insert(0, 'id', np.asarray(ids))
@@ -166,19 +166,23 @@ def no_score(
 
 # %% ../../nbs/runs/04_results.ipynb #00000022
 def _join_oof(run, oof, comp, folds):  # out-of-fold predictions in the train table's order, checked
+    at = np.flatnonzero(folds.fold >= 0)  # the others are only trained on
+    folds = folds.iloc[at].reset_index(drop=True)
     oof = oof.iloc[match_ids(oof.id, folds.id, f'{run}: oof')].reset_index(drop=True)
     if (oof.fold.to_numpy() != folds.fold.to_numpy()).any():
         raise KitError(f'{run}: a row was predicted by a fold that trained on it')
-    oof.insert(1, 'target', comp.train.target.to_numpy())
-    oof.insert(1, 'fold', oof.pop('fold'))
-    check_predictions(oof, folds.id, comp.classes, f'{run}: oof')
+    fold = oof.pop('fold')
+    for i, (name, values) in enumerate(comp.target.store(comp.y[at]).items()):
+        oof.insert(1 + i, name, values)
+    oof.insert(1, 'fold', fold)
+    check_predictions(oof, folds.id, comp.target, f'{run}: oof')
     return oof
 
 
 def _join_test(run, test, comp):  # test predictions fold by fold, and their mean, checked
     test.insert(0, 'fold', test.pop('fold'))
-    mean = test.groupby('id', sort=False)[prob_columns(comp.classes)].mean().astype(np.float32).reset_index()
-    check_predictions(mean, comp.test.id, comp.classes, f'{run}: test')
+    mean = test.groupby('id', sort=False)[comp.outputs].mean().astype(np.float32).reset_index()
+    check_predictions(mean, comp.test.id, comp.target, f'{run}: test')
     return dict(test_folds=test, test=mean)
 
 

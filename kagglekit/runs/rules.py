@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RULES', 'ALL_ROWS_RULES', 'PIXELS', 'check_schedules', 'make_stages', 'Rule', 'sides', 'check_rules',
-           'margin_classes']
+           'margin_classes', 'check_target']
 
 # %% ../../nbs/runs/00a_rules.ipynb #4aa5e203
 from collections.abc import Callable
@@ -16,7 +16,7 @@ from ..data.competition import Competition
 from ..data.class_patterns import choose_classes
 from ..data.images import INPUTS
 from ..models.heads import parse_head
-from ..models.losses import check_weighable
+from ..models.losses import check_loss_kind, check_weighable
 from ..training.augment import parse_augment
 from ..training.schedules import Schedule, Stage, parse_schedule
 
@@ -195,3 +195,25 @@ def margin_classes(
     if not chosen.any():
         raise KitError(f'margin_on: a binary target has its margin at {comp.classes[0]}; leave margin_on out')
     return chosen
+
+# %% ../../nbs/runs/00a_rules.ipynb #8033bd69
+_CLASS_ONLY = dict(  # field of a recipe → why it needs a target of one class
+    heads='they are factors of one class',
+    class_weight_power='it weights classes',
+    train_labels='it names other class codes',
+    single_object='it votes for classes',
+    margin_on='it chooses classes',
+)
+
+
+def check_target(
+    r: Any,  # of the run
+    comp: Competition,  # with a target of another kind than one class
+):
+    "Raise `KitError` where a recipe asks for what only one class of several has."
+    for field, why in _CLASS_ONLY.items():
+        if getattr(r, field):
+            raise KitError(f'{field}: {why}, and {comp.name} predicts {comp.target.kind}; leave it out')
+    if r.pseudo_labels == 'itself' and comp.target.kind not in ('labels', 'factors'):
+        raise KitError(f'pseudo_labels: itself keeps sure answers, which {comp.target.kind} have not; name a run')
+    check_loss_kind(r.loss, comp.target.kind)

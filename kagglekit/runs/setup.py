@@ -22,15 +22,16 @@ from ..data.competition import Competition
 from ..data.folds import prove_folds, thin_classes
 from ..data.images import INPUTS, open_caches
 from ..data.loaders import ConcatCache, fold_loaders
-from ..data.sampling import draw_chances, parse_sampling
+from ..data.sampling import parse_sampling, sampling_probs
 from ..models.build import build_model, check_size, find_weights, load_weights
 from ..models.heads import OutputSpec, check_heads, heads_loss, parse_head
-from ..models.losses import LOSSES, class_weights, find_loss
-from ..models.surgery import Apart, fine_stem, gem_pool, l2_head
+from ..models.outputs import make_loss, make_output
+from ..models.losses import LOSSES, check_loss_kind, class_weights, find_loss
+from ..models.surgery import SeparateNets, gem_pool, l2_norm_head, stem_stride1
 from .claim import held, traced
 from .lineage import pseudo_rows, start_weights
 from .recipe import Recipe
-from .rules import margin_classes, sides
+from .rules import check_target, margin_classes, sides
 from .single_object import watch_training
 from ..training.augment import Mix, may_change
 from ..training.learner import FoldLearner, PrepareBatch, find_device, fold_learner, pixel_stats, use_bf16
@@ -61,6 +62,11 @@ def output_and_loss(
     y: torch.Tensor | None = None,  # (n, columns) targets of the training rows, for class weights
 ) -> OutputAndLoss:
     "The output layout and the loss for a recipe."
+    if comp.target.kind != 'class':
+        check_target(r, comp)
+        output = make_output(comp.target, r.loss, comp.y)
+        return OutputAndLoss(output, make_loss(output, r.loss, r.label_smoothing))
+    check_loss_kind(r.loss, 'class')
     if r.heads:
         check_heads(r.heads, comp)
         heads = [parse_head(text, r.loss, r.label_smoothing) for text in r.heads]
@@ -155,13 +161,13 @@ def make_network(
     for size in {r.size, r.infer_size or r.size}:
         check_size(net, channels, size)
     if r.stem_stride1:
-        fine_stem(net)
+        stem_stride1(net)
     if r.gem:
         gem_pool(net, r.gem)
     cosine = LOSSES[name_of(r.loss)].cosine
     scale = r.arc_scale if r.loss == 'arcface' else cosine or r.feature_norm
     if scale:
-        l2_head(net, scale, cosine=bool(cosine))
+        l2_norm_head(net, scale, cosine=bool(cosine))
     return net
 
 
@@ -171,7 +177,7 @@ def make_networks(
 ) -> torch.nn.Module:
     "The network of a recipe, or one for each head with separate_nets."
     if r.separate_nets:
-        return Apart([make_network(r, n) for n in output.sizes])
+        return SeparateNets([make_network(r, n) for n in output.sizes])
     return make_network(r, output.logits)
 
 # %% ../../nbs/runs/10_setup.ipynb #00000015
@@ -183,6 +189,10 @@ class TrainRows(NamedTuple):
     fold: np.ndarray  # (n,)
 
 
+def _with_weights(t, w):  # targets with the weights of the rows as a last column, where there are any
+    return t if w is None else torch.cat([t, torch.as_tensor(w, dtype=t.dtype)[:, None]], 1)
+
+
 def train_rows(
     setup: Setup,  # what the folds share
     k: int,  # the fold to validate
@@ -190,13 +200,17 @@ def train_rows(
 ) -> TrainRows:
     "Images, targets and folds: training rows with the labels to learn, validation rows with the real ones."
     train, fold = setup.comp.train, setup.folds.fold.to_numpy()
-    learnt = train[setup.recipe.train_labels or 'target']
-    y = output.targets(np.where(fold == k, train.target, learnt))
+    if setup.recipe.train_labels:
+        truth = np.where(fold == k, train.target, train[setup.recipe.train_labels])
+    else:
+        truth = setup.comp.y
+    y = _with_weights(output.targets(truth), setup.comp.weights)
     rows, p = pseudo_rows(setup.recipe, setup.comp, setup.folds, k)
     if not len(rows):
         return TrainRows(setup.train, y, fold)
     cache = ConcatCache(setup.train, setup.test, rows)
-    return TrainRows(cache, torch.cat([y, output.soft(p)]), np.r_[fold, np.full(len(rows), -1)])
+    extra = _with_weights(output.soft(p), None if setup.comp.weight is None else np.ones(len(rows)))
+    return TrainRows(cache, torch.cat([y, extra]), np.r_[fold, np.full(len(rows), -1)])
 
 
 def set_sampling(
@@ -209,7 +223,7 @@ def set_sampling(
     column, power = parse_sampling(setup.recipe.sampling)
     n_pseudo = len(dls.train.cache) - len(setup.comp.train)
     values = np.r_[setup.comp.train[column].astype(str), ['pseudo_labels'] * n_pseudo]
-    dls.train.chances = draw_chances(values[dls.train.all_rows], power)
+    dls.train.sampling_probs = sampling_probs(values[dls.train.all_rows], power)
     return dls
 
 # %% ../../nbs/runs/10_setup.ipynb #00000017
@@ -219,8 +233,11 @@ def _preparation(setup, net, y, output):  # what happens to a batch of a fold
     threshold = r.pseudo_threshold if r.pseudo_labels == 'itself' else ()
     stats = pixel_stats(net, how.channels, how.dtype)
     prepare = PrepareBatch(stats, r.augment, mix, how.panels, r.clip_input, threshold)
+    if setup.comp.target.kind != 'class':
+        prepare.sample_masks = may_change(r.augment, (), np.full(len(y), -1))
+        return prepare
     codes = np.where(y.isnan().any(1), -1, output.codes(y))
-    prepare.only = may_change(r.augment, setup.comp.names, codes)
+    prepare.sample_masks = may_change(r.augment, setup.comp.names, codes)
     return prepare
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from fastai.callback.core import Callback, CancelFitException
 from fastai.data.core import DataLoaders
-from ..data.competition import Competition, prob_columns
+from ..data.competition import Competition
 from ..data.labels import encode
 from ..data.tables import match_ids
 from ..core.storage import write_table
@@ -102,7 +102,7 @@ class Snapshots(Callback):
         if len(history) not in improving_epochs(history, self.both):
             return
         p = predict_shared(self.learn, self.cache, np.arange(len(self.cache)), self.views)
-        table = pd.DataFrame(p, columns=prob_columns(self.comp.classes))
+        table = pd.DataFrame(p, columns=self.comp.outputs)
         table.insert(0, 'id', self.comp.test.id.to_numpy())
         table.insert(1, 'snapshot', len(history))
         if not rank_world()[0]:

@@ -13,6 +13,7 @@ from ..core.registry import canonical, read_call
 from ..core.validation import KitError
 from ..data.sampling import sampling_text
 from ..models.heads import head_text
+import kagglekit.models.column_losses  # noqa: F401  registers the losses of labels and numbers
 from ..models.losses import loss_text
 from ..training.augment import augment_text
 from ..training.optimizers import optimizer_text

@@ -13,12 +13,12 @@ from ..data.class_patterns import choose_classes
 from ..core.randomness import uniforms
 from ..core.registry import bare_argument, bind_call, call_text, read_call
 from ..core.validation import KitError, Lazy
-from .augmentations import AUGMENTS, CHANCES, Augmentation, augmentation  # noqa: F401  found here, too
+from .augmentations import AUGMENTS, N_UNIFORMS, Augmentation, augmentation  # noqa: F401  here, too
 
-_all_ = ['AUGMENTS', 'CHANCES', 'Augmentation', 'augmentation']
+_all_ = ['AUGMENTS', 'N_UNIFORMS', 'Augmentation', 'augmentation']
 
 # %% auto #0
-__all__ = ['Entry', 'parse_augment', 'augment_text', 'may_change', 'augment_batch', 'Mix', 'mixup', 'AUGMENTS', 'CHANCES',
+__all__ = ['Entry', 'parse_augment', 'augment_text', 'may_change', 'augment_batch', 'Mix', 'mixup', 'AUGMENTS', 'N_UNIFORMS',
            'Augmentation', 'augmentation']
 
 # %% ../../nbs/training/01_augment.ipynb #a503e83b
@@ -100,13 +100,13 @@ def may_change(
     return {text: (codes >= 0) & mask[codes] for text, mask in chosen.items()}
 
 # %% ../../nbs/training/01_augment.ipynb #00000027
-def _only(text, only, old, new):  # x and y, changed where an entry may change them
-    if text not in (only or {}):
+def _masked(text, masks, old, new):  # x and y, changed where an entry may change them
+    if text not in (masks or {}):
         raise KitError(
             f"augment: '{text}' is for some classes, and the classes of these samples are unknown; "
-            'pass only=may_change(…)'
+            'pass masks=may_change(…)'
         )
-    may = torch.as_tensor(only[text], device=old[0].device)
+    may = torch.as_tensor(masks[text], device=old[0].device)
     x = torch.where(may[:, None, None, None], new[0], old[0])
     return x, torch.where(may[:, None], new[1], old[1])
 
@@ -118,15 +118,15 @@ def augment_batch(
     rows: Sequence[int] | np.ndarray,  # (b,) row numbers of the samples
     *key,  # of the random numbers: (seed, fold, stage, epoch)
     panels: tuple = (),  # for cadences: for each channel, the panels side by side in it
-    only: dict | None = None,  # entry → (b,) bool, from may_change
+    masks: dict | None = None,  # entry → (b,) bool, from may_change
 ) -> tuple:  # x and y, changed
     "Apply a recipe's augmentations to a batch."
     for i, text in enumerate(names):
         how, amount, classes, more = parse_augment(text)
-        numbers = uniforms(rows, CHANCES, *key, i, how.name)  # type: ignore[arg-type]  # any array
+        numbers = uniforms(rows, N_UNIFORMS, *key, i, how.name)  # type: ignore[arg-type]  # any array
         u = torch.from_numpy(numbers).float().to(x.device)
         new = how.apply(x, y, u, amount, *[panels] * how.cadence, **more)
-        x, y = _only(text, only, (x, y), new) if classes else new
+        x, y = _masked(text, masks, (x, y), new) if classes else new
     return x, y
 
 # %% ../../nbs/training/01_augment.ipynb #88b27912

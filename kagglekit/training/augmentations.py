@@ -13,7 +13,7 @@ from ..core.registry import REQUIRED, WIDE, Argument, Registry, arguments_of
 from ..core.validation import KitError, Lazy, real
 
 # %% auto #0
-__all__ = ['CHANCES', 'AUGMENTS', 'Augmentation', 'check_augmentation', 'augmentation', 'hflip', 'vflip', 'flip', 'rot90',
+__all__ = ['N_UNIFORMS', 'AUGMENTS', 'Augmentation', 'check_augmentation', 'augmentation', 'hflip', 'vflip', 'flip', 'rot90',
            'affine', 'turn45', 'perspective', 'light', 'tone', 'grey', 'cutout', 'holes', 'grid', 'normals', 'gauss',
            'chi2', 'blur_noise']
 
@@ -40,7 +40,7 @@ class Augmentation:
     arguments: dict[str, Argument] = field(default_factory=dict)  # what a recipe may set: the amount, and more
 
 
-CHANCES = 24  # uniform random numbers a sample
+N_UNIFORMS = 24  # uniform random numbers a sample
 
 
 def check_augmentation(

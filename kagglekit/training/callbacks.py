@@ -49,7 +49,7 @@ class EpochSchedule(Callback):
 
     def before_train(self):
         "Set the order of the rows and the seed of the epoch."
-        key = self.dls.train.when = (self.fit.seed, self.fit.fold, self.fit.stage_no, self.epoch)
+        key = self.dls.train.epoch_key = (self.fit.seed, self.fit.fold, self.fit.stage_no, self.epoch)
         torch.manual_seed(seed_of('torch', *key))
 
     def before_batch(self):
@@ -128,8 +128,10 @@ class EpochRecorder(Callback):
 
     def measure(self):
         "Loss and metric of all validation rows."
-        z, y, answer = torch.cat(self.z), self.dls.valid.y[self.dls.valid.all_rows], self.learn.answer
-        metric = self.fit.metric(answer.codes(y), answer.probabilities(z).numpy())
+        rows, answer = self.dls.valid.all_rows, self.learn.answer
+        z, y = torch.cat(self.z), self.dls.valid.y[rows]
+        p = answer.probabilities(z).numpy()
+        metric = self.fit.scorer(rows, p) if self.fit.scorer else self.fit.metric(answer.codes(y), p)
         return float(self.learn.loss_func(z, y)), float(metric)
 
 # %% ../../nbs/training/07_callbacks.ipynb #0000001f
@@ -305,7 +307,7 @@ def _run_stage(learn, fit, first, opt_state, patience):  # one stage, from an ep
             learn.fit(stage.epochs)
 
 # %% ../../nbs/training/07_callbacks.ipynb #c845b0d1
-OPTIONS = dict(
+OPTIONS = dict(  # field of a recipe → the value that adds nothing to a training
     ema=0.0,
     swa=False,
     accumulate=1,
@@ -315,11 +317,10 @@ OPTIONS = dict(
     checkpoint='last',
     callbacks=(),
     loggers=(),
-    log_folder=None,
 )
 
 
-def _callbacks(fit, ids, o):  # those that a recipe's options ask for
+def _callbacks(fit, ids, o, log_folder=None):  # those that a recipe's options ask for
     cbs = [
         EpochSchedule(fit),
         EpochRecorder(fit),
@@ -333,7 +334,8 @@ def _callbacks(fit, ids, o):  # those that a recipe's options ask for
     if o['grad_clip']:
         cbs.append(GradientClip(o['grad_clip']))
     fit.extra = make_callbacks(o['callbacks'])
-    return cbs + [fit.average] * bool(fit.average) + fit.extra + make_loggers(o['loggers'], fit, o['log_folder'])
+    loggers = make_loggers(o['loggers'], fit, log_folder) if log_folder else []
+    return cbs + [fit.average] * bool(fit.average) + fit.extra + loggers
 
 # %% ../../nbs/training/07_callbacks.ipynb #61ffb72e
 def _load_callbacks(callbacks, states):  # those of the recipe that keep a state
@@ -354,12 +356,13 @@ def fit_stages(
     fit: FoldFit,  # its stages and its folder
     ids: Sequence,  # (n,) ids of the train rows, for messages
     optimizer: Callable = find_optimizer,  # text of a recipe → optimizer, with the weight decay bound
-    options: dict | None = None,  # as OPTIONS: fields of a recipe; log_folder is that of the run
+    options: dict | None = None,  # fields of a recipe, as in OPTIONS
+    log_folder: Path | None = None,  # of the run, for its loggers; None: no log
 ):
     "Train a fold through its stages; `learn.model` ends with the weights to predict with."
     o = OPTIONS | (options or {})
     fit.average = Ema(o['ema']) if o['ema'] else Swa(fit) if o['swa'] else None
-    cbs, state = _callbacks(fit, np.asarray(ids), o), load_state(learn, fit)
+    cbs, state = _callbacks(fit, np.asarray(ids), o, log_folder), load_state(learn, fit)
     if fit.average:
         fit.average.attach(learn.model, state.get('average', {}))
     _load_callbacks(fit.extra, state.get('callbacks', []))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 from ..data.metrics import Metric
 from .schedules import Stage
+from ..data.scored_rows import Scorer
 
 # %% ../../nbs/training/04b_fold_fit.ipynb #0000000c
 def best_row(
@@ -49,6 +50,7 @@ class FoldFit:
     on_progress: Callable = lambda done, of: None  # called every few seconds with epochs done, and epochs in all
     average: Any = None  # WeightAverage, if the recipe asks for one
     watch: str = 'metric'  # what early stopping and the best checkpoint monitor: 'metric' or 'loss'
+    scorer: Scorer | None = None  # of train rows; None: the metric of codes and probabilities
     made_by: dict = field(default_factory=dict)  # what decides the result: plain values, saved with the state
 
     def __post_init__(self):

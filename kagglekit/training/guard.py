@@ -98,6 +98,12 @@ class TrainingGuard(Callback):
                 return rows[-n:]
         return []
 
+    def _constant(self, valid):  # the metric of the best constant prediction
+        fit, answer = self.fit, self.learn.answer
+        if fit.scorer:
+            return fit.scorer.constant(valid.all_rows)
+        return constant_score(fit.metric, answer.codes(valid.y[valid.all_rows]), max(2, answer.columns))
+
     def verdict(self):
         "Why the fold is dead; '' if it is not, or if it is too early to tell."
         fit, history, valid = self.fit, self.fit.history, self.dls.valid
@@ -109,8 +115,7 @@ class TrainingGuard(Callback):
         losses = [history[i]['train_loss'] for i in window]
         if not is_flat(losses, [fit.noise[i][1] for i in window]):
             return ''
-        values, answer = [history[i]['metric'] for i in rows], self.learn.answer
-        level = constant_score(fit.metric, answer.codes(valid.y[valid.all_rows]), max(2, answer.columns))
+        values, level = [history[i]['metric'] for i in rows], self._constant(valid)
         if not is_dead(values, level, fit.metric):
             return ''
         steps = sum(fit.noise[i][0] for i in window)

@@ -80,10 +80,9 @@ def label_rows(
         return y, ~free
     with _in_eval_mode(net):
         p = answer.probabilities(net(x[free]))
-    best = (p[:, 0] > 0.5).long() if p.shape[1] == 1 else p.argmax(1)
-    hard = answer.targets(best.cpu()).to(y)
+    hard = answer.hard(p).to(y)
     y, keep = y.clone(), ~free
-    y[free], keep[free] = hard, is_confident(p, sure)
+    y[free, : hard.shape[1]], keep[free] = hard, is_confident(p, sure)
     return (y, keep) if keep.sum() > 1 else (y, torch.ones_like(keep))
 
 # %% ../../nbs/training/06_learner.ipynb #3afc0e5b
@@ -106,7 +105,9 @@ class PrepareBatch(Callback):
     "Normalise every batch; augment and mix the training ones."
 
     order = -5
-    only: dict[str, np.ndarray] = {}  # entry of augment → (n,) bool, from may_change; entries not in it change all
+    sample_masks: dict[
+        str, np.ndarray
+    ] = {}  # entry of augment → (n,) bool, from may_change; entries not in it change all
 
     def __init__(
         self,
@@ -132,7 +133,7 @@ class PrepareBatch(Callback):
         if self.training and self.sure:
             x, y, rows = self._label(x, y, rows)
         if self.training:
-            x, y = self.change(x, y, rows, self.dls.train.when)
+            x, y = self.change(x, y, rows, self.dls.train.epoch_key)
         self.learn.xb, self.learn.yb = (x,), (y,)
 
     def _label(self, x, y, rows):  # the batch with pseudo labels, without rows that are not confident
@@ -141,7 +142,7 @@ class PrepareBatch(Callback):
         return x[keep], y[keep], rows[keep.cpu().numpy()]
 
     def change(
-        self, x: torch.Tensor, y: torch.Tensor, rows: np.ndarray, when: tuple
+        self, x: torch.Tensor, y: torch.Tensor, rows: np.ndarray, epoch_key: tuple
     ):  # a batch, its rows, and (seed, fold, stage, epoch)
         "Augmentation and mixup of a training batch."
         x, y = augment_batch(
@@ -149,13 +150,13 @@ class PrepareBatch(Callback):
             y,
             self.augment,
             rows,
-            *when,
+            *epoch_key,
             panels=self.panels,
-            only={text: may[rows] for text, may in self.only.items()},
+            masks={text: may[rows] for text, may in self.sample_masks.items()},
         )
         if not self.mix.alpha or self.epoch >= round(self.n_epoch * (1 - self.mix.off)):
             return x, y
-        return mixup(x, y, self.mix, rng('mixup', *when, int(rows[0])))
+        return mixup(x, y, self.mix, rng('mixup', *epoch_key, int(rows[0])))
 
 # %% ../../nbs/training/06_learner.ipynb #00000012
 _per_batch = set(
