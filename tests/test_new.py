@@ -11,6 +11,10 @@ from PIL import Image
 from kagglekit.cli import main
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import READERS, find_comp, load_pages
+from kagglekit.data.decisions import check_decide
+from kagglekit.data.forms import check_form, make_table
+from kagglekit.data.images import INPUTS
+from kagglekit.data.metrics import find_metric
 from kagglekit.data.target import Shares
 from kagglekit.fit.preflight import inspect_comp
 from kagglekit.launch.data_survey import survey
@@ -59,9 +63,27 @@ def sides(pattern, train=TRAIN, test=TEST):
 
 
 def draft(home, comp, tables, files, content=None):
-    "What is guessed for a layout, without writing a page."
+    "What is guessed for a layout; its page is written and read, and random answers take the form of the sample."
     lay_out(home, comp, tables, files, content)
-    return make_draft(survey(comp))
+    d = make_draft(survey(comp))
+    if d.inputs in INPUTS:
+        new_page(comp)
+        proved(find_comp(comp))
+    return d
+
+
+def proved(c):
+    "Target, metric, decision and form of a competition fit each other and the sample."
+    check_form(c)
+    check_decide(c)
+    y, ids = c.y, list(dict.fromkeys(c.test.sample_id))
+    metric = find_metric(c.metric)
+    assert c.target.kind in metric.kinds
+    answers = c.target.guess(len(ids), np.random.default_rng(1), y)
+    if c.answer in ('label', 'labels') or c.target.kind == 'factors':
+        answers = np.rint(answers) if c.target.kind in ('labels', 'grades') else answers
+    table = make_table(c, ids, answers)
+    assert list(table.columns) == list(c.sample.columns) and set(table.iloc[:, 0]) == set(c.sample.iloc[:, 0])
 
 
 def fact(d, what):
@@ -269,7 +291,7 @@ def test_the_five_best_identities(home):
         },
         sides('{side}_images/{id}.jpg'),
     )
-    assert d.arguments['classes'] == 'classes' and d.arguments['decide'] == "'top(5)'"
+    assert d.arguments['classes'] == 'classes' and d.arguments['answer'] == "'top'"
     assert d.space['classes'][:2] == ('w00', 'w01') and d.arguments['metric'] == "'map_at(5)'"
     assert d.table('train').file[0] == 'train_images/tr000.jpg'
 

@@ -153,7 +153,7 @@ def make_draft(
     make_test(d, long, unit)
     make_train(d, long)
     make_files(d)
-    if 'sample_id' not in d.table('test'):
+    if not unit:
         d.add("test['sample_id'] = test['id']")
     if set(d.table('train').id) & set(d.table('test').id):
         d.add("test['id'] = 'test_' + test['id']")

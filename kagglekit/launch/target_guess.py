@@ -235,7 +235,7 @@ def _sets(column, values, mark):
 
 def _top(column, values, k):
     guess = _classes(column, values)
-    guess.form, guess.answer, guess.decide = 'top', 'top', f'top({k})'
+    guess.form, guess.answer = 'top', 'top'
     guess.what = f'the best {k} of {len(guess.names):,} classes'
     guess.why = f'{column} holds one class, and the sample {k} in one field'
     return guess
