@@ -32,6 +32,7 @@ from ..runs.run import Run, inherited_contamination
 from ..runs.process import environment, now
 from ..runs.scores import score_oof
 from ..runs.lineage import parent_runs
+from ..runs.decision import decide_run
 
 # %% ../../nbs/blend/09_blend_run.ipynb #00000013
 def _predictions(comp, p, side, fold=None):  # a table as the run folder has it, in double precision, without a copy
@@ -171,6 +172,8 @@ def _write_run(run, r, t, made, comp, score):  # the files of a blend
     write_json(run.folder / 'blend.json', blend_json(r, t, made))
     if made.effects is not None:
         write_table(run.folder / 'rules.csv', made.effects)
+    if made.oof is not None:
+        decide_run(run, comp, _predictions(comp, made.oof, 'oof', t.fold), score)
     write_submission(run, comp)
     write_json(run.folder / 'score.json', seal_submission(run, score))
 

@@ -97,7 +97,7 @@ def some_names(
 
 
 def as_numbers(
-    texts: pd.Series,  # (n,) of a submission
+    texts: pd.Series,  # (n,) of a submission, indexed by the row of the file
     probability: bool,  # whether they must lie between 0 and 1
     what: str,  # the table, for the message
 ) -> np.ndarray:  # (n,) float64
@@ -107,7 +107,7 @@ def as_numbers(
     if bad.any():
         row = int(np.argmax(bad))
         word = 'no probability' if probability else 'no finite number'
-        raise KitError(f"{what}: row {row + 2} answers '{texts.iloc[row]}', which is {word}")
+        raise KitError(f"{what}: row {texts.index[row] + 2} answers '{texts.iloc[row]}', which is {word}")
     return values
 
 
@@ -289,6 +289,7 @@ class LabelForm(Form):
         "The answers of a submission."
         parts, one_hot = [], len(self.target.names) > 1 and self.target.kind != 'grades'
         for column, names in zip(self.shown.values(), self.names):
-            codes = encode(table[column].reset_index(drop=True), names, what)
+            in_file = np.argsort(table.index, kind='stable')  # so that a message names the row of the file
+            codes = encode(table[column].iloc[in_file].reset_index(drop=True), names, what)[np.argsort(in_file)]
             parts.append(np.eye(len(names))[codes] if one_hot else codes[:, None].astype(float))
         return np.concatenate(parts, 1)

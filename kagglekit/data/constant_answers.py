@@ -8,7 +8,7 @@ __all__ = ['PREFIXES', 'one_hot', 'as_answers', 'constant_answers']
 # %% ../../nbs/data/03a_constant_answers.ipynb #e8e3e4d9
 from collections.abc import Iterator
 import numpy as np
-from .target import Target
+from .target import Factors, Target
 
 # %% ../../nbs/data/03a_constant_answers.ipynb #1c6595bc
 def one_hot(
@@ -26,7 +26,7 @@ def as_answers(
     "The truth as a perfect prediction."
     if target.kind == 'class':
         return one_hot(y, len(target.names))
-    if target.kind == 'factors':
+    if isinstance(target, Factors):
         return np.concatenate([one_hot(codes, k) for codes, k in zip(y.T, target.sizes)], 1)
     return np.asarray(y, np.float64).reshape(len(y), -1)
 

@@ -211,7 +211,7 @@ def read_answers(
         raise KitError(f'{what} has no column {lost[0]}; it has: {", ".join(table.columns)}')
     keys = pd.Series(form.keys(list(submission_ids(comp) if ids is None else ids)), dtype='str')
     at = match_ids(form.keys_of(table), keys, what)
-    return form.read(table.iloc[at].reset_index(drop=True), what)
+    return form.read(table.iloc[at], what)
 
 # %% ../../nbs/data/01g_forms.ipynb #aa142af7
 LEFT = 10  # rows of which a column can hardly equal the sample by chance
@@ -322,7 +322,7 @@ def check_table(
         return answer_notes(table.iloc[:, 1:])
     _check_ids(form.keys_of(table), form.keys_of(sample), what)
     order = match_ids(form.keys_of(table), pd.Series(form.keys(submission_ids(comp).tolist()), dtype='str'), what)
-    answers = form.read(table.iloc[order].reset_index(drop=True), what)
+    answers = form.read(table.iloc[order], what)
     _check_changed(table, comp, what)
     columns = [c for c in table.columns[1:] if c != getattr(form, 'name', '')]
     notes = answer_notes(table[columns]) + _type_notes(table, comp)

@@ -239,7 +239,7 @@ def fbeta(
         return _samples(y, P, w, beta)
     counts = _counts(y, P, w)
     if average == 'macro' and y.ndim == 1:
-        return _mean_of_known(f_of(*counts, beta))
+        return _mean_of_known(f_of(counts[0], counts[1], counts[2], beta))
     return _averaged(counts, beta, average)
 
 
@@ -319,7 +319,7 @@ def _f_missing(y, P, average='macro'):
 
 def _f_of_labels(y, labels, k, beta=1.0, average='macro'):
     counts = class_counts(y, labels, k)
-    return _mean_of_known(f_of(*counts, beta)) if average == 'macro' else _averaged(counts, beta, average)
+    return _mean_of_known(f_of(counts[0], counts[1], counts[2], beta)) if average == 'macro' else _averaged(counts, beta, average)
 
 
 def _f_of_present(y, labels, k, beta=1.0):

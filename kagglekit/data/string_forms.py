@@ -85,7 +85,9 @@ class LabelsForm(Form):
         for row, text in enumerate(table[self.column]):
             for name in [] if text in ('', self.empty) else text.split(self.separator):
                 if name not in at:
-                    raise KitError(f'{what}: row {row + 2} has the label {name!r}, which is not among the labels')
+                    raise KitError(
+                        f'{what}: row {table.index[row] + 2} has the label {name!r}, which is not among the labels'
+                    )
                 values[row, at[name]] = 1
         return values
 
@@ -123,7 +125,7 @@ class TopForm(Form):
         for row, text in enumerate(table[self.column]):
             words = text.split(self.separator)
             if len(words) > self.k:
-                raise KitError(f'{what}: row {row + 2} has {len(words)} answers, and {self.k} are wanted')
+                raise KitError(f'{what}: row {table.index[row] + 2} has {len(words)} answers, and {self.k} are wanted')
             for rank, name in reversed(list(enumerate(words))):
                 if name in at:
                     values[row, at[name]] = 1 - rank / self.k

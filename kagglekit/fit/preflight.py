@@ -16,20 +16,19 @@ import numpy as np
 import pandas as pd
 from ..core.paths import COMP_KEYS, comp_setting, root, setting
 from ..core.randomness import rng
-from ..core.storage import write_table
 from ..core.validation import KitError, check_names
 from ..data.competition import Competition, find_comp, load_pages
 from ..data.fold_npy import run_folds
 from ..data.folds import thin_classes
 from ..data.images import INPUTS, read_one
 from ..data.labels import doubtful_classes
-from ..data.metrics import find_metric
+from ..data.site_metric import metric_of
 from ..data.scored_rows import scored_rows
 from ..data.sampling import parse_sampling
 from ..data.tables import check_files
 from ..models.architectures import check_arch
 from ..models.heads import check_heads
-from ..runs.form import check_submission, make_submission
+from ..runs.form import check_submission, make_submission, write_csv
 from ..runs.lineage import check_sources
 from ..runs.recipe import RECIPES, Recipe
 from ..models.losses import check_loss_kind
@@ -106,7 +105,7 @@ def undefined_folds(
     thin: dict,  # from thin_classes
 ) -> list[str]:  # [] if the metric is defined in each fold
     "What to do about folds in which the metric, and so the CV, is undefined."
-    metric = find_metric(comp.metric)
+    metric = metric_of(comp)
     if not thin or metric.needs != 'all':
         return []
     folds = ', '.join(map(str, sorted({k for ks in thin.values() for k in ks})))
@@ -131,7 +130,7 @@ def split_once(
     gaps = [f'{name} in {", ".join(map(str, ks))}' for name, ks in list(thin.items())[:5]]
     more = ' …' * (len(thin) > 5)
     notes = [f'classes that are not validated in some folds: {"; ".join(gaps)}{more}'] * bool(thin)
-    return Found(f'{folds.fold.nunique()} folds', (*notes, *undefined_folds(comp, thin)))
+    return Found(f'{len(set(folds.fold) - {-1})} folds', (*notes, *undefined_folds(comp, thin)))
 
 # %% ../../nbs/fit/00_preflight.ipynb #57c1c4da
 def _guess(n, comp):  # (n, outputs) random predictions, in the form of a run's
@@ -152,7 +151,7 @@ def score_guess(
     comp: Competition,  # whose metric
 ) -> Found:  # its value
     "Raise `KitError` if the metric is undefined for a random prediction of the train rows."
-    metric, p = find_metric(comp.metric), _guess(len(comp.train), comp)
+    metric, p = metric_of(comp), _guess(len(comp.train), comp)
     rows = scored_rows(comp, p, np.where(comp.is_validated, 0, -1))
     why = metric.why(rows.y, rows.P)
     if why:
@@ -172,7 +171,7 @@ def submit_guess(
     probs = pd.DataFrame(_guess(len(comp.test), comp), columns=comp.outputs)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'submission.csv'
-        write_table(path, make_submission(comp, probs.assign(id=comp.test.id.to_numpy())))
+        write_csv(path, comp, make_submission(comp, probs.assign(id=comp.test.id.to_numpy())))
         try:
             notes = check_submission(path, comp)
         except KitError as e:

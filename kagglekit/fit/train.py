@@ -22,7 +22,7 @@ from ..data.competition import Competition, check_page, find_comp, load_pages
 from ..data.download import where_found
 from ..data.images import INPUTS
 from ..data.loaders import ConcatCache
-from ..data.metrics import find_metric
+from ..data.site_metric import metric_of
 from ..data.scored_rows import Scorer
 from .preflight import preflight
 from ..models.build import save_weights
@@ -162,13 +162,13 @@ def _fold_fit(setup, progress):  # the state of a fold's training
     return FoldFit(
         run.fold_folder(progress.k),
         r.stages(),
-        find_metric(setup.comp.metric),
+        metric_of(setup.comp),
         r.seed,
         progress.k,
         progress.epoch,
         progress.progress,
         watch=r.monitor,
-        scorer=Scorer(setup.comp, find_metric(setup.comp.metric)),
+        scorer=Scorer(setup.comp, metric_of(setup.comp)),
         made_by=made_by(run.read('params.json')),
     )
 

@@ -21,7 +21,8 @@ from ..data.tables import read_table
 from .provenance import commit_of
 from ..runs.lineage import as_dict
 from .records import read_record
-from ..runs.form import check_submission, make_submission
+from ..runs.form import check_submission, make_submission, write_csv
+from ..runs.decision import DECISION
 from ..runs.run import Run
 from ..runs.process import environment
 from ..runs.single_object import object_states
@@ -116,7 +117,8 @@ def rebuild(
         read_record(run, 'blend.json')
         table, blend = recreate(run, comp)
         write_blend(folder, table, blend, comp)
-    write_table(folder / 'submission.csv', make_submission(comp, pd.read_parquet(folder / 'test.parquet')))
+    submission = make_submission(comp, pd.read_parquet(folder / 'test.parquet'), run.peek(DECISION))
+    write_csv(folder / 'submission.csv', comp, submission)
     return folder / 'submission.csv'
 
 # %% ../../nbs/report/05a_rebuild.ipynb #825bffc8

@@ -14,9 +14,10 @@ import pandas as pd
 from ..core.paths import inside, out_dir
 from ..core.storage import hash_file
 from ..core.validation import KitError, Lazy, nearest
-from ..data.competition import Competition, answer_probs
+from ..data.competition import Competition
+from ..data.forms import read_answers, read_submission
 from ..data.folds import fold_hash
-from ..data.tables import match_ids, read_table
+from ..data.tables import match_ids
 from .recipe import RECIPES, Recipe
 from .results import fold_numbers
 from .spelling import parse_pseudo
@@ -127,10 +128,10 @@ def _in_order(df, comp, what):  # (m, columns) probabilities in test order, chec
 
 
 def _from_csv(path, comp):  # a file in the form of a submission, as probabilities in test order
-    key, column = comp.sample.columns[:2]
-    sub = read_table(path, [key, column], id=key)
-    p = answer_probs(sub[column], comp, str(path)).astype(np.float32)
-    return p[match_ids(sub[key], comp.test.sample_id, str(path))]
+    if comp.unit:
+        raise KitError(f'{path}: a submission answers units, and pseudo labels belong to files; name a run')
+    ids = comp.test.sample_id.tolist()
+    return read_answers(comp, read_submission(comp, path), ids, str(path)).astype(np.float32)
 
 
 def _from_all_folds(name, comp):  # the mean over the folds of a run or a blend

@@ -23,6 +23,7 @@ from ..data.metrics import find_metric
 from .process import now
 from .run import Run, sealed
 from .scores import check_predictions, read_predictions, score_oof
+from .decision import DECISION, decide_run
 
 # %% ../../nbs/runs/04_results.ipynb #dfd4ea1a
 def _read_history(path):  # the rows of history.csv so far
@@ -213,6 +214,8 @@ def finish_run(
     for name, df in tables.items():
         write_table(run.folder / f'{name}.parquet', df)
     score = no_score(comp) if train_all else score_oof(tables['oof'], comp)
-    files = file_hashes(run.folder, [f'{name}.parquet' for name in tables])
+    if not train_all:
+        decide_run(run, comp, tables['oof'], score)
+    files = file_hashes(run.folder, [*(f'{name}.parquet' for name in tables), DECISION])
     write_json(run.folder / 'score.json', sealed(score | _totals(facts) | dict(files=files)))
     return run.read('score.json')
