@@ -2559,6 +2559,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                      'kagglekit/launch/new_page.py'),
                                            'kagglekit.launch.new_page._import_lines': ( 'launch/new_page.html#_import_lines',
                                                                                         'kagglekit/launch/new_page.py'),
+                                           'kagglekit.launch.new_page._most_rows': ( 'launch/new_page.html#_most_rows',
+                                                                                     'kagglekit/launch/new_page.py'),
                                            'kagglekit.launch.new_page._notebook': ( 'launch/new_page.html#_notebook',
                                                                                     'kagglekit/launch/new_page.py'),
                                            'kagglekit.launch.new_page._refuse_existing': ( 'launch/new_page.html#_refuse_existing',

@@ -95,7 +95,7 @@ def reader_code(
     )
     return f'#| export\n{_import_lines(code + " Recipe")}\n\n\n{code}'
 
-# %% ../../nbs/launch/11_new_page.ipynb #d7a67fbc
+# %% ../../nbs/launch/11_new_page.ipynb #632bcd9e
 _RECIPES = """#| export
 recipes = Recipes({comp!r})
 exp0001 = recipes.add(
@@ -106,10 +106,10 @@ exp0001 = recipes.add(
         pretrained=False,
         inputs={inputs!r},
         size=64,
-        folds=3,
+        folds={few},
         epochs=2,
         bs=16,
-        lr=2e-3,
+        lr=2e-3,{loss}
     )
 )
 exp0002 = recipes.add(
@@ -119,7 +119,7 @@ exp0002 = recipes.add(
         arch='convnext_tiny.in12k_ft_in1k',
         pretrained=True,
         size=224,
-        folds=5,
+        folds={folds},
         epochs=10,
         bs=32,
         lr=3e-4,
@@ -127,11 +127,29 @@ exp0002 = recipes.add(
 )"""
 
 
+_LOSSES = dict(Labels='bce', Numbers='mse')  # kind of target → loss; others take the default
+
+
+def _most_rows(d):  # of one class: there cannot be more folds
+    train, target = d.table('train'), d.arguments.get('target', 'classes')
+    if target not in ('classes', 'Grades(grades)') or 'target' not in train:
+        return len(train)
+    return max(2, train['target'].value_counts().iloc[0])
+
+
 def recipes_code(
     d: Draft,  # of the page
 ) -> str:  # a cell
     "The first recipes."
-    return _RECIPES.format(comp=d.survey.comp, inputs=d.inputs)
+    loss = next((loss for kind, loss in _LOSSES.items() if d.arguments.get('target', '').startswith(kind)), '')
+    most = _most_rows(d)
+    return _RECIPES.format(
+        comp=d.survey.comp,
+        inputs=d.inputs,
+        few=min(3, most),
+        folds=min(5, most),
+        loss=f'\n        loss={loss!r},' if loss else '',
+    )
 
 # %% ../../nbs/launch/11_new_page.ipynb #8206f58c
 _FREE = "Does a mirrored or turned image keep its label? Then a child of exp0002 says augment=('hflip', 'rot90')."
