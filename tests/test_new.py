@@ -4,13 +4,17 @@ import io
 import json
 import subprocess
 import sys
+from contextlib import suppress
+from importlib import import_module
 import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
 from kagglekit.cli import main
+from kagglekit.core.registry import name_of
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import READERS, find_comp, load_pages
+from kagglekit.data import arrays, audio, dicom, image_parts  # noqa
 from kagglekit.data.images import INPUTS
 from kagglekit.data.target import Shares
 from kagglekit.fit.preflight import inspect_comp
@@ -20,6 +24,9 @@ from kagglekit.launch.page_draft import make_draft
 from kagglekit.runs.recipe import RECIPES
 from running import ROOT
 
+for _name in ('arrays', 'audio', 'dicom', 'image_parts'):  # formats that a module registers
+    with suppress(ImportError):
+        import_module(f'kagglekit.data.{_name}')
 N, M = 60, 8  # train and test rows
 TRAIN, TEST = [f'tr{i:03d}' for i in range(N)], [f'te{i:03d}' for i in range(M)]
 G = np.random.default_rng(0)
@@ -63,7 +70,7 @@ def draft(home, comp, tables, files, content=None):
     "What is guessed for a layout; where its files can be read, its page is written and checked, too."
     lay_out(home, comp, tables, files, content)
     d = make_draft(survey(comp))
-    if d.inputs in INPUTS:
+    if name_of(d.inputs) in INPUTS or d.format:
         check_written(comp, ('images',) if content == b'' else ())
     return d
 
@@ -357,7 +364,11 @@ def test_votes_become_shares(home):
         b'',
     )
     train = d.table('train')
-    assert d.arguments['target'] == 'Shares(names)' and d.arguments['group'] == "'patient_id'" and d.inputs == 'parquet'
+    assert (
+        d.arguments['target'] == 'Shares(names)'
+        and d.arguments['group'] == "'patient_id'"
+        and d.inputs == 'table_of_eeg'
+    )
     assert np.allclose(train[list(votes)].sum(axis=1), 1) and train.id.is_unique
     assert (
         train.file[3] == 'train_spectrograms/71.parquet' and d.table('test').file[0] == 'test_spectrograms/80.parquet'
@@ -518,7 +529,7 @@ def test_long_ids_of_factors_in_parquet(home):
             )
     d = make_draft(survey('bengali'))
     assert d.arguments['target'] == 'Factors(heads=heads)' and [len(c) for _, c in d.space['heads']] == [9, 5, 4]
-    assert d.inputs == 'parquet' and d.arguments['answer'] == "'long'" and len(d.table('test')) == M
+    assert d.inputs == 'parquet(height=1, width=2)' and d.arguments['answer'] == "'long'" and len(d.table('test')) == M
     assert d.table('train').file.tolist()[:: N - 1] == ['train_image_data_0.parquet', 'train_image_data_1.parquet']
     assert d.table('test').part[0] == 'Test_0'
 
@@ -560,7 +571,7 @@ def test_images_in_hdf5(home):
     }
     files = ['train-image.hdf5', 'test-image.hdf5', *(f'train-image/image/{i}.jpg' for i in TRAIN)]
     d = draft(home, 'skin', tables, files, b'')
-    assert d.inputs == 'hdf5' and d.arguments['classes'] == "('target',)"
+    assert d.inputs == 'hdf5(channels=3)' and d.arguments['classes'] == "('target',)"
     assert d.table('train').loc[0, ['file', 'part']].tolist() == ['train-image.hdf5', 'tr000']
 
 

@@ -5,9 +5,13 @@
 # %% auto #0
 __all__ = ['make_files']
 
-# %% ../../nbs/launch/09_draft_files.ipynb #9a4f76e4
+# %% ../../nbs/launch/09_draft_files.ipynb #3ae840b4
 import os
+import re
+from collections.abc import Callable
+import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 from PIL import Image
 from ..core.validation import KitError
 from .draft_rows import Draft
@@ -100,8 +104,7 @@ def make_files(
     if held and tested and not (train and test):
         _part_lines(d, 'train', held)
         _part_lines(d, 'test', tested)
-        d.inputs = held.inputs
-        return
+        return _make_inputs(d, held.files[0])
     if train:
         _file_lines(d, 'train', train)
     elif d.survey.train is not None:
@@ -110,15 +113,60 @@ def make_files(
         _file_lines(d, 'test', test)
     elif not _seconds_lines(d, 'test'):
         _no_files(d, 'test') if train is None else _rule_like_train(d, train)
-    d.inputs = _inputs(d, d.table('train').file.iloc[0])
+    if 'part' in d.table('test') and 'part' not in d.table('train'):
+        d.add(f"train['part'] = {d.table('test').part.iloc[0]!r}")
+    _make_inputs(d, d.table('train').file.iloc[0])
+
+# %% ../../nbs/launch/09_draft_files.ipynb #29074f78
+def _rgb(path):
+    with Image.open(path) as im:
+        return 'grey' if im.mode in ('1', 'L', 'I', 'I;16') else 'rgb'
 
 
-def _inputs(d, file):  # the input format of the first train file
-    inputs = format_of(file)
-    if inputs != 'rgb':
-        return inputs
+def _npy(path):  # a stack has its channels first or last
+    shape = np.load(path, mmap_mode='r').shape
+    return f'npy(channels={min(shape[0], shape[-1])})' if len(shape) == 3 and min(shape[0], shape[-1]) <= 16 else 'npy'
+
+
+def _hdf5(path):  # arrays of numbers, or bytes of colour images
+    import h5py
+
+    with h5py.File(path) as file:
+        return 'hdf5' if file[next(iter(file))].ndim > 1 else 'hdf5(channels=3)'
+
+
+def _parquet(path):  # an id and the pixels of a row; the most square shape
+    pixels = len(pq.read_schema(path).names) - 1
+    height = max(h for h in range(1, int(pixels**0.5) + 1) if pixels % h == 0)
+    return f'parquet(height={height}, width={pixels // height})'
+
+
+_OPENED: dict[str, Callable] = dict(rgb=_rgb, npy=_npy, hdf5=_hdf5, parquet=_parquet)  # file → format in full
+_UNKNOWN = dict(hdf5='hdf5(channels=3)', parquet='parquet(height=1, width=1)')  # where it cannot be opened
+_TABLE = """#| export
+@input_format({name!r}, 1, 'float32')
+def {name}(path, size):  # a Parquet file; (height, width)
+    "A table of numbers as an image."
+    x = np.nan_to_num(pd.read_parquet(path).to_numpy('float32'))
+    return np.asarray(Image.fromarray(x).resize(size[::-1]))[..., None]"""
+
+
+def _make_inputs(d, file):
+    kind = format_of(file)
+    if kind == 'parquet' and 'part' not in d.table('train'):
+        return _own_format(d)
     try:
-        with Image.open(d.survey.folder / file) as im:
-            return 'grey' if im.mode in ('1', 'L', 'I', 'I;16') else 'rgb'
+        d.inputs = _OPENED[kind](d.survey.folder / file) if kind in _OPENED else kind
     except Exception:
-        return 'rgb'  # the check will say what is wrong with it
+        d.inputs = _UNKNOWN.get(kind, kind)
+    if kind == 'parquet':
+        d.questions.append(f'Height and width of the images are guessed in {d.inputs}: are they right?')
+    return None
+
+
+def _own_format(d):  # a Parquet file for each row
+    name = re.sub(r'\W', '_', f'table_of_{d.survey.comp}', flags=re.ASCII)
+    d.inputs, d.format = name, _TABLE.format(name=name)
+    d.questions.append(
+        'Each row has a Parquet file of its own. Which of its columns make the image, and on which scale?'
+    )

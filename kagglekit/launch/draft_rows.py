@@ -39,6 +39,7 @@ class Draft:
     questions: list[str] = field(default_factory=list)
     arguments: dict[str, str] = field(default_factory=dict)  # of Competition, as Python
     inputs: str = 'rgb'  # input format
+    format: str = ''  # the cell of an input format of the page's own
     metrics: tuple[str, ...] = ()  # usual ones, the default first
     space: dict[str, Any] = field(default_factory=dict, repr=False)  # what the lines have made
 

@@ -19,11 +19,13 @@ from .data_survey import survey
 from .draft_rows import Draft
 from .page_draft import make_draft
 
-# %% ../../nbs/launch/11_new_page.ipynb #adc58dba
+# %% ../../nbs/launch/11_new_page.ipynb #1e1af4b7
 _IMPORTS = {
     'pd': 'import pandas as pd',
+    'Image': 'from PIL import Image',
     'data_dir': 'from kagglekit.core.paths import data_dir',
     'Competition': 'from kagglekit.data.competition import Competition, competition',
+    'input_format': 'from kagglekit.data.images import input_format',
     'by_folder': 'from kagglekit.data.find_files import by_folder',
     'by_row': 'from kagglekit.data.find_files import by_row',
     'by_stem': 'from kagglekit.data.find_files import by_stem',
@@ -167,6 +169,14 @@ def questions_of(
     return [*d.questions, 'Is this the metric of the site? Its page says so under "Evaluation".', _FREE]
 
 
+def _format_cells(d):  # an input format of the page's own
+    if not d.format:
+        return []
+    mark, _, body = d.format.partition('\n')
+    code = f'{mark}\nimport numpy as np\n{_import_lines(body)}\n\n\n{body}'
+    return [('markdown', '## The images\n\nNo format reads such files; this one is a beginning.'), ('code', code)]
+
+
 def page_cells(
     d: Draft,
 ) -> list[tuple[str, str]]:  # ('code' or 'markdown', source)
@@ -182,6 +192,7 @@ def page_cells(
         ('code', f'#| default_exp {module_of(comp).removeprefix("kagglekit.")}'),
         ('markdown', f'{title}\n\n## What was guessed\n\n{guessed}'),
         ('markdown', f'## Questions\n\nTake away what is answered.\n\n{questions}'),
+        *_format_cells(d),
         ('markdown', '## The reader\n\nFrom the tables to rows with an id, a file and a target.'),
         ('code', reader_code(d)),
         ('markdown', '## Recipes\n\nA recipe is complete; a child names what it changes, and why.'),
