@@ -133,14 +133,18 @@ def test_a_suspicious_label_is_refused_with_its_row(space, label, words):
         ('sample_submission.csv', lambda t: t[:0], 'no rows'),
         ('sample_submission.csv', lambda t: t[1:], '1 ids are unknown'),
         ('sample_submission.csv', lambda t: t[['id']], "no column 'label'"),
-        ('sample_submission.csv', lambda t: t.assign(second='0'), 'not supported yet'),
-        ('sample_submission.csv', lambda t: t.assign(label='cross ring cross square ring'), 'not supported yet'),
+        ('sample_submission.csv', lambda t: t.assign(second='0'), 'this form cannot be written'),
+        (
+            'sample_submission.csv',
+            lambda t: t.assign(label='cross ring cross square ring'),
+            'several answers in one field',
+        ),
         (
             'sample_submission.csv',
             lambda t: pd.concat([t.assign(id=t.id + '_' + c) for c in 'abcd']).sort_values('id'),
-            'not supported yet',
+            "say answer='long'",
         ),
-        ('sample_submission.csv', lambda t: pd.concat([t, t]), 'more than once'),
+        ('sample_submission.csv', lambda t: pd.concat([t, t]), 'several rows for one id'),
     ],
 )
 def test_impossible_tables_are_refused(space, table, edit, words):
@@ -501,7 +505,7 @@ FAULTS = [
     (
         'another sample',
         lambda c: write_table(c.folder / 'sample_submission.csv', c.sample.assign(x='1')),
-        'page .*not supported yet',
+        'page .*this form cannot be written',
     ),
 ]
 

@@ -25,7 +25,7 @@ from .forms import check_form
 from .labels import check_classes
 from .pages import PACKAGE, forget_pages, line_of, names_on_page, own_pages, page_error, stale_pages
 from .target import OneOf, Target, check_codes
-from .tables import check_ids, check_inside
+from .tables import check_ids, check_inside, check_parts
 
 # %% ../../nbs/data/02_competition.ipynb #00000012
 WORDS = {'class': 'classes', 'factors': 'classes of several heads'}  # for what is predicted, by its kind
@@ -137,6 +137,7 @@ def _check_table(df, columns, by, what, home):  # columns, ids and files; `by`: 
         raise KitError(f'{what} has no rows; is the table the right one, and whole?')
     check_ids(df.id, what)
     check_inside(df.file, home, what)
+    check_parts(df, what)
     for column in by:
         if df[column].isna().any():
             row = df.id[df[column].isna()].iloc[0]
