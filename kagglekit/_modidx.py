@@ -2367,6 +2367,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'kagglekit/fit/preflight.py'),
                                          'kagglekit.fit.preflight._site': ('fit/preflight.html#_site', 'kagglekit/fit/preflight.py'),
                                          'kagglekit.fit.preflight._spread': ('fit/preflight.html#_spread', 'kagglekit/fit/preflight.py'),
+                                         'kagglekit.fit.preflight._why_undefined': ( 'fit/preflight.html#_why_undefined',
+                                                                                     'kagglekit/fit/preflight.py'),
                                          'kagglekit.fit.preflight.check_all_files': ( 'fit/preflight.html#check_all_files',
                                                                                       'kagglekit/fit/preflight.py'),
                                          'kagglekit.fit.preflight.check_columns': ( 'fit/preflight.html#check_columns',
