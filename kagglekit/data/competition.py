@@ -68,6 +68,8 @@ class Competition:
     def __post_init__(self):
         if self.target is None:
             self.target = OneOf(_checked_classes(self))
+        if self.classes and tuple(self.classes) != self.target.names:
+            raise KitError(f'{self.name}: classes and target name different things; give one of them')
         self.classes = self.target.names
         check_competition(self)
 
