@@ -124,12 +124,12 @@ def undefined_folds(
     metric = metric_of(comp)
     if not thin or metric.needs != 'all':
         return []
-    folds = ', '.join(map(str, sorted({k for ks in thin.values() for k in ks})))
+    numbers = ', '.join(map(str, sorted({k for ks in thin.values() for k in ks})))
     other = ''
     if metric.instead and not comp.binary:
         other = f", or metric='{metric.instead}', which leaves absent classes out"
     return [
-        f'{metric.name} has no value in fold {folds}, where a class is missing, '
+        f'{metric.name} has no value in fold {numbers}, where a class is missing, '
         f'and so the CV has none; take fewer folds{other}'
     ]
 
