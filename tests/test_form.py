@@ -80,5 +80,5 @@ def test_a_binary_label_is_decided_at_a_half():
 
 
 def test_columns_of_the_sample_must_be_classes():
-    with pytest.raises(KitError, match='asks for bird, dog, and the outputs are cat, dog'):
+    with pytest.raises(KitError, match='asks for bird, dog, and the classes are cat, dog'):
         competition(dict(id=['0', '1'], bird='.5', dog='.5'), ('cat', 'dog'), 'log_loss', answer='probability')

@@ -144,7 +144,7 @@ def test_a_suspicious_label_is_refused_with_its_row(space, label, words):
             lambda t: pd.concat([t.assign(id=t.id + '_' + c) for c in 'abcd']).sort_values('id'),
             "say answer='long'",
         ),
-        ('sample_submission.csv', lambda t: pd.concat([t, t]), 'several rows for one id'),
+        ('sample_submission.csv', lambda t: pd.concat([t, t]), 'more than once'),
     ],
 )
 def test_impossible_tables_are_refused(space, table, edit, words):
@@ -192,9 +192,8 @@ def test_a_binary_answer_is_written_as_in_the_sample(tmp_path, no, yes):
 
 def test_a_binary_answer_in_unknown_words_is_refused():
     "A sample of 'x' tells nothing."
-    comp = toy(classes=('dog',), sample=dict(answer='x'))
     with pytest.raises(KitError, match="classes=\\('no', 'yes'\\)"):
-        make_submission(comp, probs(comp, [[0.9], [0.2], [0.7]]))
+        toy(classes=('dog',), sample=dict(answer='x'))
 
 
 @pytest.mark.parametrize(
