@@ -279,12 +279,6 @@ class Objective:
         "The kind of target."
         return self.rows.target.kind if self.rows else 'class'
 
-    @property
-    def is_plain(self) -> bool:
-        "Whether rows of one class are scored as they are: no units, no decision, no weights that count."
-        weighted = self.metric.weighted and self.seen.w is not None
-        return self.kind == 'class' and self.seen.as_it_is and not weighted
-
     def _order_is_enough(self, columns):  # whether the metric needs no more than the order of scores or of columns
         if not self.seen.as_it_is or self.metric.site is not None:
             return False
