@@ -55,8 +55,7 @@ def apply_sum(
 ) -> np.ndarray:  # (n, k)
     "The weighted sum of members, whatever their weights sum to."
     w = np.array(params['weights'])
-    parts = (w.reshape(len(P), -1)[i] * np.asarray(p, np.float64) for i, p in enumerate(P))
-    return np.sum(list(parts), 0)
+    return sum(v * np.asarray(p, np.float64) for v, p in zip(w, P))
 
 
 @method('least_squares', apply_sum, kinds=('numbers', 'grades'))
