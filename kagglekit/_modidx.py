@@ -13,6 +13,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'kagglekit/blend/blend_run.py'),
                                            'kagglekit.blend.blend_run._same_in_single': ( 'blend/blend_run.html#_same_in_single',
                                                                                           'kagglekit/blend/blend_run.py'),
+                                           'kagglekit.blend.blend_run._split_hash': ( 'blend/blend_run.html#_split_hash',
+                                                                                      'kagglekit/blend/blend_run.py'),
                                            'kagglekit.blend.blend_run._write_run': ( 'blend/blend_run.html#_write_run',
                                                                                      'kagglekit/blend/blend_run.py'),
                                            'kagglekit.blend.blend_run._write_wide': ( 'blend/blend_run.html#_write_wide',
