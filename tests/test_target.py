@@ -133,12 +133,16 @@ def test_a_suspicious_label_is_refused_with_its_row(space, label, words):
         ('sample_submission.csv', lambda t: t[:0], 'no rows'),
         ('sample_submission.csv', lambda t: t[1:], '1 ids are unknown'),
         ('sample_submission.csv', lambda t: t[['id']], "no column 'label'"),
-        ('sample_submission.csv', lambda t: t.assign(second='0'), 'not supported yet'),
-        ('sample_submission.csv', lambda t: t.assign(label='cross ring cross square ring'), 'not supported yet'),
+        ('sample_submission.csv', lambda t: t.assign(second='0'), 'this form cannot be written'),
+        (
+            'sample_submission.csv',
+            lambda t: t.assign(label='cross ring cross square ring'),
+            'several answers in one field',
+        ),
         (
             'sample_submission.csv',
             lambda t: pd.concat([t.assign(id=t.id + '_' + c) for c in 'abcd']).sort_values('id'),
-            'not supported yet',
+            "say answer='long'",
         ),
         ('sample_submission.csv', lambda t: pd.concat([t, t]), 'more than once'),
     ],
@@ -188,9 +192,8 @@ def test_a_binary_answer_is_written_as_in_the_sample(tmp_path, no, yes):
 
 def test_a_binary_answer_in_unknown_words_is_refused():
     "A sample of 'x' tells nothing."
-    comp = toy(classes=('dog',), sample=dict(answer='x'))
     with pytest.raises(KitError, match="classes=\\('no', 'yes'\\)"):
-        make_submission(comp, probs(comp, [[0.9], [0.2], [0.7]]))
+        toy(classes=('dog',), sample=dict(answer='x'))
 
 
 @pytest.mark.parametrize(
@@ -501,7 +504,7 @@ FAULTS = [
     (
         'another sample',
         lambda c: write_table(c.folder / 'sample_submission.csv', c.sample.assign(x='1')),
-        'page .*not supported yet',
+        'page .*this form cannot be written',
     ),
 ]
 

@@ -128,6 +128,13 @@ def _check(a):
     print(check_text(lines))
     return int(any(line.mark == '✗' for line in lines))
 
+# %% ../../nbs/cli/01_commands.ipynb #50752068
+@command('write the page of a competition from its data folder', argument('comp', help='the folder under data/'))
+def _new(a):
+    from kagglekit.launch.new_page import new_page
+
+    print(new_page(a.comp))
+
 # %% ../../nbs/cli/01_commands.ipynb #644ea00e
 def _warn_of_pages(broken):  # on stderr
     for why in sorted(set(broken.values())):

@@ -111,7 +111,9 @@ def _module(x, seen):  # an installed one by its version, one of the workspace b
     file = getattr(x, '__file__', None)
     if _installed(x.__name__) or not file:
         return ['module', x.__name__, _version(x.__name__, seen)]
-    return ['module', x.__name__, hashlib.blake2b(Path(file).read_bytes()).hexdigest()]
+    source = getattr(x, '__source__', None)  # of a notebook, whose file holds outputs, too
+    text = source.encode() if source else Path(file).read_bytes()
+    return ['module', x.__name__, hashlib.blake2b(text).hexdigest()]
 
 
 def _other(x, seen):  # any other object: its class, and its repr without an address

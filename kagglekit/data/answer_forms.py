@@ -171,10 +171,12 @@ class ColumnsForm(Form):
         names = output_names(comp.target)
         self.shown = match_names(names, columns)
         if not self.shown:
+            what = 'classes' if comp.target.kind == 'class' else 'outputs'
+            single = ' For a binary target give a single class.' if comp.target.kind == 'class' else ''
             raise KitError(
-                f'{comp.name}: sample_submission asks for {some_names(columns)}, and the outputs are '
-                f'{some_names(names)}; each output needs a column of its name, all perhaps with the same prefix or '
-                "suffix. Give the target the sample's names, or the competition a form function"
+                f'{comp.name}: sample_submission asks for {some_names(columns)}, and the {what} are '
+                f'{some_names(names)}; each needs a column of its name, all perhaps with the same prefix or suffix. '
+                f"Give the target the sample's names, or the competition a form function.{single}"
             )
         self.at = {column: names.index(name) for name, column in self.shown.items()}
 

@@ -26,6 +26,7 @@ from ..core.threads import usable_cores
 from ..core.validation import KitError
 from .decoder import Decoder
 from .files import Contents, file_bytes, file_stats, hash_bytes, hash_path
+from .parts import close_files, part_hash
 
 # %% ../../nbs/data/11_cache_file.ipynb #9cf08812
 _BYTES = dict(TB=1e12, GB=1e9, MB=1e6, KB=1e3)
@@ -145,7 +146,7 @@ def _write_records(part, records, path, first=0, last=None):  # pixels first, th
 
 # %% ../../nbs/data/11_cache_file.ipynb #cache001
 class CacheFile:
-    "The decoded rows of some files."
+    "The decoded rows of some files, or of parts of them."
 
     def __init__(
         self,
@@ -153,18 +154,21 @@ class CacheFile:
         decode: Decoder,  # how a row is decoded
         names: Sequence,  # (n,) files, in the order of the rows
         contents: Contents,  # of their folder
+        parts: Sequence = (),  # (n,) which part of its file each row is; '' for all of it
     ):
         self.home, self.stem, self.decode, self.contents = root() / '.cache', stem, decode, contents
         self.names = list(map(str, names))
+        self.parts = list(map(str, parts)) if any(parts) else [''] * len(self.names)
         self.shape = (len(self.names), *decode.shape)
-        files = hash_bytes(repr((str(contents.folder), self.names)).encode())
+        what = (str(contents.folder), self.names, *[self.parts] * any(self.parts))
+        files = hash_bytes(repr(what).encode())
         self.part = self.home / f'{stem}-{files[:8]}.part'
         self.done = self.part.with_suffix('.done')
         self.find()
 
     def find(self):
         "Find the cache of the files in the folder; there is none while a file's content is not known."
-        self.content = self.contents.content(self.names)
+        self.content = self.contents.content(self.names, self.parts)
         self.path = self.content and self.home / f'{self.stem}-{self.content[:16]}.npy'
 
     def missing(self) -> int:  # bytes
@@ -187,7 +191,10 @@ class CacheFile:
                 return []
             part, records = _begin(self)
             _salvage(self, part, records)
-            wrong = _fill(self, part, records, say)
+            try:
+                wrong = _fill(self, part, records, say)
+            finally:
+                close_files()
             if not wrong:
                 _finish(self, records)
         return wrong
@@ -225,12 +232,12 @@ def _begin(cache):  # the array of a .part file and its records, as far as they 
         part, records = _mapped(cache.part, cache.shape, dtype, 'r+'), np.zeros(n, ROW)
     records['done'] &= _sound(records, range(n), part)
     for i in np.flatnonzero(records['done']):
-        records[i]['done'] = _is_current(cache, cache.names[i], records[i])
+        records[i]['done'] = _is_current(cache, i, records[i])
     return part, records
 
 
-def _is_current(cache, name, record):  # whether a row's file is still what was decoded; its hash is learnt
-    digest = _hash_of(record)
+def _is_current(cache, i, record):  # whether a row's file is still what was decoded; its hash is learnt
+    name, digest = cache.names[i], part_hash(_hash_of(record), cache.parts[i])
     if tuple(record['stats']) != cache.contents.stats[name]:
         return cache.contents.hash(name) == digest
     cache.contents.learn(name, digest)
@@ -250,10 +257,15 @@ def _rows_of(cache, path, wanted):  # (content hash, pixels) of the sound rows o
             yield digest, pixels
 
 
+def _digest(cache, i):  # the hash of a row's file and part; None where the file's is not known
+    digest = cache.contents.hash(cache.names[i])
+    return digest and part_hash(digest, cache.parts[i])
+
+
 def _salvage(cache, part, records):  # copy rows of the same content from other caches
     wanted: dict[str | None, list[int]] = {}  # content hash → rows
     for i in np.flatnonzero(records['done'] == 0):
-        wanted.setdefault(cache.contents.hash(cache.names[i]), []).append(i)
+        wanted.setdefault(_digest(cache, i), []).append(i)
     wanted.pop(None, None)
     others = sorted(cache.home.glob(f'{cache.stem}-*.rows')) if wanted else []
     for path in others:
@@ -264,16 +276,21 @@ def _salvage(cache, part, records):  # copy rows of the same content from other 
     _write_records(part, records, cache.done)
 
 # %% ../../nbs/data/11_cache_file.ipynb #5ae2876d
-def _row(cache, name, notes):  # (pixels, record) of a file
+def _row(cache, i, notes):  # (pixels, record) of a row
+    name, part = cache.names[i], cache.parts[i]
     path = cache.contents.folder / name
-    data = None if path.is_dir() else file_bytes(path)
-    digest = hash_path(path) if data is None else hash_bytes(data)
-    pixels = cache.decode(path, data, notes)
+    data = None if part or path.is_dir() else file_bytes(path)
+    if part:
+        digest = cache.contents.hash(name) or cache.contents.read(name)
+    else:
+        digest = hash_path(path) if data is None else hash_bytes(data)
+    pixels = cache.decode(path, data, notes, part)
     stats = cache.contents.stats[name]
     if file_stats(path) != stats:
         raise KitError(f'{path} has changed while it was read; start again')
-    cache.contents.learn(name, digest)
-    return pixels, _record(stats, digest, pixels)
+    if not part:
+        cache.contents.learn(name, digest)
+    return pixels, _record(stats, part_hash(digest, part), pixels)
 
 # %% ../../nbs/data/11_cache_file.ipynb #progre01
 def _progress(done, n, seconds):  # a line
@@ -281,15 +298,32 @@ def _progress(done, n, seconds):  # a line
     return f'decoding {100 * done // n} %: {done:,} of {n:,} files, about {left} left'
 
 
+def _by_file(cache, rows):  # rows that are parts of one file stand together; rows that are files stay as they are
+    if not any(cache.parts):
+        return rows
+    first = {name: k for k, name in reversed(list(enumerate(cache.names)))}
+    return np.array(sorted(rows, key=lambda i: first[cache.names[i]]), int)
+
+
+def _hash_shared(cache, rows, pool):  # read the files of which these rows are parts, once each
+    def _learn(name):
+        try:
+            return cache.contents.hash(name) or cache.contents.read(name)
+        except (KitError, OSError):
+            return None  # its rows will say why
+
+    list(pool.map(_learn, dict.fromkeys(cache.names[i] for i in rows if cache.parts[i])))
+
+
 def _fill(cache, part, records, say):  # decode the rows that are not done; what went wrong, a sentence a file
     wrong, notes, start = [], [], time.time()
-    todo = np.flatnonzero(records['done'] == 0)
+    todo = _by_file(cache, np.flatnonzero(records['done'] == 0))
     if not len(todo):
         return []
 
     def _one(i):
         try:
-            part[i], records[i] = _row(cache, cache.names[i], notes)
+            part[i], records[i] = _row(cache, i, notes)
         except (KitError, OSError) as e:
             wrong.append((i, str(e)))
 
@@ -298,8 +332,9 @@ def _fill(cache, part, records, say):  # decode the rows that are not done; what
     try:
         for first in range(0, len(todo), CHUNK):
             chunk = todo[first : first + CHUNK]
+            _hash_shared(cache, chunk, pool)
             list(pool.map(_one, chunk))
-            _write_records(part, records, cache.done, chunk[0], chunk[-1] + 1)
+            _write_records(part, records, cache.done, min(chunk), max(chunk) + 1)
             say(_progress(min(first + CHUNK, len(todo)), len(todo), time.time() - start))
     finally:
         pool.shutdown(cancel_futures=True)

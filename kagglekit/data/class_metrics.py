@@ -14,7 +14,8 @@ from typing import Annotated, Any, NamedTuple
 import numpy as np
 from pydantic import Field
 from ..core.validation import KitError
-from .metrics import CHUNK, F1Counts, Metric, add_metric, f1_counts, bind_metric, labels_of, log_of_true
+from .counts import CHUNK, F1Counts, f1_counts, labels_of
+from .metrics import Metric, add_metric, bind_metric, log_of_true
 
 # %% ../../nbs/data/04a_class_metrics.ipynb #309eec4c
 def weighted_mean(

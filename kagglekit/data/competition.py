@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import math
 import pkgutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,9 @@ from ..core.storage import hash_table
 from ..core.validation import KitError, check_names, nearest
 from .forms import check_form
 from .labels import check_classes
-from .pages import line_of, names_on_page, page_error
+from .pages import PACKAGE, forget_pages, line_of, names_on_page, own_pages, page_error, stale_pages
 from .target import OneOf, Target, check_codes
-from .tables import check_ids, check_inside
+from .tables import check_ids, check_inside, check_parts
 
 # %% ../../nbs/data/02_competition.ipynb #00000012
 WORDS = {'class': 'classes', 'factors': 'classes of several heads'}  # for what is predicted, by its kind
@@ -67,6 +68,8 @@ class Competition:
     def __post_init__(self):
         if self.target is None:
             self.target = OneOf(_checked_classes(self))
+        if self.classes and tuple(self.classes) != self.target.names:
+            raise KitError(f'{self.name}: classes and target name different things; give one of them')
         self.classes = self.target.names
         check_competition(self)
 
@@ -136,6 +139,7 @@ def _check_table(df, columns, by, what, home):  # columns, ids and files; `by`: 
         raise KitError(f'{what} has no rows; is the table the right one, and whole?')
     check_ids(df.id, what)
     check_inside(df.file, home, what)
+    check_parts(df, what)
     for column in by:
         if df[column].isna().any():
             row = df.id[df[column].isna()].iloc[0]
@@ -257,18 +261,39 @@ def competition(
     return _add
 
 # %% ../../nbs/data/02_competition.ipynb #0000001e
+def _page_modules():  # (module, its file; '' where Python is to say) of all pages, those of the workspace last
+    package = importlib.import_module(PACKAGE)
+    own = own_pages()
+    exported = {f'{PACKAGE}.{page.name}' for page in pkgutil.iter_modules(package.__path__)}
+    rest = sorted(exported - {page.module for page in own})
+    return [*((module, '') for module in rest), *((page.module, str(page.path)) for page in own)]
+
+
+def _forget_stale():  # pages whose notebook has changed, with the readers that they registered
+    stale = stale_pages()
+    for name in [name for name, read in READERS.items() if read.__module__ in stale]:
+        del READERS[name]
+    forget_pages(stale)
+
+
+def _import_page(module, path):  # from its own file, and not from another of the same module name
+    loaded = importlib.import_module(module)
+    if path and loaded.__file__ != path:
+        other = Path(str(loaded.__file__)).name
+        raise KitError(f'{other} is the module {module.rpartition(".")[2]} already; rename one of the two')
+
+
 def load_pages() -> dict[str, str]:  # competition → why its page cannot be read; {} where all is well
-    "Import the modules of `kagglekit.competitions`, which register readers and recipes; a broken one stops no other."
-    pages = importlib.import_module('kagglekit.competitions')
+    "Import all pages, which register readers and recipes; one whose notebook has changed, again. None stops another."
+    _forget_stale()
     broken: dict[str, str] = {}
-    for page in pkgutil.iter_modules(pages.__path__):
-        name = f'kagglekit.competitions.{page.name}'
+    for module, path in _page_modules():
         try:
-            importlib.import_module(name)
+            _import_page(module, path)
         except (Exception, SystemExit) as e:
-            spec = importlib.util.find_spec(name)
-            path = str(spec and spec.origin)
-            mine = {n for n, read in READERS.items() if read.__module__ == name} | names_on_page(path)
+            spec = importlib.util.find_spec(module)
+            path = path or str(spec and spec.origin)
+            mine = {n for n, read in READERS.items() if read.__module__ == module} | names_on_page(path)
             broken |= dict.fromkeys(sorted(mine), page_error(e, path))
     return broken
 
@@ -288,6 +313,15 @@ def check_page(
     return name
 
 # %% ../../nbs/data/02_competition.ipynb #readcmp1
+def _reader_error(read, e):  # place, cause and remedy
+    file = str(getattr(sys.modules.get(read.__module__), '__file__', ''))
+    if file.endswith('.ipynb'):
+        return page_error(e, file)
+    at = line_of(e, getattr(getattr(read, '__code__', None), 'co_filename', ''))
+    place = f'{read.__module__}, line {at}: ' if at else ''
+    return f'{place}{type(e).__name__}: {e}; mend the page, and export it'
+
+
 def _read(name):  # what the reader gives; its own failures name the line
     read = READERS[name]
     try:
@@ -295,11 +329,7 @@ def _read(name):  # what the reader gives; its own failures name the line
     except KitError:
         raise
     except Exception as e:
-        path = getattr(getattr(read, '__code__', None), 'co_filename', '')
-        at = line_of(e, path)
-        place = f'{read.__module__}, line {at}: ' if at else ''
-        why = f'{place}{type(e).__name__}: {e}'
-        raise KitError(f'{name}: its reader failed: {why}; mend the page, and export it') from e
+        raise KitError(f'{name}: its reader failed: {_reader_error(read, e)}') from e
     if not isinstance(comp, Competition):
         raise KitError(f'{name}: its reader returned {type(comp).__name__}, and must return a Competition')
     if comp.name != name:

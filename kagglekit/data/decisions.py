@@ -20,7 +20,7 @@ from .cut_points import apply_cuts, find_cuts, rounding_cuts
 from .labels import class_codes
 from .metrics import Metric
 from .target import Factors, Target
-from .threshold_search import find_threshold, find_thresholds, merit, thinned
+from .threshold_search import find_common_threshold, find_threshold, find_thresholds, merit
 
 # %% ../../nbs/data/04i_decisions.ipynb #77436c92
 @dataclass(frozen=True)
@@ -123,16 +123,13 @@ def _above(kept, P, target):
 
 
 def _fit_threshold(y, P, metric, target, w):
-    some = thinned(*P.shape)
-    rows = (y[some], P[some], None if w is None else w[some])
-    values = rows[1][:, 1:] if _two_columns(target) else rows[1]
+    if target.kind == 'labels':
+        return dict(threshold=find_common_threshold(y, P, metric, w))
 
-    def merit_at(threshold, y, P, w):
+    def merit_at(threshold):
         return merit(metric, y, _above(dict(threshold=threshold), P, target), w)
 
-    best = find_threshold(values, lambda threshold: merit_at(threshold, *rows))
-    better = len(y) == len(rows[0]) or merit_at(best, y, P, w) > merit_at(0.5, y, P, w)
-    return dict(threshold=best if better else 0.5)
+    return dict(threshold=find_threshold(P[:, -1], merit_at))
 
 
 def _fit_thresholds(y, P, metric, target, w):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FORMATS', 'MAX_PIXELS', 'BITS', 'BACKGROUND', 'ALL_BITS', 'max_pixels', 'picture_header', 'picture_size',
-           'open_picture', 'deepest', 'bits_for', 'read_image']
+           'open_picture', 'deepest', 'bits_for', 'read_image', 'page_count', 'open_page', 'whole_image']
 
 # %% ../../nbs/data/10_decoding.ipynb #da823104
 import io
@@ -17,6 +17,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from ..core.paths import setting
 from ..core.validation import KitError
 from .files import file_bytes, hand_limit, hand_pixels, note, what_is
+from .parts import opened
 
 # %% ../../nbs/data/10_decoding.ipynb #23690e94
 FORMATS = ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP', 'GIF', 'PPM', 'JPEG2000')
@@ -245,3 +246,62 @@ def read_image(
     except (OSError, ValueError, RuntimeError, MemoryError) as e:
         raise _damaged(path, e) from None
     return np.asarray(im).reshape(height, width, -1)
+
+# %% ../../nbs/data/10_decoding.ipynb #7903e844
+def _n_pages(im, path):
+    try:
+        return getattr(im, 'n_frames', 1)
+    except Exception as e:
+        raise _damaged(path, e) from None
+
+
+def page_count(
+    path: str | Path,  # an image file
+) -> int:  # 1 or more
+    "How many pages or frames an image file has."
+    with opened(path, picture_header) as im:
+        return _n_pages(im, path)
+
+
+def open_page(
+    path: str | Path,  # an image file
+    page: int,  # from 0
+) -> Image.Image:  # decoded; as `open_picture` gives it
+    "A page of a TIFF, or a frame of an animation; `KitError` where there is none of that number."
+    most = hand_limit() or max_pixels()
+    with opened(path, picture_header) as im:
+        n = _n_pages(im, path)
+        if not 0 <= page < n:
+            raise KitError(f'{path} has {n:,} pages, numbered from 0; there is no page {page}')
+        try:
+            im.seek(page)
+            deep = im.mode[0] != 'I' and any(map(_is_deep, getattr(im, 'tile', ())))
+            if im.width * im.height > most:  # it may be larger than the first
+                raise _too_large(path, im.width * im.height, most)
+            im.load()
+        except KitError:
+            raise
+        except Exception as e:
+            raise _damaged(path, e) from None
+        one = im.copy()
+    one.info['deep'] = deep
+    return one
+
+
+def whole_image(
+    path: str | Path,  # an image file
+    mode: str = 'RGB',  # 'RGB' or 'L' (grey)
+    pixels: tuple | str | None = None,  # as of read_image
+    page: int | None = None,  # of a TIFF, from 0; the only one or the first when left out
+) -> Image.Image:  # decoded
+    "An image at its own size, as `read_image` resizes it: upright, eight bits, opaque."
+    im = open_picture(path) if page is None else open_page(path, page)
+    pixels = hand_pixels() if pixels is None else pixels
+    try:
+        if im.mode[0] in 'IF':
+            im = _from_deep(im, path, pixels)
+        elif im.info['deep']:
+            im = _from_deep_colour(im, path, pixels)
+        return _as(_opaque(im), mode)
+    except (OSError, ValueError, RuntimeError, MemoryError) as e:
+        raise _damaged(path, e) from None

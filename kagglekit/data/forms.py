@@ -207,6 +207,8 @@ def read_answers(
 ) -> np.ndarray:  # (n, outputs) float64: values, 0 and 1, one-hot, grades, or ranks from 1 down to 0
     "The answers in a submission, row by row of the ids."
     form = find_form(comp)
+    if comp.form:
+        return form.read(table, what)  # refuses
     if lost := [column for column in comp.sample.columns if column not in table]:
         raise KitError(f'{what} has no column {lost[0]}; it has: {", ".join(table.columns)}')
     keys = pd.Series(form.keys(list(submission_ids(comp) if ids is None else ids)), dtype='str')
@@ -297,9 +299,9 @@ def _check_own_form(sub, sample, what):  # rows in the sample's order, an answer
         raise KitError(f'{what}: the column {empty[0]} has empty fields')
 
 
-def _check_changed(table, comp, what):  # no column of answers is still the sample's
+def _check_changed(table, comp, form, what):  # no column of answers is still the sample's
     for column in table.columns[1:]:
-        if getattr(find_form(comp), 'name', '') == column or comp.sample[column].nunique() < 2:
+        if getattr(form, 'name', '') == column or comp.sample[column].nunique() < 2:
             continue
         if len(table) >= LEFT and (table[column].to_numpy() == comp.sample[column].to_numpy()).all():
             raise KitError(f'{what}: the column {column} is as it was in sample_submission; write the answers into it')
@@ -318,12 +320,12 @@ def check_table(
         )
     if comp.form:
         _check_own_form(table, sample, what)
-        _check_changed(table, comp, what)
+        _check_changed(table, comp, form, what)
         return answer_notes(table.iloc[:, 1:])
     _check_ids(form.keys_of(table), form.keys_of(sample), what)
     order = match_ids(form.keys_of(table), pd.Series(form.keys(submission_ids(comp).tolist()), dtype='str'), what)
     answers = form.read(table.iloc[order], what)
-    _check_changed(table, comp, what)
+    _check_changed(table, comp, form, what)
     columns = [c for c in table.columns[1:] if c != getattr(form, 'name', '')]
     notes = answer_notes(table[columns]) + _type_notes(table, comp)
     return notes + _range_notes(answers, comp.target)

@@ -319,7 +319,11 @@ def _f_missing(y, P, average='macro'):
 
 def _f_of_labels(y, labels, k, beta=1.0, average='macro'):
     counts = class_counts(y, labels, k)
-    return _mean_of_known(f_of(counts[0], counts[1], counts[2], beta)) if average == 'macro' else _averaged(counts, beta, average)
+    return (
+        _mean_of_known(f_of(counts[0], counts[1], counts[2], beta))
+        if average == 'macro'
+        else _averaged(counts, beta, average)
+    )
 
 
 def _f_of_present(y, labels, k, beta=1.0):

@@ -110,8 +110,8 @@ def find_classes(
     _refuse(labels, labels.isna(), what, 'is missing; fill it in, or leave the row out')
     if not pd.api.types.is_string_dtype(labels):
         raise KitError(
-            f'{what}: labels are text, and these are {labels.dtype}. Numbers cannot be predicted yet; '
-            f'for classes read them as text'
+            f'{what}: labels are text, and these are {labels.dtype}. For classes read them as text; '
+            'numbers are a target of their own, see kagglekit.data.target'
         )
     _refuse(labels, labels.str.strip() == '', what, 'is empty; fill it in, or leave the row out')
     _refuse(labels, labels != labels.str.strip(), what, 'has spaces around it; take them away')
@@ -184,6 +184,6 @@ def class_codes(
         raise KitError(
             f'{what}: {y.tolist()[row]!r} at position {row} {why}; a target is a class code, '
             f'a whole number from 0 to {k - 1}. '
-            'Numbers, grades and several labels cannot be predicted yet: make classes of them'
+            'Numbers, grades and several labels are targets of their own, see kagglekit.data.target'
         )
     return y.astype(np.int64)

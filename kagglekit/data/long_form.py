@@ -51,17 +51,22 @@ def _templates(key, ids, names):  # all that could have made a key, those with t
 
 # %% ../../nbs/data/01f_long_form.ipynb #3650a401
 def _grid(template, ids, names):  # keys of all rows, id by id
-    return [template.key(id, name) for id in ids for name in names]
+    before, between, after, id_first = template
+    if id_first:
+        starts, ends = [before + id + between for id in ids], [name + after for name in names]
+        return [start + end for start in starts for end in ends]
+    starts, ends = [before + name + between for name in names], [id + after for id in ids]
+    return [start + end for end in ends for start in starts]
 
 
 def _proved(template, ids, names, shown):  # (rows of the sample,) positions in the grid; None where it does not fit
-    if not set(_grid(template, ids[:1], names)) <= set(shown):
+    if len(shown) != len(ids) * len(names) or shown.isin(_grid(template, ids[:1], names)).sum() != len(names):
         return None
-    keys = pd.Index(_grid(template, ids, names))
+    keys = pd.Index(_grid(template, ids, names), dtype=shown.dtype)
     if not keys.is_unique:
         return None
     at = keys.get_indexer(shown)
-    return at if len(at) == len(keys) and at.min() >= 0 and shown.is_unique else None
+    return at if at.min() >= 0 and np.bincount(at).max() == 1 else None
 
 
 def find_template(
@@ -143,7 +148,8 @@ class LongForm(Form):
 
     def keys(self, ids: Sequence[str]) -> list[str]:
         "The key of each row, as the rows are written."
-        return [self.template.key(id, name) for id, name in zip(*self._pairs(ids))]
+        grid = _grid(self.template, ids, [self.names[i] for i in self.order])
+        return grid if self.by_id else np.array(grid, object).reshape(len(ids), -1).T.ravel().tolist()
 
     def keys_of(self, table: pd.DataFrame) -> pd.Series:
         "The key of each row of a table."

@@ -27,17 +27,20 @@ def errors(
     P: np.ndarray,  # (m, n, c) predictions of m candidates
 ) -> np.ndarray:  # (m, n, c) float64, 0 where unknown
     "Prediction minus truth."
-    return np.where(np.isnan(y), 0.0, P - np.nan_to_num(y))
+    difference, unknown = P - np.asarray(y, np.float64), np.isnan(y)
+    if unknown.any():
+        difference[:, unknown] = 0
+    return difference
 
 
 def _over_all(x, counts):  # (m, n, c) → (m,)
     with np.errstate(invalid='ignore'):
-        return (x * counts).sum((1, 2)) / counts.sum()
+        return np.tensordot(x, counts, 2) / counts.sum()
 
 
 def _by_column(x, counts):  # (m, n, c) → (m, c)
     with np.errstate(invalid='ignore'):
-        return (x * counts).sum(1) / counts.sum(0)
+        return np.einsum('mnc,nc->mc', x, counts) / counts.sum(0)
 
 
 def _weigh(values, weights, what):  # (m, c) → (m,); a column of weight 0 is left out
@@ -114,7 +117,7 @@ def r2(
 ) -> np.ndarray:  # (m,) 1 or less
     "The mean of the columns' R²."
     counts = cell_weights(y, w)
-    squared = (errors(y, P) ** 2 * counts).sum(1)
+    squared = np.einsum('mnc,nc->mc', errors(y, P) ** 2, counts)
     return _weigh(_r2(squared, _deviation(y, counts, 0)), weights, 'r2')
 
 

@@ -15,7 +15,8 @@ from ..core.validation import KitError
 from .competition import Competition
 from .constant_answers import as_answers, one_hot
 from .factor_metrics import bind_heads
-from .metrics import KINDS, METRICS, Metric, add_metric, find_metric, labels_of
+from .forms import find_form, make_table
+from .metrics import KINDS, Metric, add_metric, find_metric, labels_of
 from .target import Target
 
 # %% ../../nbs/data/04f_site_metric.ipynb #7c977b90
@@ -87,9 +88,7 @@ def metric_of(
     comp: Competition,  # any
 ) -> Metric:
     "The metric of a competition, bound to its target and the form of its hand-in."
-    from kagglekit.data.forms import make_table
-
     m = find_metric(comp.metric)
     if m.site is not None:
-        return bind_site(m, comp.target, partial(make_table, comp))
+        return bind_site(m, comp.target, partial(make_table, comp, form=find_form(comp)))
     return bind_heads(m, comp.target)

@@ -16,6 +16,7 @@ from ..core.plots import plt, short
 from ..core.validation import KitError
 from ..data.competition import Competition
 from ..data.images import read_one
+from ..data.parts import rows_of, split_rows
 from .predictions import class_probs, load_predictions
 
 # %% ../../nbs/eda/00b_label_errors.ipynb #00000004
@@ -109,19 +110,19 @@ def show_suspects(
     table: pd.DataFrame,  # from suspects; the first ones are shown
     comp: Competition,  # whose files they are
     n: int = 8,  # images
-    inputs: str = 'rgb',  # input format, a key of INPUTS
+    inputs: str = 'rgb',  # input format, as a recipe names it
     size: tuple[int, int] = (96, 96),  # (height, width), pixels
 ):
     "Images of likely label errors, with the label and the prediction."
     rows = table.head(n)
-    files = rows.id.map(comp.train.set_index('id').file)
+    files, parts = split_rows(rows_of(comp.train.set_index('id').loc[rows.id]))
     shown = max(1, len(rows))
     down = -(-shown // 8)
     figsize = (11, 2.1 * down)
     fig, axs = plt.subplots(down, min(8, shown), figsize=figsize, dpi=70, squeeze=False)
     for ax in axs.flat:
         ax.axis('off')
-    for ax, file, row in zip(axs.flat, files, rows.itertuples()):
-        pixels = read_one(inputs, comp.folder / file, size)
+    for ax, file, part, row in zip(axs.flat, files, parts, rows.itertuples()):
+        pixels = read_one(inputs, comp.folder / file, size, part)
         _draw_suspect(ax, pixels.astype(float), row)
     plt.tight_layout()

@@ -19,7 +19,8 @@ from ..core.validation import KitError, nearest
 from ..data.cadence import ON, read_cadence
 from ..data.competition import Competition
 from ..data.decoding import picture_size
-from ..data.images import INPUTS, open_caches, read_one
+from ..data.images import find_inputs, open_caches, read_one
+from ..data.parts import rows_of, split_rows
 from .label_errors import suspects
 
 # %% ../../nbs/eda/01_samples.ipynb #00000004
@@ -53,7 +54,7 @@ def sample_rows(
 def take_sample(
     comp: Competition,  # the competition
     most: int = 60_000,  # train rows at most, and as many test rows
-    inputs: str = '',  # input format; abacad for cadences and rgb for images when left out
+    inputs: str = '',  # input format; abacad for cadences and rgb, or rgb_part, for images when left out
     size: tuple = (),  # (height, width); 256 × 96 for cadences and 64 × 64 for images when left out
     say: Callable = print,  # called with a line of progress
 ) -> Sample:
@@ -61,12 +62,13 @@ def take_sample(
     train = sample_rows(comp.train, most, comp.name, 'train')
     test = sample_rows(comp.test, most, comp.name, 'test')
     if not inputs:
-        inputs = 'abacad' if train.file.iloc[0].endswith('.npy') else 'rgb'
-    cadences = bool(INPUTS[inputs].panels)
+        whole = 'abacad' if train.file.iloc[0].endswith('.npy') else 'rgb'
+        inputs = 'rgb_part' if 'part' in train else whole
+    cadences = bool(find_inputs(inputs).panels)
     if not size:
         size = (256, 96) if cadences else (64, 64)
-    parts = [(train.file, size), (test.file, size)]
-    x_train, x_test = open_caches(comp.folder, parts, inputs, say)
+    wanted = [(rows_of(train), size), (rows_of(test), size)]
+    x_train, x_test = open_caches(comp.folder, wanted, inputs, say)
     return Sample(comp, train, test, x_train, x_test, cadences)
 
 # %% ../../nbs/eda/01_samples.ipynb #0000000c
@@ -176,7 +178,11 @@ def _draw_cadence(ax, path):  # six panels in one column
         ax.add_patch(plt.Rectangle(corner, image.shape[1], 39, fill=False, ec='C3', lw=1.2))
 
 
-def _draw_image(ax, path):  # as it is, but no larger than needed
+def _draw_image(ax, path, part=''):  # as it is, but no larger than needed
+    if part:
+        ax.imshow(read_one('rgb_part(fit=pad)', path, (160, 160), part))
+        ax.axis('off')
+        return
     height, width = picture_size(path)
     scale = min(1, 160 / max(height, width))
     size = max(1, round(height * scale)), max(1, round(width * scale))
@@ -191,7 +197,7 @@ def show_rows(
     across: int = 8,  # images a row of the figure
 ):
     "The images of rows."
-    cadences = table.file.iloc[0].endswith('.npy')
+    cadences = table.file.iloc[0].endswith('.npy') and 'part' not in table
     draw: Callable = _draw_cadence if cadences else _draw_image
     width, height = (1.74, 4.2) if cadences else (1.45, 1.75)  # of an image, inches
     if cadences:
@@ -209,7 +215,8 @@ def show_rows(
     for ax in axs.flat[len(table) :]:
         ax.axis('off')
     shown = titles if len(titles) else table.id
-    for ax, file, title in zip(axs.flat, table.file, shown):
-        draw(ax, Path(comp.folder) / file)
+    for ax, row, title in zip(axs.flat, rows_of(table), shown):
+        (file,), (part,) = split_rows([row])
+        draw(ax, Path(comp.folder) / file, *[part] * bool(part))
         lines = str(title).split('\n')[:3]
         ax.set_title('\n'.join(map(short, lines)), fontsize=9)

@@ -20,7 +20,8 @@ from ..core.validation import KitError, check_names
 from ..data.competition import Competition, find_comp, load_pages
 from ..data.fold_npy import run_folds
 from ..data.folds import thin_classes
-from ..data.images import INPUTS, read_one
+from ..data.images import find_inputs, read_one
+from ..data.parts import rows_of, split_rows
 from ..data.labels import doubtful_classes
 from ..data.site_metric import metric_of
 from ..data.scored_rows import scored_rows
@@ -77,18 +78,17 @@ def open_samples(
     recipe: Recipe,  # inputs and size
     n: int = SAMPLE,  # of each table
 ) -> Found:  # how many could be opened
-    "Open some files of train and test; a `KitError` lists those that cannot be read."
-    check_names([recipe.inputs], INPUTS, 'inputs')
-    files = [file for df in (comp.train, comp.test) for file in df.file.iloc[_spread(len(df), n)]]
+    "Open some files, or parts of files, of train and test; a `KitError` lists those that cannot be read."
+    rows = [row for df in (comp.train, comp.test) for row in rows_of(df.iloc[_spread(len(df), n)])]
     wrong = []
-    for file in files:
+    for file, part in zip(*split_rows(rows)):
         try:
-            read_one(recipe.inputs, comp.folder / file, sides(recipe.size))
+            read_one(recipe.inputs, comp.folder / file, sides(recipe.size), part)
         except KitError as e:
             wrong.append(str(e))
     if wrong:
-        raise KitError(f'{len(wrong)} of {len(files)} files that were tried cannot be read: ' + '; '.join(wrong[:3]))
-    return Found(f'{len(files)} files open as {recipe.inputs}')
+        raise KitError(f'{len(wrong)} of {len(rows)} files that were tried cannot be read: ' + '; '.join(wrong[:3]))
+    return Found(f'{len(rows)} files open as {recipe.inputs}')
 
 
 def check_all_files(
@@ -255,7 +255,7 @@ def _site(name):  # what settings.ini says of the site
 
 
 def _image_bytes(recipe):  # of one decoded image
-    how = INPUTS[recipe.inputs]
+    how = find_inputs(recipe.inputs)
     return int(np.prod(sides(recipe.size))) * how.channels * np.dtype(how.dtype).itemsize
 
 

@@ -20,7 +20,7 @@ from ..core.text import diff_text, seconds_text
 from ..core.validation import KitError, check_names
 from ..data.competition import Competition, check_page, find_comp, load_pages
 from ..data.download import where_found
-from ..data.images import INPUTS
+from ..data.images import find_inputs
 from ..data.loaders import ConcatCache
 from ..data.site_metric import metric_of
 from ..data.scored_rows import Scorer
@@ -294,7 +294,7 @@ def _introduce(run, recipe, comp, folds):  # the first lines of the log
     threads = torch.get_num_threads()
     device = f'{threads} thread{"s" * (threads > 1)}, {find_device()}'
     run.log(f'{run}: {recipe.reason or diff_text(recipe.diff)} · {device}')
-    mirrors = mirrors_text(recipe.augment + recipe.tta, INPUTS[recipe.inputs].panels)
+    mirrors = mirrors_text(recipe.augment + recipe.tta, find_inputs(recipe.inputs).panels)
     for line in (f'data: {where_found(comp.name)}', *folds_text(recipe, comp, folds), *mirrors):
         run.log(f'  {line}')
     why = run.read('params.json').get('not_comparable')

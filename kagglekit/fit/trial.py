@@ -23,7 +23,7 @@ from ..core.storage import write_json
 from ..core.text import seconds_text
 from ..core.validation import KitError
 from ..data.competition import Competition, find_comp, load_pages
-from ..data.images import INPUTS
+from ..data.images import find_inputs
 from .preflight import check_columns
 from .train import train
 from ..practice.registry import STAND_INS
@@ -35,6 +35,7 @@ from ..runs.run import Run, is_trial
 from ..runs.setup import make_network, make_networks, output_and_loss, run_folds
 from ..runs.single_object import object_states
 from ..training.learner import find_device, use_bf16
+from ..data.forms import find_form
 
 # %% ../../nbs/fit/03_trial.ipynb #8521530b
 TRIAL = 'trial-'  # prefix of its ID
@@ -57,6 +58,21 @@ def take_rows(
     return np.sort(np.argsort(turn.to_numpy(), kind='stable')[:most])
 
 
+def _kinds_of_rows(comp):  # (n,) text, what a sample of rows is balanced by
+    if comp.stratify != 'target':
+        return comp.train[comp.stratify].astype(str)
+    strata = comp.target.strata(comp.y)
+    return pd.Series([''.join(map(str, row)) for row in strata] if strata.ndim == 2 else strata).astype(str)
+
+
+def _sample_of(comp, test):  # the rows of the sample submission that some test rows answer
+    if comp.form:
+        return comp.sample
+    form = find_form(comp)
+    answered = form.keys(test.sample_id.drop_duplicates().tolist())
+    return comp.sample[form.keys_of(comp.sample).isin(answered)].reset_index(drop=True)
+
+
 def cut_rows(
     comp: Competition,  # whole
     folds: pd.DataFrame,  # id, fold: of all train rows
@@ -64,10 +80,10 @@ def cut_rows(
     tested: int = TESTED,  # test rows to keep
 ) -> tuple[Competition, pd.DataFrame]:  # the competition and the folds of some of its rows
     "A small part of a competition, in two folds."
-    some = take_rows(comp.train[comp.stratify].astype(str), rows, comp.name)
+    some = take_rows(_kinds_of_rows(comp), rows, comp.name)
     asked = take_rows(np.zeros(len(comp.test)), tested, f'{comp.name} test')
     test = comp.test.iloc[asked].reset_index(drop=True)
-    sample = comp.sample[comp.sample.iloc[:, 0].isin(test.sample_id)].reset_index(drop=True)
+    sample = _sample_of(comp, test)
     small = replace(comp, train=comp.train.iloc[some].reset_index(drop=True), test=test, sample=sample)
     fold = folds.fold.to_numpy()[some]
     halves = np.where(fold < 0, fold, fold % 2).astype(np.int8)
@@ -230,7 +246,7 @@ def image_seconds(
     comp: Competition,  # whole
 ) -> float:  # s of training for an image
     "The time of a training step on this machine, per image."
-    device, how, bare = find_device(), INPUTS[r.inputs], replace(r, pretrained=False)
+    device, how, bare = find_device(), find_inputs(r.inputs), replace(r, pretrained=False)
     net = make_networks(bare, output_and_loss(r, comp).output)
     h, w = sides(r.size)
     on_gpu = device.type == 'cuda'

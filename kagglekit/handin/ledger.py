@@ -24,7 +24,7 @@ from ..core.secrets import hide_secrets
 from ..core.storage import disk_errors, write_table
 from ..core.text import one_line, seconds_text
 from ..core.validation import KitError, check_names, nearest
-from ..data.metrics import METRICS
+from ..data.metrics import known_metric
 from ..runs.run import Run
 
 # %% ../../nbs/handin/00_ledger.ipynb #00000004
@@ -269,7 +269,7 @@ def _check_score(run, value):  # a value that the run's metric can have
     if not math.isfinite(value):
         raise KitError(f'{run}: a score is a number such as 0.8412; got {value}')
     name = run.peek('score.json').get('metric') or run.peek('params.json').get('metric')
-    low, high = METRICS[name].range or (-math.inf, math.inf) if name in METRICS else (-math.inf, math.inf)
+    low, high = getattr(known_metric(name), 'range', None) or (-math.inf, math.inf)
     if low <= value <= high:
         return
     words = f'lies between {low:g} and {high:g}' if high < math.inf else f'is {low:g} or more'

@@ -6,7 +6,9 @@
 __all__ = ['write_practice', 'submitted_probs', 'local_score']
 
 # %% ../../nbs/practice/02_standins.ipynb #00000001
+import importlib
 import inspect
+import pkgutil
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -19,12 +21,21 @@ from ..core.paths import data_dir
 from ..core.randomness import rng
 from ..core.storage import write_table
 from ..core.validation import KitError, check_names
-from ..data.competition import Competition
+from ..data.competition import Competition, find_comp
 from ..data.labels import encode
 from ..data.metrics import find_metric
 from ..data.tables import match_ids, read_table
-from . import standin_anomaly, standin_mask, standin_seti, standin_shapes  # noqa: F401  they register
 from .registry import STAND_INS
+
+# %% ../../nbs/practice/02_standins.ipynb #0acdaa3a
+def _import_layouts():  # each registers its competitions
+    home = importlib.import_module('kagglekit.practice')
+    for module in pkgutil.iter_modules(home.__path__):
+        if module.name.startswith('standin_'):
+            importlib.import_module(f'{home.__name__}.{module.name}')
+
+
+_import_layouts()
 
 # %% ../../nbs/practice/02_standins.ipynb #00000006
 def _check_rows(comp, rows):  # raise KitError for a size that the competition cannot have
@@ -36,13 +47,20 @@ def _check_rows(comp, rows):  # raise KitError for a size that the competition c
         raise KitError(f'rows: 1 or more of train and test together; got {rows}')
 
 
+def _draw_public(comp, answers):  # (n,) booleans; the rows of a unit share theirs
+    rows = np.arange(len(answers))
+    codes, units = pd.factorize(answers.unit) if 'unit' in answers else (rows, rows)
+    public = rng(comp, 'public').random(len(units)) < STAND_INS[comp].public
+    return public[codes]
+
+
 def _write_folder(comp, folder, rows):  # atomically; returns the answers
     part = folder.with_name(f'.{comp}.part')
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir()
-    write, public = STAND_INS[comp]
+    write = STAND_INS[comp].write
     answers = write(part, rows=rows) if rows else write(part)
-    answers['public'] = rng(comp, 'public').random(len(answers)) < public
+    answers['public'] = _draw_public(comp, answers)
     write_table(part / '.answers.parquet', answers)
     part.rename(folder)
     return answers
@@ -67,6 +85,38 @@ def write_practice(
     say(f'{folder.name}: written, {len(answers):,} test rows of which {answers.public.sum():,} are public')
     return folder
 
+# %% ../../nbs/practice/02_standins.ipynb #b5ca4d0c
+def _as_numbers(texts, what):  # a column of a submission, where the solution has numbers
+    numbers = pd.to_numeric(texts, errors='coerce')
+    bad = ~np.isfinite(numbers.to_numpy(float))
+    if bad.any():
+        row = int(np.argmax(bad))
+        raise KitError(f'{what}: row {texts.index[row] + 2} answers {texts.iloc[row]!r}, and must answer a number')
+    return numbers
+
+
+def _match_rows(path, solution):  # the submission with the columns, rows and types of the solution
+    key = solution.columns[0]
+    table = read_table(path, list(solution.columns), id=key)[solution.columns]
+    table = table.iloc[match_ids(table[key], solution[key], str(path))]
+    for column in solution.columns[1:]:
+        if pd.api.types.is_numeric_dtype(solution[column]):
+            table[column] = _as_numbers(table[column], f'{path}: {column}')
+    return table.reset_index(drop=True)
+
+
+def _site_score(score, answers, path):  # public, private; a formula may change the tables that it gets
+    solution = answers.drop(columns=['unit', 'public'], errors='ignore')
+    submission, key = _match_rows(path, solution), solution.columns[0]
+    scores = {}
+    for side, rows in dict(public=answers.public, private=~answers.public).items():
+        tables = [t[rows].reset_index(drop=True) for t in (solution, submission)]
+        try:
+            scores[side] = float(score(*tables, key))
+        except Exception as e:
+            raise KitError(f"{path}: the site's formula refuses it: {type(e).__name__}: {e}") from e
+    return scores
+
 # %% ../../nbs/practice/02_standins.ipynb #d506b5f8
 def submitted_probs(
     answers: pd.Series,  # (n,) labels, or probabilities as text or numbers
@@ -89,15 +139,7 @@ def _true_codes(answers, comp):
     return answers.answer.astype(int).to_numpy()
 
 
-def local_score(
-    comp: Competition,  # a practice competition
-    path: str | Path,  # a submission
-) -> dict[str, float]:  # public, private
-    "The public and private score of a submission."
-    hidden = comp.folder / '.answers.parquet'
-    if not hidden.exists():
-        raise KitError(f'{comp.name} has no answers here; upload {path} to its site')
-    answers = pd.read_parquet(hidden)
+def _page_score(comp, answers, path):  # public, private
     key, column = comp.sample.columns[:2]
     submission = read_table(path, [key, column], id=key)
     order = match_ids(submission[key], answers.id, str(path))
@@ -109,3 +151,18 @@ def local_score(
         public=float(metric(y[public], p[public])),
         private=float(metric(y[~public], p[~public])),
     )
+
+
+def local_score(
+    comp: Competition | str,  # a practice competition, or its name
+    path: str | Path,  # a submission
+) -> dict[str, float]:  # public, private
+    "The public and private score of a submission."
+    name = comp if isinstance(comp, str) else comp.name
+    hidden = data_dir(name) / '.answers.parquet'
+    if not hidden.exists():
+        raise KitError(f'{name} has no answers here; upload {path} to its site')
+    answers = pd.read_parquet(hidden)
+    if name in STAND_INS and STAND_INS[name].score:
+        return _site_score(STAND_INS[name].score, answers, path)
+    return _page_score(find_comp(name) if isinstance(comp, str) else comp, answers, path)

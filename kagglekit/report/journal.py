@@ -13,7 +13,7 @@ from ..core.paths import out_dir
 from ..core.text import diff_text, one_line, truncate
 from ..core.validation import KitError
 from ..data.known_competitions import check_known
-from ..data.metrics import METRICS
+from ..data.metrics import known_metric
 from ..handin.ledger import read_ledger
 from .notes import read_notes
 from .ranking import selection_score
@@ -137,9 +137,10 @@ def _leaderboard_flaws(board):
 def _direction(score, metric):  # 'less', 'greater', or '' where it is not known
     if score.get('direction') in ('less', 'greater'):
         return score['direction']
-    if metric not in METRICS:
+    known = known_metric(metric)
+    if known is None:
         return ''
-    return 'greater' if METRICS[metric].greater else 'less'
+    return 'greater' if known.greater else 'less'
 
 # %% ../../nbs/report/02_journal.ipynb #ed4c6967
 def _scores(score, board):  # the numbers of a row

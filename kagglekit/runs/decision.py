@@ -12,7 +12,7 @@ import pandas as pd
 from ..core.storage import write_json
 from ..data.competition import Competition
 from ..data.decisions import apply_decision, fit_decision
-from ..data.scored_rows import scored_rows
+from ..data.scored_rows import scored_oof
 from ..data.site_metric import metric_of
 from .run import Run
 from .scores import predictions_of
@@ -30,8 +30,7 @@ def decide_run(
     "Fit a decision on all out-of-fold rows, and write it with its nested and its in-sample score."
     if comp.decide is None:
         return {}
-    metric, at = metric_of(comp), np.flatnonzero(comp.is_validated)
-    rows = scored_rows(comp, predictions_of(oof, comp.target), oof.fold.to_numpy(), at)
+    metric, rows = metric_of(comp), scored_oof(comp, oof, predictions_of(oof, comp.target))
     decision = fit_decision(comp.decide, rows.y, rows.P, metric, comp.target, rows.w)
     answers = apply_to(comp, rows.P, decision)
     value = metric(rows.y, answers, rows.w)

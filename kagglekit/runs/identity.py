@@ -13,6 +13,7 @@ from ..core.storage import hash_table
 from ..core.text import diff_text
 from ..data.competition import Competition
 from ..data.folds import fold_hash
+from ..data.parts import row_columns
 from ..data.sampling import parse_sampling
 from .page_code import page_code
 from .process import environment, now
@@ -58,7 +59,7 @@ def data_hashes(
         classes=list(comp.classes),
         data_hash=comp.hash(),
         fold_hash=fold_hash(folds),
-        test_hash=hash_table(comp.test[['id', 'file', 'sample_id']]),
+        test_hash=hash_table(comp.test[row_columns(comp.test, 'sample_id')]),
     )
     if target := target_record(comp.target) | _unit_record(comp):
         data['target'] = target

@@ -14,7 +14,7 @@ from ..core.paths import check_name
 from ..core.validation import KitError
 from ..data.competition import Competition
 from ..data.class_patterns import choose_classes
-from ..data.images import INPUTS
+from ..data.images import find_inputs
 from ..models.heads import parse_head
 from ..models.losses import check_loss_kind, check_weighable
 from ..training.augment import parse_augment
@@ -152,7 +152,7 @@ def _check_augment(r):
     h, w = sides(r.size)
     for text in r.augment:
         how = parse_augment(text).augmentation
-        if how.cadence and not INPUTS[r.inputs].panels:
+        if how.cadence and not find_inputs(r.inputs).panels:
             raise KitError(
                 f'augment: {text} moves the panels of a cadence, and inputs={r.inputs} has none; take abacad or aaa_bcd'
             )
@@ -161,7 +161,7 @@ def _check_augment(r):
 
 # %% ../../nbs/runs/00a_rules.ipynb #ddf5390f
 def _check_registered(r):  # names of registered things, and their numbers
-    INPUTS.find(r.inputs, 'inputs')
+    find_inputs(r.inputs)
     if r.class_weight_power:
         check_weighable(r.loss)
     for text in r.heads:

@@ -124,11 +124,11 @@ def score_oof(
 ) -> dict[str, Any]:  # metric, direction, folds, mean, sd, oof; heads and parts, where the competition has any
     "The metric of each fold, their mean and standard deviation (n − 1), and of all rows at once."
     from kagglekit.data.group_metrics import part_scores
-    from kagglekit.data.scored_rows import scored_rows
+    from kagglekit.data.scored_rows import scored_oof
     from kagglekit.data.site_metric import metric_of
 
     metric = metric_of(comp)
-    rows = scored_rows(comp, predictions_of(oof, comp.target), oof.fold.to_numpy(), np.flatnonzero(comp.is_validated))
+    rows = scored_oof(comp, oof, predictions_of(oof, comp.target))
     score: dict[str, Any] = dict(metric=metric.name, direction='greater' if metric.greater else 'less')
     score |= _score_folds(decided_rows(comp, rows, metric), metric)
     if comp.heads:

@@ -20,7 +20,8 @@ from ..core.registry import name_of
 from ..data import fold_npy
 from ..data.competition import Competition
 from ..data.folds import prove_folds, thin_classes
-from ..data.images import INPUTS, open_caches
+from ..data.images import find_inputs, open_caches
+from ..data.parts import rows_of
 from ..data.loaders import ConcatCache, fold_loaders
 from ..data.sampling import parse_sampling, sampling_probs
 from ..models.build import build_model, check_size, find_weights, load_weights
@@ -137,7 +138,7 @@ def open_setup(
     "Decode the images that have not been decoded; missing pretrained weights are reported before."
     find_weights(recipe.arch, recipe.pretrained)
     sizes = [sides(size) for size in (recipe.size, recipe.infer_size) if size]
-    wanted = [(df.file, size) for size in sizes for df in (comp.train, comp.test)]
+    wanted = [(rows_of(df), size) for size in sizes for df in (comp.train, comp.test)]
     run = held(comp.name, recipe.exp)
     with traced(run):
         if run:
@@ -156,7 +157,7 @@ def make_network(
     columns: int,  # logits
 ) -> torch.nn.Module:
     "The network of a recipe, before training."
-    channels = INPUTS[r.inputs].channels
+    channels = find_inputs(r.inputs).channels
     net = build_model(r.arch, columns, channels, r.pretrained, r.drop_rate, r.drop_path_rate)
     for size in {r.size, r.infer_size or r.size}:
         check_size(net, channels, size)
@@ -228,7 +229,7 @@ def set_sampling(
 
 # %% ../../nbs/runs/10_setup.ipynb #00000017
 def _preparation(setup, net, y, output):  # what happens to a batch of a fold
-    r, how = setup.recipe, INPUTS[setup.recipe.inputs]
+    r, how = setup.recipe, find_inputs(setup.recipe.inputs)
     mix = Mix(r.mixup, r.mixup_label, r.mixup_off)
     threshold = r.pseudo_threshold if r.pseudo_labels == 'itself' else ()
     stats = pixel_stats(net, how.channels, how.dtype)

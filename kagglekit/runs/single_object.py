@@ -46,6 +46,7 @@ def object_states(
         raise KitError(f'single_object: {name} has no states to tell apart: {", ".join(classes)}')
     return replace(
         comp,
+        target=None,  # one of the states
         train=comp.train.assign(label=label, target=encode(label, classes, comp.name)),
         classes=classes,
         heads=(),
