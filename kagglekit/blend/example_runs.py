@@ -108,11 +108,11 @@ _KINDS = dict(  # kind → target, truth of n rows, and what the competition say
 )
 
 
-def _sample(ids, target):  # a submission as the site shows it
+def _sample(ids, target, answer):  # a submission as the site shows it
     if target.kind == 'factors':
         return pd.DataFrame(dict(row=[f'{i}_{head}' for i in ids for head, _ in target.heads], target='0'))
-    columns = dict(labels=['tags'], grades=['grade']).get(target.kind, target.names)
-    shown = dict(labels='cloud', shares='0.3333').get(target.kind, '0')
+    columns = dict(labels=['tags'], label=['grade']).get(answer, target.names)
+    shown = dict(labels='cloud', probability='0.3333').get(answer, '0')
     return pd.DataFrame(dict(id=ids) | dict.fromkeys(columns, shown))
 
 
@@ -124,13 +124,14 @@ def example_of(
 ) -> Example:  # the same at every call; hidden holds the truth of the test rows as predictions
     "A small competition with a target of that kind."
     target, draw, fields = _KINDS[kind]
+    fields = fields | more
     g = rng('example', kind)
     y, hidden = draw(g, n), draw(g, t)
     truth = dict(zip(target.columns, y.reshape(n, -1).T))
     train = pd.DataFrame(dict(id=[f'a{i:04d}' for i in range(n)], file='x.png') | truth)
     ids = [f't{i:04d}' for i in range(t)]
     test = pd.DataFrame(dict(id=ids, file='x.png', sample_id=ids))
-    comp = Competition(f'toy-{kind}', train, test, _sample(ids, target), target=target, **(fields | more))
+    comp = Competition(f'toy-{kind}', train, test, _sample(ids, target, fields['answer']), target=target, **fields)
     return Example(comp, as_answers(hidden, target))
 
 # %% ../../nbs/blend/06a_example_runs.ipynb #exr17a04
@@ -141,7 +142,7 @@ def _predict(truth, target, skill, g):  # (n, outputs) float32: the truth with n
         known = np.where(np.isnan(truth), np.nanmean(truth, 0) + spread * g.normal(size=truth.shape), truth)
         return (known + noise * spread / skill).astype(np.float32)
     logits = skill * (2 * np.nan_to_num(truth, nan=0.5) - 1) + noise
-    if target.kind == 'labels':
+    if target.kind == 'labels' or truth.shape[1] == 1:
         return expit(logits).astype(np.float32)
     return normalise_rows(np.exp(logits), sums_of(target)).astype(np.float32)
 

@@ -156,7 +156,7 @@ def _fit_class_stack(P, y, C, w):
     return dict(coef=model.coef_.tolist(), intercept=model.intercept_.tolist(), classes=model.classes_.tolist())
 
 # %% ../../nbs/blend/00a_fitted.ipynb #fit17b01
-def _label_stack(Z, truth, C, w):  # m weights and a shift, of (m, n) logits; equal weights where nothing is to be learnt
+def _label_stack(Z, truth, C, w):  # m weights and a shift, of (m, n) logits; equal weights if nothing can be learnt
     known = ~np.isnan(truth)
     if len(np.unique(truth[known])) < 2:
         return np.full(len(Z), 1 / len(Z)), 0.0

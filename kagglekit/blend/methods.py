@@ -66,7 +66,7 @@ def _power(a):  # the space of a power mean
 
 
 def find_space(
-    name: str,  # 'prob', 'rank', 'logit', 'log', 'value', or 'power(2)' with an exponent from .01 to 100; 'logits' in a record
+    name: str,  # 'prob', 'rank', 'logit', 'log', 'value', or 'power(2)', its exponent from .01 to 100; 'logits' in a record
 ) -> Space:  # the space, under its canonical name
     "A space by its name."
     if name == LOGITS.name:

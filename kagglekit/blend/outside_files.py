@@ -135,7 +135,7 @@ def _is_hand_in(df, comp):  # whether only the competition's form knows how to r
 def _hand_in(df, comp, side, what):  # (rows, outputs) of a table in the form of a submission
     table = df.astype(str)
     if side == 'oof' and comp.unit:
-        raise KitError(f'{what}: out-of-fold predictions have a row for each train row; give id and {comp.outputs[0]} …')
+        raise KitError(f'{what}: out-of-fold predictions are of train rows; give id and {comp.outputs[0]} …')
     if side == 'oof':
         return read_answers(comp, table, comp.train.id[comp.is_validated].tolist(), what)
     answers = read_answers(comp, table, what=what)
