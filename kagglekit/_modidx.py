@@ -380,6 +380,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                 'kagglekit/blend/methods.py'),
                                          'kagglekit.blend.methods._blocks': ('blend/methods.html#_blocks', 'kagglekit/blend/methods.py'),
                                          'kagglekit.blend.methods._clip': ('blend/methods.html#_clip', 'kagglekit/blend/methods.py'),
+                                         'kagglekit.blend.methods._default': ('blend/methods.html#_default', 'kagglekit/blend/methods.py'),
                                          'kagglekit.blend.methods._divided': ('blend/methods.html#_divided', 'kagglekit/blend/methods.py'),
                                          'kagglekit.blend.methods._from_logits': ( 'blend/methods.html#_from_logits',
                                                                                    'kagglekit/blend/methods.py'),

@@ -105,7 +105,7 @@ def fit_likelihood(
     rows: Rows | None = None,  # of which target
 ) -> dict:  # weights, space
     "Weights by SLSQP on log loss; of labels and heads in common."
-    return weights_record(_of_all(likelihood_parts(P, y, rows)), len(P), 'prob', rows)
+    return weights_record(_of_all(likelihood_parts(P, y, rows)), 'prob', rows)
 
 # %% ../../nbs/blend/00a_fitted.ipynb #0000001f
 @weights_method('nelder')
@@ -254,4 +254,4 @@ def fit_class_weights(
     weights = np.stack([_shrunk(n, part) for n, part in _rows_and_parts(P, y, rows)], 1)
     if rows and isinstance(rows.target, Factors):
         weights = np.repeat(weights, rows.target.sizes, 1)
-    return weights_record(weights, len(P), 'prob', rows)
+    return weights_record(weights, 'prob', rows)

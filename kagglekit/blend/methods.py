@@ -66,7 +66,7 @@ def _power(a):  # the space of a power mean
 
 
 def find_space(
-    name: str,  # 'prob', 'rank', 'logit', 'log', 'value', or 'power(2)', its exponent from .01 to 100; 'logits' in a record
+    name: str,  # a key of SPACES, or 'power(2)' with an exponent from .01 to 100; 'logits' in a record
 ) -> Space:  # the space, under its canonical name
     "A space by its name."
     if name == LOGITS.name:
@@ -222,16 +222,19 @@ def check_method(
     )
 
 
+def _default(rows):  # the space that is not named
+    return default_space(rows.target) if rows else 'prob'
+
+
 def weights_record(
-    weights: np.ndarray | None,  # (m,) or (m, k), perhaps not normalised; None for equal ones
-    m: int,  # members
+    weights: np.ndarray,  # (m,) or (m, k)
     space: str = '',  # where the mean is taken; as the target has it when left out
     rows: Rows | None = None,  # of which target
 ) -> dict:  # weights, space, and sums where the columns of a row do not sum to 1 as a whole
     "What blend.json holds of weights."
-    space = space or (default_space(rows.target) if rows else 'prob')
+    space = space or _default(rows)
     find_space(space)
-    record = dict(weights=normalise_weights(weights, m).tolist(), space=space)
+    record = dict(weights=weights.tolist(), space=space)
     sums = sums_of(rows.target) if rows else None
     return record if sums is None else record | dict(sums=list(sums))
 
@@ -251,11 +254,10 @@ def weights_method(
 
     def _add(find):
         def _fit(P, y, metric, space='', rows=None, **options):
-            space = weights_record(None, len(P), space, rows)['space']
-            s = find_space(space)
+            s = find_space(space or _default(rows))
             found = find(s.to(P), y, goal(metric, y, s, rows), **options)
             found = found if isinstance(found, dict) else dict(weights=found)
-            return found | weights_record(found['weights'], len(P), space, rows)
+            return found | weights_record(normalise_weights(found['weights'], len(P)), space, rows)
 
         _fit.__module__ = find.__module__
         method(name, apply_weights, kinds=KINDS)(_fit)
@@ -317,7 +319,7 @@ def equal_weights(
     rows: Rows | None = None,  # of which target
 ) -> dict:  # as from weights_record
     "Equal weights."
-    return weights_record(None, len(P), space, rows)
+    return weights_record(normalise_weights(None, len(P)), space, rows)
 
 
 @method('weighted', apply_weights, fitted=False, kinds=KINDS)
@@ -330,7 +332,7 @@ def given_weights(
     rows: Rows | None = None,  # of which target
 ) -> dict:  # as from weights_record
     "Given weights."
-    return weights_record(weights, len(P), space, rows)
+    return weights_record(normalise_weights(weights, len(P)), space, rows)
 
 # %% ../../nbs/blend/00_methods.ipynb #00000018
 def _bad_call(name, error, options):  # a call's TypeError as a message; None where it is another error
