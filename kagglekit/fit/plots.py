@@ -108,7 +108,7 @@ def _titles(learner, comp, targets):  # of a batch
     if comp.target.kind == 'class':
         codes, targets = learner.answer.codes(targets), targets[:, : learner.answer.logits]  # without row weights
         return [target_text(t, int(code), comp.names) for t, code in zip(targets, codes)]
-    return [short(row_text(comp.target, row), 40) for row in target_values(learner.answer, targets).round(4)]
+    return [short(row_text(comp.target, row), 40) for row in target_values(learner.answer, targets).round(6)]
 
 
 def plot_batch(
