@@ -25,7 +25,7 @@ from kagglekit.eda.examples import write_predictions
 from kagglekit.eda.files import file_metadata
 from kagglekit.eda.findings import Finding
 from kagglekit.eda.groups import check_groups
-from kagglekit.eda.metadata import check_metadata, sorted_by_class
+from kagglekit.eda.metadata import check_metadata, sorted_by_target
 from kagglekit.eda.predictions import oof_folds
 from kagglekit.eda.samples import take_sample
 from kagglekit.eda.shift import check_covariate_shift, check_label_errors, check_label_shift
@@ -156,12 +156,12 @@ def test_an_unfinished_run_is_left_out_with_a_note(tmp_path):
     assert kept == ['exp0001'] and [n.split()[0] for n in notes] == ['exp0002', 'exp0003']
 
 
-def test_a_table_sorted_by_class_raises_no_alarm(tmp_path):
+def test_a_table_sorted_by_target_raises_no_alarm(tmp_path):
     with workspace(tmp_path):
         comp = few_of_each(tmp_path, 100, 'target')
         comp = replace(comp, train=comp.train.assign(id=rng('ids').permutation(comp.train.id.to_numpy())))
         found = check_metadata(file_metadata(comp, comp.train), comp)
-    assert sorted_by_class(comp) and not found.alarm and 'sorted the table by class' in found.advice
+    assert sorted_by_target(comp) and not found.alarm and 'sorted the table by class' in found.advice
 
 
 def test_label_errors_of_mask_are_found_and_right_labels_are_not_accused(tmp_path):
