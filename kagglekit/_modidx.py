@@ -2129,6 +2129,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                      'kagglekit.eda.files._date': ('eda/files.html#_date', 'kagglekit/eda/files.py'),
                                      'kagglekit.eda.files._image_metadata': ('eda/files.html#_image_metadata', 'kagglekit/eda/files.py'),
                                      'kagglekit.eda.files._metadata': ('eda/files.html#_metadata', 'kagglekit/eda/files.py'),
+                                     'kagglekit.eda.files._other_metadata': ('eda/files.html#_other_metadata', 'kagglekit/eda/files.py'),
+                                     'kagglekit.eda.files._reader': ('eda/files.html#_reader', 'kagglekit/eda/files.py'),
                                      'kagglekit.eda.files.file_metadata': ('eda/files.html#file_metadata', 'kagglekit/eda/files.py'),
                                      'kagglekit.eda.files.metadata_table': ('eda/files.html#metadata_table', 'kagglekit/eda/files.py'),
                                      'kagglekit.eda.files.plot_metadata': ('eda/files.html#plot_metadata', 'kagglekit/eda/files.py')},

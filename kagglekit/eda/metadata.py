@@ -73,7 +73,7 @@ def _correlation(values, x, rows_per_group):  # of ranks, and its standard devia
     return float(np.corrcoef(*ranks)[0, 1]), 1 / np.sqrt(n - 1)
 
 
-def _scores(features, comp, y, rows_per_group):  # a line for each feature and class, label or number; the furthest first
+def _scores(features, comp, y, rows_per_group):  # of each feature for each class, label or number; furthest first
     measure = measure_of(comp)
     columns = truth_values(comp, y) if measure is CORRELATION else _questions(comp, y)
     score = _correlation if measure is CORRELATION else _auc
