@@ -114,7 +114,7 @@ def _truth_of(facts, comp):  # of the rows of some files
 
 
 def _rows_per_group(comp, rows):
-    return len(rows) / len(np.unique(kept_together(comp, rows)))
+    return len(rows) / pd.Series(kept_together(comp, rows)).nunique()
 
 
 def feature_scores(

@@ -46,7 +46,7 @@ def across_groups(
 ) -> np.ndarray:  # (k,) bool
     "Which pairs are not of one group, unit or file; a test row is otherwise a group of its own."
     test = [f'\0{name}' for name in kept_together(s.comp, s.test, in_test=True)]
-    group = np.r_[kept_together(s.comp, s.train), np.array(test, str)]
+    group = np.r_[kept_together(s.comp, s.train).astype(str), np.array(test, str)]
     return group[pairs.a] != group[pairs.b]
 
 # %% ../../nbs/eda/02a_pairs.ipynb #e45bcbc0

@@ -91,11 +91,11 @@ def kept_together(
     comp: Competition,  # whose rows
     table: pd.DataFrame,  # its train or test rows
     in_test: bool = False,  # whether they are those of test
-) -> np.ndarray:  # (n,) text
+) -> np.ndarray:  # (n,) values of a column
     "What each row belongs to: its group or unit, or the file of which it is a part; otherwise it stands alone."
     if in_test:
-        return table['sample_id' if comp.unit else file_column(table)].to_numpy(str)
-    return table[comp.group or comp.unit or file_column(table)].to_numpy(str)
+        return table['sample_id' if comp.unit else file_column(table)].to_numpy()
+    return table[comp.group or comp.unit or file_column(table)].to_numpy()
 
 
 def take_sample(
