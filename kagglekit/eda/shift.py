@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['QUANTILES', 'CONFIDENT', 'UNLEARNED', 'cheap_features', 'adversarial_probs', 'null_auc', 'check_covariate_shift',
-           'PriorShift', 'prior_shift', 'check_label_shift', 'check_label_errors']
+           'PriorShift', 'prior_shift', 'resample_groups', 'check_label_shift', 'check_label_errors']
 
 # %% ../../nbs/eda/03_shift.ipynb #00000001
 from collections.abc import Sequence
@@ -186,7 +186,12 @@ def prior_shift(
     return PriorShift(0.5 * np.abs(new - prior).sum(), new)
 
 
-def _resample_groups(groups, n, g):  # about n rows: groups drawn with replacement
+def resample_groups(
+    groups: np.ndarray,  # (rows,) codes
+    n: int,  # rows wanted
+    g: np.random.Generator,  # of the random numbers
+) -> np.ndarray:  # (about n,) row numbers
+    "Rows of groups that are drawn with replacement."
     order = np.argsort(groups, kind='stable')
     starts = np.flatnonzero(np.diff(groups[order])) + 1
     parts = np.split(order, starts)
@@ -214,7 +219,7 @@ _LABEL_SHIFT = (
 
 
 def _null_distances(oof, prior, groups, n, draws):  # of resampled out-of-fold rows, where nothing has shifted
-    samples = [_resample_groups(groups, n, rng('prior', i)) for i in range(draws)]
+    samples = [resample_groups(groups, n, rng('prior', i)) for i in range(draws)]
     return np.array([prior_shift(oof[rows], prior).distance for rows in samples])
 
 
