@@ -12,6 +12,7 @@ from kagglekit.core.randomness import rng
 from kagglekit.core.storage import write_table
 from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.data.folds import make_folds
+from kagglekit.data.target import OneOf
 from kagglekit.eda import overview as eda
 from kagglekit.eda.duplicates import (
     DETAIL_CORRELATION,
@@ -116,15 +117,21 @@ def test_people_split_by_image_are_found(tmp_path):
 CHECKS = ('duplicates', 'windows', 'near_duplicates', 'metadata', 'covariate_shift', 'label_shift', 'label_errors')
 
 
+def bare_comp():
+    "A class competition without columns of its own."
+    return SimpleNamespace(target=OneOf(('a', 'b')), unit=None, group=None)
+
+
 def test_the_page_checks_the_folds_of_the_first_run(monkeypatch):
     seen, one = [], Finding('any', 0.0, 'rows', False, 'Nothing.')
     for name in CHECKS:
         monkeypatch.setattr(eda, f'check_{name}', lambda *a: one)
     monkeypatch.setattr(eda, 'check_groups', lambda comp, folds: seen.append(folds) or one)
+    monkeypatch.setattr(eda, 'shared_columns', lambda comp: [])
     monkeypatch.setattr(eda, 'make_folds', lambda comp, k: 'default')
     monkeypatch.setattr(eda, 'oof_folds', lambda comp, exp: exp)
     for exps in ([], ['exp0007', 'exp0001']):
-        data = SimpleNamespace(comp='it', exps=exps, sample=SimpleNamespace(cadences=False), facts=None)
+        data = SimpleNamespace(comp=bare_comp(), exps=exps, sample=SimpleNamespace(cadences=False), facts=None)
         eda.run_checks(data, lambda line: None)
     assert seen == ['default', 'exp0007']
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['AUC', 'CORRELATION', 'POSITION', 'NOT_PIXELS', 'PIXELS', 'MOST_VALUES', 'Measure', 'measure_of', 'feature_scores',
-           'sorted_by_target', 'check_metadata', 'check_table_columns']
+           'sorted_by_target', 'check_metadata', 'shared_columns', 'check_table_columns']
 
 # %% ../../nbs/eda/02d_metadata.ipynb #2dee1580
 from typing import NamedTuple
@@ -249,15 +249,26 @@ def _own_columns(comp):  # that the target or the layout of rows is made of
     return {*layout, *named, *comp.target.columns, *comp.labels, *comp.class_groups}
 
 
-def _table_features(comp):  # name → (n,) float: numeric columns, and values of text, that train and test share
-    own, features = _own_columns(comp), {}
-    for c in comp.train:
-        if c in own or c not in comp.test:
-            continue
+def _is_numeric(column):
+    return column.dtype.kind in 'biuf'
+
+
+def shared_columns(
+    comp: Competition,  # whose tables
+) -> list[str]:  # numeric ones, and text of few values
+    "Columns of train and test that may tell the target."
+    own, train = _own_columns(comp), comp.train
+    shared = [c for c in train if c not in own and c in comp.test]
+    return [c for c in shared if _is_numeric(train[c]) or 2 <= train[c].nunique() <= MOST_VALUES]
+
+
+def _table_features(comp):  # name → (n,) float: numeric columns, and each value of text
+    features = {}
+    for c in shared_columns(comp):
         column = comp.train[c]
-        if column.dtype.kind in 'biuf':
+        if _is_numeric(column):
             features[str(c)] = column.to_numpy(float)
-        elif 2 <= column.nunique() <= MOST_VALUES:
+        else:
             features |= {f'{c} = {short(v)}': (column == v).to_numpy(float) for v in column.dropna().unique()}
     return features
 
