@@ -22,6 +22,7 @@ from kagglekit.core.storage import write_table
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import Competition
 from kagglekit.data.constant_answers import as_answers
+from kagglekit.data.decisions import fit_decision
 from kagglekit.data.forms import read_answers, read_submission
 from kagglekit.data.metrics import find_metric
 from kagglekit.data.site_metric import metric_of, site_metric
@@ -187,7 +188,7 @@ def units(pool='mean', metric='mcc', **more):
     train = train.assign(patient=[f'p{i}' for i in patient], w=1.0 + patient % 3, extra=patient >= 100)
     ids = [f'q{i // 2}' for i in range(40)]
     test = pd.DataFrame(dict(id=[f't{i:03d}' for i in range(40)], file='x', sample_id=ids))
-    sample = pd.DataFrame(dict(id=sorted(set(ids)), cancer='0.5'))
+    sample = pd.DataFrame(dict(id=sorted(set(ids)), cancer='0' if more.get('answer') == 'label' else '0.5'))
     fields = dict(metric=metric, answer='probability', unit='patient', weight='w', train_only='extra', pool=pool)
     return Competition(f'units-{pool}', train, test, sample, ('cancer',), **(fields | more))
 
@@ -259,6 +260,30 @@ def test_a_submission_of_units_is_spread_over_their_rows(here, pool):
     assert len(pd.read_parquet(run.folder / 'oof.parquet')) == 200
 
 
+def test_a_threshold_is_nested_on_nested_weights(here):
+    "The score of a decided blend, by hand: weights and threshold of a fold are those of the others."
+    comp = units(metric='mcc', answer='label', decide='threshold')
+    unit_runs(comp)
+    t, metric = joined(comp), find_metric('mcc')
+    run = run_blend(BlendRecipe('exp0101', THREE, 'likelihood'), comp)
+    P, fold = t.oof().astype(float), t.fold
+    answers = np.full(len(fold), np.nan)
+    for k in range(4):
+        out = fold != k
+        b = fit_blend('likelihood', P[:, out], t.y[out], metric, t.rows.part(out))
+        answers[~out] = apply_blend(P, b)[~out, 0]
+    y, p, w = pooled_by_pandas(comp, answers[:, None])
+    fold = fold[::2]  # of patients
+    decided = np.empty(len(p))
+    for k in range(4):
+        out = fold != k
+        threshold = fit_decision('threshold', y[out], p[out], metric, comp.target, w[out])['threshold']
+        decided[~out] = p[~out, 0] > threshold
+    score = run.read('score.json')
+    assert score['nested']['oof'] == pytest.approx(metric(y, decided[:, None], w), abs=1e-12)
+    assert run.read('decision.json')['nested'] == score['nested']['oof']
+
+
 # ---- files from elsewhere
 
 
@@ -289,6 +314,42 @@ def test_out_of_fold_files_have_the_targets_columns(here, kind):
     b = run_blend(BlendRecipe('exp0102', ('exp0001', theirs), 'caruana'), comp)
     assert a.read('blend.json')['params'] == b.read('blend.json')['params']
     assert (a.folder / 'submission.csv').read_bytes() == (b.folder / 'submission.csv').read_bytes()
+
+
+def test_a_submission_without_a_header_is_read(here):
+    comp = three_runs('numbers', header=False).comp
+    run_blend(BlendRecipe('exp0100', THREE), comp)
+    theirs = Run(comp.name, 'exp0100').folder / 'submission.csv'
+    assert theirs.read_text().startswith('t0000,')
+    stored = pd.read_parquet(theirs.with_name('test.parquet'))[comp.outputs]
+    np.testing.assert_allclose(read_member(dict(file=str(theirs)), comp).test, stored, rtol=1e-12)
+
+
+def test_the_k_best_classes_are_ranks(here):
+    "A submission of a class competition that hands in the best few."
+    ids, classes = ['t0', 't1'], tuple('abcd')
+    train = pd.DataFrame(dict(id=[f'r{i}' for i in range(8)], file='x', target=np.arange(8) % 4))
+    test = pd.DataFrame(dict(id=ids, file='x', sample_id=ids))
+    sample = pd.DataFrame(dict(id=ids, best='a b'))
+    comp = Competition('whales', train, test, sample, classes, metric='map_at(2)', answer='top')
+    write_table(here / 'theirs.csv', sample.assign(best=['c a', 'b d']))
+    p = read_member(dict(file=str(here / 'theirs.csv')), comp).test
+    assert p.argsort(1)[:, ::-1][:, :2].tolist() == [[2, 0], [1, 3]]
+
+
+def test_scores_of_labels_in_any_unit_are_mixed_by_rank(here):
+    "Where the metric needs the order of each label alone."
+    comp = three_runs('labels', metric='column_auc', decide=None, answer='probability').comp
+    for side in ('oof', 'test'):
+        table = pd.read_parquet(Run(comp.name, 'exp0002').folder / f'{side}.parquet')
+        table[comp.outputs] = table[comp.outputs] * 40 - 7
+        write_table(here / f'{side}.parquet', table)
+    theirs = dict(file=str(here / 'test.parquet'), oof=str(here / 'oof.parquet'), name='theirs')
+    a = run_blend(BlendRecipe('exp0101', ('exp0001', theirs), options=dict(space='rank')), comp)
+    b = run_blend(BlendRecipe('exp0102', ('exp0001', 'exp0002'), options=dict(space='rank')), comp)
+    assert a.read('score.json')['oof'] == pytest.approx(b.read('score.json')['oof'], abs=1e-9)
+    with pytest.raises(KitError, match='theirs: scores beyond 0 … 1 are no probabilities'):
+        run_blend(BlendRecipe('exp0103', ('exp0001', theirs), 'likelihood'), comp)
 
 
 def test_a_wrong_file_is_named(here):

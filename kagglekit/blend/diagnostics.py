@@ -37,7 +37,7 @@ def answer_rows(
     comp: Competition,  # whose metric
 ) -> ScoredRows:  # units instead of rows, answers instead of predictions, those of each fold decided by the others
     "Out-of-fold predictions as they are scored."
-    rows = scored_rows(comp, np.asarray(p, np.float64), t.fold, rows_of(comp).at)
+    rows = scored_rows(comp, np.asarray(p, np.float64), np.asarray(t.fold), rows_of(comp).at)
     return decided_rows(comp, rows, metric_of(comp))
 
 

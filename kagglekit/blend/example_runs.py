@@ -6,7 +6,7 @@
 __all__ = ['FOLDS', 'Example', 'example', 'example_run', 'example_of', 'example_run_of']
 
 # %% ../../nbs/blend/06a_example_runs.ipynb #e3530002
-from typing import NamedTuple
+from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy.special import expit
@@ -83,7 +83,7 @@ def _labels(g, n):
 
 
 _HEADS = (('root', ('a', 'b', 'c')), ('vowel', ('0', '1')))
-_KINDS = dict(  # kind → target, truth of n rows, and what the competition says of metric, answer and decision
+_KINDS: dict[str, Any] = dict(  # kind → target, truth of n rows, fields of the competition
     labels=(
         Labels(('cloud', 'road', 'river')),
         _labels,
@@ -101,7 +101,7 @@ _KINDS = dict(  # kind → target, truth of n rows, and what the competition say
         dict(metric='kl_divergence', answer='probability'),
     ),
     factors=(
-        Factors(_HEADS),
+        Factors(heads=_HEADS),
         lambda g, n: np.c_[g.integers(0, 3, n), g.integers(0, 2, n)],
         dict(metric='head_mean', answer='long'),
     ),
@@ -160,7 +160,8 @@ def example_run_of(
     def predicted(truth):
         return pd.DataFrame(_predict(truth, target, skill, g), columns=comp.outputs)
 
-    fold = rows.units() if comp.unit else np.arange(len(y))
+    units = rows.units()
+    fold = np.arange(len(y)) if units is None else units
     ids = dict(id=comp.train.id.to_numpy()[rows.at], fold=fold % FOLDS)
     oof = pd.DataFrame(ids | target.store(y)).join(predicted(as_answers(y, target)))
     parts = [predicted(hidden) for _ in range(FOLDS)]

@@ -204,7 +204,7 @@ def apply_stack(
 
 @method('stack', apply_stack, kinds=('class', 'factors', 'labels', 'numbers', 'grades'))
 def fit_stack(
-    P: Members,  # (m, n, k) predictions
+    P: np.ndarray,  # (m, n, k) predictions
     y: np.ndarray,  # (n,) codes or (n, c) values
     metric: Metric | None = None,  # not used: log loss or the squared error is minimised
     C: float = 0.01,  # inverse strength of the penalty; less is stronger

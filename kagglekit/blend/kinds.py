@@ -9,12 +9,12 @@ __all__ = ['SPACES_OF', 'default_space', 'check_space_of', 'sums_of', 'Rows', 'r
 # %% ../../nbs/blend/00_kinds.ipynb #06c8a090
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 import numpy as np
 from ..core.validation import KitError
 from ..data.competition import Competition
 from ..data.scored_rows import pool_rows, scored_rows, unit_codes
-from ..data.target import Target
+from ..data.target import Factors, Target
 from ..runs.decision import apply_to, unfitted
 
 # %% ../../nbs/blend/00_kinds.ipynb #94b11d24
@@ -54,7 +54,7 @@ def sums_of(
     "Which columns of a prediction sum to 1."
     if target.kind in ('class', 'shares'):
         return None
-    return target.sizes if target.kind == 'factors' else ()
+    return target.sizes if isinstance(target, Factors) else ()
 
 # %% ../../nbs/blend/00_kinds.ipynb #337a8b3a
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ class Rows:
 
     target: Target  # what is predicted
     comp: Competition | None = None  # whose rows they are; None: without units, weights and decision
-    at: np.ndarray | None = None  # (n,) their positions in the train table
+    at: Any = None  # (n,) int, their positions in the train table
 
     def part(
         self,
@@ -74,7 +74,8 @@ class Rows:
 
     def weights(self) -> np.ndarray | None:
         "The weight of each row, (n,); None for equal ones."
-        return None if self.comp is None or self.comp.weight is None else self.comp.weights[self.at]
+        w = None if self.comp is None else self.comp.weights
+        return None if w is None else w[self.at]
 
     def units(self) -> np.ndarray | None:
         "The code of each row's unit, (n,); None where each row is scored by itself."
@@ -148,8 +149,10 @@ def fitting_rows(
     rows: Rows | None = None,  # of which target and competition
 ) -> Fitting:
     "The rows that weights are fitted to: units where they are pooled by the mean, else rows."
-    units = rows.units() if rows else None
-    if rows is None or units is None or rows.comp.pool != 'mean':
-        return Fitting(P, y, rows.weights() if rows else None)
+    if rows is None:
+        return Fitting(P, y, None)
+    units, comp = rows.units(), rows.comp
+    if units is None or comp is None or comp.pool != 'mean':
+        return Fitting(P, y, rows.weights())
     seen = seen_by_metric(y, rows)
     return Fitting(np.stack([pool_rows(p, units) for p in P]), seen.y, seen.w)
