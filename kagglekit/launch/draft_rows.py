@@ -184,12 +184,20 @@ def _make_long_train(d, long):
     d.add(f'train = widen(train, {key!r}, {name!r}, {value!r})')
 
 
+def _key_rank(d, values):  # of a column without repetitions: file names and stems first, decimal numbers last
+    named = {file.split('/')[-1] for file in d.survey.files}
+    named |= {os.path.splitext(name)[0] for name in named}
+    decimal = numbers_of(values) is not None and values.str.contains('.', regex=False).any()
+    return not values.str.split('/').str[-1].isin(named).any(), decimal
+
+
 def _train_key(d):  # the column of ids
     s, train = d.survey, d.table('train')
     test = d.space.get('test')
     held = [] if test is None else [c for c in test if c in train and c != 'id' and test[c].equals(test.get('id'))]
     first = s.sample.columns[0]
-    wanted = [*held, *([first] if first in train else []), *unique_columns(train)]
+    own = sorted(unique_columns(train), key=lambda c: _key_rank(d, train[c]))
+    wanted = [*held, *([first] if first in train else []), *own]
     return next((c for c in wanted if train[c].is_unique), wanted[0] if wanted else '')
 
 

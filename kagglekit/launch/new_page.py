@@ -104,14 +104,14 @@ exp0001 = recipes.add(
     Recipe(
         'exp0001',
         reason='a trial on a CPU: does all of it work?',
-        arch='test_convnext',
+        arch='test_resnet',
         pretrained=False,
         inputs={inputs!r},
         size=64,
         folds={few},
-        epochs=2,
+        epochs=8,
         bs=16,
-        lr=2e-3,{loss}
+        lr=5e-3,{loss}
     )
 )
 exp0002 = recipes.add(

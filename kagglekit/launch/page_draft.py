@@ -53,6 +53,8 @@ def _long_target(d, long):
     codes = all(sorted(set(v)) == list(range(v.nunique())) and v.nunique() > 2 for v in found.values())
     whole = numbers_of(d.survey.sample.iloc[:, -1]) is not None and '.' not in d.survey.sample.iloc[0, -1]
     guess = _factors(train, long.names) if codes and whole else guess_columns(x, ())
+    there = f'names = {tuple_code(long.names)}'
+    guess.lines = [line for line in guess.lines if line != there]
     guess.answer = 'long'
     return guess
 
