@@ -7,7 +7,7 @@ __all__ = ['make_draft']
 
 # %% ../../nbs/launch/10_page_draft.ipynb #86c0650a
 import pandas as pd
-from .data_survey import Survey
+from .data_survey import Survey, tuple_code
 from .draft_files import make_files
 from .draft_rows import Draft, make_test, make_train, read_line
 from .row_guess import Long, Unit, find_groups, find_long, find_unit
@@ -18,7 +18,6 @@ from kagglekit.launch.target_guess import (
     guess_one,
     numbers_of,
     truth_column,
-    tuple_code,
 )
 
 # %% ../../nbs/launch/10_page_draft.ipynb #e16620c5
@@ -53,8 +52,6 @@ def _long_target(d, long):
     codes = all(sorted(set(v)) == list(range(v.nunique())) and v.nunique() > 2 for v in found.values())
     whole = numbers_of(d.survey.sample.iloc[:, -1]) is not None and '.' not in d.survey.sample.iloc[0, -1]
     guess = _factors(train, long.names) if codes and whole else guess_columns(x, ())
-    there = f'names = {tuple_code(long.names)}'
-    guess.lines = [line for line in guess.lines if line != there]
     guess.answer = 'long'
     return guess
 
