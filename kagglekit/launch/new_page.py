@@ -64,13 +64,20 @@ def _wrapped(line):  # a line of the reader; a long tuple goes over several line
     return [f'{begin}(', *(f'    {part}' for part in body[:-1]), f'    {body[-1]},', ')']
 
 
+def _with_others(arg, metrics):  # the argument, and in a comment the other metrics that fit into its line
+    for n in range(len(metrics), 0, -1):
+        line = f'{arg}  # usual, too: {", ".join(metrics[:n])}'
+        if len(line) + 8 <= _WIDTH:
+            return line
+    return arg
+
+
 def _call_lines(d):  # the Competition that is returned
     positional = ['name', 'train', 'test', 'sample']
     if 'classes' in d.arguments:
         positional.append(d.arguments['classes'])
-    others = ', '.join(d.metrics[1:4])
     named = [f'{key}={value},' for key, value in d.arguments.items() if key != 'classes']
-    named = [f'{arg}  # usual, too: {others}' if arg.startswith('metric=') and others else arg for arg in named]
+    named = [_with_others(arg, d.metrics[1:4]) if arg.startswith('metric=') else arg for arg in named]
     return ['return Competition(', *(f'    {arg},' for arg in positional), *(f'    {arg}' for arg in named), ')']
 
 
