@@ -12,6 +12,7 @@ the best constant answer. Data and training have fixed seeds.
 import argparse
 import contextlib
 import io
+import itertools
 import json
 import os
 import shutil
@@ -19,7 +20,7 @@ import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
-import pandas as pd
+import numpy as np
 
 ROOT = Path(__file__).parent.parent
 EDITS: dict[str, list[tuple[str, str]]] = {
@@ -27,8 +28,13 @@ EDITS: dict[str, list[tuple[str, str]]] = {
     'pawpularity': [],
     'ranzcr': [],
     'haemorrhage': [("metric='column_auc'", "metric='column_log_loss(weights=(1, 1, 1, 1, 1, 2))'")],
-    'imet': [('fbeta(beta=1,', 'fbeta(beta=2,')],
-    'bengali': [("metric='balanced_accuracy')", "metric='balanced_accuracy', weights=(1, 2, 1))")],
+    'imet': [('metric="fbeta(beta=1', 'metric="fbeta(beta=2')],
+    'bengali': [
+        (
+            """metric="head_mean(metric='balanced_accuracy')\"""",
+            """metric="head_mean(metric='balanced_accuracy', weights=(1, 2, 1))\"""",
+        )
+    ],
     'mammography': [("metric='auc'", "metric='pfbeta(beta=1)'")],
     'isic': [("metric='auc'", "metric='pauc(tpr=0.8)'")],
     'birdclef': [("metric='column_auc'", "metric='column_auc_present'")],
@@ -44,8 +50,8 @@ class Walk(NamedTuple):
     comp: str
     lines: int  # of the page that were changed after `kagglekit new`
     wrong: list[str]  # lines of `kagglekit check` that found a fault
-    cv: list[float]  # OOF score of both runs, and of the blend if there is one
-    board: dict[str, float]  # public and private score of the last of them, by the site's formula
+    cv: list[float]  # OOF score of both runs, and of their blend
+    board: dict[str, float]  # public and private score of the blend, by the site's formula
     constant: dict[str, float]  # of the best constant answer
     greater: bool  # whether more is better
     seconds: float
@@ -95,18 +101,19 @@ def mix(comp):
 
 
 def constant_scores(comp, greater):
-    "The best private score that one answer for every row reaches, and the public score of it."
+    "The scores of the answer for every row that has the best private one."
     from kagglekit.data.competition import find_comp
     from kagglekit.data.constant_answers import constant_answers
+    from kagglekit.data.forms import find_form, make_table
     from kagglekit.practice.standins import local_score
-    from kagglekit.runs.form import make_submission, write_csv
 
     c, found = find_comp(comp), []
-    for answer in list(constant_answers(c.y, c.target))[:40]:
-        p = pd.DataFrame([answer[-len(c.outputs) :]] * len(c.test), columns=c.outputs)
-        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Exception):
+    form, ids = find_form(c), list(dict.fromkeys(c.test.sample_id))
+    for answer in itertools.islice(constant_answers(c.y, c.target), 40):
+        answers = np.repeat(answer[None, -len(c.outputs) :], len(ids), 0)
+        with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / 'submission.csv'
-            write_csv(path, c, make_submission(c, p.assign(id=c.test.id.to_numpy())))
+            make_table(c, ids, answers, form).to_csv(path, index=False)
             found.append(local_score(c, path))
     return (max if greater else min)(found, key=lambda s: s['private'])
 
@@ -127,19 +134,15 @@ def walk(name, **changes):
     lines = correct_page(comp, EDITS[name])
     wrong = [f'{line.what}: {line.text}' for line in inspect_comp(comp) if line.mark == '✗']
     cv = [train_run(comp, f'exp00{seed}', 'exp0001', seed=seed, **changes) for seed in (11, 12)]
-    last = 'exp0012'
-    if find_comp(comp).target.kind in BLENDED:
-        cv.append(mix(comp))
-        last = 'exp0101'
+    cv.append(mix(comp))
     greater = metric_of(find_comp(comp)).greater
-    board = Run(comp, last).read('leaderboard.json')
+    board = Run(comp, 'exp0101').read('leaderboard.json')
     constant = constant_scores(comp, greater)
     seconds = time.time() - began
     shutil.rmtree(root() / '.cache', ignore_errors=True)
     return Walk(comp, lines, wrong, cv, board, constant, greater, seconds)
 
 
-BLENDED = ('class',)  # kinds of target that can be blended
 COLUMNS = '| competition | lines | CV of both runs | CV of the blend | public | private | best constant | seconds |'
 
 
@@ -147,8 +150,7 @@ def row(w):
     "A line of the table."
     runs = ', '.join(f'{score:.4f}' for score in w.cv[:2])
     scores = f'{w.board["public"]:.4f} | {w.board["private"]:.4f} | {w.constant["private"]:.4f}'
-    blend = f'{w.cv[2]:.4f}' if len(w.cv) > 2 else '–'
-    return f'| {w.comp} | {w.lines} | {runs} | {blend} | {scores} | {w.seconds:.0f} |'
+    return f'| {w.comp} | {w.lines} | {runs} | {w.cv[2]:.4f} | {scores} | {w.seconds:.0f} |'
 
 
 def main():

@@ -116,7 +116,7 @@ exp0001 = recipes.add(
         inputs={inputs!r},
         size=64,
         folds={few},
-        epochs=8,
+        epochs={epochs},
         bs=16,
         lr=5e-3,{loss}
     )
@@ -156,6 +156,7 @@ def recipes_code(
         comp=d.survey.comp,
         inputs=d.inputs,
         few=min(3, most),
+        epochs=max(1, min(8, 4000 // len(d.table('train')))),  # a minute of a CPU
         folds=min(5, most),
         loss=f'\n        loss={loss!r},' if loss else '',
     )
