@@ -193,7 +193,7 @@ def submit_guess(
         except KitError as e:
             raise KitError(str(e).replace(str(path), 'a made-up submission')) from None
         example = path.read_text(encoding='utf8').splitlines()[1]
-    return Found(f'{len(comp.test):,} answers in the form of the sample, such as {example[:60]}', tuple(notes))
+    return Found(f'{len(comp.sample):,} answers in the form of the sample, such as {example[:60]}', tuple(notes))
 
 # %% ../../nbs/fit/00_preflight.ipynb #6d600f22
 def training_view(
