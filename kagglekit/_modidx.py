@@ -2378,6 +2378,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'kagglekit/eda/target_tables.py'),
                                              'kagglekit.eda.target_tables._subplots': ( 'eda/target_tables.html#_subplots',
                                                                                         'kagglekit/eda/target_tables.py'),
+                                             'kagglekit.eda.target_tables.fit_title': ( 'eda/target_tables.html#fit_title',
+                                                                                        'kagglekit/eda/target_tables.py'),
                                              'kagglekit.eda.target_tables.label_pairs': ( 'eda/target_tables.html#label_pairs',
                                                                                           'kagglekit/eda/target_tables.py'),
                                              'kagglekit.eda.target_tables.labels_per_row': ( 'eda/target_tables.html#labels_per_row',

@@ -188,9 +188,13 @@ def _draw_auc(values, right, top):  # the distribution of a feature, for the cla
     return ax
 
 
-def _draw_correlation(values, x, top):  # a point for each row
+def _draw_correlation(values, x, top):  # a point for each row; a box for each value where there are few
     fig, ax = plt.subplots(figsize=(6, 2.4), dpi=65, layout='constrained')
-    ax.scatter(values, x, s=6, alpha=0.5)
+    few = np.unique(values[~np.isnan(values)])
+    if len(few) <= 8:
+        ax.boxplot([x[(values == v) & ~np.isnan(x)] for v in few], tick_labels=[f'{v:g}' for v in few])
+    else:
+        ax.scatter(values, x, s=6, alpha=0.5)
     ax.set_ylabel(short(top.number))
     ax.set_title(f'rank correlation {top.correlation:.3f}')
     return ax
