@@ -2187,6 +2187,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'kagglekit.eda.metadata._draw_correlation': ( 'eda/metadata.html#_draw_correlation',
                                                                                       'kagglekit/eda/metadata.py'),
                                         'kagglekit.eda.metadata._draw_top': ('eda/metadata.html#_draw_top', 'kagglekit/eda/metadata.py'),
+                                        'kagglekit.eda.metadata._from_reader': ( 'eda/metadata.html#_from_reader',
+                                                                                 'kagglekit/eda/metadata.py'),
                                         'kagglekit.eda.metadata._in_blocks': ('eda/metadata.html#_in_blocks', 'kagglekit/eda/metadata.py'),
                                         'kagglekit.eda.metadata._is_numeric': ( 'eda/metadata.html#_is_numeric',
                                                                                 'kagglekit/eda/metadata.py'),

@@ -242,7 +242,7 @@ def columns_to_show(
 
 # %% ../../nbs/eda/04_overview.ipynb #18f40691
 def _show_groups(comp, by):  # some groups, or units, whole
-    train = comp.train if by == comp.group else comp.train.assign(**{by: comp.train[by].astype(str)})
+    train = comp.train.assign(**{by: comp.train[by].astype(str)})
     rows = pick_by(train, by, values=3, each=8)
     words = truth_words(comp, comp.target.truth(rows))
     if comp.target.kind != 'class':
