@@ -228,7 +228,7 @@ def _rows_of_labels(comp, each):
     names = target_table(comp).label[:7]
     rows = [_some(comp.train, comp.train[name] == 1, each, name) for name in names]
     no_label = np.nansum(comp.y, 1) == 0
-    return {'labels, and none': pd.concat([*rows, _some(comp.train, no_label, each, 'none')])}
+    return {'by label, and rows with none': pd.concat([*rows, _some(comp.train, no_label, each, 'none')])}
 
 
 def _rows_from_low_to_high(comp, most=8):
