@@ -71,6 +71,7 @@ def kill_once(space, exp, target, number, moment):
     "Kill a run at a moment, look, and take it up again; what was wrong with its status and with its end."
     process = start(exp)
     time.sleep(moment)
+    claimed = (space / 'outputs' / COMP / exp / 'status.json').exists()  # on a busy machine this takes a while
     people = family(process)
     for p in victims(people, target) if people else []:
         try:
@@ -81,7 +82,7 @@ def kill_once(space, exp, target, number, moment):
     left = gone(people, 5)
     process.poll()
     state, wrong = true_state(exp), []
-    wanted = ('interrupted', 'failed', 'done') if moment > 1.5 else ('interrupted', 'failed', 'done', '')
+    wanted = ('interrupted', 'failed', 'done') if claimed else ('interrupted', 'failed', 'done', '')
     if left:
         wrong.append(f'{len(left)} processes live on: {command_of(left[0])[:80]}')
     if state not in wanted:

@@ -187,7 +187,7 @@ def test_the_table_of_rooms_names_the_folders():
 
 
 def imports(path):  # (room, notebook) of the modules of kagglekit that a notebook's module imports
-    exported = [source(c) for c in cells(path) if c['cell_type'] == 'code' and '#| export' in source(c)]
+    exported = [source(c) for c in cells(path) if c['cell_type'] == 'code' and source(c).startswith('#| export')]
     nodes = [node for text in exported for node in ast.walk(ast.parse(text))]
     named = [node.module for node in nodes if isinstance(node, ast.ImportFrom) and node.module]
     named += [a.name for node in nodes if isinstance(node, ast.Import) for a in node.names]

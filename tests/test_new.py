@@ -21,6 +21,7 @@ from kagglekit.fit.preflight import inspect_comp
 from kagglekit.launch.data_survey import survey
 from kagglekit.launch.new_page import new_page
 from kagglekit.launch.page_draft import make_draft
+from kagglekit.practice.standins import write_practice
 from kagglekit.runs.recipe import RECIPES
 from running import ROOT
 
@@ -658,6 +659,33 @@ def test_grey_images(home):
         picture(mode='L'),
     )
     assert make_draft(survey('xrays')).inputs == 'grey'
+
+
+# The drawn layouts of known competitions
+
+LAYOUTS = {
+    'aptos': dict(kind='grades', metric='qwk', inputs='rgb', answer='label'),
+    'pawpularity': dict(kind='numbers', metric='rmse', inputs='rgb', answer='numbers'),
+    'ranzcr': dict(kind='labels', metric='column_auc', inputs='grey', answer='probability', group='PatientID'),
+    'haemorrhage': dict(kind='labels', metric='column_auc', inputs='dicom', answer='long'),
+    'imet': dict(kind='labels', metric="fbeta(beta=1, average='samples')", inputs='rgb', answer='labels'),
+    'bengali': dict(kind='factors', inputs='parquet(height=137, width=236)', answer='long'),
+    'mammography': dict(kind='class', metric='auc', inputs='dicom', unit='unit', group='patient_id'),
+    'isic': dict(kind='class', metric='auc', inputs='hdf5(channels=3)', group='patient_id'),
+    'birdclef': dict(kind='labels', metric='column_auc', inputs='audio', answer='probability'),
+    'hms': dict(kind='shares', metric='kl_divergence', inputs='table_of_hms_practice', group='patient_id'),
+    'biomass': dict(kind='numbers', metric='mcrmse', inputs='rgb', answer='long'),
+    'whales': dict(kind='class', metric='map_at(5)', inputs='rgb', answer='top'),
+}
+
+
+@pytest.mark.parametrize('name', LAYOUTS)
+def test_a_drawn_layout_is_understood_and_its_page_checked(home, name):
+    comp, wanted = f'{name}-practice', LAYOUTS[name]
+    write_practice(comp, say=lambda line: None)
+    c = check_written(comp)
+    found = vars(c) | dict(kind=c.target.kind, inputs=RECIPES[comp]['exp0001'].inputs)
+    assert {key: found[key] for key in wanted} == wanted
 
 
 # The page

@@ -158,15 +158,15 @@ def page_error(
     path: str | Path,  # of its module, or its notebook
 ) -> str:  # file, line, cause and remedy
     "Why a page cannot be imported: what is wrong in it, or in a page that it imports."
-    path = _origin(e, Path(path))
-    if path.suffix == '.ipynb':
-        return _notebook_error(e, path)
-    source = path.read_text(encoding='utf8', errors='replace').splitlines()
+    page = _origin(e, Path(path))
+    if page.suffix == '.ipynb':
+        return _notebook_error(e, page)
+    source = page.read_text(encoding='utf8', errors='replace').splitlines()
     conflict = next((i for i, line in enumerate(source, 1) if _CONFLICT.match(line)), None)
-    at = conflict or line_of(e, str(path))
+    at = conflict or line_of(e, str(page))
     what = 'a merge conflict was left in it' if conflict else cause_text(e)
-    place = f'kagglekit/competitions/{path.name}' + (f', line {at}' if at else '')
-    return f'{place}: {what}; mend nbs/competitions/{path.stem}.ipynb, and export it'
+    place = f'kagglekit/competitions/{page.name}' + (f', line {at}' if at else '')
+    return f'{place}: {what}; mend nbs/competitions/{page.stem}.ipynb, and export it'
 
 # %% ../../nbs/data/01a_pages.ipynb #f980ee6a
 def _source_of(path):  # the text of a page, whether it can be parsed or not

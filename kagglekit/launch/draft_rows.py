@@ -53,8 +53,9 @@ class Draft:
     ):
         "Write lines, and run them."
         for line in lines:
-            exec(line, self.space)
-        self.lines += lines
+            if line not in self.lines:
+                exec(line, self.space)
+                self.lines.append(line)
 
     def table(
         self,
@@ -105,7 +106,7 @@ def _test_long(d, long):  # a test table with a row for each id and name, or for
         return _test_from_sample(d, long)
     if s.test[key or whole].duplicated().any() or whole:
         d.add("test = test.drop_duplicates('id', ignore_index=True)")
-    return None
+    return d.tell('test rows', s.test_name, f'{key or whole} holds the ids of the sample submission')
 
 
 def _test_key(s):  # the column that tells test rows apart, and holds the sample's ids
@@ -134,7 +135,7 @@ def make_test(
         if not key:
             raise KitError(f'{s.folder / s.test_name} has no column that tells its rows apart')
         d.add(f"test['id'] = test[{key!r}]", f"test['sample_id'] = {unit.test}")
-        return None
+        return d.tell('test rows', s.test_name, f'{key} tells them apart')
     key = _test_key(s) if s.test is not None else ''
     if key:
         d.add(f"test['id'] = test[{key!r}]")

@@ -7,7 +7,7 @@ __all__ = ['make_draft']
 
 # %% ../../nbs/launch/10_page_draft.ipynb #86c0650a
 import pandas as pd
-from .data_survey import Survey
+from .data_survey import Survey, tuple_code
 from .draft_files import make_files
 from .draft_rows import Draft, make_test, make_train, read_line
 from .row_guess import Long, Unit, find_groups, find_long, find_unit
@@ -18,7 +18,6 @@ from kagglekit.launch.target_guess import (
     guess_one,
     numbers_of,
     truth_column,
-    tuple_code,
 )
 
 # %% ../../nbs/launch/10_page_draft.ipynb #e16620c5

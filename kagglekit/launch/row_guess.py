@@ -96,8 +96,9 @@ def same_values(
 def unique_columns(
     table: pd.DataFrame,  # all text
 ) -> list[str]:
-    "The columns whose values tell the rows apart."
-    return [c for c in table.columns if table[c].is_unique and (table[c] != '').all()]
+    "The columns whose values tell the rows apart; measurements, such as a longitude, are none."
+    unique = [c for c in table.columns if table[c].is_unique and (table[c] != '').all()]
+    return [c for c in unique if not table[c].str.fullmatch(r'-?\d*[.]\d+').mean() > 0.5]
 
 
 class Unit(NamedTuple):

@@ -19,7 +19,7 @@ from ..data.competition import Competition
 from ..data.tables import match_ids
 from ..core.storage import hash_file, write_json, write_table
 from ..core.validation import KitError
-from ..data.metrics import find_metric
+from ..data.site_metric import metric_of
 from .process import now
 from .run import Run, sealed
 from .scores import check_predictions, read_predictions, score_oof
@@ -161,7 +161,7 @@ def no_score(
     comp: Competition,  # whose metric
 ) -> dict[str, Any]:  # as from score_oof, empty
     "The score of a run without validation rows."
-    metric = find_metric(comp.metric)
+    metric = metric_of(comp)
     direction = 'greater' if metric.greater else 'less'
     return dict(metric=metric.name, direction=direction, folds=[], mean=None, sd=None, oof=None)
 
