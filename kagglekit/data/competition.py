@@ -71,6 +71,8 @@ class Competition:
     def __post_init__(self):
         if self.target is None:
             self.target = OneOf(_checked_classes(self))
+        if self.classes and tuple(self.classes) != self.target.names:
+            raise KitError(f'{self.name}: classes and target name different things; give one of them')
         self.classes = self.target.names
         check_competition(self)
 
@@ -176,6 +178,8 @@ POOLS = ('mean', 'max', 'noisy_or')  # of the predictions of a unit
 
 def _check_rows(c):  # units, weights, and rows that are only trained on
     check_names([c.pool], POOLS, f'pool of {c.name}')
+    if c.unit and c.pool == 'noisy_or' and not (c.binary or c.target.kind == 'labels'):
+        raise KitError(f'{c.name}: noisy_or pools probabilities of yes and no; take mean or max for {c.target.kind}')
     if c.unit and c.train[c.unit].isna().any():
         raise KitError(f'{c.name}: {c.train.id[c.train[c.unit].isna()].iloc[0]} has no {c.unit}; fill it in')
     w = c.weights

@@ -101,20 +101,36 @@ def check_all_files(
     return Found(f'all {len(comp.train) + len(comp.test):,} files are there')
 
 # %% ../../nbs/fit/00_preflight.ipynb #df4c0b58
+def _why_undefined(comp, folds):  # fold → why the metric has no value there, for targets of other kinds
+    metric, p = metric_of(comp), comp.target.guess(len(comp.train), rng('guess', comp.name), comp.y)
+    rows, why = scored_rows(comp, p, folds.fold.to_numpy()), {}
+    for k in np.unique(rows.fold):
+        if text := metric.why(rows.y[rows.fold == k], rows.P[rows.fold == k]):
+            why[int(k)] = text
+    return why
+
+
 def undefined_folds(
     comp: Competition,  # whose metric
     thin: dict,  # from thin_classes
+    folds: pd.DataFrame | None = None,  # id, fold; needed for a target of another kind than one class
 ) -> list[str]:  # [] if the metric is defined in each fold
     "What to do about folds in which the metric, and so the CV, is undefined."
+    if comp.target.kind != 'class':
+        why = {} if folds is None else _why_undefined(comp, folds)
+        return [
+            f'{comp.metric} has no value in fold {k}, and so the CV has none: {text}; take fewer folds'
+            for k, text in list(why.items())[:1]
+        ]
     metric = metric_of(comp)
     if not thin or metric.needs != 'all':
         return []
-    folds = ', '.join(map(str, sorted({k for ks in thin.values() for k in ks})))
+    numbers = ', '.join(map(str, sorted({k for ks in thin.values() for k in ks})))
     other = ''
     if metric.instead and not comp.binary:
         other = f", or metric='{metric.instead}', which leaves absent classes out"
     return [
-        f'{metric.name} has no value in fold {folds}, where a class is missing, '
+        f'{metric.name} has no value in fold {numbers}, where a class is missing, '
         f'and so the CV has none; take fewer folds{other}'
     ]
 
@@ -131,7 +147,7 @@ def split_once(
     gaps = [f'{name} in {", ".join(map(str, ks))}' for name, ks in list(thin.items())[:5]]
     more = ' …' * (len(thin) > 5)
     notes = [f'classes that are not validated in some folds: {"; ".join(gaps)}{more}'] * bool(thin)
-    return Found(f'{len(set(folds.fold) - {-1})} folds', (*notes, *undefined_folds(comp, thin)))
+    return Found(f'{len(set(folds.fold) - {-1})} folds', (*notes, *undefined_folds(comp, thin, folds)))
 
 # %% ../../nbs/fit/00_preflight.ipynb #57c1c4da
 def _guess(n, comp):  # (n, outputs) random predictions, in the form of a run's
@@ -205,7 +221,7 @@ def preflight(
     if not recipe.single_object:
         found.append(submit_guess(comp))
     notes = doubtful_classes(comp.classes) + [note for f in found for note in f.notes]
-    return notes if recipe.train_all else notes + undefined_folds(comp, thin_classes(folds, comp))
+    return notes if recipe.train_all else notes + undefined_folds(comp, thin_classes(folds, comp), folds)
 
 # %% ../../nbs/fit/00_preflight.ipynb #651159d3
 @dataclass(frozen=True)

@@ -220,6 +220,10 @@ def check_target(
             raise KitError(f'{field}: {why}, and {comp.name} predicts {comp.target.kind}; leave it out')
     if r.pseudo_labels == 'itself' and comp.target.kind not in ('labels', 'factors'):
         raise KitError(f'pseudo_labels: itself keeps sure answers, which {comp.target.kind} have not; name a run')
+    if r.label_smoothing and comp.target.kind in ('numbers', 'grades'):
+        raise KitError(f'label_smoothing: it is for labels and classes, and {comp.name} predicts {comp.target.kind}')
+    if r.mixup_label == 'or' and comp.target.kind not in ('labels', 'factors'):
+        raise KitError(f'mixup_label: or joins labels, and {comp.name} predicts {comp.target.kind}; take linear')
     check_loss_kind(r.loss, comp.target.kind)
 
 # %% ../../nbs/runs/00a_rules.ipynb #1c42f700

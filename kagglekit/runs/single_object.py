@@ -22,6 +22,7 @@ from .distributed import rank_world, predict_shared
 from ..data.metrics import labels_of
 from .run import Run
 from ..training.fold_fit import FoldFit
+from ..data.target import OneOf
 
 # %% ../../nbs/runs/09_single_object.ipynb #00000004
 NULL = 'null'  # the label of every other object
@@ -47,6 +48,7 @@ def object_states(
         raise KitError(f'single_object: {name} has no states to tell apart: {", ".join(classes)}')
     return replace(
         comp,
+        target=OneOf(classes),
         train=comp.train.assign(label=label, target=encode(label, classes, comp.name)),
         classes=classes,
         heads=(),
