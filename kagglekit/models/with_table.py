@@ -97,7 +97,8 @@ class TableHead(nn.Module):
         self.widths = [n_plain, *(n + 1 for n in sizes)]
         self.embeddings = nn.ModuleList(map(_embedding, sizes))
         n_inputs = n_plain + sum(map(embedding_size, sizes))
-        self.layers = nn.Sequential(nn.Linear(n_inputs, WIDTH), nn.ReLU(), nn.Linear(WIDTH, WIDTH), nn.ReLU())
+        first, second = nn.Linear(n_inputs, WIDTH), nn.Linear(WIDTH, WIDTH)
+        self.layers = nn.Sequential(first, nn.ReLU(), second, nn.LayerNorm(WIDTH), nn.ReLU())
 
     def forward(
         self,
