@@ -231,7 +231,8 @@ def first_batches(learn):
     "Rows and side table of the batches of an epoch, as the network gets them."
     learn.dls.train.epoch_key, learn.training, learn.epoch, learn.n_epoch = (0, 0, 0, 0), True, 0, 1
     learn.dl, found = learn.dls.train, []
-    for learn.xb, learn.yb in ((b[:1], b[1:]) for b in learn.dls.train):
+    for batch in learn.dls.train:
+        learn.xb, learn.yb = batch[:1], batch[1:]
         learn.prepare_batch.before_batch()
         found.append((learn.dls.train.rows, learn.xb[1]))
     return found

@@ -29,6 +29,11 @@ def number_stats(
 class TableEncoder(nn.Module):
     "Values of the side table as inputs of `TableHead`."
 
+    median: torch.Tensor  # (numbers,) float64, as the three that follow
+    mean: torch.Tensor
+    scale: torch.Tensor  # 1 / standard deviation
+    gaps: torch.Tensor  # 1 where some trained rows lack the number
+
     def __init__(
         self,
         values: np.ndarray,  # (n, columns) of the rows that are trained on: numbers, then category codes

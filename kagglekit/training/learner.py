@@ -110,7 +110,7 @@ class PrepareBatch(Callback):
         str, np.ndarray
     ] = {}  # entry of augment → (n,) bool, from may_change; entries not in it change all
     table: torch.Tensor | None = None  # (n, columns) values of the side table, where the network sees one
-    encode: nn.Module | None = None  # values of a batch → inputs of the network
+    encode: Callable | None = None  # values of a batch → inputs of the network
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class PrepareBatch(Callback):
 
     def side(self, values: torch.Tensor, device: torch.device):  # (b, columns), and where the network is
         "The side table of a batch as inputs of the network."
-        return self.encode(values.to(device))
+        return values.to(device) if self.encode is None else self.encode(values.to(device))
 
     def _mixes(self):  # whether mixup is on in this epoch
         return bool(self.mix.alpha) and self.epoch < round(self.n_epoch * (1 - self.mix.off))
