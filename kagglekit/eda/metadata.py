@@ -266,7 +266,7 @@ def shared_columns(
 ) -> list[str]:  # numeric ones, and text of few values
     "Columns of train and test that may tell the target."
     own, train = _own_columns(comp), comp.train
-    shared = [c for c in train if c not in own and c in comp.test]
+    shared = [str(c) for c in train if c not in own and c in comp.test]
     return [c for c in shared if _is_numeric(train[c]) or 2 <= train[c].nunique() <= MOST_VALUES]
 
 
