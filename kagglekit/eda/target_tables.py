@@ -282,11 +282,11 @@ def row_titles(
     words: Sequence = (),  # (n,) instead of the truth
 ) -> list[str]:  # of two or three lines
     "The titles of images."
-    words = words if len(words) else truth_words(comp, comp.target.truth(rows))
+    shown = list(map(str, words if len(words) else truth_words(comp, comp.target.truth(rows))))
     if comp.target.kind != 'class':
-        words = [fit_title(str(word)) for word in words]
+        shown = [fit_title(word) for word in shown]
     titles = []
-    for word, (_, row) in zip(words, rows.iterrows()):
+    for word, (_, row) in zip(shown, rows.iterrows()):
         place = _place_words(comp, row)
         titles.append('\n'.join([str(word), str(row['id'])[-16:], *[place] * bool(place)]))
     return titles
