@@ -49,10 +49,12 @@ def _best(p, k):  # (n, k) columns, best first; equal values in their order
 
 
 def best_columns(
-    P: np.ndarray,  # (n, c) finite values
+    P: Any,  # (n, c) finite values, or TopRows
     k: int,  # from 1 to c
 ) -> np.ndarray:  # (n, k) int64 columns, the best first
     "The columns of the k highest values of each row; of equal ones the first."
+    if not isinstance(P, np.ndarray):
+        return P.top(k)
     rows = max(1, CHUNK // P.shape[1])
     parts = [_best(np.asarray(P[i : i + rows]), k) for i in range(0, len(P), rows)]
     return np.concatenate([np.empty((0, k), np.int64), *parts])
