@@ -176,7 +176,7 @@ def pseudo_rows(
     if not recipe.pseudo_labels:
         return PseudoRows(np.empty(0, np.int64), torch.empty(0, columns))
     if recipe.pseudo_labels == 'itself':
-        return PseudoRows(np.arange(n), torch.full((n, columns), torch.nan))
+        return PseudoRows(np.arange(n), torch.full((), torch.nan).expand(n, columns))
     p = torch.tensor(_labels(recipe.pseudo_labels, comp, folds, k))
     rows = is_confident(p, recipe.pseudo_threshold).nonzero()[:, 0].numpy()
     if not len(rows):
