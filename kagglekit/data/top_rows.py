@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from kagglekit.data.target import Target
 
 # %% auto #0
-__all__ = ['MANY', 'BEST', 'COLUMNS', 'is_many', 'TopRows', 'join_rows', 'mix_rows', 'table_of', 'read_rows', 'stored_rows']
+__all__ = ['MANY', 'BEST', 'COLUMNS', 'is_many', 'TopRows', 'guess_rows', 'join_rows', 'mix_rows', 'table_of', 'read_rows',
+           'stored_rows']
 
 # %% ../../nbs/data/01da_top_rows.ipynb #b17a0006
 MANY = 2000  # classes of which all are kept
@@ -85,6 +86,16 @@ class TopRows:
         "Which rows have a prediction."
         return np.isfinite(self.p).all(1) & np.isfinite(self.rest)
 
+    def is_wrong(self) -> np.ndarray:  # (n,) bool
+        "Which rows are no probabilities of these classes."
+        codes = (self.best < 0).any(1) | (self.best >= self.k).any(1)
+        outside = (self.p < -1e-6).any(1) | (self.p > 1 + 1e-6).any(1) | (self.rest < -1e-6)
+        return ~self.is_finite() | codes | outside
+
+    def is_constant(self) -> bool:
+        "Whether all rows have the same prediction."
+        return bool((self.best == self.best[:1]).all() and (self.p == self.p[:1]).all())
+
     def labels(self) -> np.ndarray:  # (n,) int64
         "The most probable class of each row."
         return self.best[:, 0].astype(np.int64)
@@ -127,6 +138,18 @@ class TopRows:
         p = np.zeros_like(self.p)
         p[:, 0] = 1
         return TopRows(self.best, p, np.zeros_like(self.rest), self.k)
+
+# %% ../../nbs/data/01da_top_rows.ipynb #b17a0020
+def guess_rows(
+    n: int,  # rows
+    k: int,  # classes
+    g: np.random.Generator,  # of the random numbers
+) -> TopRows:
+    "Random predictions: a run of classes from a random one on."
+    m = min(BEST, k)
+    best = (g.integers(0, k, (n, 1)) + np.arange(m)) % k
+    p = np.sort(g.dirichlet(np.ones(m + 1), n).astype(np.float32), 1)
+    return TopRows(best.astype(np.int32), p[:, :0:-1], p[:, 0], k)
 
 # %% ../../nbs/data/01da_top_rows.ipynb #b17a0014
 def join_rows(

@@ -18,9 +18,10 @@ from ..core.validation import KitError
 from ..data.competition import Competition
 from ..data.group_metrics import confusion, plot_confusion, plot_parts
 from ..data.metrics import labels_of
+from ..data.top_rows import is_many
 from ..runs.recipe import Recipe
 from ..runs.run import Run
-from ..runs.scores import score_text
+from ..runs.scores import predictions_of, read_predictions, score_text
 from ..training.learner import FoldLearner
 
 # %% ../../nbs/fit/02_plots.ipynb #3288a00b
@@ -153,11 +154,17 @@ def read_predicted(
 ) -> pd.DataFrame:  # id, target, p_…; test rows without targets if all rows were trained on
     "The predictions of a run for rows that its networks had not seen."
     path = run.folder / 'oof.parquet'
-    return pd.read_parquet(path if path.exists() else run.folder / 'test.parquet')
+    return read_predictions(path if path.exists() else run.folder / 'test.parquet')
 
 
 def _predicted_codes(predicted, comp):
-    return labels_of(predicted[comp.outputs].to_numpy())
+    p = predictions_of(predicted, comp.target)
+    return p.labels() if is_many(comp.target) else labels_of(p)
+
+
+def _frequent_errors(true, preds):  # the 20 most frequent confusions, without a table of all pairs
+    wrong = (true != preds).to_numpy()
+    return pd.DataFrame(dict(true=true[wrong], predicted=preds[wrong])).value_counts().head(20)
 
 
 def error_table(
@@ -168,6 +175,8 @@ def error_table(
     names = dict(enumerate(comp.names))
     preds = pd.Series(_predicted_codes(predicted, comp)).map(names)
     true = predicted.target.map(names) if 'target' in predicted else pd.Series('unknown', index=preds.index)
+    if is_many(comp.target):
+        return _frequent_errors(true, preds)
     table = pd.crosstab(true, preds, rownames=['true'], colnames=['predicted'])
     if len(names) <= 20:
         return table

@@ -16,6 +16,7 @@ from ..core.text import one_line
 from ..core.validation import KitError, check_names
 from ..data.metrics import Metric, auc_of, find_metric, labels_of
 from ..data.tables import match_ids
+from ..data.top_rows import is_many
 from ..runs.lineage import as_dict
 from .records import metric_name, read_record, short_paths
 from ..runs.run import Run
@@ -48,7 +49,13 @@ def read_oof(
     except Exception as e:  # pyarrow's errors have no common base
         raise KitError(f'{path} is damaged ({one_line(e, 80)}); copy it again, or run {run} again') from None
     check_names(['id', 'fold', 'target'], table.columns, f'column of {path}')
-    check_predictions(table, table.id, recorded_target(read_record(run, 'params.json')), str(path))
+    target = recorded_target(read_record(run, 'params.json'))
+    if is_many(target):
+        raise KitError(
+            f'{run}: of {len(target.names):,} classes the best of each row are kept, and runs are not compared row by '
+            f'row; their scores stand in the journal: kagglekit journal {run.comp}'
+        )
+    check_predictions(table, table.id, target, str(path))
     return table
 
 # %% ../../nbs/report/00c_pairs.ipynb #00000012

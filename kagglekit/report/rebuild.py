@@ -18,12 +18,15 @@ from ..core.text import one_line
 from ..core.validation import KitError
 from ..data.competition import Competition
 from ..data.tables import read_table
+from ..data.top_rows import COLUMNS, is_many
 from .provenance import commit_of
 from ..runs.lineage import as_dict
 from .records import read_record
 from ..runs.form import check_submission, make_submission, write_csv
 from ..runs.decision import DECISION
+from ..runs.results import mean_of_folds
 from ..runs.run import Run
+from ..runs.scores import read_predictions
 from ..runs.process import environment
 from ..runs.single_object import object_states
 
@@ -93,7 +96,7 @@ def _mean_of_folds(run, params, comp):  # as finish_run takes it
             f'{run} knows the states of {alone} alone; it votes in a blend and has no submission. '
             'Reproduce the blend that it is a member of'
         )
-    table, columns = _load_test_folds(run), comp.outputs
+    table, columns = _load_test_folds(run), list(COLUMNS) if is_many(comp.target) else comp.outputs
     lost = [c for c in ('fold', 'id', *columns) if c not in table]
     if lost:
         raise KitError(f'{path} has no column {lost[0]}; copy it again, or train again: {_again(run)}')
@@ -101,7 +104,7 @@ def _mean_of_folds(run, params, comp):  # as finish_run takes it
     have = sorted(table.fold.unique().tolist())
     if have != want:
         raise KitError(f'{path} holds folds {have}, and {want} were scored; it was changed by hand')
-    return choose_folds(table, want, columns, str(run))
+    return mean_of_folds(table, comp) if is_many(comp.target) else choose_folds(table, want, columns, str(run))
 
 
 def rebuild(
@@ -117,7 +120,7 @@ def rebuild(
         read_record(run, 'blend.json')
         table, blend = recreate(run, comp)
         write_blend(folder, table, blend, comp)
-    submission = make_submission(comp, pd.read_parquet(folder / 'test.parquet'), run.peek(DECISION))
+    submission = make_submission(comp, read_predictions(folder / 'test.parquet'), run.peek(DECISION))
     write_csv(folder / 'submission.csv', comp, submission)
     return folder / 'submission.csv'
 

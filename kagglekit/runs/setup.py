@@ -24,6 +24,7 @@ from ..data.folds import prove_folds, thin_classes
 from ..data.images import find_inputs, open_caches
 from ..data.parts import rows_of
 from ..data.loaders import ConcatCache, fold_loaders
+from ..data.top_rows import is_many
 from ..data.sampling import parse_sampling, sampling_probs
 from ..models.build import build_model, check_size, find_weights, load_weights
 from ..models.heads import OutputSpec, check_heads, heads_loss, parse_head
@@ -97,6 +98,9 @@ def folds_text(
     if recipe.train_all:
         return [f'all {len(folds):,} rows are trained on, none is validated: there will be no CV']
     thin = thin_classes(folds, comp)
+    if is_many(comp.target):
+        gaps = [f'{len(thin):,} of {len(comp.names):,} classes are not validated in every fold'] * bool(thin)
+        return [prove_folds(folds, comp, recipe.grouped), *gaps]
     gaps = [f'{name} is not validated in fold {", ".join(map(str, ks))}' for name, ks in thin.items()]
     return [prove_folds(folds, comp, recipe.grouped), *gaps]
 
