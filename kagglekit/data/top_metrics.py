@@ -99,7 +99,6 @@ def _not_for_many(comp):  # (whether it is asked for, what it is and what to do 
         (comp.heads, 'heads are factors of fewer classes; take target=Factors(…)'),
         (comp.class_groups, 'class_groups are not scored; leave them out'),
         (comp.decide not in (None, 'argmax'), "decide is 'argmax' or left out"),
-        (comp.answer not in ('label', 'top'), "the hand-in is answer='label' or answer='top'"),
     ]
 
 

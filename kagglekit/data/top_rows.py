@@ -186,7 +186,8 @@ def mix_rows(
 ) -> TopRows:
     "The weighted sum of several predictions."
     if len({(part.shape, part.best.shape) for part in parts}) > 1:
-        raise KitError(f'predictions of {", ".join(str(part.shape) for part in parts)} rows and classes cannot be mixed')
+        shapes = ', '.join(str(part.shape) for part in parts)
+        raise KitError(f'predictions of {shapes} rows and classes cannot be mixed')
     starts = range(0, max(1, len(parts[0])), _BLOCK)
     return join_rows([_mix([part[i : i + _BLOCK] for part in parts], weights) for i in starts])
 

@@ -1,0 +1,110 @@
+"Peak memory and seconds of a run of 100,000 rows and 5,000 classes, on made-up predictions: python bench/many_classes.py"
+
+import argparse
+import os
+import resource
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+os.environ['KAGGLEKIT_ROOT'] = tempfile.mkdtemp()
+shutil.copy(ROOT / 'settings.ini', os.environ['KAGGLEKIT_ROOT'])
+
+import numpy as np  # noqa: E402
+import pandas as pd  # noqa: E402
+
+from kagglekit.data.class_targets import ClassTargets  # noqa: E402
+from kagglekit.data.competition import Competition  # noqa: E402
+from kagglekit.data.target import OneOf  # noqa: E402
+from kagglekit.data.top_rows import TopRows, join_rows, mix_rows  # noqa: E402
+from kagglekit.runs.form import write_submission  # noqa: E402
+from kagglekit.runs.results import finish_run, save_fold  # noqa: E402
+from kagglekit.runs.run import Run  # noqa: E402
+from kagglekit.runs.scores import predictions_of, read_predictions, score_oof  # noqa: E402
+
+
+def made_up(y, k, g):
+    "Predictions as a network gives them: batches of whole rows, of which the best are kept."
+    blocks = []
+    for start in range(0, len(y), 256):
+        P = g.standard_exponential((len(y[start : start + 256]), k), np.float32) ** 3
+        P[np.arange(len(P)), y[start : start + 256]] *= g.choice([1, 50], len(P)).astype(np.float32)
+        blocks.append(TopRows.of(P / P.sum(1, keepdims=True)))
+    return join_rows(blocks)
+
+
+def competition(n, m, k):
+    "n train rows, m test rows, k classes."
+    g, names = np.random.default_rng(0), tuple(f'whale{i:05}' for i in range(k))
+    train = pd.DataFrame(dict(id=[f'a{i}' for i in range(n)], file='a.jpg', target=np.r_[:k, g.integers(0, k, n - k)]))
+    test = pd.DataFrame(dict(id=[f'b{i}' for i in range(m)], file='b.jpg'))
+    test['sample_id'] = test.id
+    sample = pd.DataFrame(dict(image=test.id, predictions=' '.join(names[:5])))
+    return Competition('whales', train, test, sample, target=OneOf(names), metric='map_at(5)', answer='top')
+
+
+def peak():
+    "The highest memory of this process so far, MB."
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def timed(what, f):
+    "Do it; print its seconds, and the peak of memory after it."
+    start = time.perf_counter()
+    result = f()
+    print(f'{what:42s} {time.perf_counter() - start:8.1f} s {peak():8,.0f} MB', flush=True)
+    return result
+
+
+def save_folds(run, comp, fold, seed):
+    "Five folds of made-up predictions."
+    g, y, m = np.random.default_rng(seed), comp.y, len(comp.test)
+    for k in np.unique(fold):
+        test = made_up(g.integers(0, comp.n_classes, m), comp.n_classes, g)
+        save_fold(run, k, comp, comp.train.id[fold == k], [made_up(y[fold == k], comp.n_classes, g), test], seconds=1, images=1)
+
+
+def epoch_of_targets(comp):
+    "The targets of an epoch, batch by batch."
+    y = ClassTargets(comp.y, comp.n_classes)
+    for rows in np.array_split(np.random.default_rng(0).permutation(len(y)), len(y) // 64):
+        y[rows]
+
+
+def blend_of_two(comp, runs):
+    "The mean of two runs, scored."
+    oofs = [read_predictions(run.folder / 'oof.parquet') for run in runs]
+    mean = mix_rows([predictions_of(oof, comp.target) for oof in oofs], [0.5, 0.5])
+    test = mix_rows([predictions_of(read_predictions(run.folder / 'test.parquet'), comp.target) for run in runs], [0.5, 0.5])
+    return mean, test
+
+
+def main():
+    "Each step in turn, as a table."
+    ask = argparse.ArgumentParser(description=__doc__)
+    ask.add_argument('--rows', type=int, default=100_000)
+    ask.add_argument('--test', type=int, default=20_000)
+    ask.add_argument('--classes', type=int, default=5_000)
+    given = ask.parse_args()
+    print(f'{given.rows:,} train rows, {given.test:,} test rows, {given.classes:,} classes, five folds')
+    comp = timed('the competition', lambda: competition(given.rows, given.test, given.classes))
+    fold, runs = np.arange(given.rows) % 5, [Run('whales', f'exp000{i}') for i in (1, 2)]
+    folds = pd.DataFrame(dict(id=comp.train.id, fold=fold))
+    timed('targets of an epoch, in batches of 64', lambda: epoch_of_targets(comp))
+    for i, run in enumerate(runs):
+        timed(f'{run.exp}: predictions made up and saved', lambda: save_folds(run, comp, fold, i))
+    for run in runs:
+        timed(f'{run.exp}: finish_run', lambda: finish_run(run, comp, folds))
+    oof = timed('oof.parquet read', lambda: read_predictions(runs[0].folder / 'oof.parquet'))
+    timed('score_oof', lambda: score_oof(oof, comp))
+    timed('submission of the five best', lambda: write_submission(runs[0], comp))
+    timed('mean of two runs, oof and test', lambda: blend_of_two(comp, runs))
+    print(f'oof.parquet: {(runs[0].folder / "oof.parquet").stat().st_size / 1e6:,.0f} MB')
+
+
+if __name__ == '__main__':
+    main()
