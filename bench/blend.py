@@ -57,6 +57,13 @@ def class_data(m, n, k):
     return y, S / S.sum(-1, keepdims=True)
 
 
+def number_data(m, n):
+    "Truth (n,) and members (m, n): what all share, what each has alone."
+    g = np.random.default_rng(0)
+    y, shared = g.normal(50, 10, n), g.normal(0, 2, n)
+    return y, y + shared + g.normal(size=(m, n)) * g.uniform(3, 6, (m, 1)) + g.uniform(-1, 1, (m, 1))
+
+
 # ---- the peers, run by their own interpreter
 
 
@@ -189,6 +196,37 @@ def against_sklearn(y, P, codes, M):
     row('weights of least log loss', 'SciPy SLSQP', theirs, mine)
 
 
+def least_squares(n):
+    "Non-negative least squares against scikit-learn; with a sum of 1 against SciPy's SLSQP with its gradient."
+    from scipy.optimize import minimize
+    from sklearn.linear_model import LinearRegression
+    import kagglekit.blend.least_squares  # noqa: F401  registers its method
+    from kagglekit.blend.kinds import Rows
+    from kagglekit.blend.methods import fit_blend
+    from kagglekit.data.target import Numbers
+
+    y, P = number_data(23, n)
+    rows, m = Rows(Numbers(('size',))), len(P)
+
+    def mine(sum_to_one):
+        fit = lambda: fit_blend('least_squares', P[:, :, None], y[:, None], None, rows, sum_to_one=sum_to_one)
+        b, took = seconds(fit, 3)
+        return np.array(b['params']['weights']), took
+
+    def theirs():
+        gradient = lambda w: 2 * P @ (w @ P - y) / n
+        loss = lambda w: (np.mean((w @ P - y) ** 2), gradient(w))
+        total = dict(type='eq', fun=lambda w: w.sum() - 1, jac=lambda w: np.ones(m))
+        options = dict(maxiter=300, ftol=1e-12)
+        start, bounds = np.full(m, 1 / m), [(0, 1)] * m
+        return minimize(loss, start, jac=True, method='SLSQP', bounds=bounds, constraints=total, options=options).x
+
+    free = LinearRegression(positive=True, fit_intercept=False)
+    work = f'{m} members × {n:,} rows'
+    row(f'least squares, {work}', 'scikit-learn', seconds(lambda: free.fit(P.T, y).coef_, 3), mine(False))
+    row(f'the same with a sum of 1, {work}', 'SciPy SLSQP', seconds(theirs, 3), mine(True))
+
+
 def large(m, n):
     "A climb and a selection over many members; peak memory of a process that does nothing else."
     y, P = binary_data(m, n)
@@ -296,6 +334,7 @@ def main():
     (y, P), (codes, M) = binary_data(23, n), class_data(10, 427 if a.quick else 4277, 88)
     works = dict(
         metrics=lambda: against_sklearn(y, P, codes, M),
+        numbers=lambda: least_squares(n),
         W1c=lambda: row(
             'W1c  Caruana, 25 rounds, 23 members, AUC',
             'autogluon.core 1.6.3',

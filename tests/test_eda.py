@@ -12,6 +12,7 @@ from kagglekit.core.randomness import rng
 from kagglekit.core.storage import write_table
 from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.data.folds import make_folds
+from kagglekit.data.target import OneOf
 from kagglekit.eda import overview as eda
 from kagglekit.eda.duplicates import (
     DETAIL_CORRELATION,
@@ -25,7 +26,7 @@ from kagglekit.eda.examples import write_predictions
 from kagglekit.eda.files import file_metadata
 from kagglekit.eda.findings import Finding
 from kagglekit.eda.groups import check_groups
-from kagglekit.eda.metadata import check_metadata, sorted_by_class
+from kagglekit.eda.metadata import check_metadata, sorted_by_target
 from kagglekit.eda.predictions import oof_folds
 from kagglekit.eda.samples import take_sample
 from kagglekit.eda.shift import check_covariate_shift, check_label_errors, check_label_shift
@@ -116,15 +117,21 @@ def test_people_split_by_image_are_found(tmp_path):
 CHECKS = ('duplicates', 'windows', 'near_duplicates', 'metadata', 'covariate_shift', 'label_shift', 'label_errors')
 
 
+def bare_comp():
+    "A class competition without columns of its own."
+    return SimpleNamespace(target=OneOf(('a', 'b')), unit=None, group=None)
+
+
 def test_the_page_checks_the_folds_of_the_first_run(monkeypatch):
     seen, one = [], Finding('any', 0.0, 'rows', False, 'Nothing.')
     for name in CHECKS:
         monkeypatch.setattr(eda, f'check_{name}', lambda *a: one)
     monkeypatch.setattr(eda, 'check_groups', lambda comp, folds: seen.append(folds) or one)
+    monkeypatch.setattr(eda, 'shared_columns', lambda comp: [])
     monkeypatch.setattr(eda, 'make_folds', lambda comp, k: 'default')
     monkeypatch.setattr(eda, 'oof_folds', lambda comp, exp: exp)
     for exps in ([], ['exp0007', 'exp0001']):
-        data = SimpleNamespace(comp='it', exps=exps, sample=SimpleNamespace(cadences=False), facts=None)
+        data = SimpleNamespace(comp=bare_comp(), exps=exps, sample=SimpleNamespace(cadences=False), facts=None)
         eda.run_checks(data, lambda line: None)
     assert seen == ['default', 'exp0007']
 
@@ -156,12 +163,12 @@ def test_an_unfinished_run_is_left_out_with_a_note(tmp_path):
     assert kept == ['exp0001'] and [n.split()[0] for n in notes] == ['exp0002', 'exp0003']
 
 
-def test_a_table_sorted_by_class_raises_no_alarm(tmp_path):
+def test_a_table_sorted_by_target_raises_no_alarm(tmp_path):
     with workspace(tmp_path):
         comp = few_of_each(tmp_path, 100, 'target')
         comp = replace(comp, train=comp.train.assign(id=rng('ids').permutation(comp.train.id.to_numpy())))
         found = check_metadata(file_metadata(comp, comp.train), comp)
-    assert sorted_by_class(comp) and not found.alarm and 'sorted the table by class' in found.advice
+    assert sorted_by_target(comp) and not found.alarm and 'sorted the table by class' in found.advice
 
 
 def test_label_errors_of_mask_are_found_and_right_labels_are_not_accused(tmp_path):

@@ -14,12 +14,14 @@ from kagglekit.data.decisions import nested_decision
 from kagglekit.data.metrics import find_metric
 from kagglekit.data.site_metric import metric_of
 from kagglekit.data.target import Factors, Grades, Labels, Numbers, Shares
+from kagglekit.fit.plots import check_record, plot_batch
 from kagglekit.fit.preflight import check_columns, inspect_comp
+from kagglekit.fit.target_plots import row_text, truth_rows
 from kagglekit.fit.train import load_experiment, train
-from kagglekit.runs.recipe import RECIPES, Recipe, Recipes
+from kagglekit.runs.recipe import RECIPES, Recipe, Recipes, find_recipe
 from kagglekit.runs.run import Run
 from kagglekit.runs.scores import predictions_of
-from kagglekit.runs.setup import run_folds
+from kagglekit.runs.setup import make_learner, open_setup, run_folds
 
 TRAIN, TEST, SIDE = 96, 24, 32
 GRADES, NUMBERS = tuple('0123'), (('area', (10, 60)), ('share', None))
@@ -129,6 +131,18 @@ def test_a_run_of_every_kind_goes_from_files_to_the_submission(made):
     submission = pd.read_csv(run.folder / 'submission.csv', dtype=str)
     assert list(submission) == list(made.sample) and submission.iloc[:, 0].tolist() == made.sample.iloc[:, 0].tolist()
     assert (run.folder / 'decision.json').exists() == (made.decide is not None)
+    check_record(run, made, find_recipe(made.name, 'exp0001'), score)
+
+
+@pytest.mark.parametrize('made', KINDS, indirect=True)
+def test_a_batch_shows_the_truth_of_its_rows_in_words(made):
+    recipe = find_recipe(made.name, 'exp0001')
+    folds = run_folds(recipe, made)
+    learner = make_learner(open_setup(recipe, made, folds, say=lambda line: None), 0)
+    titles = [ax.get_title() for ax in plot_batch(learner, made, recipe.seed, n=4).axes]
+    rows = learner.dls.train.rows[:4]
+    assert titles[:4] == [row_text(made.target, row) for row in truth_rows(made.target, made.y[rows])]
+    assert titles[4:] == titles[:4]  # without mixup, augmented images keep their targets
 
 
 @pytest.mark.parametrize('made', [in_range], indirect=True)

@@ -21,7 +21,7 @@ from kagglekit.fit.plots import error_table, read_predicted
 from kagglekit.fit.preflight import inspect_comp
 from kagglekit.fit.train import load_experiment, train
 from kagglekit.models.losses import find_loss
-from kagglekit.report.pairs import read_oof
+from kagglekit.report.oof import read_oof
 from kagglekit.report.rebuild import rebuild
 from kagglekit.runs.form import check_submission, make_submission, write_submission
 from kagglekit.runs.recipe import RECIPES, Recipe, Recipes

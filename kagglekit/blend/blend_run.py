@@ -20,13 +20,15 @@ import pyarrow.parquet as pq
 from filelock import FileLock, Timeout
 from .build import FittedBlend, make_blend
 from .join import Table, join_members
+from .kinds import rows_of
 from .members import read_member
 from .recipe import BlendRecipe
 from ..core.storage import atomic, hash_file, write_json, write_table
 from ..core.validation import KitError
-from ..data.competition import Competition, prob_columns
+from ..data.competition import Competition
 from ..data.folds import fold_hash
-from ..data.metrics import find_metric
+from ..data.target import Target
+from ..data.site_metric import metric_of
 from ..runs.form import mend_submission, seal_submission, write_submission
 from ..runs.run import Run, inherited_contamination
 from ..runs.process import environment, now
@@ -36,13 +38,15 @@ from ..runs.decision import decide_run
 
 # %% ../../nbs/blend/09_blend_run.ipynb #00000013
 def _predictions(comp, p, side, fold=None):  # a table as the run folder has it, in double precision, without a copy
-    rows = comp.train if side == 'oof' else comp.test
+    at = rows_of(comp).at
+    ids = comp.train.id.iloc[at] if side == 'oof' else comp.test.id
     df = pd.DataFrame(np.asarray(p, np.float64), columns=comp.outputs, copy=False)
-    df.insert(0, 'id', rows.id.to_numpy())
+    df.insert(0, 'id', ids.to_numpy())
     if side == 'test':
         return df
     df.insert(1, 'fold', fold)
-    df.insert(2, 'target', comp.train.target.to_numpy())
+    for i, (column, values) in enumerate(comp.target.store(comp.y[at]).items(), 2):
+        df.insert(i, column, values)
     return df
 
 
@@ -61,7 +65,7 @@ def blend_score(
 ) -> dict:  # as score_oof, and the same nested
     "The in-sample score with the nested one beside it."
     if made.oof is None or made.nested is None:
-        direction = 'greater' if find_metric(comp.metric).greater else 'less'
+        direction = 'greater' if metric_of(comp).greater else 'less'
         nothing = dict.fromkeys(('mean', 'sd', 'oof', 'nested'))
         return dict(metric=comp.metric, direction=direction, folds=[]) | nothing | dict(why=why_not_scored(t))
     in_sample = score_oof(_predictions(comp, made.oof, 'oof', t.fold), comp)
@@ -74,13 +78,14 @@ def blend_score(
 def check_blend(
     p: np.ndarray,  # (rows, k) predictions
     what: str,  # for the message
+    target: Target,  # what is predicted
 ):
-    "Raise `KitError` at a row that holds no probabilities."
+    "Raise `KitError` at a row that holds no probabilities, or no finite numbers."
     low, high = p.min(1), p.max(1)
-    wrong = ~((low >= -1e-6) & (high <= 1 + 1e-6))
+    wrong = ~((low >= -1e-6) & (high <= 1 + 1e-6)) if target.is_probability else ~np.isfinite(p).all(1)
     if wrong.any():
-        first = int(np.argmax(wrong))
-        raise KitError(f'{what}: {wrong.sum()} rows hold no probabilities, the first is row {first}: {p[wrong][0][:4]}')
+        first, word = int(np.argmax(wrong)), 'probabilities' if target.is_probability else 'finite numbers'
+        raise KitError(f'{what}: {wrong.sum()} rows hold no {word}, the first is row {first}: {p[wrong][0][:4]}')
 
 
 def _write_wide(path, df):  # a parquet table, a few rows at a time where it is large
@@ -103,7 +108,7 @@ def write_blend(
     for side, p in (('test', made.test), ('oof', made.oof)):
         if p is None:
             continue
-        check_blend(p, f'the blend: {side}')
+        check_blend(p, f'the blend: {side}', comp.target)
         _write_wide(folder / f'{side}.parquet', _predictions(comp, p, side, t.fold))
 
 # %% ../../nbs/blend/09_blend_run.ipynb #e3580004
@@ -146,9 +151,15 @@ def read_table_of(
     return join_members((read_member(m, comp) for m in r.members), comp)
 
 
+def _split_hash(fold, comp):  # of all train rows; those that are not validated are in fold −1
+    every = np.full(len(comp.train), -1)
+    every[comp.is_validated] = fold
+    return fold_hash(pd.DataFrame(dict(id=comp.train.id, fold=every)))
+
+
 def _params(r, t, comp):  # the content of params.json
     known = t.fold is not None and not t.own_folds
-    split = fold_hash(pd.DataFrame(dict(id=comp.train.id, fold=t.fold))) if known else None
+    split = _split_hash(t.fold, comp) if known else None
     why = inherited_contamination(comp.name, parent_runs(dict(blend=dict(members=list(r.members)))))
     return (dict(not_comparable=why) if why else {}) | dict(
         comp=comp.name,
@@ -173,7 +184,7 @@ def _write_run(run, r, t, made, comp, score):  # the files of a blend
     if made.effects is not None:
         write_table(run.folder / 'rules.csv', made.effects)
     if made.oof is not None:
-        decide_run(run, comp, _predictions(comp, made.oof, 'oof', t.fold), score)
+        decide_run(run, comp, _predictions(comp, made.oof, 'oof', t.fold), score['nested'])
     write_submission(run, comp)
     write_json(run.folder / 'score.json', seal_submission(run, score))
 
@@ -253,7 +264,7 @@ SINGLE = 5e-7  # two single-precision numbers in 0 … 1 that were rounded at di
 
 def _same_in_single(old, new):  # whether an older table, in float32, holds the same numbers
     a, b = pd.read_parquet(old), pd.read_parquet(new)
-    columns = [c for c in b if c.startswith('p_')]
+    columns = [c for c in b if c.startswith(('p_', 'v_'))]
     if list(a) != list(b) or not (a[columns].dtypes == np.float32).all():
         return False
     rest = [c for c in b if c not in columns]

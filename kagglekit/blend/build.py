@@ -15,15 +15,16 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from .join import Table
+from .kinds import check_space_of, default_space
 from .label_shift import correct_prior, fit_prior, prior_at_home, prior_effect
-from .methods import METHODS, apply_blend, fit_blend, mean_logits, nested
+from .methods import METHODS, apply_blend, check_method, fit_blend, mean_logits, nested, normalise_rows
 from .recipe import BlendRecipe, recipe_rules
 from .rule_effects import Evaluation, choose_rules, nested_rules, rule_effects
 from .rule_sources import Source, build_sources, source_spec
 from .rules import Rule, RuleSet, apply_rules, check_rules, plain_rule, rule_text
 from ..core.validation import KitError, check_names
 from ..data.competition import Competition, class_kinds
-from ..data.metrics import find_metric
+from ..data.site_metric import metric_of
 from ..runs.run import Run
 
 # %% ../../nbs/blend/08_build.ipynb #0000000c
@@ -74,8 +75,9 @@ def takes_space(
 
 # %% ../../nbs/blend/08_build.ipynb #e3570002
 def _check_scores(t, method, space, comp):  # raise KitError where scores in any unit would be taken for probabilities
-    names = t.with_scores()
-    order_is_enough = comp.binary and find_metric(comp.metric).values == 'scores'
+    names = t.with_scores() if comp.target.is_probability else []
+    by_column = comp.binary or comp.target.kind == 'labels'
+    order_is_enough = by_column and metric_of(comp).values == 'scores'
     fits = takes_space(method) and (space == 'rank' or space == 'prob' and order_is_enough)
     if names and not fits:
         raise KitError(
@@ -86,7 +88,7 @@ def _check_scores(t, method, space, comp):  # raise KitError where scores in any
 class MethodInputs(NamedTuple):
     "What a method is given."
 
-    P: np.ndarray  # (m, rows, k) probabilities, or logits
+    P: np.ndarray  # (m, rows, k) predictions, or logits
     options: dict  # of the method
 
 
@@ -96,12 +98,14 @@ def mix_inputs(
     t: Table,  # the members
     comp: Competition,  # of all of them
     side: str,  # 'oof' or 'test'
-) -> MethodInputs:  # logits where the mean is one of logits, else probabilities
+) -> MethodInputs:  # logits where the mean is one of logits, else predictions as they are
     "The predictions and options that a method is given."
+    check_method(method, comp.target)
     options = dict(options)
     if method.startswith('heads'):
         options |= find_heads(comp)._asdict()
-    space = options.get('space') or ('logit' if t.all_logits() else 'prob')
+    space = options.get('space') or ('logit' if t.all_logits() else default_space(comp.target))
+    check_space_of(space, comp.target)
     _check_scores(t, method, space, comp)
     joined = t.logits(side, space) if takes_space(method) else None
     if joined is None:
@@ -123,7 +127,7 @@ def make_mix(
     "The members, mixed by the method, without rules."
     if not t.mixed:
         return FittedBlend(dict(method=r.method, params={}))
-    method, metric, lacking = METHODS[r.method], find_metric(comp.metric), t.without_oof()
+    method, metric, lacking = METHODS[r.method], metric_of(comp), t.without_oof()
     T, options = mix_inputs(r.method, r.options, t, comp, 'test')
     if lacking and method.fitted:
         instead = 'heads_mean or heads_weighted' if r.method == 'heads' else 'mean or weighted'
@@ -132,12 +136,12 @@ def make_mix(
             f'Use {instead}, or leave it out'
         )
     P = None if lacking else mix_inputs(r.method, r.options, t, comp, 'oof').P
-    b = fit_blend(r.method, T if P is None else P, t.y, metric, **options)
+    b = fit_blend(r.method, T if P is None else P, t.y, metric, t.rows, **options)
     made = FittedBlend(b, test=apply_blend(T, b), test_logits=_mean_of_logits(T, b))
     if P is None or t.fold is None:
         return made
     made.oof, made.oof_logits = apply_blend(P, b), _mean_of_logits(P, b)
-    made.nested = nested(r.method, P, t.y, t.fold, metric, **options) if method.fitted else made.oof
+    made.nested = nested(r.method, P, t.y, t.fold, metric, t.rows, **options) if method.fitted else made.oof
     return made
 
 # %% ../../nbs/blend/08_build.ipynb #0000000e
@@ -194,8 +198,8 @@ def _score_rules(r, t, rules, made, comp):
         _check_choice(rules, unscored, has_base)
     if not has_base:
         return RuleScores(rules.rules, unscored)
-    groups = comp.train[comp.group].to_numpy() if comp.group else None
-    e, classes, base = Evaluation(t.y, find_metric(comp.metric), groups), comp.classes, S[rules.base].p
+    groups = comp.train[comp.group].to_numpy()[comp.is_validated] if comp.group else None
+    e, classes, base = Evaluation(t.y, metric_of(comp), groups), comp.classes, S[rules.base].p
     kept = choose_rules(e, base, rules.rules, S, classes) if r.choose else rules.rules
     apply = lambda S: apply_rules(S[rules.base].p, [k for k in kept if k in scored], S, classes).p
     out = RuleScores(kept, unscored, rule_effects(e, base, scored, S, classes), oof=apply(S))
@@ -286,23 +290,41 @@ def with_prior(
     prior = fit_prior(r.prior, made.test, comp)
     test = correct_prior(made.test, prior['old'], prior['new'])
     if made.nested is not None:
-        effect = prior_effect(t.y, made.nested, prior, find_metric(comp.metric))
+        effect = prior_effect(t.y, made.nested, prior, metric_of(comp))
         prior = prior | dict(effect=effect, home=prior_at_home(r.prior, made.nested, comp))
     return replace(made, test=test, blend=made.blend | dict(prior=prior), oof_logits=None, test_logits=None)
 
 # %% ../../nbs/blend/08_build.ipynb #00000012
-def _into_range(m):  # all values in 0 … 1, by one linear map
+def _into_range(m, target):  # all values in 0 … 1: by one linear map, or clipped where rows must sum to 1
     every = [p for p in (m.oof, m.nested, m.test) if p is not None]
     low, high = min(0.0, *(p.min() for p in every)), max(1.0, *(p.max() for p in every))
     if (low, high) == (0, 1):
         return m
     rounding = high <= 1 + 1e-9 and low >= -1e-9
-    move = lambda p: np.clip(p, 0, 1) if rounding else (p - low) / (high - low)
+    shares = target.kind == 'shares'
+
+    def move(p):
+        if rounding or shares:
+            clipped = np.clip(p, 0, 1)
+            return normalise_rows(clipped) if shares else clipped
+        return (p - low) / (high - low)
+
     each = lambda p: None if p is None else move(p)
     oof = each(m.oof)
     nested = oof if m.nested is m.oof else each(m.nested)
-    blend = m.blend if rounding else m.blend | dict(scale=[low, high])
+    blend = m.blend if rounding or shares else m.blend | dict(scale=[low, high])
     return replace(m, blend=blend, oof=oof, nested=nested, test=each(m.test))
+
+
+def _check_target(r, rules, comp):  # raise KitError where rules or a prior are given for anything but a class a row
+    given = ' and '.join(['prior'] * bool(r.prior) + ['rules'] * bool(rules))
+    if given and comp.target.kind != 'class':
+        raise KitError(
+            f'{given}: for one class a row alone, and the target of {comp.name} is of the kind {comp.target.kind}; '
+            'leave it out'
+        )
+    if given and comp.unit:
+        raise KitError(f'{given}: they work on rows, and {comp.name} scores each {comp.unit} as one; leave it out')
 
 
 def make_blend(
@@ -311,11 +333,13 @@ def make_blend(
     comp: Competition,  # of all of them
 ) -> FittedBlend:  # in sample, nested, and on test rows
     "Fit a blend and apply it."
-    made, rules = make_mix(r, t, comp), recipe_rules(r)
+    rules = recipe_rules(r)
+    _check_target(r, rules, comp)
+    made = make_mix(r, t, comp)
     if r.prior:
         made = with_prior(r, made, t, comp)
     if rules:
         made = with_rules(r, t, rules, made, comp)
     if made.test is None:
         raise KitError('every member is for rules alone, and nothing is mixed; give rules with a base')
-    return _into_range(made)
+    return _into_range(made, comp.target) if comp.target.is_probability else made

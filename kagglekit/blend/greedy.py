@@ -255,12 +255,19 @@ class LabelEvaluator(Evaluator):
         return values if self.goal.metric.greater else -values
 
 # %% ../../nbs/blend/01_greedy.ipynb #00000010
+def _is_plain(goal):  # whether rows of one class are scored as they are: no units, no decision, no weights that count
+    weighted = goal.metric.weighted and goal.seen.w is not None
+    return goal.kind == 'class' and goal.seen.as_it_is and not weighted
+
+
 def make_evaluator(
     goal: Objective,  # to maximise
     Z: np.ndarray,  # (m, n, k) members in the objective's space
     negative: bool = False,  # whether weights may be negative
 ) -> Evaluator:  # the fastest that applies
     "An evaluator for this objective."
+    if not _is_plain(goal):
+        return Evaluator(goal, Z)
     both_classes = 0 < (np.asarray(goal.y) == 1).sum() < len(goal.y)
     if goal.metric.pairwise and Z.shape[2] == 1 and both_classes:
         return AucEvaluator(goal, Z)

@@ -16,8 +16,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from .kinds import check_space_of, default_space, sums_of
 from .methods import check_space, mean_logits, mix
-from ..data.competition import Competition, prob_columns
+from ..data.competition import Competition
 from ..data.tables import match_ids
 from ..core.storage import hash_file
 from ..core.validation import KitError, check_names, check_value
@@ -83,10 +84,10 @@ class Member:
 
     name: str  # in messages, weights and rules
     spec: dict  # from member_spec
-    oof: np.ndarray | None  # (n, k) in train order; None where it has none
+    oof: np.ndarray | None  # (n, k) of the validated rows, in train order; None where it has none
     test: np.ndarray  # (t, k) in test order
     classes: tuple[str, ...]  # (k,) of the columns
-    fold: np.ndarray | None  # (n,) folds of the out-of-fold rows; None where unknown
+    fold: np.ndarray | None  # (n,) folds of these rows; None where unknown
     files: dict[str, str]  # file name → hash
     oof_logits: np.ndarray | None = None  # (n, k) where it came as logits
     test_logits: np.ndarray | None = None  # (t, k) where it came as logits
@@ -128,7 +129,7 @@ class Predictions(NamedTuple):
     "A table of predictions, split in two."
 
     rows: pd.DataFrame  # id, and fold and target where it has them
-    p: np.ndarray  # (n, k) probabilities, in the precision in which they are stored
+    p: np.ndarray  # (n, k) predictions, in the precision in which they are stored
 
 
 def _matrix(file, columns):  # (n, k) of a parquet file, read a few columns at a time; float32 if all of them are
@@ -145,7 +146,7 @@ def _matrix(file, columns):  # (n, k) of a parquet file, read a few columns at a
 def split_predictions(
     path: Path,  # a parquet table of a run or a blend
     comp: Competition,  # of the run
-) -> Predictions:  # its rows, and their probabilities
+) -> Predictions:  # its rows, and what is predicted of them
     "A table of predictions as a matrix, without a second copy of it in memory."
     columns, what = comp.outputs, f'{path.parent.name}: {path.name}'
     try:
@@ -170,16 +171,18 @@ def check_rows(
     p: np.ndarray,  # (n, k) their predictions
     ids: pd.Series,  # the ids that it must hold, in their order
     what: str,  # for the message
+    probability: bool = True,  # whether they are probabilities, not numbers
 ):
-    "Raise `KitError` unless these are probabilities of exactly these ids, in this order."
+    "Raise `KitError` unless these are predictions of exactly these ids, in this order."
     if rows.id.tolist() != ids.tolist():
         match_ids(rows.id.astype(str), ids, what)
         raise KitError(f'{what}: its rows are in another order')
     low, high = p.min(1), p.max(1)  # NaN stays NaN
-    wrong = ~((low >= -1e-6) & (high <= 1 + 1e-6))
+    least, most = (-1e-6, 1 + 1e-6) if probability else (np.finfo(p.dtype).min, np.finfo(p.dtype).max)
+    wrong = ~((low >= least) & (high <= most))
     if wrong.any():
-        row = int(np.argmax(wrong))
-        raise KitError(f'{what}: {wrong.sum()} rows hold no probabilities, such as id {rows.id[row]}: {p[row][:4]}')
+        row, word = int(np.argmax(wrong)), 'probabilities' if probability else 'finite numbers'
+        raise KitError(f'{what}: {wrong.sum()} rows hold no {word}, such as id {rows.id[row]}: {p[row][:4]}')
 
 # %% ../../nbs/blend/07_members.ipynb #0000000c
 def check_run(
@@ -208,9 +211,10 @@ def check_run(
 
 
 def _check_target(run, rows, comp):  # the targets beside the out-of-fold rows are those of today
-    if 'target' not in rows:
+    if not set(comp.target.stored) <= set(rows):
         return
-    other = rows.target.to_numpy() != comp.train.target.to_numpy()
+    was, now = comp.target.stored_truth(rows), comp.y[comp.is_validated]
+    other = ((was != now) & ~((was != was) & (now != now))).reshape(len(was), -1).any(1)  # NaN is the same as NaN
     if other.any():
         raise KitError(
             f'{run}: oof.parquet has other targets than the training table, in {other.sum()} rows, '
@@ -233,15 +237,18 @@ def _test_of_run(run, spec, comp):  # test rows, and the name of their file
         raise KitError(f'{run} has no {name}: {_why_missing(run)}')
     rows, p = split_predictions(path, comp)
     if 'folds' not in spec:
-        check_rows(rows, p, comp.test.id, f'{run}: {name}')
+        check_rows(rows, p, comp.test.id, f'{run}: {name}', comp.target.is_probability)
         return p, name
     check_folds(spec['folds'], rows.fold.unique(), str(run))
     parts = []
     for f in spec['folds']:
         at = rows.fold.to_numpy() == f
-        check_rows(rows[at].reset_index(drop=True), p[at], comp.test.id, f'{run}: {name}, fold {f}')
+        part, what = rows[at].reset_index(drop=True), f'{run}: {name}, fold {f}'
+        check_rows(part, p[at], comp.test.id, what, comp.target.is_probability)
         parts.append(p[at])
-    return mix(parts, None, spec.get('space', 'prob')), name
+    space = spec.get('space') or default_space(comp.target)
+    check_space_of(space, comp.target)
+    return mix(parts, None, space, sums_of(comp.target)), name
 
 
 def _read_run(spec, comp):
@@ -251,7 +258,7 @@ def _read_run(spec, comp):
     files, oof, fold, path = {name: hash_file(run.folder / name)}, None, None, run.folder / 'oof.parquet'
     if path.exists():
         rows, oof = split_predictions(path, comp)
-        check_rows(rows, oof, comp.train.id, f'{run}: oof.parquet')
+        check_rows(rows, oof, comp.train.id[comp.is_validated], f'{run}: oof.parquet', comp.target.is_probability)
         _check_target(run, rows, comp)
         files['oof.parquet'] = hash_file(path)
         known = not run.read('params.json').get('folds_made')  # else a blend of files with unknown folds
@@ -314,6 +321,15 @@ def _read_vote(spec, comp):
     return Member(spec['name'], spec, None, v.p, v.classes, None, files, voters=v.voters)
 
 
+def _check_kind(kind, spec, comp):  # raise KitError where a member of classes is named for another target
+    of_classes = kind if kind in ('logits', 'votes') else 'classes' if 'classes' in spec else ''
+    if of_classes and comp.target.kind != 'class':
+        raise KitError(
+            f'{spec["name"]}: {of_classes} are for a target of one class a row, and that of {comp.name} is of the kind '
+            f'{comp.target.kind}; give a table of predictions'
+        )
+
+
 READERS = dict(exp=_read_run, file=_read_file, logits=_read_logits, votes=_read_vote)
 
 
@@ -324,4 +340,5 @@ def read_member(
     "A member from its run folder or its file."
     spec = member_spec(member)
     kind = next(k for k in READERS if k in spec)
+    _check_kind(kind, spec, comp)
     return READERS[kind](spec, comp)

@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['EPS', 'BLOCK', 'SPACES', 'LOGITS', 'EXPONENT', 'Members', 'METHODS', 'Space', 'find_space', 'check_space',
-           'normalise_weights', 'normalise_rows', 'mix', 'LogitMean', 'join_logits', 'mean_logits', 'check_members',
-           'Method', 'method', 'weights_method', 'Objective', 'goal', 'equal_weights', 'given_weights', 'fit_blend',
-           'apply_blend', 'nested']
+           'normalise_weights', 'normalise_rows', 'mix', 'LogitMean', 'join_logits', 'mean_logits', 'Method', 'method',
+           'check_method', 'weights_record', 'apply_weights', 'weights_method', 'Objective', 'goal', 'equal_weights',
+           'given_weights', 'fit_blend', 'apply_blend', 'nested']
 
 # %% ../../nbs/blend/00_methods.ipynb #00000001
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,9 +18,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.special import expit, logit, softmax
 from scipy.stats import rankdata
+from .kinds import Rows, Seen, default_space, seen_by_metric, sums_of
 from ..core.registry import Argument, Registry, bind_call, read_call, short_number
 from ..core.validation import KitError, check_names, real
-from ..data.metrics import Metric
+from ..data.metrics import KINDS, Metric
+from ..data.target import Target
 
 # %% ../../nbs/blend/00_methods.ipynb #73d8180a
 EPS = 1e-7  # probabilities are kept this far from 0 and 1 before a logarithm; float32 resolves no less near 1
@@ -49,6 +52,7 @@ def _from_logits(Z):
 
 SPACES: Registry[Space] = Registry('space')
 SPACES.put('prob', Space('prob', lambda P: P, lambda S: S))
+SPACES.put('value', Space('value', lambda P: P, lambda S: S))
 SPACES.put('rank', Space('rank', _ranks, lambda S: S))
 SPACES.put('logit', Space('logit', lambda P: logit(_clip(P)), expit))
 SPACES.put('log', Space('log', lambda P: np.log(_clip(P)), np.exp))
@@ -62,7 +66,7 @@ def _power(a):  # the space of a power mean
 
 
 def find_space(
-    name: str,  # 'prob', 'rank', 'logit', 'log', or 'power(2)' with an exponent from .01 to 100; 'logits' in a record
+    name: str,  # a key of SPACES, or 'power(2)' with an exponent from .01 to 100; 'logits' in a record
 ) -> Space:  # the space, under its canonical name
     "A space by its name."
     if name == LOGITS.name:
@@ -101,14 +105,21 @@ def normalise_weights(
     return w / total
 
 
-def normalise_rows(
-    S: np.ndarray,  # (…, n, k) mixed values, transformed back
-) -> np.ndarray:  # rows of several classes sum to 1; a single column is left as it is
-    "Rescale each row to sum to 1."
-    if S.shape[-1] == 1:
-        return S
+def _divided(S):  # each row by its sum
     total = S.sum(-1, keepdims=True)
     return S / np.where(total > 0, total, 1)
+
+
+def normalise_rows(
+    S: np.ndarray,  # (…, n, k) mixed values, transformed back
+    sums: Sequence[int] | None = None,  # sizes of the sets of columns that sum to 1, () for none; None: one set
+) -> np.ndarray:  # a single column, and columns of no set, are left as they are
+    "Rescale each row so that its sets of columns sum to 1."
+    if S.shape[-1] == 1 or sums is not None and not len(sums):
+        return S
+    if sums is None:
+        return _divided(S)
+    return np.concatenate([_divided(part) for part in np.split(S, np.cumsum(sums)[:-1], -1)], -1)
 
 # %% ../../nbs/blend/00_methods.ipynb #e34a0102
 def _blocks(n, k, by_column):  # index of rows and columns, block by block
@@ -124,9 +135,10 @@ def _weighted_sum(V, w):  # (n, k) of (m, n, k) values; weights (m,), or (m, k) 
 
 
 def mix(
-    P: Members,  # (m, n, k) probabilities
-    weights: ArrayLike | None = None,  # (m,), or (m, k) weights per class; equal when left out
+    P: Members,  # (m, n, k) predictions
+    weights: ArrayLike | None = None,  # (m,), or (m, k) weights per column; equal when left out
     space: str = 'prob',  # where the mean is taken, see find_space
+    sums: Sequence[int] | None = None,  # sets of columns that sum to 1, see normalise_rows
 ) -> np.ndarray:  # (n, k) float64
     "The weighted mean of members, in double precision, block by block."
     s, w = find_space(space), normalise_weights(weights, len(P))
@@ -136,7 +148,7 @@ def mix(
         values = s.to(np.stack([p[rows, columns] for p in P]))
         out[rows, columns] = s.back(_weighted_sum(values, w if w.ndim == 1 else w[:, columns]))
     for rows, _ in _blocks(n, k, by_column=False):
-        out[rows] = normalise_rows(out[rows])
+        out[rows] = normalise_rows(out[rows], sums)
     return out
 
 # %% ../../nbs/blend/00_methods.ipynb #b10c0003
@@ -170,21 +182,6 @@ def mean_logits(
     mean = sum(a * np.asarray(z, np.float64) for a, z in zip(w, Z))
     return LogitMean(mean, _from_logits(mean))
 
-# %% ../../nbs/blend/00_methods.ipynb #0000000e
-def check_members(
-    P: Members,  # (m, n, k) probabilities or scores
-    names: Sequence[str],  # (m,) the members' names, for messages
-):
-    "Raise `KitError` at a member with NaN, or with the same prediction for every row."
-    for p, name in zip(P, names):
-        bad = ~np.isfinite(p).all(-1)
-        if bad.any():
-            raise KitError(f'{name}: {bad.sum()} of {len(p)} rows hold NaN, the first is row {np.argmax(bad)}')
-        if len(p) > 1 and (p == p[0]).all():
-            raise KitError(
-                f'{name} is constant: it predicts {p[0, 0]:g} for all {len(p)} rows. It learned nothing, leave it out'
-            )
-
 # %% ../../nbs/blend/00_methods.ipynb #00000011
 @dataclass(frozen=True)
 class Method:
@@ -194,6 +191,7 @@ class Method:
     fit: Callable  # (P, y, metric, **options) → dict that JSON can hold
     apply: Callable  # (P, that dict) → (n, k)
     fitted: bool = True  # whether the answers are used; where not, no out-of-fold rows are needed
+    kinds: tuple[str, ...] = ('class',)  # of target that it blends
 
 
 METHODS = Registry('blending method', Method, code='fit')
@@ -203,13 +201,50 @@ def method(
     name: str,  # a new name
     apply: Callable,  # (P, params) → (n, k)
     fitted: bool = True,  # whether the answers are used
+    kinds: tuple[str, ...] = ('class',),  # of target that it blends
 ):
-    "Decorator: register a fit function as a method."
-    return METHODS.add(name=name, apply=apply, fitted=fitted)
+    "Decorator: register a fit function as a method; it gets `rows` where it has such an argument."
+    return METHODS.add(name=name, apply=apply, fitted=fitted, kinds=kinds)
 
 
-def _mixed(P, params):
-    return mix(P, params['weights'], params['space'])
+def check_method(
+    name: str,  # a key of METHODS
+    target: Target,  # what is predicted
+):
+    "Raise `KitError` where a method does not blend this kind of target."
+    check_names([name], METHODS, 'blending method')
+    if target.kind in METHODS[name].kinds:
+        return
+    fitting = [n for n, m in METHODS.items() if target.kind in m.kinds]
+    raise KitError(
+        f'the method {name} blends {" or ".join(METHODS[name].kinds)}, and the target is of the kind {target.kind}; '
+        f'take one of {", ".join(fitting)}'
+    )
+
+
+def _default(rows):  # the space that is not named
+    return default_space(rows.target) if rows else 'prob'
+
+
+def weights_record(
+    weights: np.ndarray,  # (m,) or (m, k)
+    space: str = '',  # where the mean is taken; as the target has it when left out
+    rows: Rows | None = None,  # of which target
+) -> dict:  # weights, space, and sums where the columns of a row do not sum to 1 as a whole
+    "What blend.json holds of weights."
+    space = space or _default(rows)
+    find_space(space)
+    record = dict(weights=weights.tolist(), space=space)
+    sums = sums_of(rows.target) if rows else None
+    return record if sums is None else record | dict(sums=list(sums))
+
+
+def apply_weights(
+    P: Members,  # (m, n, k) predictions
+    params: dict,  # from weights_record
+) -> np.ndarray:  # (n, k)
+    "The weighted mean of a record."
+    return mix(P, params['weights'], params['space'], params.get('sums'))
 
 
 def weights_method(
@@ -218,14 +253,14 @@ def weights_method(
     "Decorator: register a function (values in the space, y, goal, **options) → weights, or a dict with weights."
 
     def _add(find):
-        def _fit(P, y, metric, space='prob', **options):
-            s = find_space(space)
-            found = find(s.to(P), y, goal(metric, y, s), **options)
+        def _fit(P, y, metric, space='', rows=None, **options):
+            s = find_space(space or _default(rows))
+            found = find(s.to(P), y, goal(metric, y, s, rows), **options)
             found = found if isinstance(found, dict) else dict(weights=found)
-            return found | dict(weights=normalise_weights(found['weights'], len(P)).tolist(), space=space)
+            return found | weights_record(normalise_weights(found['weights'], len(P)), space, rows)
 
         _fit.__module__ = find.__module__
-        method(name, _mixed)(_fit)
+        method(name, apply_weights, kinds=KINDS)(_fit)
         return find
 
     return _add
@@ -236,52 +271,68 @@ class Objective:
     "What a weight search maximises: the value of a mixture; more is better."
 
     metric: Metric  # which
-    y: np.ndarray  # (n,) codes
+    y: np.ndarray  # (n,) codes or (n, c) values
     space: Space  # of the mixtures
+    seen: Seen  # the rows as the metric sees them
+    rows: Rows | None = None  # of which target; one class a row when left out
+
+    @property
+    def kind(self) -> str:
+        "The kind of target."
+        return self.rows.target.kind if self.rows else 'class'
+
+    def _order_is_enough(self, columns):  # whether the metric needs no more than the order of scores or of columns
+        if not self.seen.as_it_is or self.metric.site is not None:
+            return False
+        highest = self.kind in ('class', 'factors') and columns > 1
+        return self.metric.values == 'scores' or self.metric.values == 'labels' and highest
 
     def __call__(
         self,
         S: np.ndarray,  # (m, n, k) mixtures in the space
     ) -> np.ndarray:  # (m,) values; -inf where undefined
         "The value of each of many mixtures."
-        several = S.shape[2] > 1
-        order_is_enough = self.metric.values == 'scores' or self.metric.values == 'labels' and several
-        value = self.metric.many(self.y, S if order_is_enough else normalise_rows(self.space.back(S)))
+        if not self._order_is_enough(S.shape[2]):
+            sums = sums_of(self.rows.target) if self.rows else None
+            S = self.seen.answers(normalise_rows(self.space.back(S), sums))
+        value = self.metric.many(self.seen.y, S, self.seen.w)
         return np.nan_to_num(value if self.metric.greater else -value, nan=-np.inf)
 
 
 def goal(
     metric: Metric,  # which
-    y: ArrayLike,  # (n,) codes
+    y: ArrayLike,  # (n,) codes or (n, c) values
     space: Space,  # of the mixtures
+    rows: Rows | None = None,  # of which target; one class a row when left out
 ) -> Objective:  # (m, n, k) → (m,)
     "The objective of a weight search."
-    return Objective(metric, np.asarray(y), space)
+    y = np.asarray(y)
+    return Objective(metric, y, space, seen_by_metric(y, rows), rows)
 
 # %% ../../nbs/blend/00_methods.ipynb #00000016
-@method('mean', _mixed, fitted=False)
+@method('mean', apply_weights, fitted=False, kinds=KINDS)
 def equal_weights(
-    P: Members,  # (m, n, k) probabilities
-    y: np.ndarray,  # (n,) codes, not used
+    P: Members,  # (m, n, k) predictions
+    y: np.ndarray,  # (n,) codes or (n, c) values, not used
     metric: Metric,  # not used
-    space: str = 'prob',  # where the mean is taken
-) -> dict:  # weights, space
+    space: str = '',  # where the mean is taken; as the target has it when left out
+    rows: Rows | None = None,  # of which target
+) -> dict:  # as from weights_record
     "Equal weights."
-    find_space(space)
-    return dict(weights=normalise_weights(None, len(P)).tolist(), space=space)
+    return weights_record(normalise_weights(None, len(P)), space, rows)
 
 
-@method('weighted', _mixed, fitted=False)
+@method('weighted', apply_weights, fitted=False, kinds=KINDS)
 def given_weights(
-    P: Members,  # (m, n, k) probabilities
-    y: np.ndarray,  # (n,) codes, not used
+    P: Members,  # (m, n, k) predictions
+    y: np.ndarray,  # (n,) codes or (n, c) values, not used
     metric: Metric,  # not used
-    weights: ArrayLike,  # (m,) numbers
-    space: str = 'prob',  # where the mean is taken
-) -> dict:  # weights, space
+    weights: np.ndarray,  # (m,) numbers
+    space: str = '',  # where the mean is taken; as the target has it when left out
+    rows: Rows | None = None,  # of which target
+) -> dict:  # as from weights_record
     "Given weights."
-    find_space(space)
-    return dict(weights=normalise_weights(weights, len(P)).tolist(), space=space)
+    return weights_record(normalise_weights(weights, len(P)), space, rows)
 
 # %% ../../nbs/blend/00_methods.ipynb #00000018
 def _bad_call(name, error, options):  # a call's TypeError as a message; None where it is another error
@@ -294,17 +345,22 @@ def _bad_call(name, error, options):  # a call's TypeError as a message; None wh
 
 def fit_blend(
     name: str,  # a key of METHODS
-    P: Members,  # (m, n, k) out-of-fold probabilities
-    y: np.ndarray,  # (n,) codes
+    P: Members,  # (m, n, k) out-of-fold predictions
+    y: np.ndarray,  # (n,) codes or (n, c) values
     metric: Metric,  # to optimise
+    rows: Rows | None = None,  # of which target and competition; one class a row when left out
     **options,  # the method's own, such as space='rank'
 ) -> dict:  # method, and its fitted params
     "Fit a blend to out-of-fold predictions."
     check_names([name], METHODS, 'blending method')
+    fit = METHODS[name].fit
+    if rows is not None:
+        check_method(name, rows.target)
+        options |= dict(rows=rows) if 'rows' in inspect.signature(fit).parameters else {}
     try:
-        params = METHODS[name].fit(P, y, metric, **options)
+        params = fit(P, y, metric, **options)
     except TypeError as e:
-        message = _bad_call(name, e, options)
+        message = _bad_call(name, e, [o for o in options if o != 'rows'])
         if not message:
             raise
         raise KitError(message) from None
@@ -312,7 +368,7 @@ def fit_blend(
 
 
 def apply_blend(
-    P: Members,  # (m, n, k) probabilities of the same members, in their order
+    P: Members,  # (m, n, k) predictions of the same members, in their order
     blend: dict,  # from fit_blend
 ) -> np.ndarray:  # (n, k)
     "The blend's predictions."
@@ -321,10 +377,11 @@ def apply_blend(
 # %% ../../nbs/blend/00_methods.ipynb #0000002d
 def nested(
     name: str,  # a key of METHODS
-    P: np.ndarray,  # (m, n, k) out-of-fold probabilities
-    y: np.ndarray,  # (n,) codes
+    P: np.ndarray,  # (m, n, k) out-of-fold predictions
+    y: np.ndarray,  # (n,) codes or (n, c) values
     fold: np.ndarray,  # (n,) the validation fold of each row
     metric: Metric,  # to optimise
+    rows: Rows | None = None,  # of which target and competition; one class a row when left out
     **options,  # the method's own
 ) -> np.ndarray:  # (n, k) predictions, each from a blend fitted without the row's fold
     "Predict each row by a blend that was fitted on the other folds."
@@ -332,9 +389,11 @@ def nested(
     if len(set(fold.tolist())) < 2:
         raise KitError('nested: all rows are of one fold; at least two are needed')
     if not METHODS[name].fitted:
-        return apply_blend(P, fit_blend(name, P, y, metric, **options))
+        return apply_blend(P, fit_blend(name, P, y, metric, rows, **options))
     out = np.full(P.shape[1:], np.nan)
     for f in np.unique(fold):
-        b = fit_blend(name, P[:, fold != f], y[fold != f], metric, **options)
+        others = fold != f
+        part = rows.part(others) if rows else None
+        b = fit_blend(name, P[:, others], y[others], metric, part, **options)
         out[fold == f] = apply_blend(P, b)[fold == f]
     return out

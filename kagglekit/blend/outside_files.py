@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 import pandas as pd
-from ..data.competition import Competition, prob_columns
+from ..data.competition import Competition
+from ..data.forms import read_answers, read_submission
 from ..data.labels import encode
+from ..data.scored_rows import unit_codes
 from ..data.tables import match_ids, read_table
 from ..core.paths import root
 from ..core.validation import KitError, check_names, nearest
@@ -67,7 +69,7 @@ def id_column(
         raise KitError(f'{what}: the ids in {name} are floats, and may have lost digits; write them as text')
     ids = ids.astype(str)
     if side == 'oof':
-        return IdColumn(name, ids, comp.train.id)
+        return IdColumn(name, ids, comp.train.id[comp.is_validated].reset_index(drop=True))
     own = not ids.isin(comp.test.sample_id).any() and ids.isin(comp.test.id).any()
     return IdColumn(name, ids, comp.test.id if own else comp.test.sample_id)
 
@@ -77,12 +79,14 @@ def _listed(names, n):  # the first n of them
 
 
 def _answer_columns(df, comp, what):  # the columns with the predictions, in the competition's order of classes
-    columns, answers = prob_columns(comp.classes), list(comp.sample.columns[1:])
-    have = [c for c in df if str(c).startswith('p_')]
+    columns, answers = comp.outputs, list(comp.sample.columns[1:])
+    have = [c for c in df if str(c).startswith(comp.target.prefix)]
     if have and sorted(have) != sorted(columns):
+        hint = '. Are they classes of its own? Then say "classes": "own", and it can stand in rules'
+        word = 'class columns' if comp.target.kind == 'class' else 'columns of predictions'
         raise KitError(
-            f'{what}: its class columns are {_listed(have, 4)} …, expected {_listed(columns, 4)} …. '
-            'Are they classes of its own? Then say "classes": "own", and it can stand in rules'
+            f'{what}: its {word} are {_listed(have, 4)} …, expected {_listed(columns, 4)} …'
+            + hint * (comp.target.kind == 'class')
         )
     if have:
         return columns
@@ -113,13 +117,37 @@ def _own_classes(df, classes, comp, what):  # class names of a table with classe
         raise KitError(f'{what}: a source needs two classes or more; it has {names[0]}')
     return names, [f'p_{n}' for n in names] if have else [answer]
 
+# %% ../../nbs/blend/06_outside_files.ipynb #out17a02
+def _read(path, comp, side):  # a table from elsewhere, also a submission without a header
+    file = find_file(path)
+    if comp.header or side != 'test' or file.suffix == '.parquet':
+        return read_any(path)
+    with file.open(encoding='utf-8-sig', errors='replace') as f:
+        names = {name.strip().strip('"') for name in f.readline().split(',')}
+    return read_any(path) if names & {comp.sample.columns[0], 'id'} else read_submission(comp, file)
+
+
+def _is_hand_in(df, comp):  # whether only the competition's form knows how to read the table
+    plain = comp.target.kind == 'class' and comp.answer in ('label', 'probability') and not comp.form
+    return not plain and not set(comp.outputs) & set(df)
+
+
+def _hand_in(df, comp, side, what):  # (rows, outputs) of a table in the form of a submission
+    table = df.astype(str)
+    if side == 'oof' and comp.unit:
+        raise KitError(f'{what}: out-of-fold predictions are of train rows; give id and {comp.outputs[0]} …')
+    if side == 'oof':
+        return read_answers(comp, table, comp.train.id[comp.is_validated].tolist(), what)
+    answers = read_answers(comp, table, what=what)
+    return answers if comp.unit is None else _of_rows(answers[unit_codes(comp.test.sample_id)[0]], comp)
+
 # %% ../../nbs/blend/06_outside_files.ipynb #e3520005
 def _has_underscores(df):  # whether a column of text has numbers such as 1_0, which Python reads
     texts = [c for _, c in df.items() if c.map(type).eq(str).all()]
     return any('_' in ''.join(c) for c in texts)
 
 
-def _numbers(df, ids, what):  # (n, k) float64; a KitError names the first cell that is no number
+def _numbers(df, ids, what, word='probabilities'):  # (n, k) float64; a KitError names the first cell that is no number
     try:
         p = df.to_numpy(object).astype(np.float64)
         if _has_underscores(df):
@@ -130,7 +158,7 @@ def _numbers(df, ids, what):  # (n, k) float64; a KitError names the first cell 
     if bad.any():
         row, column = np.argwhere(bad)[0]
         raise KitError(
-            f'{what}: {bad.any(1).sum()} rows hold no probabilities, such as id {ids.iloc[row]}: '
+            f'{what}: {bad.any(1).sum()} rows hold no {word}, such as id {ids.iloc[row]}: '
             f"{df.columns[column]} is '{df.iloc[row, column]}'"
         )
     return p
@@ -143,6 +171,13 @@ def _folds(column, ids, what):  # (n,) of out-of-fold rows
         first = bad.to_numpy().argmax()
         raise KitError(f"{what}: id {ids.iloc[first]} has the fold '{column.iloc[first]}'; folds are 0, 1, …")
     return fold.to_numpy(int)
+
+
+def _of_rows(p, comp):  # (t, k) predictions of the rows' units as such of rows, which pool to the same
+    if comp.pool != 'noisy_or':
+        return p
+    codes = unit_codes(comp.test.sample_id)[0]
+    return 1 - (1 - p) ** (1 / np.bincount(codes)[codes])[:, None]
 
 
 class Outside(NamedTuple):
@@ -160,8 +195,13 @@ def read_outside(
     classes: str | Sequence[str] = '',  # 'own' or names where it has classes of its own
 ) -> Outside:  # in the competition's order
     "A table of predictions made elsewhere."
-    df, what = read_any(path), str(path)
+    df, what = _read(path, comp, side), str(path)
+    if not classes and _is_hand_in(df, comp):
+        return Outside(_hand_in(df, comp, side, what), comp.classes, None)
     key, ids, want = id_column(df, comp, side, what)
+    if side == 'oof' and comp.train_only:
+        validated = ~ids.isin(comp.train.id[~comp.is_validated])
+        df, ids = df[validated], ids[validated].reset_index(drop=True)
     df = df.iloc[match_ids(ids, want, what)].reset_index(drop=True)
     names, columns = (
         _own_classes(df, classes, comp, what) if classes else (comp.classes, _answer_columns(df, comp, what))
@@ -172,7 +212,9 @@ def read_outside(
     if columns == [comp.sample.columns[1]] and len(names) > 1:
         p = np.eye(len(names))[encode(df[columns[0]].astype(str), names, what)]
     else:
-        p = _numbers(df[columns], want, what)
+        p = _numbers(df[columns], want, what, 'probabilities' if comp.target.is_probability else 'numbers')
+    if side == 'test' and comp.unit and want.name == 'sample_id':
+        p = _of_rows(p, comp)
     return Outside(p, tuple(names), fold)
 
 # %% ../../nbs/blend/06_outside_files.ipynb #b127bf1c

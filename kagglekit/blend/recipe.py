@@ -12,6 +12,7 @@ from typing import Any
 import kagglekit.blend.by_head  # noqa: F401  registers its methods
 import kagglekit.blend.fitted  # noqa: F401  registers its methods
 import kagglekit.blend.greedy  # noqa: F401  registers its methods
+import kagglekit.blend.least_squares  # noqa: F401  registers its method
 from .members import member_spec
 from .label_shift import prior_text
 from .methods import METHODS, check_space
@@ -32,6 +33,8 @@ OPTIONS: dict[str, Any] = dict(  # option of a method → its type
     C=real(0, 1e6, 'last'),
     shrink=real(0, 1e6),
     steps=whole(0, 1_000_000),
+    each=bool,
+    sum_to_one=bool,
 )
 
 

@@ -24,9 +24,9 @@ class Interval(NamedTuple):
     high: float  # 97.5 % quantile
 
 
-def _scorer(metric, k) -> Callable:  # (y, p, rows) → value; p holds labels for a metric that needs no more
-    if not metric.of_labels:
-        return lambda y, p, rows: metric(y[rows], p[rows])
+def _scorer(metric, k, by_labels, w) -> Callable:  # (y, p, rows) → value; p holds labels where they are enough
+    if not by_labels:
+        return lambda y, p, rows: metric(y[rows], p[rows], None if w is None else w[rows])
     return lambda y, p, rows: metric.of_labels(y[rows], p[None, rows], max(2, k))[0]
 
 
@@ -39,15 +39,17 @@ def _draw_rows(order, sizes, g):  # rows of as many groups as there are, drawn w
 
 def gain_interval(
     metric: Metric,  # which
-    y: np.ndarray,  # (n,) codes
-    before: np.ndarray,  # (n, k) probabilities
-    after: np.ndarray,  # (n, k) probabilities
+    y: np.ndarray,  # (n,) codes or (n, c) values
+    before: np.ndarray,  # (n, k) predictions, or answers
+    after: np.ndarray,  # (n, k) predictions, or answers
     groups: np.ndarray | None = None,  # (n,) groups to draw as a whole; rows when left out
     times: int = 400,  # draws
+    w: np.ndarray | None = None,  # (n,) weights of the rows
 ) -> Interval:  # of the gain from before to after
     "A bootstrap interval of a gain."
-    score, g, n = _scorer(metric, before.shape[1]), rng('gain', len(y), times), len(y)
-    a, b = (labels_of(p) if metric.of_labels else p for p in (before, after))
+    by_labels = metric.of_labels and y.ndim == 1 and w is None
+    score, g, n = _scorer(metric, before.shape[1], by_labels, w), rng('gain', len(y), times), len(y)
+    a, b = (labels_of(p) if by_labels else p for p in (before, after))
     groups = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
     order, sizes = np.argsort(groups, kind='stable'), np.bincount(groups)
     gains = np.empty(times)

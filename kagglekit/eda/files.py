@@ -18,7 +18,7 @@ from ..core.validation import KitError
 from ..data.cadence import read_cadence
 from ..data.competition import Competition
 from ..data.decoding import picture_header
-from .samples import sample_rows
+from .samples import OTHER_FILES, sample_rows
 
 # %% ../../nbs/eda/01a_files.ipynb #0cddffc5
 def _compression(path, im):  # its length over that of the same pixels saved again; nan where Pillow cannot write it
@@ -68,8 +68,21 @@ def _date(stat):  # seconds; nan for a file dated to being written here, which s
     return stat.st_mtime if abs(stat.st_mtime - stat.st_ctime) > 2 else np.nan
 
 
-def _metadata(path):
-    read = _cadence_metadata if path.suffix == '.npy' else _image_metadata
+_OF_PICTURES = ('height', 'width', 'aspect', 'mean', 'sd', 'compression', 'quantisation')
+
+
+def _other_metadata(path):  # a recording, a DICOM file, a package of arrays: its length and date alone
+    return dict(mode=OTHER_FILES.get(path.suffix.lower(), 'array')) | dict.fromkeys(_OF_PICTURES, np.nan)
+
+
+def _reader(path, parts):
+    if path.suffix.lower() in OTHER_FILES or (parts and path.suffix == '.npy'):
+        return _other_metadata
+    return _cadence_metadata if path.suffix == '.npy' else _image_metadata
+
+
+def _metadata(path, parts):
+    read = _reader(path, parts)
     try:
         stat = path.stat()
         facts = dict(bytes=stat.st_size, modified=_date(stat), suffix=path.suffix[1:].lower())
@@ -87,8 +100,10 @@ def file_metadata(
 ) -> pd.DataFrame:  # the rows, and bytes, modified (seconds), suffix, mode, height, width … quantisation
     "Metadata of the files of a sample of rows."
     rows = sample_rows(table, most, 'facts')
+    files, parts = rows.file.unique(), 'part' in rows  # a file that several rows share is read once
     with ThreadPoolExecutor(usable_cores()) as pool:
-        facts = pd.DataFrame(list(pool.map(lambda file: _metadata(comp.folder / file), rows.file)))
+        found = dict(zip(files, pool.map(lambda file: _metadata(comp.folder / file, parts), files)))
+    facts = pd.DataFrame([found[file] for file in rows.file])
     rows = rows.drop(columns=facts.columns.intersection(rows.columns))
     return pd.concat([rows, facts], axis=1)
 
@@ -100,6 +115,8 @@ def metadata_table(
     "Counts of sizes and types of files."
     columns = ['height', 'width', 'aspect', 'suffix', 'mode']
     both = pd.concat([train[columns].assign(part='train'), test[columns].assign(part='test')])
+    if both.height.isna().any():  # a file that is no picture has no size
+        both[columns] = both[columns].astype(object).fillna('–')
     count = both.value_counts().unstack(fill_value=0)
     count = count.reindex(columns=['train', 'test'], fill_value=0)
     order = np.argsort(-count.sum(axis=1).to_numpy(), kind='stable')
@@ -111,6 +128,8 @@ LABELS = dict(bytes='length, kB', mean='brightness', sd='contrast', aspect='widt
 
 def _bins(values):
     low, high = values.min(), values.max()
+    if not np.isfinite(high):
+        return np.array([0, 1])  # files without it
     return np.linspace(low, high, 31) if high > low else np.array([low - 0.5, low + 0.5])
 
 

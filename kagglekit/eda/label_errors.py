@@ -17,23 +17,29 @@ from ..core.validation import KitError
 from ..data.competition import Competition
 from ..data.images import read_one
 from ..data.parts import rows_of, split_rows
-from .predictions import class_probs, load_predictions
+from .predictions import load_predictions, validated_rows
+from .truth import head_probs, truth_heads
 
 # %% ../../nbs/eda/00b_label_errors.ipynb #00000004
 class _Head(NamedTuple):
     name: str
     classes: Sequence  # names
     p: np.ndarray  # (runs, rows, classes) probabilities
-    codes: np.ndarray  # (rows,) labels
+    codes: np.ndarray  # (rows,) labels; −1 where it is not known
 
 
-def _per_head(comp, p):  # marginal probabilities of each head, or of the classes where there are no heads
-    codes = comp.train.target.to_numpy()
+def _per_head(comp, P):  # probabilities of the answers of each head; P: (runs, rows, outputs)
+    y = comp.target.truth(validated_rows(comp))
     if not comp.heads:
-        yield _Head('class', comp.names, p, codes)
+        for head, p in zip(truth_heads(comp, y), head_probs(comp, P)):
+            yield _Head(head.name, head.classes, p, head.codes)
         return
+    yield from _marginals(comp, P, y)
+
+
+def _marginals(comp, P, codes):  # of the factors of a class
     sizes = [len(names) for _, names in comp.heads]
-    joint = p.reshape(*p.shape[:2], *sizes)
+    joint = P.reshape(*P.shape[:2], *sizes)
     codes = np.unravel_index(codes, sizes)
     axes = range(2, 2 + len(sizes))
     for axis, (name, names) in zip(axes, comp.heads):
@@ -65,18 +71,19 @@ def _contradicted(head, ids, least):  # rows where at least `least` runs agree o
             p_predicted=mean[row, other],
         )
     )
-    return table[runs >= min(least, len(head.p))]
+    return table[(runs >= min(least, len(head.p))) & (head.codes >= 0)]
 
 
 def suspects(
-    comp: Competition,  # whose train rows are checked
+    comp: Competition,  # of classes, factors or labels, whose train rows are checked
     exps: Sequence[str],  # runs with out-of-fold predictions
     least: int = 2,  # runs that must agree on another class; all of them if there are fewer
 ) -> pd.DataFrame:  # id, head, label, predicted, runs (that agree), p_label, p_predicted (means); most suspicious first
     "Rows whose label several runs contradict in the same way."
-    p = np.stack([class_probs(comp, load_predictions(comp, exp)) for exp in exps])
-    ids = comp.train.id.to_numpy()
-    found = [_contradicted(head, ids, least) for head in _per_head(comp, p)]
+    tables = [load_predictions(comp, exp) for exp in exps]
+    P = np.stack([table[comp.outputs].to_numpy(np.float64) for table in tables])
+    ids = validated_rows(comp).id.to_numpy()
+    found = [_contradicted(head, ids, least) for head in _per_head(comp, P)]
     table = pd.concat(found)
     table = table.sort_values(['runs', 'p_label', 'row'], ascending=[False, True, True])
     return table.drop(columns='row').reset_index(drop=True)

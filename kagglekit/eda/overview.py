@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['EdaData', 'finished_runs', 'load_eda_data', 'default_folds', 'run_checks', 'number_text', 'show_findings',
-           'show_evidence', 'show_random', 'show_classes', 'columns_to_show', 'show_columns', 'show_ranked']
+           'show_evidence', 'show_target', 'show_random', 'show_by_target', 'columns_to_show', 'show_columns',
+           'show_ranked']
 
 # %% ../../nbs/eda/04_overview.ipynb #cff79be3
 import time
@@ -21,14 +22,18 @@ from ..core.text import in_lines
 from ..core.validation import KitError
 from ..data.competition import Competition
 from ..data.folds import make_folds
+from .deviations import check_deviations, deviations
 from .duplicates import check_duplicates, check_near_duplicates
 from .files import file_metadata
 from .findings import Finding, run_check
-from .groups import check_groups
-from .metadata import check_metadata
+from .groups import check_groups, check_truth_of_groups
+from .metadata import check_metadata, check_table_columns, shared_columns
+from .output_shift import check_output_shift
 from .predictions import load_predictions, oof_folds
 from .samples import Sample, pick_by, rank_by_oof, show_rows, take_sample
 from .shift import check_covariate_shift, check_label_errors, check_label_shift
+from .target_tables import plot_target, row_titles, rows_by_target, target_table
+from .truth import truth_words
 from .windows import check_windows
 
 # %% ../../nbs/eda/04_overview.ipynb #955ce463
@@ -64,6 +69,16 @@ def finished_runs(
     return kept, notes
 
 
+def _left_out(comp, facts):  # what has no meaning for these data, in sentences
+    notes = []
+    if comp.target.kind != 'class':
+        instead = 'the predictions of test and of train are compared instead'
+        notes.append(f'The class frequencies of test are left out, since the target is {comp.target.kind}; {instead}.')
+    if facts.height.isna().all():
+        notes.append('The files are no pictures: their size, brightness and compression are left out.')
+    return notes
+
+
 def load_eda_data(
     comp: Competition,  # the competition
     exps: Sequence[str] = (),  # runs with predictions, the best one first
@@ -72,7 +87,8 @@ def load_eda_data(
     "Decode small images, read files, and find the finished runs."
     sample = take_sample(comp, most)
     kept, notes = finished_runs(comp, exps)
-    return EdaData(comp, sample, file_metadata(comp, sample.train), file_metadata(comp, sample.test), kept, notes)
+    facts, test_facts = file_metadata(comp, sample.train), file_metadata(comp, sample.test)
+    return EdaData(comp, sample, facts, test_facts, kept, notes + _left_out(comp, facts))
 
 # %% ../../nbs/eda/04_overview.ipynb #fcccc008
 def default_folds(
@@ -92,22 +108,40 @@ def _check_folds(data):  # those of the first run, or those that a first run wou
     return check_groups(data.comp, folds)
 
 
+def _table_checks(data):  # (name, check, arguments) of files and tables
+    comp, sample = data.comp, data.sample
+    yield 'group leakage', _check_folds, [data]
+    yield 'duplicates', check_duplicates, [sample]
+    if sample.cadences:
+        yield 'overlapping windows', check_windows, [sample]
+    else:
+        yield 'near duplicates', check_near_duplicates, [sample]
+    yield 'metadata leak', check_metadata, [data.facts, comp]
+    if shared_columns(comp):
+        yield 'columns of the tables', check_table_columns, [comp]
+    if comp.unit or (comp.group and comp.target.kind != 'class'):
+        yield f'truth within {"units" if comp.unit else "groups"}', check_truth_of_groups, [comp]
+    yield 'covariate shift', check_covariate_shift, [sample]
+
+
+def _run_checks(data):  # (name, check, arguments) of predictions
+    comp, kind = data.comp, data.comp.target.kind
+    if kind == 'class':
+        yield 'label shift', check_label_shift, [comp, data.exps[0]]
+    else:
+        yield 'output shift', check_output_shift, [comp, data.exps[0]]
+    errors = check_label_errors if kind in ('class', 'factors', 'labels') else check_deviations
+    yield 'label errors', errors, [comp, data.exps]
+
+
 def run_checks(
     data: EdaData,  # from load_eda_data
     say: Callable = print,  # called with the number of alarms
 ) -> list[Finding]:  # in the order of the checks
     "Every check that applies."
-    began, sample = time.time(), data.sample
-    found = [run_check('group leakage', _check_folds, data), run_check('duplicates', check_duplicates, sample)]
-    if sample.cadences:
-        found.append(run_check('overlapping windows', check_windows, sample))
-    else:
-        found.append(run_check('near duplicates', check_near_duplicates, sample))
-    found.append(run_check('metadata leak', check_metadata, data.facts, data.comp))
-    found.append(run_check('covariate shift', check_covariate_shift, sample))
-    if data.exps:
-        found.append(run_check('label shift', check_label_shift, data.comp, data.exps[0]))
-        found.append(run_check('label errors', check_label_errors, data.comp, data.exps))
+    began = time.time()
+    checks = [*_table_checks(data), *(_run_checks(data) if data.exps else [])]
+    found = [run_check(name, check, *args) for name, check, args in checks]
     say(f'alarms: {sum(f.alarm for f in found)} of {len(found)} checks, {time.time() - began:.0f} s')
     return found
 
@@ -153,8 +187,14 @@ def show_evidence(
             display(show_table(f.rows.drop(columns=files).head(5)))
 
 # %% ../../nbs/eda/04_overview.ipynb #aa76bfde
-def _titles(comp, rows):  # class and the end of the id
-    return [f'{comp.names[target]}\n{str(i)[-16:]}' for target, i in zip(rows.target, rows.id)]
+def show_target(
+    data: EdaData,  # from load_eda_data
+):
+    "The target of train: a figure and a table; of many classes the rarest ones, of many labels the most common."
+    plot_target(data.comp)
+    plt.show()
+    table = target_table(data.comp)
+    display(show_table(table.tail(10) if data.comp.target.kind == 'class' else table.head(20), 3))
 
 
 def show_random(
@@ -163,19 +203,28 @@ def show_random(
     "Random train rows."
     n = 6 if data.sample.cadences else 16
     rows = data.comp.train.sample(min(n, len(data.comp.train)), random_state=0)
-    show_rows(data.comp, rows, _titles(data.comp, rows))
+    show_rows(data.comp, rows, row_titles(data.comp, rows))
 
 
-def show_classes(
-    data: EdaData,  # from load_eda_data
-):
-    "Some rows of each of the most common classes."
-    comp = data.comp
+def _show_classes(comp):  # some rows of each of the most common classes
     few = comp.binary or len(comp.classes) < 9
     table = comp.train.assign(target=comp.train.target.astype(str))
     rows = pick_by(table, 'target', values=8 if few else 16, each=3 if comp.binary else 2)
     rows = rows.assign(target=rows.target.astype(int))
-    show_rows(comp, rows, _titles(comp, rows))
+    show_rows(comp, rows, row_titles(comp, rows))
+
+
+def show_by_target(
+    data: EdaData,  # from load_eda_data
+):
+    "Rows by class, label, head or grade; numbers from low to high; shares that are sure, and unsure."
+    comp = data.comp
+    if comp.target.kind == 'class':
+        return _show_classes(comp)
+    for heading, rows in rows_by_target(comp).items():
+        print(heading)
+        show_rows(comp, rows, row_titles(comp, rows))
+        plt.show()
 
 # %% ../../nbs/eda/04_overview.ipynb #ce08454d
 def columns_to_show(
@@ -185,14 +234,18 @@ def columns_to_show(
     "The given column, or those that group the classes, or the first that fits."
     if column:
         return [column]
-    other = {'id', 'file', 'target', 'label', comp.group, *comp.labels}
+    layout = {'id', 'file', 'part', 'target', 'label', comp.group, comp.unit, comp.weight, comp.train_only}
+    other = {*layout, *comp.labels, *comp.target.columns}
     fits = [c for c in map(str, comp.train) if c not in other and 2 <= comp.train[c].nunique() <= 200]
     return list(comp.class_groups) or fits[:1]
 
 # %% ../../nbs/eda/04_overview.ipynb #18f40691
-def _show_groups(comp):
-    rows = pick_by(comp.train, comp.group, values=3, each=8)
-    titles = [f'{str(group)[:22]}\n{comp.names[target]}' for group, target in zip(rows.shown, rows.target)]
+def _show_groups(comp, by):  # some groups, or units, whole
+    train = comp.train if by == comp.group else comp.train.assign(**{by: comp.train[by].astype(str)})
+    rows = pick_by(train, by, values=3, each=8)
+    words = truth_words(comp, comp.target.truth(rows))
+    parts = [f'\n{part}' for part in rows.part] if 'part' in rows else [''] * len(rows)
+    titles = [f'{str(group)[:22]}\n{word}{part}' for group, word, part in zip(rows.shown, words, parts)]
     show_rows(comp, rows, titles, across=7)
 
 
@@ -200,7 +253,7 @@ def show_columns(
     data: EdaData,  # from load_eda_data
     column: str | None = None,  # a column of the train table; as in columns_to_show when left out
 ):
-    "Images by the values of a column, and of some groups."
+    "Images by the values of a column, and of some groups or units."
     comp, columns = data.comp, columns_to_show(data.comp, column)
     for name in columns:
         rows = pick_by(comp.train, name, values=16, each=2)
@@ -208,9 +261,23 @@ def show_columns(
         plt.show()
     if not columns:
         print('the train table has no other column')
-    if not comp.group:
+    by = comp.group or comp.unit
+    if not by:
         return print('the rows have no groups')
-    _show_groups(comp)
+    _show_groups(comp, by)
+
+
+def _ranked(comp, exp):  # rows with titles, the worst first
+    if comp.target.kind in ('class', 'factors', 'labels'):
+        ranked = rank_by_oof(comp, exp)
+        heads = [f'{head}: ' if comp.target.kind != 'class' else '' for head in ranked['head']]
+        titles = [f'{head}{label}\n{p:.3f}' for head, label, p in zip(heads, ranked.label, ranked.p_label)]
+        return ranked.assign(title=titles)
+    table = deviations(comp, [exp])
+    table = table.sort_values('deviation', key=lambda d: -d.abs(), kind='stable').drop_duplicates('id')
+    titles = [f'{label}\npredicted {predicted}' for label, predicted in zip(table.label, table.predicted)]
+    rows = table[['id']].assign(title=titles)
+    return rows.merge(comp.train.drop(columns='title', errors='ignore'), on='id')
 
 
 def show_ranked(
@@ -219,7 +286,7 @@ def show_ranked(
     "The rows that the first run predicts worst, and those that it predicts best."
     if not data.exps:
         return print('no run with predictions is given: -p exps \'["exp0001"]\'')
-    n, ranked = 6 if data.sample.cadences else 8, rank_by_oof(data.comp, data.exps[0])
+    n, ranked = 6 if data.sample.cadences else 8, _ranked(data.comp, data.exps[0])
     for part in (ranked.head(n), ranked.tail(n)):
-        show_rows(data.comp, part, [f'{label}\n{p:.3f}' for label, p in zip(part.label, part.p_label)])
+        show_rows(data.comp, part, part.title)
         plt.show()

@@ -13,7 +13,8 @@ import pandas as pd
 
 from ..data.competition import Competition
 from .findings import Finding
-from .samples import Sample, show_rows
+from .samples import Sample, kept_together, show_rows
+from .truth import differs, truth_distance, truth_words
 
 # %% ../../nbs/eda/02a_pairs.ipynb #1dc97015
 class Pairs(NamedTuple):
@@ -43,28 +44,40 @@ def across_groups(
     s: Sample,  # whose rows
     pairs: Pairs,  # of its rows
 ) -> np.ndarray:  # (k,) bool
-    "Which pairs are not of one group; every test row is a group of its own."
-    train = s.train[s.comp.group or 'id'].to_numpy(str)
-    test = [f'\0{i}' for i in range(len(s.test))]
-    group = np.r_[train, np.array(test, str)]
+    "Which pairs are not of one group, unit or file; a test row is otherwise a group of its own."
+    test = [f'\0{name}' for name in kept_together(s.comp, s.test, in_test=True)]
+    group = np.r_[kept_together(s.comp, s.train).astype(str), np.array(test, str)]
     return group[pairs.a] != group[pairs.b]
 
 # %% ../../nbs/eda/02a_pairs.ipynb #e45bcbc0
 def _different_labels(t):
-    return (t['where'] == 'train') & (t.label_a != t.label_b)
+    return (t['where'] == 'train') & t.get('differs', t.label_a != t.label_b)
 
 
-def _labels_of(s):  # (n + m,) class names; ? for test rows
-    names = np.array([*s.comp.names, '?'])
-    unknown = np.full(len(s.test), len(names) - 1)
-    codes = np.r_[s.train.target.to_numpy(), unknown]
-    return names[codes]
+def _labels_of(s):  # (n + m,) the truth in words; ? for test rows
+    words = truth_words(s.comp, s.comp.target.truth(s.train))
+    return np.r_[words, np.full(len(s.test), '?')]
+
+
+def _difference(s, pairs):  # (k,) how far the truths of two train rows differ; NaN for test rows
+    y, n = s.comp.target.truth(s.train), len(s.train)
+    both = (pairs.a < n) & (pairs.b < n)
+    gap = np.full(len(pairs.a), np.nan)
+    gap[both] = truth_distance(s.comp, y[pairs.a[both]], y[pairs.b[both]])
+    return gap
 
 
 def _where(s, pairs):  # (k,) train, test, or train and test
     n = len(s.train)
     rows_in_test = (pairs.a >= n).astype(int) + (pairs.b >= n)
     return np.array(['train', 'train and test', 'test'])[rows_in_test]
+
+
+def _parts_of(s, pairs):  # the parts of files that the rows are
+    if 'part' not in s.train:
+        return {}
+    parts = column_of(s, 'part')
+    return dict(part_a=parts[pairs.a], part_b=parts[pairs.b])
 
 
 def pair_table(
@@ -74,6 +87,9 @@ def pair_table(
 ) -> pd.DataFrame:  # id_a, id_b, file_a, file_b, similarity, where, label_a, label_b; pairs with different labels first
     "Pairs across groups."
     ids, files, labels = column_of(s, 'id'), column_of(s, 'file'), _labels_of(s)
+    if s.comp.target.kind != 'class':
+        gap = _difference(s, pairs)
+        columns = dict(difference=np.round(gap, 3), differs=differs(s.comp, np.nan_to_num(gap))) | columns
     t = pd.DataFrame(
         dict(
             id_a=ids[pairs.a],
@@ -82,6 +98,7 @@ def pair_table(
             file_b=files[pairs.b],
             similarity=np.round(pairs.similarity, 4),
             where=_where(s, pairs),
+            **_parts_of(s, pairs),
             label_a=labels[pairs.a],
             label_b=labels[pairs.b],
             **columns,
@@ -89,17 +106,21 @@ def pair_table(
     )
     t = t[across_groups(s, pairs)]
     same = ~_different_labels(t).to_numpy()
-    order = np.argsort(same, kind='stable')
+    order = np.lexsort((-t.difference.fillna(0), same)) if 'difference' in t else np.argsort(same, kind='stable')
     return t.iloc[order].reset_index(drop=True)
 
 # %% ../../nbs/eda/02a_pairs.ipynb #ac1d12aa
-def _labels_text(t):  # pairs with different labels
+# what rows have, by the kind of target
+_HAVE = dict(factors='answers', numbers='numbers', grades='grades', shares='shares')
+
+
+def _labels_text(t, kind):  # pairs with different labels
     first = t.iloc[0]
     example = f'{first.id_a} ({first.label_a}) and {first.id_b} ({first.label_b})'
-    return f'{len(t):,} have different labels, such as {example}: check which is right'
+    return f'{len(t):,} have different {_HAVE.get(kind, "labels")}, such as {example}: check which is right'
 
 
-def _advice(t, what, same_label):
+def _advice(t, what, same_label, kind):
     if not len(t):
         return 'Nothing.'
     count = t['where'].value_counts()
@@ -107,7 +128,7 @@ def _advice(t, what, same_label):
     sentences = [f'{len(t):,} pairs of {what}: {", ".join(places)}']
     different = t[_different_labels(t)]
     if same_label and len(different):
-        sentences.append(_labels_text(different))
+        sentences.append(_labels_text(different, kind))
     if 'train' in count:
         sentences.append('put them in one group, so that folds keep them together')
     if 'train and test' in count:
@@ -126,7 +147,11 @@ def show_pairs(
     labels = pd.concat([t.label_a, t.label_b])
     files = pd.concat([t.file_a, t.file_b])
     titles = [f'{i}\n{label}' for i, label in zip(ids, labels)]
-    show_rows(comp, pd.DataFrame(dict(file=files)), titles, across=len(t))
+    rows = pd.DataFrame(dict(file=files))
+    if 'part_a' in t:
+        rows['part'] = pd.concat([t.part_a, t.part_b])
+        titles = [f'{title}\n{part}' for title, part in zip(titles, rows.part)]
+    show_rows(comp, rows, titles, across=len(t))
 
 
 def pairs_finding(
@@ -144,7 +169,7 @@ def pairs_finding(
         len(rows),
         f'of {total:,} rows are {what} of another',
         len(t) > 0,
-        _advice(t, what, same_label),
+        _advice(t, what, same_label, s.comp.target.kind),
         t,
         (lambda: show_pairs(s.comp, t)) if len(t) else None,
     )

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['QUANTILES', 'CONFIDENT', 'UNLEARNED', 'cheap_features', 'adversarial_probs', 'null_auc', 'check_covariate_shift',
-           'PriorShift', 'prior_shift', 'check_label_shift', 'check_label_errors']
+           'PriorShift', 'prior_shift', 'resample_groups', 'check_label_shift', 'check_label_errors']
 
 # %% ../../nbs/eda/03_shift.ipynb #00000001
 from collections.abc import Sequence
@@ -20,8 +20,8 @@ from ..data.competition import Competition
 from ..data.metrics import auc_of
 from .findings import Finding
 from .label_errors import by_group, suspects
-from .predictions import class_probs, load_predictions
-from .samples import Sample, show_rows
+from .predictions import class_probs, load_predictions, validated_rows
+from .samples import Sample, kept_together, show_rows
 
 # %% ../../nbs/eda/03_shift.ipynb #00000004
 QUANTILES = (1, 25, 75, 99, 99.9)  # percent
@@ -152,7 +152,7 @@ def check_covariate_shift(
     p = adversarial_probs(a.to_numpy(), b.to_numpy())
     p_train, p_test = p[:n], p[n:]
     auc = auc_of(p_test, p_train)
-    groups = s.train[s.comp.group or 'id'].to_numpy()
+    groups = kept_together(s.comp, s.train)
     null = null_auc(a.to_numpy(), groups[i], share=m / (n + m))
     above_all = auc > null.max() + 0.03
     above_mean = auc > null.mean() + 4 * null.std()
@@ -186,7 +186,12 @@ def prior_shift(
     return PriorShift(0.5 * np.abs(new - prior).sum(), new)
 
 
-def _resample_groups(groups, n, g):  # about n rows: groups drawn with replacement
+def resample_groups(
+    groups: np.ndarray,  # (rows,) codes
+    n: int,  # rows wanted
+    g: np.random.Generator,  # of the random numbers
+) -> np.ndarray:  # (about n,) row numbers
+    "Rows of groups that are drawn with replacement."
     order = np.argsort(groups, kind='stable')
     starts = np.flatnonzero(np.diff(groups[order])) + 1
     parts = np.split(order, starts)
@@ -214,7 +219,7 @@ _LABEL_SHIFT = (
 
 
 def _null_distances(oof, prior, groups, n, draws):  # of resampled out-of-fold rows, where nothing has shifted
-    samples = [_resample_groups(groups, n, rng('prior', i)) for i in range(draws)]
+    samples = [resample_groups(groups, n, rng('prior', i)) for i in range(draws)]
     return np.array([prior_shift(oof[rows], prior).distance for rows in samples])
 
 
@@ -245,9 +250,10 @@ def check_label_shift(
     "Whether the class frequencies of test differ from those of train."
     oof = class_probs(comp, load_predictions(comp, exp, 'oof'))
     test = class_probs(comp, load_predictions(comp, exp, 'test'))
-    count = np.bincount(comp.train.target, minlength=comp.n_classes)
-    prior = count / len(comp.train)
-    groups = comp.train[comp.group or 'id'].astype('category')
+    train = validated_rows(comp)
+    count = np.bincount(train.target, minlength=comp.n_classes)
+    prior = count / len(train)
+    groups = pd.Series(kept_together(comp, train)).astype('category')
     shift = prior_shift(test, prior)
     null = _null_distances(oof, prior, groups.cat.codes.to_numpy(), len(test), draws)
     alarm = bool(shift.distance > null.max() + 0.03)
@@ -274,10 +280,11 @@ UNLEARNED = 0.2  # share of contradicted rows from which a class counts as not l
 
 
 def _draw_labels(comp, t):  # images with label and prediction
-    files = comp.train[['id', 'file']]
+    files = comp.train[['id', 'file', *['part'] * ('part' in comp.train)]]
     rows = t[['id']].merge(files, on='id')
-    columns = zip(t.id, t.label, t.predicted)
-    titles = [f'{i[-16:]}\n{label}?\n{predicted}' for i, label, predicted in columns]
+    heads = [f'{head}: ' if comp.target.kind in ('labels', 'factors') else '' for head in t['head']]
+    columns = zip(t.id, heads, t.label, t.predicted)
+    titles = [f'{i[-16:]}\n{head}{label}?\n{predicted}' for i, head, label, predicted in columns]
     show_rows(comp, rows, titles)
 
 
@@ -287,6 +294,12 @@ def _drop_unlearned(t, everything):  # the rows of other classes, and the share 
     unlearned = share[share > UNLEARNED]
     keep = ~pd.MultiIndex.from_frame(t[keys]).isin(unlearned.index)
     return t[keep].reset_index(drop=True), unlearned
+
+
+def _judged(comp, everything):  # rows, and labels or heads where there are several
+    if comp.target.kind in ('labels', 'factors'):
+        return f'of {len(everything):,} answers about {everything.id.nunique():,} train rows are'
+    return f'of {len(validated_rows(comp)):,} train rows are'
 
 
 def _groups_text(t, comp):  # groups most of whose rows are contradicted
@@ -301,17 +314,22 @@ def _groups_text(t, comp):  # groups most of whose rows are contradicted
     return f' {len(groups)} values of {comp.group} are contradicted in most of their rows, such as {example}.'
 
 
+def _answer_names(comp, unlearned):  # of answers that are not learned: a label or head is named, too
+    with_head = comp.target.kind in ('labels', 'factors')
+    return [f'{head} {label}' if with_head else label for head, label in unlearned.index]
+
+
 def _labels_advice(expected, unlearned, alarm, groups_text):
     advice = f'If every label were right, about {expected:.0f} would be contradicted.'
-    for (_, label), share in unlearned.items():
-        advice += f' {label} is left out: the runs have not learned it ({share:.0%} contradicted).'
+    for name, share in unlearned.items():
+        advice += f' {name} is left out: the runs have not learned it ({share:.0%} contradicted).'
     if not alarm:
         return f'{advice} Nothing.'
     return f'{advice} Check the first ones, and write wrong labels into the corrections of the reader.{groups_text}'
 
 # %% ../../nbs/eda/03_shift.ipynb #5e8dc887
 def check_label_errors(
-    comp: Competition,  # whose train rows
+    comp: Competition,  # of classes, factors or labels, whose train rows
     exps: Sequence[str],  # runs with out-of-fold predictions; two or more of different kinds
 ) -> Finding:  # number: rows
     "Labels that all runs contradict with confidence."
@@ -320,6 +338,7 @@ def check_label_errors(
     contradicted = (everything.runs == len(exps)) & (everything.p_predicted >= CONFIDENT)
     t = everything[contradicted].sort_values('p_label', kind='stable')
     t, unlearned = _drop_unlearned(t, everything)
+    unlearned = pd.Series(unlearned.to_numpy(), _answer_names(comp, unlearned))
     doubts = 1 - everything.p_label[agreed]
     expected = doubts.sum() + (1 - t.p_predicted).sum()
     several = len(exps) > 1
@@ -331,7 +350,7 @@ def check_label_errors(
     return Finding(
         'label errors',
         len(t),
-        f'of {len(comp.train):,} train rows are contradicted by {runs}',
+        f'{_judged(comp, everything)} contradicted by {runs}',
         alarm,
         advice,
         t,

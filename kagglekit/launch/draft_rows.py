@@ -53,8 +53,9 @@ class Draft:
     ):
         "Write lines, and run them."
         for line in lines:
-            exec(line, self.space)
-        self.lines += lines
+            if line not in self.lines:
+                exec(line, self.space)
+                self.lines.append(line)
 
     def table(
         self,

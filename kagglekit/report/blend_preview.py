@@ -12,10 +12,12 @@ import numpy as np
 import pandas as pd
 from ..core.storage import hash_table
 from ..core.validation import KitError
-from ..data.metrics import find_metric
-from .pairs import read_oof
+from ..data.competition import Competition
+from ..data.metrics import Metric
+from ..data.target import Target
+from .oof import data_of, read_oof, run_metric, seen_rows
 from .ranking import ranked, selection_score
-from .records import metric_name, short_paths
+from .records import short_paths, target_of
 from ..runs.run import Run
 
 # %% ../../nbs/report/03b_blend_preview.ipynb #00000024
@@ -30,43 +32,75 @@ class BlendPreview(NamedTuple):
     metric: str
 
 
-def _split_hash(oof):
-    return hash_table(oof[['id', 'fold', 'target']])
+def _split_hash(run, oof):  # of what is predicted, the rows and their folds
+    target = target_of(run)
+    return f'{target} {hash_table(oof[["id", "fold", *target.stored]])}'
 
 
 def _read_oofs(runs):  # exp → predictions of the runs on the most common split; and what cannot be read
-    tables, flaws = {}, []
+    tables, split, flaws = {}, {}, []
     for run in runs:
         if not (run.folder / 'oof.parquet').exists():
             continue
         try:
             tables[run.exp] = read_oof(run)
+            split[run.exp] = _split_hash(run, tables[run.exp])
         except KitError as e:
             flaws.append(str(e))
-    split = pd.Series({exp: _split_hash(table) for exp, table in tables.items()}, dtype=object)
+    split = pd.Series(split, dtype=object)
     return {exp: table for exp, table in tables.items() if split[exp] == split.mode()[0]}, flaws
 
 
-def _fit_preview(oofs, metric):  # None where the metric is undefined for all
+class _Task(NamedTuple):  # what the runs have in common
+    run: Run  # one of them, whose decision all have
+    comp: Competition | None  # where its data are here
+    target: Target
+    metric: Metric
+
+    def score(self, oof):  # of a table of predictions, as the metric sees it
+        seen = seen_rows(self.run, oof, self.metric, self.comp)
+        return self.metric(seen.rows.y, seen.answers.astype(np.float64), seen.rows.w)
+
+
+def _task_of(run):
+    target = target_of(run)
+    comp = data_of(run.comp, target)
+    return _Task(run, comp, target, run_metric(run, target, comp))
+
+
+def _blend_rows(task, oof):  # what blending must know of the rows
+    from kagglekit.blend.kinds import Rows
+
+    at = None if task.comp is None else pd.Index(task.comp.train.id).get_indexer(oof.id)
+    return Rows(task.target) if at is None or (at < 0).any() else Rows(task.target, task.comp, at)
+
+
+def _blend(task, oofs):  # weights of the runs, and the nested score
     import kagglekit.blend.greedy  # noqa: F401  registers caruana; a second, which other journals do not need
     from kagglekit.blend.methods import fit_blend, nested
 
-    first = next(iter(oofs.values()))
-    y, fold = first.target.to_numpy(), first.fold.to_numpy()
-    P = np.stack([table.filter(like='p_').to_numpy(np.float64) for table in oofs.values()])
-    singles = metric.many(y, P)
+    first, columns = next(iter(oofs.values())), task.target.outputs
+    y, fold, rows = task.target.stored_truth(first), first.fold.to_numpy(), _blend_rows(task, first)
+    P = np.stack([table[columns].to_numpy(np.float64) for table in oofs.values()])
+    weights = fit_blend('caruana', P, y, task.metric, rows)['params']['weights']
+    mixed = pd.DataFrame(nested('caruana', P, y, fold, task.metric, rows), columns=columns)
+    return weights, task.score(pd.concat([first.drop(columns=columns), mixed], axis=1))
+
+
+def _fit_preview(oofs, task):  # None where the metric is undefined for all
+    singles = np.array([task.score(table) for table in oofs.values()])
     if np.isnan(singles).all():
         return None
-    best = int(np.nanargmax(singles if metric.greater else -singles))
-    weights = fit_blend('caruana', P, y, metric)['params']['weights']
+    best = int(np.nanargmax(singles if task.metric.greater else -singles))
+    weights, nested = _blend(task, oofs)
     by_weight = sorted(zip(oofs, weights), key=lambda pair: -pair[1])
     return BlendPreview(
         weights={exp: weight for exp, weight in by_weight if weight > 0},
-        nested=metric(y, nested('caruana', P, y, fold, metric)),
+        nested=nested,
         best_exp=list(oofs)[best],
         best_score=float(singles[best]),
         runs=len(oofs),
-        metric=metric.name,
+        metric=task.metric.name,
     )
 
 
@@ -77,10 +111,10 @@ def preview_blend(
     oofs, flaws = _read_oofs(runs)
     if len(oofs) < 2:
         return None, flaws
-    metric = find_metric(metric_name(next(run for run in runs if run.exp in oofs)))
-    preview = _fit_preview(oofs, metric)
+    task = _task_of(next(run for run in runs if run.exp in oofs))
+    preview = _fit_preview(oofs, task)
     if preview is None:
-        flaws.append(f'{metric.name} has no value for any of the runs')
+        flaws.append(f'{task.metric.name} has no value for any of the runs')
     return preview, flaws
 
 # %% ../../nbs/report/03b_blend_preview.ipynb #577bbaec
@@ -107,7 +141,10 @@ def blend_today(
     "What a blend of the runs on this machine would score."
     usable = (table.kind == 'run') & ~table.state.isin(('running', 'broken'))
     exps = ranked(table[usable]).exp[:30]
-    p, flaws = preview_blend([Run(comp, exp) for exp in exps])
+    try:
+        p, flaws = preview_blend([Run(comp, exp) for exp in exps])
+    except KitError as e:
+        return f'no blend can be tried: {short_paths(e)}'
     lines = [f'left out: {short_paths(flaw)}' for flaw in flaws]
     if p is None:
         return '\n'.join(['fewer than two runs have predictions on this machine, so no blend can be tried', *lines])

@@ -17,13 +17,15 @@ from ..data.metrics import known_metric
 from ..handin.ledger import read_ledger
 from .notes import read_notes
 from .ranking import selection_score
-from .records import short_paths
+from .records import short_paths, target_of
+from ..runs.decision import DECISION
 from ..runs.run import Run
 from ..runs.run import run_doubts
 
 # %% ../../nbs/report/02_journal.ipynb #37f6e0be
 BOARDS = ('public', 'private')
-NUMBERS = ('CV', 'sd', 'OOF', 'nested', 'public', 'private', 'seconds', 'gain')  # nan where there is no value
+# nan where there is no value
+NUMBERS = ('CV', 'sd', 'OOF', 'in_sample', 'nested', 'public', 'private', 'seconds', 'gain')
 COLUMNS = (
     'exp',
     'parent',
@@ -32,6 +34,7 @@ COLUMNS = (
     'CV',
     'sd',
     'OOF',
+    'in_sample',
     'nested',
     'public',
     'private',
@@ -127,6 +130,16 @@ def _missing(run, params, score, state):  # what a complete record would have
     yield from run_doubts(run)
 
 
+def _target_flaw(run, params):  # '' where what was predicted is a class, or can be read
+    if not params.get('target'):
+        return ''
+    try:
+        target_of(run)
+    except KitError as e:
+        return f'cannot be read: {e}'.replace(f'{run}: ', '')
+    return ''
+
+
 def _leaderboard_flaws(board):
     for side in BOARDS:
         value = board.get(side)
@@ -143,7 +156,7 @@ def _direction(score, metric):  # 'less', 'greater', or '' where it is not known
     return 'greater' if known.greater else 'less'
 
 # %% ../../nbs/report/02_journal.ipynb #ed4c6967
-def _scores(score, board):  # the numbers of a row
+def _scores(score, board, decision):  # the numbers of a row
     nested = score.get('nested')
     if isinstance(nested, dict):
         nested = nested.get('mean', nested.get('oof'))
@@ -151,6 +164,7 @@ def _scores(score, board):  # the numbers of a row
         CV=score.get('mean'),
         sd=score.get('sd'),
         OOF=score.get('oof'),
+        in_sample=decision.get('in_sample'),
         nested=nested,
         public=board.get('public'),
         private=board.get('private'),
@@ -167,10 +181,10 @@ def _split(exp, params):  # what must be equal for two CVs to be comparable
 
 def _row(run):
     flaws: list[str] = []
-    names = ('params', 'score', 'leaderboard', 'blend')
-    params, score, board, blend = (read_small(run, f'{n}.json', flaws) for n in names)
+    names = ('params.json', 'score.json', 'leaderboard.json', 'blend.json', DECISION)
+    params, score, board, blend, decision = (read_small(run, name, flaws) for name in names)
     state, notes, reason = _state(run, flaws), read_notes(run), _text(params.get('reason'))
-    flaws += [notes.flaw] * bool(notes.flaw)
+    flaws += filter(None, [_target_flaw(run, params), notes.flaw])
     flaws += [*_missing(run, params, score, state), *_leaderboard_flaws(board)]
     if why := _text(params.get('not_comparable')):
         flaws.append(f'its CV cannot be compared: {why}')
@@ -180,7 +194,7 @@ def _row(run):
         parent=_text(params.get('parent')),
         difference=_difference(params, blend, reason),
         reason=reason,
-        **_scores(score, board),
+        **_scores(score, board, decision),
         state=state,
         note=notes.entries[-1][1] if notes.entries else '',
         problem='; '.join(flaws),

@@ -26,13 +26,13 @@ from .journal_text import as_text, number_text, with_sd
 from .leaderboard import leaderboard_text, plot_leaderboard
 from .notes import all_notes
 from .ranking import best_run, comparable, selection_score
-from .records import short_paths
+from .records import short_paths, size_text, target_of
 from .seed_noise import outcomes, seed_means, seed_sd
 from ..runs.run import Run
 
 # %% ../../nbs/report/04_journal_html.ipynb #65ba92dc
 CELL_CLASSES = dict(exp='i', parent='s', state='s', when='s', difference='w', note='w') | dict.fromkeys(
-    ('CV ± sd', 'over parent', 'CV', 'OOF', 'nested', *BOARDS, 'time', 'gain'), 'n'
+    ('CV ± sd', 'over parent', 'CV', 'OOF', 'in-sample', 'nested', *BOARDS, 'time', 'gain'), 'n'
 )  # column → CSS class of its cells
 _HEADS = dict(CV='CV ± sd', gain='over parent')
 _NOTED = Markup('{}<div class="note">{}</div>')
@@ -176,9 +176,11 @@ def _competition_line(comp, table):  # by the record of its last run
     readable = table.exp[table.state != 'broken']
     if not len(readable):
         return f'{comp}: {metrics}'
-    classes = read_small(Run(comp, readable.iloc[-1]), 'params.json', []).get('classes')
-    several = isinstance(classes, list) and len(classes) > 1
-    return f'{comp}: {metrics}, {len(classes)} classes' if several else f'{comp}: {metrics}'
+    try:
+        size = size_text(target_of(Run(comp, readable.iloc[-1])))
+    except KitError:
+        size = ''
+    return f'{comp}: {metrics}, {size}' if size else f'{comp}: {metrics}'
 
 
 def about(

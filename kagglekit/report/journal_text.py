@@ -39,11 +39,11 @@ def as_text(
         CV=[with_sd(mean, sd) for mean, sd in zip(table.CV, table.sd)],
         gain=[number_text(x, '{:+.4f}') for x in table.gain],
     )
-    for name in ('OOF', 'nested', 'public', 'private'):
-        text[name] = [number_text(x) for x in table[name]]
+    for name in ('OOF', 'in_sample', 'nested', 'public', 'private'):
+        text[name.replace('_', '-')] = [number_text(x) for x in table[name]]
     text['time'] = ['–' if pd.isna(s) else seconds_text(s) for s in table.seconds]
     text |= {name: table[name] for name in ('state', 'note', 'problem')}
-    filled = {name: table[name].notna().any() for name in ('nested', 'gain')}
+    filled = {name.replace('_', '-'): table[name].notna().any() for name in ('in_sample', 'nested', 'gain')}
     filled |= {name: (table[name] != '').any() for name in ('note', 'problem')}
     return pd.DataFrame(text, index=table.index).drop(columns=[name for name, used in filled.items() if not used])
 

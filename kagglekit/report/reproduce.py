@@ -15,7 +15,7 @@ from ..core.validation import KitError
 from ..data.competition import find_comp
 from ..handin.ledger import is_sent, read_ledger
 from .provenance import reproduction_report
-from .rebuild import answers_text, environment_drift, rebuild, same_answers
+from .rebuild import answers_text, decision_text, environment_drift, rebuild, same_answers
 from .records import read_record, short_paths
 from .retrain import compare_retrained, retrain
 from ..runs.run import Run, find_run
@@ -147,7 +147,8 @@ def reproduce(
         rebuilt = rebuild(run, comp, report.folder)
         c = same_answers(run.folder / 'submission.csv', rebuilt, comp)
         same = c.same
-        return [f'From stored predictions: {answers_text(c)}.']
+        decided = decision_text(run, report.folder)
+        return [f'From stored predictions: {answers_text(c)}.', *[f'{decided}.'] * bool(decided)]
 
     try:
         comp = find_comp(run.comp)

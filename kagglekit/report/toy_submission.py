@@ -20,11 +20,15 @@ from ..blend.members import choose_folds
 from ..core.paths import workspace
 from ..core.randomness import rng
 from ..core.storage import write_json, write_table
-from ..data.competition import Competition, find_comp, prob_columns
+from ..data.competition import Competition, find_comp
+from ..data.target_record import target_record
 from ..practice.standins import write_practice
+from .toy_runs import toy_predictions, toy_truth
+from ..runs.decision import decide_run
 from ..runs.form import write_submission
 from ..runs.run import Run
 from ..runs.process import environment
+from ..runs.scores import score_oof
 
 # %% ../../nbs/report/00f_toy_submission.ipynb #99036158
 def _random_probs(g, columns, n, y=None):  # (n, k) probabilities that favour y
@@ -34,21 +38,40 @@ def _random_probs(g, columns, n, y=None):  # (n, k) probabilities that favour y
     return pd.DataFrame((p / p.sum(1, keepdims=True)).astype(np.float32), columns=columns)
 
 
+def _made_up(g, comp, n, y=None):  # (n, k) predictions that favour y, as a table
+    if comp.target.kind == 'class' and len(comp.outputs) > 1:
+        return _random_probs(g, comp.outputs, n, y)
+    y = toy_truth(comp.target, n) if y is None else y
+    return pd.DataFrame(toy_predictions(comp.target, y, 0.5, g), columns=comp.outputs)
+
+
 def _write_predictions(run, comp, seed):
-    g, train = rng('toy', seed), comp.train
-    columns = prob_columns(comp.classes)
-    fold = np.arange(len(train)) % 2
-    rows = pd.DataFrame(dict(id=train.id, fold=fold, target=train.target))
-    probs = _random_probs(g, columns, len(train), train.target)
-    write_table(run.folder / 'oof.parquet', pd.concat([rows, probs], axis=1))
+    g, train, columns = rng('toy', seed), comp.train[comp.is_validated], comp.outputs
+    y, fold = comp.target.truth(train), np.arange(len(train)) % 2
+    rows = pd.DataFrame(dict(id=train.id.to_numpy(), fold=fold) | comp.target.store(y))
+    write_table(run.folder / 'oof.parquet', pd.concat([rows, _made_up(g, comp, len(train), y)], axis=1))
     folds = []
     for k in range(2):
         rows = pd.DataFrame(dict(fold=k, id=comp.test.id))
-        probs = _random_probs(g, columns, len(rows))
+        probs = _made_up(g, comp, len(rows))
         folds.append(pd.concat([rows, probs], axis=1))
     table = pd.concat(folds, ignore_index=True)
     write_table(run.folder / 'test_folds.parquet', table)
     write_table(run.folder / 'test.parquet', choose_folds(table, [0, 1], columns, run.exp))
+
+
+def _score(run, comp):  # made up for a class; otherwise that of the predictions, with a decision
+    if comp.target.kind == 'class' and comp.unit is None:
+        made_up = dict(folds=[0.5, 0.6], mean=0.55, sd=0.07, oof=0.55, seconds=1.0)
+        return dict(metric=comp.metric, direction='greater') | made_up
+    oof = pd.read_parquet(run.folder / 'oof.parquet')
+    score = score_oof(oof, comp)
+    decide_run(run, comp, oof, score)
+    return score | dict(seconds=1.0)
+
+
+def _target_facts(comp):  # as params.json has them
+    return target_record(comp.target) | (dict(unit=comp.unit, pool=comp.pool) if comp.unit else {})
 
 
 def finished_run(
@@ -73,10 +96,11 @@ def finished_run(
         seed=seed,
         sources={},
     )
+    if facts := _target_facts(comp):
+        params['target'] = facts
     write_json(run.folder / 'params.json', params | environment())
     _write_predictions(run, comp, seed)
-    score = dict(metric=comp.metric, direction='greater', folds=[0.5, 0.6], mean=0.55, sd=0.07, oof=0.55, seconds=1.0)
-    write_json(run.folder / 'score.json', score)
+    write_json(run.folder / 'score.json', _score(run, comp))
     write_submission(run, comp)
     run.set_status('done')
     return run
