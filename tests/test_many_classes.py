@@ -8,6 +8,9 @@ import pytest
 import torch
 from PIL import Image
 
+from kagglekit.blend.blend_run import replay, run_blend
+from kagglekit.blend.members import split_predictions
+from kagglekit.blend.recipe import BlendRecipe
 from kagglekit.core.paths import data_dir
 from kagglekit.core.validation import KitError
 from kagglekit.data import top_rows
@@ -160,6 +163,29 @@ def test_a_submission_is_rebuilt_from_the_folds(space, whales, tmp_path):
     (run.folder / 'params.json').write_text('{"recipe": {}, "classes": ["a", "b"]}')
     again = rebuild(run, whales, tmp_path / 'again')
     assert again.read_bytes() == (run.folder / 'submission.csv').read_bytes()
+
+
+def test_a_blend_of_two_runs_is_scored_and_handed_in(space, whales):
+    "Weighted as all classes would be; recreated to the byte; some folds alone; what needs every class is refused."
+    y = whales.train.target.to_numpy()
+    (_, _, A, _), (_, _, B, _) = finished(whales), finished(whales, 'exp0002', 5)
+    run = run_blend(BlendRecipe('exp0101', ('exp0001', 'exp0002'), 'weighted', dict(weights=[3, 1])), whales)
+    score, mixed = run.read('score.json'), 0.75 * A + 0.25 * B
+    assert score['oof'] == score['nested']['oof'] == pytest.approx(find_metric('map_at(5)')(y, mixed), rel=1e-9)
+    stored = lambda exp: read_predictions(Run('whales', exp).folder / 'test.parquet')
+    one, two = (predictions_of(stored(exp), whales.target).dense() for exp in ('exp0001', 'exp0002'))
+    dense = TopForm(whales).write(whales.test.id.tolist(), 0.75 * one + 0.25 * two)
+    assert pd.read_csv(run.folder / 'submission.csv', dtype=str).predictions.tolist() == dense.predictions.tolist()
+    assert replay(run, whales) == ['oof.parquet', 'test.parquet']
+    run_blend(BlendRecipe('exp0102', (dict(exp='exp0001', folds=[1]), 'exp0101')), whales)
+    rows = predictions_of(stored('exp0102'), whales.target)
+    fold = probabilities(TEST, seed=11)
+    other = predictions_of(stored('exp0101'), whales.target).dense()
+    np.testing.assert_array_equal(rows.labels(), (fold + other).argmax(1))
+    with pytest.raises(KitError, match='mean or weighted'):
+        run_blend(BlendRecipe('exp0103', ('exp0001', 'exp0002'), 'caruana'), whales)
+    with pytest.raises(KitError, match='this view needs all of them'):
+        split_predictions(run.folder / 'oof.parquet', whales)
 
 
 def test_wrong_tables_are_refused(whales):
