@@ -1,4 +1,7 @@
-"Peak memory and seconds of a run of 100,000 rows and 5,000 classes, on made-up predictions: python bench/many_classes.py"
+"""Peak memory and seconds of a run of 100,000 rows and 5,000 classes, on made-up predictions.
+
+    python bench/many_classes.py
+"""
 
 import argparse
 import os
@@ -7,6 +10,7 @@ import shutil
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -17,14 +21,16 @@ shutil.copy(ROOT / 'settings.ini', os.environ['KAGGLEKIT_ROOT'])
 import numpy as np  # noqa: E402
 import pandas as pd  # noqa: E402
 
+from kagglekit.blend.blend_run import run_blend  # noqa: E402
+from kagglekit.blend.recipe import BlendRecipe  # noqa: E402
 from kagglekit.data.class_targets import ClassTargets  # noqa: E402
 from kagglekit.data.competition import Competition  # noqa: E402
 from kagglekit.data.target import OneOf  # noqa: E402
-from kagglekit.data.top_rows import BEST, TopRows, mix_rows  # noqa: E402
+from kagglekit.data.top_rows import BEST, TopRows  # noqa: E402
 from kagglekit.runs.form import write_submission  # noqa: E402
 from kagglekit.runs.results import finish_run, save_fold  # noqa: E402
 from kagglekit.runs.run import Run  # noqa: E402
-from kagglekit.runs.scores import predictions_of, read_predictions, score_oof  # noqa: E402
+from kagglekit.runs.scores import read_predictions, score_oof  # noqa: E402
 
 
 def made_up(y, k, g):
@@ -84,14 +90,6 @@ def epoch_of_targets(comp):
         y[rows]
 
 
-def blend_of_two(comp, runs):
-    "The mean of two runs, scored."
-    oofs = [read_predictions(run.folder / 'oof.parquet') for run in runs]
-    mean = mix_rows([predictions_of(oof, comp.target) for oof in oofs], [0.5, 0.5])
-    tests = [read_predictions(run.folder / 'test.parquet') for run in runs]
-    return mean, mix_rows([predictions_of(test, comp.target) for test in tests], [0.5, 0.5])
-
-
 def main():
     "Each step in turn, as a table."
     ask = argparse.ArgumentParser(description=__doc__)
@@ -106,13 +104,14 @@ def main():
     timed('targets of an epoch, in batches of 64', lambda: epoch_of_targets(comp))
     timed('the best of 10,000 whole rows', lambda: keep_batches(comp))
     for i, run in enumerate(runs):
-        timed(f'{run.exp}: predictions made up and saved', lambda: save_folds(run, comp, fold, i))
+        timed(f'{run.exp}: predictions made up and saved', partial(save_folds, run, comp, fold, i))
     for run in runs:
-        timed(f'{run.exp}: finish_run', lambda: finish_run(run, comp, folds))
+        timed(f'{run.exp}: finish_run', partial(finish_run, run, comp, folds))
     oof = timed('oof.parquet read', lambda: read_predictions(runs[0].folder / 'oof.parquet'))
     timed('score_oof', lambda: score_oof(oof, comp))
     timed('submission of the five best', lambda: write_submission(runs[0], comp))
-    timed('mean of two runs, oof and test', lambda: blend_of_two(comp, runs))
+    mean = BlendRecipe('exp0101', tuple(run.exp for run in runs))
+    timed('mean blend of two runs, scored and written', lambda: run_blend(mean, comp))
     print(f'oof.parquet: {(runs[0].folder / "oof.parquet").stat().st_size / 1e6:,.0f} MB')
 
 

@@ -6,7 +6,6 @@
 __all__ = ['check_many_blend', 'read_many', 'read_many_table', 'make_many_blend']
 
 # %% ../../nbs/blend/08a_many_classes.ipynb #b17f0003
-import numpy as np
 from .build import FittedBlend
 from .join import Table
 from .kinds import rows_of
@@ -16,7 +15,7 @@ from .recipe import BlendRecipe
 from ..core.storage import hash_file
 from ..core.validation import KitError
 from ..data.competition import Competition
-from ..data.top_rows import TopRows, mix_rows
+from ..data.top_rows import mix_rows
 from ..runs.results import mean_of_folds
 from ..runs.run import Run
 from ..runs.scores import check_predictions, predictions_of, read_predictions
