@@ -798,3 +798,32 @@ def test_the_first_recipe_trains(home):
         main(['run', 'weeds', 'exp0001'])
     assert done.value.code == 0
     assert json.loads((home / 'outputs/weeds/exp0001/score.json').read_text())['metric'] == 'accuracy'
+
+
+def test_paths_that_begin_with_a_dot(home):
+    "As on Dacon: a folder for each class, with a Korean name, and test paths such as ./test/000.png."
+    faults = ('가구수정', '곰팡이', '녹오염')
+    c = checked(
+        home,
+        'walls',
+        {
+            'test.csv': dict(id=TEST, img_path=[f'./test/{i:03d}.png' for i in range(M)]),
+            'sample_submission.csv': dict(id=TEST, label=faults[0]),
+        },
+        [f'train/{fault}/{i}.png' for fault in faults for i in range(20)] + [f'test/{i:03d}.png' for i in range(M)],
+    )
+    assert (c.classes, c.answer, c.test.file[1]) == (faults, 'label', 'test/001.png')
+
+
+def test_ids_are_not_numbers_with_a_decimal_point(home):
+    "As BirdCLEF: no column has the name of the ids, and coordinates tell the rows apart, too."
+    c = checked(
+        home,
+        'birds',
+        {
+            'train.csv': dict(longitude=floats(), label=cycle('owl', 'tit'), filename=[f'{i}.png' for i in TRAIN]),
+            'sample_submission.csv': dict(row_id=TEST, label='owl'),
+        },
+        sides('{side}/{id}.png'),
+    )
+    assert c.train.id[0] == 'tr000.png'

@@ -132,7 +132,11 @@ def _check(a):
 @command('write the page of a competition from its data folder', argument('comp', help='the folder under data/'))
 def _new(a):
     from kagglekit.launch.new_page import new_page
+    from kagglekit.practice.registry import STAND_INS
+    from kagglekit.practice.standins import write_practice
 
+    if a.comp in STAND_INS:
+        write_practice(a.comp)
     print(new_page(a.comp))
 
 # %% ../../nbs/cli/01_commands.ipynb #644ea00e

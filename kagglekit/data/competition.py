@@ -24,6 +24,7 @@ from ..core.validation import KitError, check_names, nearest
 from .forms import check_form
 from .labels import check_classes
 from .pages import PACKAGE, forget_pages, line_of, names_on_page, own_pages, page_error, stale_pages
+from .side_table import check_side_table
 from .target import OneOf, Target, check_codes
 from .tables import check_ids, check_inside, check_parts
 
@@ -64,6 +65,8 @@ class Competition:
     pool: str = 'mean'  # how the predictions of a unit become one: 'mean', 'max' or 'noisy_or'
     weight: str | None = None  # train column with the weight of each row in loss and metric, 0 or more
     train_only: str | None = None  # train column of booleans: rows that are trained on and never validated
+    numbers: tuple[str, ...] = ()  # columns of train and test with numbers that a network may see, such as ('age',)
+    categories: tuple[str, ...] = ()  # the same with text, such as ('place',)
 
     def __post_init__(self):
         if self.target is None:
@@ -218,6 +221,7 @@ def check_competition(
     _check_targets(c)
     _check_rows(c)
     _check_heads(c)
+    check_side_table(c.train, c.test, c.numbers, c.categories, c.name)
     check_form(c)
     if c.decide and c.answer == 'probability' and c.target.kind == 'class':
         raise KitError(f"{c.name}: decide makes labels, and answer='probability' hands in none; leave one out")

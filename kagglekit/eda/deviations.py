@@ -37,7 +37,7 @@ def local_scale(
 # %% ../../nbs/eda/01d_deviations.ipynb #a27f8e64
 FAR = 5.0  # units from which a row stands out
 LEAST = dict(grades=1.5, shares=0.5)  # and residual from which it does
-LEARNED = 0.3  # correlation of truth and mean prediction
+LEARNED = 0.3  # rank correlation of truth and mean prediction
 
 
 def _residuals(comp, y, P):  # name → (runs, n) residuals, and (runs, n) by what rows are alike
@@ -71,8 +71,8 @@ def _learned(comp, y, P):  # name → whether the runs have learned it
         return {'shares': (np.abs(y - mean).sum(1) < np.abs(y - y.mean(0)).sum(1)).mean() > 0.5}
     for i, (name, x) in enumerate(truth_values(comp, y).items()):
         known = ~np.isnan(x)
-        varies = mean[known, i].std() > 0
-        learned[name] = bool(varies and np.corrcoef(x[known], mean[known, i])[0, 1] >= LEARNED)
+        ranks = [pd.Series(v[known]).rank() for v in (x, mean[:, i])]  # a wrong truth may be far out
+        learned[name] = bool(min(r.std() for r in ranks) > 0 and np.corrcoef(*ranks)[0, 1] >= LEARNED)
     return learned
 
 

@@ -9,7 +9,7 @@ __all__ = ['KINDS', 'KIND_METRICS', 'example_comp', 'write_predictions', 'KindCo
 # %% ../../nbs/eda/00a_examples.ipynb #94217df8
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -88,7 +88,7 @@ def write_predictions(
 # %% ../../nbs/eda/00a_examples.ipynb #e1e593a5
 KINDS: dict[str, Target] = {
     'class': OneOf(('dark', 'light')),
-    'factors': Factors((('red', ('little', 'some', 'much')), ('green', ('no', 'yes')))),
+    'factors': Factors(heads=(('red', ('little', 'some', 'much')), ('green', ('no', 'yes')))),
     'labels': Labels(('red', 'green', 'blue')),
     'numbers': Numbers(('mass', 'height')),
     'grades': Grades(('none', 'mild', 'moderate', 'severe')),
@@ -156,19 +156,19 @@ def kind_comp(
     test = test.drop(columns=list(target.columns)).assign(sample_id=test.id)
     if edit:
         edit(home / 'data' / name, train, test)
-    options = dict(group='patient', metric=KIND_METRICS[kind], form=lambda ids, answers: test[['id']]) | options
-    comp = Competition(name, train, test, test[['id']].assign(answer='1'), target=target, **options)
+    given: dict[str, Any] = dict(group='patient', metric=KIND_METRICS[kind], form=lambda ids, answers: test[['id']])
+    comp = Competition(name, train, test, test[['id']].assign(answer='1'), target=target, **(given | options))
     return KindComp(comp, y, y_test)
 
 # %% ../../nbs/eda/00a_examples.ipynb #e039455e
-def _probs_of(codes, k, g):  # (n, k) about .95 for the right answer, nearly always
-    z = 3.5 * np.eye(k)[codes] + 0.7 * g.normal(size=(len(codes), k))
+def _probs_of(codes, k, g):  # (n, k) nearly 1 for the right answer
+    z = 6 * np.eye(k)[codes] + 0.7 * g.normal(size=(len(codes), k))
     q = np.exp(z)
     return q / q.sum(1, keepdims=True)
 
 
 def simulate_outputs(
-    target: Target,  # what is predicted
+    target: Any,  # what is predicted, a Target
     y: np.ndarray,  # (n, …) the truth
     *key,  # random key, such as a run's name
 ) -> np.ndarray:  # (n, outputs)

@@ -128,8 +128,6 @@ LABELS = dict(bytes='length, kB', mean='brightness', sd='contrast', aspect='widt
 
 def _bins(values):
     low, high = values.min(), values.max()
-    if not np.isfinite(high):
-        return np.array([0, 1])  # files without it
     return np.linspace(low, high, 31) if high > low else np.array([low - 0.5, low + 0.5])
 
 
@@ -137,14 +135,16 @@ def plot_metadata(
     train: pd.DataFrame,  # from file_metadata
     test: pd.DataFrame,  # from file_metadata
 ):
-    "Length, brightness, contrast and aspect of train and test, as densities."
+    "Length, brightness, contrast and aspect of train and test, as densities; of recordings the length alone."
     import seaborn as sns
 
     parts = [train.assign(part='train'), test.assign(part='test')]
     both = pd.concat(parts, ignore_index=True)
     both['bytes'] = both.bytes / 1000
-    fig, axs = plt.subplots(1, 4, figsize=(11, 2.1), dpi=65, layout='constrained')
-    for ax, (fact, label) in zip(axs, LABELS.items()):
+    shown = {fact: label for fact, label in LABELS.items() if both[fact].notna().any()}  # of pictures, all of them
+    n, width = len(shown), 11 * len(shown) / len(LABELS)
+    axs = plt.subplots(1, n, figsize=(width, 2.1), dpi=65, squeeze=False, layout='constrained')[1][0]
+    for ax, (fact, label) in zip(axs, shown.items()):
         sns.histplot(
             both,
             x=fact,

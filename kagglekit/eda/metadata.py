@@ -188,9 +188,13 @@ def _draw_auc(values, right, top):  # the distribution of a feature, for the cla
     return ax
 
 
-def _draw_correlation(values, x, top):  # a point for each row
+def _draw_correlation(values, x, top):  # a point for each row; a box for each value where there are few
     fig, ax = plt.subplots(figsize=(6, 2.4), dpi=65, layout='constrained')
-    ax.scatter(values, x, s=6, alpha=0.5)
+    few = np.unique(values[~np.isnan(values)])
+    if len(few) <= 8:
+        ax.boxplot([x[(values == v) & ~np.isnan(x)] for v in few], tick_labels=[f'{v:g}' for v in few])
+    else:
+        ax.scatter(values, x, s=6, alpha=0.5)
     ax.set_ylabel(short(top.number))
     ax.set_title(f'rank correlation {top.correlation:.3f}')
     return ax
@@ -204,6 +208,10 @@ def _draw_top(values, comp, y, top):  # the feature that tells most
     ax.set_xlabel(top.feature)
 
 
+def _from_reader(comp):  # features that a table sorted by its target explains; ids may be paths with class folders
+    return [POSITION, 'rank of the id'] if comp.train.id.str.contains('/').all() else [POSITION]
+
+
 def check_metadata(
     facts: pd.DataFrame,  # from file_metadata of train rows
     comp: Competition,  # of the rows
@@ -214,7 +222,7 @@ def check_metadata(
         facts = facts.assign(modified=np.nan)
     t, measure = feature_scores(facts, comp), measure_of(comp)
     if in_blocks:
-        t = t[t.feature != POSITION].reset_index(drop=True)
+        t = t[~t.feature.isin(_from_reader(comp))].reset_index(drop=True)
     if not t.leak.any():
         return not_measured('metadata leak', f'{len(facts):,} files are too few of each {measure.of}')
     threshold = np.maximum(measure.least, 4.5 * t.null_sd)
@@ -258,7 +266,7 @@ def shared_columns(
 ) -> list[str]:  # numeric ones, and text of few values
     "Columns of train and test that may tell the target."
     own, train = _own_columns(comp), comp.train
-    shared = [c for c in train if c not in own and c in comp.test]
+    shared = [str(c) for c in train if c not in own and c in comp.test]
     return [c for c in shared if _is_numeric(train[c]) or 2 <= train[c].nunique() <= MOST_VALUES]
 
 

@@ -28,7 +28,10 @@ def output_shifts(
 
 # %% ../../nbs/eda/03a_output_shift.ipynb #740dd903
 def _draw_outputs(oof, test, names, top):  # the output that moves most, and the shift of all
-    fig, (left, right) = plt.subplots(1, 2, figsize=(9, 2.4), dpi=65, layout='constrained')
+    several = len(names) > 1
+    figsize = (9 if several else 5, 2.4)
+    fig, axs = plt.subplots(1, 1 + several, figsize=figsize, dpi=65, squeeze=False, layout='constrained')
+    left, right = axs[0, 0], axs[0, -1]
     both = np.r_[oof[:, top], test[:, top]]
     bins = np.linspace(both.min(), both.max() + 1e-9, 31)
     left.hist(oof[:, top], bins, density=True, alpha=0.5, label='train, out of fold')
@@ -36,6 +39,8 @@ def _draw_outputs(oof, test, names, top):  # the output that moves most, and the
     left.set_xlabel(f'predicted {short(names[top])}')
     left.set_yticks([])
     left.legend(fontsize=8)
+    if not several:
+        return
     shifts = output_shifts(oof, test)
     order = np.argsort(-np.abs(shifts), kind='stable')[:12][::-1]
     right.barh([short(names[i], 20) for i in order], shifts[order])

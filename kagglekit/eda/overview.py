@@ -32,7 +32,7 @@ from .output_shift import check_output_shift
 from .predictions import load_predictions, oof_folds
 from .samples import Sample, pick_by, rank_by_oof, show_rows, take_sample
 from .shift import check_covariate_shift, check_label_errors, check_label_shift
-from .target_tables import plot_target, row_titles, rows_by_target, target_table
+from .target_tables import fit_title, plot_target, row_titles, rows_by_target, target_table
 from .truth import truth_words
 from .windows import check_windows
 
@@ -221,6 +221,7 @@ def show_by_target(
     comp = data.comp
     if comp.target.kind == 'class':
         return _show_classes(comp)
+    plt.show()  # what was drawn before stands above the headings
     for heading, rows in rows_by_target(comp).items():
         print(heading)
         show_rows(comp, rows, row_titles(comp, rows))
@@ -241,9 +242,11 @@ def columns_to_show(
 
 # %% ../../nbs/eda/04_overview.ipynb #18f40691
 def _show_groups(comp, by):  # some groups, or units, whole
-    train = comp.train if by == comp.group else comp.train.assign(**{by: comp.train[by].astype(str)})
+    train = comp.train.assign(**{by: comp.train[by].astype(str)})
     rows = pick_by(train, by, values=3, each=8)
     words = truth_words(comp, comp.target.truth(rows))
+    if comp.target.kind != 'class':
+        words = [fit_title(word) for word in words]
     parts = [f'\n{part}' for part in rows.part] if 'part' in rows else [''] * len(rows)
     titles = [f'{str(group)[:22]}\n{word}{part}' for group, word, part in zip(rows.shown, words, parts)]
     show_rows(comp, rows, titles, across=7)
@@ -270,12 +273,13 @@ def show_columns(
 def _ranked(comp, exp):  # rows with titles, the worst first
     if comp.target.kind in ('class', 'factors', 'labels'):
         ranked = rank_by_oof(comp, exp)
-        heads = [f'{head}: ' if comp.target.kind != 'class' else '' for head in ranked['head']]
+        heads = [f'{fit_title(head)}\n' if comp.target.kind != 'class' else '' for head in ranked['head']]
         titles = [f'{head}{label}\n{p:.3f}' for head, label, p in zip(heads, ranked.label, ranked.p_label)]
         return ranked.assign(title=titles)
     table = deviations(comp, [exp])
     table = table.sort_values('deviation', key=lambda d: -d.abs(), kind='stable').drop_duplicates('id')
-    titles = [f'{label}\npredicted {predicted}' for label, predicted in zip(table.label, table.predicted)]
+    pairs = zip(table.label, table.predicted)
+    titles = [fit_title(f'{label}\npredicted {predicted}') for label, predicted in pairs]
     rows = table[['id']].assign(title=titles)
     return rows.merge(comp.train.drop(columns='title', errors='ignore'), on='id')
 

@@ -14,6 +14,7 @@ import pandas as pd
 from ..data.competition import Competition
 from .findings import Finding
 from .samples import Sample, kept_together, show_rows
+from .target_tables import fit_title
 from .truth import differs, truth_distance, truth_words
 
 # %% ../../nbs/eda/02a_pairs.ipynb #1dc97015
@@ -147,6 +148,8 @@ def show_pairs(
     labels = pd.concat([t.label_a, t.label_b])
     files = pd.concat([t.file_a, t.file_b])
     titles = [f'{i}\n{label}' for i, label in zip(ids, labels)]
+    if comp.target.kind != 'class':
+        titles = [f'{str(i)[-16:]}\n{fit_title(label)}' for i, label in zip(ids, labels)]
     rows = pd.DataFrame(dict(file=files))
     if 'part_a' in t:
         rows['part'] = pd.concat([t.part_a, t.part_b])

@@ -271,5 +271,5 @@ def show_rows(
     for ax, row, title in zip(axs.flat, rows_of(table), shown):
         (file,), (part,) = split_rows([row])
         _draw_row(ax, Path(comp.folder) / file, inputs, part)
-        lines = str(title).split('\n')[:3]
+        lines = str(title).split('\n')[:4]
         ax.set_title('\n'.join(map(short, lines)), fontsize=9)

@@ -282,7 +282,8 @@ UNLEARNED = 0.2  # share of contradicted rows from which a class counts as not l
 def _draw_labels(comp, t):  # images with label and prediction
     files = comp.train[['id', 'file', *['part'] * ('part' in comp.train)]]
     rows = t[['id']].merge(files, on='id')
-    heads = [f'{head}: ' if comp.target.kind in ('labels', 'factors') else '' for head in t['head']]
+    with_head = comp.target.kind in ('labels', 'factors')
+    heads = [f'{short(head, 18)}\n' if with_head else '' for head in t['head']]
     columns = zip(t.id, heads, t.label, t.predicted)
     titles = [f'{i[-16:]}\n{head}{label}?\n{predicted}' for i, head, label, predicted in columns]
     show_rows(comp, rows, titles)

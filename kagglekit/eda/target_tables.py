@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['MOST_BARS', 'MOST_NUMBERS', 'target_table', 'label_pairs', 'labels_per_row', 'share_entropy', 'plot_target',
-           'rows_by_target', 'row_titles']
+           'rows_by_target', 'fit_title', 'row_titles']
 
 # %% ../../nbs/eda/01c_target_tables.ipynb #73d62762
+import textwrap
 from collections.abc import Sequence
 
 import numpy as np
@@ -151,14 +152,14 @@ def _plot_pairs(ax, pairs):  # of each two labels, the share of the rarer one's 
 
 def _plot_labels(comp, table):
     pairs, per_row = label_pairs(comp), labels_per_row(comp)
-    height = max(2.8, 0.9 + 0.16 * len(pairs))
+    height = max(3, 1.9 + 0.2 * len(pairs))
     fig, axs = plt.subplots(
         1,
         3,
         figsize=(11, height),
         dpi=65,
         layout='constrained',
-        width_ratios=(1.5, 0.8, 1.4),
+        width_ratios=(1.3, 0.7, 1.6),
     )
     _bars(axs[0], table.label, table.rows, 'rows with each label')
     _bars(axs[1], per_row.index.astype(str), per_row, 'labels of a row')
@@ -227,7 +228,7 @@ def _rows_of_labels(comp, each):
     names = target_table(comp).label[:7]
     rows = [_some(comp.train, comp.train[name] == 1, each, name) for name in names]
     no_label = np.nansum(comp.y, 1) == 0
-    return {'labels, and none': pd.concat([*rows, _some(comp.train, no_label, each, 'none')])}
+    return {'by label, and rows with none': pd.concat([*rows, _some(comp.train, no_label, each, 'none')])}
 
 
 def _rows_from_low_to_high(comp, most=8):
@@ -256,6 +257,19 @@ def rows_by_target(
     return _rows_of_labels(comp, each) if comp.target.kind == 'labels' else _rows_of_heads(comp, each)
 
 # %% ../../nbs/eda/01c_target_tables.ipynb #3c6760d6
+def fit_title(
+    text: str,  # lines
+    width: int = 17,  # letters that fit above an image
+    most: int = 2,  # lines that each becomes
+) -> str:  # lines
+    "Lines that are broken where they are too long."
+    lines = []
+    for line in text.split('\n'):
+        broken = textwrap.wrap(line, width) or ['']
+        lines += broken[: most - 1] + [short(' '.join(broken[most - 1 :]), width)] * (len(broken) >= most)
+    return '\n'.join(lines)
+
+
 def _place_words(comp, row):  # the unit and the part of a row
     unit = str(row[comp.unit]) if comp.unit and comp.unit in row else ''
     part = str(row['part']) if 'part' in row else ''
@@ -268,9 +282,11 @@ def row_titles(
     words: Sequence = (),  # (n,) instead of the truth
 ) -> list[str]:  # of two or three lines
     "The titles of images."
-    words = words if len(words) else truth_words(comp, comp.target.truth(rows))
+    shown = list(map(str, words if len(words) else truth_words(comp, comp.target.truth(rows))))
+    if comp.target.kind != 'class':
+        shown = [fit_title(word) for word in shown]
     titles = []
-    for word, (_, row) in zip(words, rows.iterrows()):
+    for word, (_, row) in zip(shown, rows.iterrows()):
         place = _place_words(comp, row)
         titles.append('\n'.join([str(word), str(row['id'])[-16:], *[place] * bool(place)]))
     return titles

@@ -14,6 +14,7 @@ import numpy as np
 from ..core.plots import short
 from ..core.validation import KitError
 from ..data.competition import Competition
+from ..data.target import Factors
 
 # %% ../../nbs/eda/00aa_truth.ipynb #ff8e881d
 MOST_NAMED = 3  # labels or numbers in words
@@ -54,7 +55,7 @@ def truth_words(
     target = comp.target
     if target.kind in ('class', 'grades'):
         return np.array(comp.names)[y]
-    if target.kind == 'factors':
+    if isinstance(target, Factors):
         return np.array([_head_words(target.heads, row) for row in y], object)
     words = dict(labels=_label_words, numbers=_number_words, shares=_share_words)[target.kind]
     return np.array([words(target.names, row) for row in y], object)
@@ -72,7 +73,7 @@ def answer_words(
     kind = comp.target.kind
     if kind == 'class':
         return truth_words(comp, _class_probs(comp, P).argmax(1))
-    if kind == 'factors':
+    if isinstance(comp.target, Factors):
         return truth_words(comp, np.stack([p.argmax(1) for p in comp.target.parts(P)], 1))
     if kind == 'grades':
         names = truth_words(comp, P[:, 0].round().clip(0, len(comp.names) - 1).astype(int))
@@ -96,7 +97,7 @@ def truth_heads(
     target = comp.target
     if target.kind in ('class', 'grades'):
         return [Head('class' if target.kind == 'class' else 'grade', comp.names, y)]
-    if target.kind == 'factors':
+    if isinstance(target, Factors):
         return [Head(name, classes, codes) for (name, classes), codes in zip(target.heads, y.T)]
     if target.kind == 'labels':
         codes = np.where(np.isnan(y), -1, y).astype(int)
@@ -112,7 +113,7 @@ def head_probs(
     kind = comp.target.kind
     if kind == 'class':
         return [_class_probs(comp, P)]
-    if kind == 'factors':
+    if isinstance(comp.target, Factors):
         return comp.target.parts(P)
     if kind == 'labels':
         return [np.stack([1 - p, p], -1) for p in np.moveaxis(P, -1, 0)]

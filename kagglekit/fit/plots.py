@@ -201,10 +201,9 @@ def error_table(
     if comp.target.kind != 'class':
         return target_errors(predicted, comp)
     names = dict(enumerate(comp.names))
-    true, preds = (
-        None if codes is None else pd.Series(codes).map(names) for codes in _true_and_predicted(predicted, comp)
-    )
-    true = pd.Series('unknown', index=preds.index) if true is None else true
+    codes, predicted_codes = _true_and_predicted(predicted, comp)
+    preds = pd.Series(predicted_codes).map(names)
+    true = pd.Series('unknown', index=preds.index) if codes is None else pd.Series(codes).map(names)
     if is_many(comp.target):
         return _frequent_errors(true, preds)
     table = pd.crosstab(true, preds, rownames=['true'], colnames=['predicted'])
@@ -266,9 +265,8 @@ def check_record(
 ):
     "Raise `KitError` unless the run's folder is complete and equals what was shown."
     last = 'snapshots.parquet' if recipe.single_object else 'submission.csv'
-    files = _FILES + (last,)
-    if not recipe.train_all:
-        files += ('oof.parquet',) + (DECISION,) * (comp.decide is not None)
+    validated = ('oof.parquet',) + (DECISION,) * (comp.decide is not None)
+    files = _FILES + (last,) + validated * (not recipe.train_all)
     missing = [name for name in files if not (run.folder / name).exists()]
     if missing:
         raise KitError(f'{run}: {", ".join(missing)} is missing; move the folder away and run again')

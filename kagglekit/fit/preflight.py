@@ -34,7 +34,7 @@ from ..runs.form import check_submission, make_submission, write_csv
 from ..runs.lineage import check_sources
 from ..runs.recipe import RECIPES, Recipe
 from ..models.losses import check_loss_kind
-from ..runs.rules import check_target, margin_classes, sides
+from ..runs.rules import check_table, check_target, margin_classes, sides
 from ..training.augment import may_change
 
 # %% ../../nbs/fit/00_preflight.ipynb #91b42f9b
@@ -65,6 +65,7 @@ def check_columns(
         check_names([parse_sampling(recipe.sampling)[0]], comp.train.columns, f'column of {comp.name} in sampling')
     if recipe.heads:
         check_heads(recipe.heads, comp)
+    check_table(recipe, comp)
 
 # %% ../../nbs/fit/00_preflight.ipynb #08eec730
 SAMPLE = 12  # images of each table that are opened
@@ -195,7 +196,7 @@ def submit_guess(
         except KitError as e:
             raise KitError(str(e).replace(str(path), 'a made-up submission')) from None
         example = path.read_text(encoding='utf8').splitlines()[1]
-    return Found(f'{len(comp.test):,} answers in the form of the sample, such as {example[:60]}', tuple(notes))
+    return Found(f'{len(comp.sample):,} answers in the form of the sample, such as {example[:60]}', tuple(notes))
 
 # %% ../../nbs/fit/00_preflight.ipynb #6d600f22
 def training_view(

@@ -17,7 +17,6 @@ from ..data.metrics import auc_of, labels_of
 from ..data.scored_rows import ScoredRows, scored_oof
 from ..data.site_metric import metric_of
 from ..data.target import Factors, Target, quantile_bins
-from ..models.heads import OutputSpec
 from ..runs.scores import decided_rows, predictions_of
 
 if TYPE_CHECKING:
@@ -170,7 +169,7 @@ def truth_rows(
 
 
 def target_values(
-    answer: OutputSpec,  # of a network, from make_output
+    answer: Any,  # the output of a network, from make_output
     t: 'torch.Tensor',  # (n, columns) targets of the loss; further columns are left out
 ) -> np.ndarray:  # (n, outputs) in the unit of the truth
     "Targets of a loss as outputs, perhaps mixed."

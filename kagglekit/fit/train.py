@@ -178,7 +178,7 @@ def _fit(setup, progress, learn, first):  # train the stages of a fold
     fit = _fold_fit(setup, progress)
     if r.single_object:
         both = r.snapshots == 'both'
-        snapshots = Snapshots(fit, setup.comp, setup.shown[1], r.tta, both)
+        snapshots = Snapshots(fit, setup.comp, setup.shown[1], r.tta, both, setup.table and setup.table.test)
         learn.add_cbs([snapshots, StopWhenPerfect(fit, both, r.patience)])
     optimizer = partial(find_optimizer, weight_decay=r.weight_decay)
     options = {name: getattr(r, name) for name in OPTIONS}
@@ -205,7 +205,9 @@ def fit_fold(
     fit = _fit(setup, progress, learn, first)
     valid, test, start = np.flatnonzero(setup.folds.fold == k), np.arange(len(setup.test)), time.time()
     progress.mark(epoch=len(fit.rows()) - 1, doing='predicting')
-    probs = [predict_shared(learn, cache, rows, r.tta) for cache, rows in zip(setup.shown, (valid, test))]
+    tables = (setup.table.train, setup.table.test) if setup.table else (None, None)
+    shown = zip(setup.shown, (valid, test), tables)
+    probs = [predict_shared(learn, cache, rows, r.tta, table) for cache, rows, table in shown]
     if not first:
         return  # the first process writes the files
     save_weights(learn.model, fit.folder / 'model.safetensors')

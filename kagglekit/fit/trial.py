@@ -246,7 +246,7 @@ def image_seconds(
     comp: Competition,  # whole
 ) -> float:  # s of training for an image
     "The time of a training step on this machine, per image."
-    device, how, bare = find_device(), find_inputs(r.inputs), replace(r, pretrained=False)
+    device, how, bare = find_device(), find_inputs(r.inputs), replace(r, pretrained=False, table=False)
     net = make_networks(bare, output_and_loss(r, comp).output)
     h, w = sides(r.size)
     on_gpu = device.type == 'cuda'

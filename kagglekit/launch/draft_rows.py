@@ -83,12 +83,18 @@ def read_line(
     return f'{variable} = read_table(folder / {name!r}, [])'
 
 
+def _set_id(d, side, column):  # the ids of 'train' or 'test'
+    if column != 'id':
+        d.add(f"{side}['id'] = {side}[{column!r}]")
+
+
 def _test_from_sample(d, long):
     column = d.survey.sample.columns[0]
     if long and long.mark:
         d.add(f"test = split_ids(sample[{column!r}], names, {long.mark!r})[['id']].drop_duplicates(ignore_index=True)")
     else:
-        d.add(f'test = sample[[{column!r}]].drop_duplicates(ignore_index=True)', f"test['id'] = test[{column!r}]")
+        d.add(f'test = sample[[{column!r}]].drop_duplicates(ignore_index=True)')
+        _set_id(d, 'test', column)
     d.tell('test rows', 'the ids of the sample submission', 'there is no table of test rows that holds them')
 
 
@@ -99,7 +105,7 @@ def _test_long(d, long):  # a test table with a row for each id and name, or for
     key = same_values(s.test, base)
     whole = same_values(s.test, ids)
     if key:
-        d.add(f"test['id'] = test[{key!r}]")
+        _set_id(d, 'test', key)
     elif whole:
         d.add(f"test['id'] = split_ids(test[{whole!r}], names, {long.mark!r}).id")
     else:
@@ -134,11 +140,12 @@ def make_test(
         key = next((c for c in own if s.train is not None and c in s.train), own[0] if own else '')
         if not key:
             raise KitError(f'{s.folder / s.test_name} has no column that tells its rows apart')
-        d.add(f"test['id'] = test[{key!r}]", f"test['sample_id'] = {unit.test}")
+        _set_id(d, 'test', key)
+        d.add(f"test['sample_id'] = {unit.test}")
         return d.tell('test rows', s.test_name, f'{key} tells them apart')
     key = _test_key(s) if s.test is not None else ''
     if key:
-        d.add(f"test['id'] = test[{key!r}]")
+        _set_id(d, 'test', key)
         return d.tell('test rows', s.test_name, f'{key} holds the ids of the sample submission')
     return _test_from_sample(d, long)
 
@@ -185,12 +192,20 @@ def _make_long_train(d, long):
     d.add(f'train = widen(train, {key!r}, {name!r}, {value!r})')
 
 
+def _key_rank(d, values):  # of a column without repetitions: file names and stems first, decimal numbers last
+    named = {file.split('/')[-1] for file in d.survey.files}
+    named |= {os.path.splitext(name)[0] for name in named}
+    decimal = numbers_of(values) is not None and values.str.contains('.', regex=False).any()
+    return not values.str.split('/').str[-1].isin(named).any(), decimal
+
+
 def _train_key(d):  # the column of ids
     s, train = d.survey, d.table('train')
     test = d.space.get('test')
     held = [] if test is None else [c for c in test if c in train and c != 'id' and test[c].equals(test.get('id'))]
     first = s.sample.columns[0]
-    wanted = [*held, *([first] if first in train else []), *unique_columns(train)]
+    own = sorted(unique_columns(train), key=lambda c: _key_rank(d, train[c]))
+    wanted = [*held, *([first] if first in train else []), *own]
     return next((c for c in wanted if train[c].is_unique), wanted[0] if wanted else '')
 
 
@@ -208,8 +223,7 @@ def make_train(
     key = 'id' if 'id' in d.table('train') else _train_key(d)
     if not key:
         raise KitError(f'{s.folder / s.train_name} has no column that tells its rows apart, and none of the test ids')
-    if key != 'id':
-        d.add(f"train['id'] = train[{key!r}]")
+    _set_id(d, 'train', key)
     if d.table('train').id.duplicated().any():
         d.add("train = train.drop_duplicates('id', ignore_index=True)")
         d.questions.append(f'{s.train_name} has several rows for one {key}; are they the same? The first one counts.')

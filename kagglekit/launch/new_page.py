@@ -64,13 +64,20 @@ def _wrapped(line):  # a line of the reader; a long tuple goes over several line
     return [f'{begin}(', *(f'    {part}' for part in body[:-1]), f'    {body[-1]},', ')']
 
 
+def _with_others(arg, metrics):  # the argument, and in a comment the other metrics that fit into its line
+    for n in range(len(metrics), 0, -1):
+        line = f'{arg}  # usual, too: {", ".join(metrics[:n])}'
+        if len(line) + 8 <= _WIDTH:
+            return line
+    return arg
+
+
 def _call_lines(d):  # the Competition that is returned
     positional = ['name', 'train', 'test', 'sample']
     if 'classes' in d.arguments:
         positional.append(d.arguments['classes'])
-    others = ', '.join(d.metrics[1:4])
     named = [f'{key}={value},' for key, value in d.arguments.items() if key != 'classes']
-    named = [f'{arg}  # usual, too: {others}' if arg.startswith('metric=') and others else arg for arg in named]
+    named = [_with_others(arg, d.metrics[1:4]) if arg.startswith('metric=') else arg for arg in named]
     return ['return Competition(', *(f'    {arg},' for arg in positional), *(f'    {arg}' for arg in named), ')']
 
 
@@ -104,14 +111,14 @@ exp0001 = recipes.add(
     Recipe(
         'exp0001',
         reason='a trial on a CPU: does all of it work?',
-        arch='test_convnext',
+        arch='test_resnet',
         pretrained=False,
         inputs={inputs!r},
         size=64,
         folds={few},
-        epochs=2,
+        epochs={epochs},
         bs=16,
-        lr=2e-3,{loss}
+        lr=5e-3,{loss}
     )
 )
 exp0002 = recipes.add(
@@ -149,6 +156,7 @@ def recipes_code(
         comp=d.survey.comp,
         inputs=d.inputs,
         few=min(3, most),
+        epochs=max(1, min(8, 4000 // len(d.table('train')))),  # a minute of a CPU
         folds=min(5, most),
         loss=f'\n        loss={loss!r},' if loss else '',
     )

@@ -104,7 +104,8 @@ def l2_norm_head(
     "Replace the classifier by one on L2-normalised features, with the same name and weights."
     if scale <= 0:
         raise KitError(f'l2_norm_head: scale is above 0, such as 16; got {scale:g}')
-    name, head = _config(net)['classifier'], cast(Any, net).get_classifier()
+    name = _config(net)['classifier']
+    head = net.get_submodule(name) if isinstance(name, str) else None
     if not isinstance(head, nn.Linear):
         raise KitError(
             f'l2_norm_head: the head of {_arch(net)} is no single linear layer; take an EfficientNet or a ResNet'

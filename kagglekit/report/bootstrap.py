@@ -180,5 +180,5 @@ def verdict_of(
 ) -> str:  # as `verdict` words it
     "The verdict, with rows that belong together drawn together."
     groups, unit = bootstrap_groups(comp, pair.ids, pair.unit)
-    draws = 1000 if pair.metric.site is None else SITE_DRAWS
-    return verdict(pair, paired_bootstrap(pair, groups, draws), unit)
+    fewer = {} if pair.metric.site is None else dict(draws=SITE_DRAWS)
+    return verdict(pair, paired_bootstrap(pair, groups, **fewer), unit)

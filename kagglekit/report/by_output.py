@@ -133,13 +133,12 @@ def grade_confusion(
         raise KitError(f'a confusion of grades is for grades, and {pair.first} predicts {pair.kind}')
     counts = []
     for codes in _grades(pair):
-        table = np.zeros((len(pair.classes),) * 2, int)
-        np.add.at(table, (pair.y, codes), 1)
-        counts.append(table)
+        counts.append(np.zeros((len(pair.classes),) * 2, int))
+        np.add.at(counts[-1], (pair.y, codes), 1)
     texts = [[f'{a} → {b}' if a or b else '' for a, b in zip(*row)] for row in zip(*counts)]
-    table = pd.DataFrame(texts, columns=[f'as {name}' for name in pair.classes])
-    table.insert(0, 'true', pair.classes)
-    return table
+    shown = pd.DataFrame(texts, columns=[f'as {name}' for name in pair.classes])
+    shown.insert(0, 'true', pair.classes)
+    return shown
 
 
 def by_output(

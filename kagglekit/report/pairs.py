@@ -190,17 +190,18 @@ def plot_by_class(
 ) -> Figure:  # a line for each class; of more than 60 the 30 best and the 30 worst gains
     "Scores for each class, as a figure."
     what, _, first, second, gain = table.columns[:5]
-    better = table[gain] < 0 if table.attrs.get('less') else table[gain] > 0
+    less, score = table.attrs.get('less', False), table.attrs.get('score', '')
     if len(table) > 60:
-        table, better = (pd.concat([rows.head(30), rows.tail(30)]) for rows in (table, better))
+        table = pd.concat([table.head(30), table.tail(30)])
     fig, ax = plt.subplots(figsize=(8, 0.3 * len(table) + 1), dpi=70, layout='constrained')
     at = np.arange(len(table))
+    better = table[gain] < 0 if less else table[gain] > 0
     ax.hlines(at, table[first], table[second], color=np.where(better, 'C2', 'C3'), lw=3, alpha=0.5)
     for exp, color in ((first, 'C0'), (second, 'C1')):
         ax.scatter(table[exp], at, color=color, zorder=3, label=short(exp))
     ax.set_yticks(at, [f'{short(c)}  ({n:,})' for c, n in zip(table[what], table.rows)])
     ax.invert_yaxis()
-    ax.set_xlabel(table.attrs.get('score', ''))
+    ax.set_xlabel(score)
     ax.grid(axis='x', color='.93')
     ax.spines[['left', 'right', 'top']].set_visible(False)
     ax.legend(frameon=False, ncols=2, loc='lower left', bbox_to_anchor=(0, 1))

@@ -201,7 +201,7 @@ def toy_target(
     ids = [f'{i:05d}' for i in range(n)]
     rows = dict(id=ids, fold=np.arange(n) % 2) | target.store(y)
     table = pd.concat([pd.DataFrame(rows), pd.DataFrame(P, columns=target.outputs)], axis=1)
-    record = dict(classes=list(target.names))
+    record: dict[str, Any] = dict(classes=list(target.names))
     if facts := target_record(target):
         record['target'] = facts
     write_json(run.folder / 'params.json', run.read('params.json') | record | params)

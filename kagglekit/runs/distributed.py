@@ -72,13 +72,14 @@ def predict_shared(
     cache: np.ndarray,  # (n, H, W, C) decoded images
     rows: np.ndarray,  # (m,) positions in it
     views: Sequence = (),  # names in VIEWS, averaged with the plain image
+    table: torch.Tensor | None = None,  # (n, columns) values of the side table, where the network sees one
 ) -> Any:  # as from predict, the same in every process
     "Predict as `predict` does, each process a share of the rows."
     rank, n = rank_world()
     if n == 1 or not len(rows):
-        return predict(learn, cache, rows, views)
+        return predict(learn, cache, rows, views, table=table)
     mine = shard_rows(rows, rank, n)
-    p = predict(learn, cache, mine, views)
+    p = predict(learn, cache, mine, views, table=table)
     if not learn.answer.many:
         return gather_rows(mine, torch.from_numpy(p), rows).numpy()
     return rows_from_tensor(gather_rows(mine, rows_to_tensor(p), rows), learn.answer.columns)
@@ -110,12 +111,13 @@ class ShardBatch(Callback):
         "Take this process's part of a prepared batch."
         if not self.training:
             return
-        part = [t.tensor_split(self.n)[self.rank] for t in (self.xb[0], self.yb[0])]
+        whole = (*self.xb, *self.yb)
+        part = [t.tensor_split(self.n)[self.rank] for t in whole]
         self.mine = len(part[0])
         self.weight = self.mine * self.n / len(self.xb[0])
         if not self.mine:
-            part = [self.xb[0][:1], self.yb[0][:1]]
-        self.learn.xb, self.learn.yb = (part[0],), (part[1],)
+            part = [t[:1] for t in whole]
+        self.learn.xb, self.learn.yb = tuple(part[:-1]), (part[-1],)
 
     def after_loss(self):
         "Weight the gradient by the rows of this process."

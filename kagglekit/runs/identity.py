@@ -30,6 +30,7 @@ DATA_FIELDS = dict(  # field of params.json → its subject in a message
     data_hash='the training table has',
     test_hash='the test table has',
     columns='a column that it learns from has',
+    table='the side table has',
     fold_hash='the folds have',
     pictures='the content of the image files has',
 )
@@ -40,6 +41,14 @@ def _columns_read(recipe):  # train columns beyond id, file and target
     if recipe.sampling:
         columns.append(parse_sampling(recipe.sampling)[0])
     return columns
+
+
+def _table_record(recipe, comp):  # the side table, where a network sees it
+    if not recipe.table:
+        return {}
+    columns = [*comp.numbers, *comp.categories]
+    hashes = dict(train=hash_table(comp.train[columns]), test=hash_table(comp.test[columns]))
+    return dict(numbers=list(comp.numbers), categories=list(comp.categories)) | hashes
 
 
 def _unit_record(comp):  # how rows become answers
@@ -68,6 +77,8 @@ def data_hashes(
     columns = _columns_read(recipe)
     if columns:
         data['columns'] = hash_table(comp.train[columns])
+    if table := _table_record(recipe, comp):
+        data['table'] = table
     if pictures:
         data['pictures'] = pictures
     if code := page_code(recipe):

@@ -66,6 +66,7 @@ class Recipe:
     seed: Count = 0  # random seed of everything but the split
 
     inputs: str = 'rgb'  # input format: rgb, grey or another key of INPUTS
+    table: bool = False  # give the network the numbers and categories of the competition, beside the image
     fold_seed: Count = 2021  # random seed of the split; comparable runs share it
     fold_file: str = ''  # published folds below data/<comp>: a CSV of id and fold, or a .npy; empty: split here
     grouped: bool = True  # keep groups, such as people, in one fold; False only to measure the leak

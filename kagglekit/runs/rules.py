@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['RULES', 'ALL_ROWS_RULES', 'PIXELS', 'check_schedules', 'make_stages', 'Rule', 'sides', 'check_rules',
-           'margin_classes', 'check_target']
+           'margin_classes', 'check_target', 'check_table']
 
 # %% ../../nbs/runs/00a_rules.ipynb #4aa5e203
 from collections.abc import Callable
@@ -89,6 +89,10 @@ RULES = (
     Rule(
         lambda r: r.separate_nets and not r.heads,
         'separate_nets trains one network per head; name the heads',
+    ),
+    Rule(
+        lambda r: r.table and r.separate_nets,
+        'table: the side table joins one network, and separate_nets trains one per head; leave one of them out',
     ),
     Rule(
         lambda r: r.ema and r.swa,
@@ -221,3 +225,15 @@ def check_target(
     if r.mixup_label == 'or' and comp.target.kind not in ('labels', 'factors'):
         raise KitError(f'mixup_label: or joins labels, and {comp.name} predicts {comp.target.kind}; take linear')
     check_loss_kind(r.loss, comp.target.kind)
+
+# %% ../../nbs/runs/00a_rules.ipynb #1c42f700
+def check_table(
+    r: Any,  # of the run
+    comp: Competition,  # whose side table the network is to see
+):
+    "Raise `KitError` where a recipe asks for a side table that the competition does not name."
+    if r.table and not (*comp.numbers, *comp.categories):
+        raise KitError(
+            f'table: {comp.name} names no columns for the network; add numbers or categories to its Competition, '
+            "such as numbers=('age',)"
+        )

@@ -8,6 +8,7 @@ __all__ = ['NULL', 'object_states', 'watch_training', 'improving_epochs', 'Snaps
 
 # %% ../../nbs/runs/09_single_object.ipynb #00000001
 from dataclasses import replace
+from typing import Any
 import numpy as np
 import pandas as pd
 from fastai.callback.core import Callback, CancelFitException
@@ -93,9 +94,10 @@ class Snapshots(Callback):
         cache: np.ndarray,  # (n, H, W, C) decoded test images
         views: tuple = (),  # names in VIEWS
         both: bool = False,  # whether the training loss must fall, too
+        table: Any = None,  # (n, columns) values of the side table of the test rows, where the network sees one
     ):
         self.fit, self.comp, self.cache = fit, comp, cache
-        self.views, self.both = views, both
+        self.views, self.both, self.table = views, both, table
 
     def after_epoch(self):
         "Write the predictions of a snapshot if this epoch votes."
@@ -103,7 +105,7 @@ class Snapshots(Callback):
         history[-1]['valid_loss'] = float('nan')
         if len(history) not in improving_epochs(history, self.both):
             return
-        p = predict_shared(self.learn, self.cache, np.arange(len(self.cache)), self.views)
+        p = predict_shared(self.learn, self.cache, np.arange(len(self.cache)), self.views, self.table)
         table = pd.DataFrame(p, columns=self.comp.outputs)
         table.insert(0, 'id', self.comp.test.id.to_numpy())
         table.insert(1, 'snapshot', len(history))

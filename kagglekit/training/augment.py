@@ -18,8 +18,8 @@ from .augmentations import AUGMENTS, N_UNIFORMS, Augmentation, augmentation  # n
 _all_ = ['AUGMENTS', 'N_UNIFORMS', 'Augmentation', 'augmentation']
 
 # %% auto #0
-__all__ = ['Entry', 'parse_augment', 'augment_text', 'may_change', 'augment_batch', 'Mix', 'mixup', 'AUGMENTS', 'N_UNIFORMS',
-           'Augmentation', 'augmentation']
+__all__ = ['Entry', 'parse_augment', 'augment_text', 'may_change', 'augment_batch', 'Mix', 'draw_mix', 'mixup', 'AUGMENTS',
+           'N_UNIFORMS', 'Augmentation', 'augmentation']
 
 # %% ../../nbs/training/01_augment.ipynb #a503e83b
 if TYPE_CHECKING:
@@ -139,6 +139,16 @@ class Mix:
     off: float = 0.0  # share of a stage's epochs, at its end, without mixup
 
 
+def draw_mix(
+    n: int,  # rows of a batch
+    alpha: float,  # of Beta(α, α), above 0
+    generator: np.random.Generator,  # from core.rng
+) -> tuple[float, torch.Tensor]:  # λ, and (n,) the other row of each
+    "How the rows of a batch are mixed: λ of each row, and 1 − λ of another one."
+    lam = float(generator.beta(alpha, alpha))
+    return lam, torch.from_numpy(generator.permutation(n))
+
+
 def mixup(
     x: torch.Tensor,  # (b, C, H, W) float
     y: torch.Tensor,  # (b, columns) targets
@@ -146,7 +156,7 @@ def mixup(
     generator: np.random.Generator,  # from core.rng
 ) -> tuple:  # x and y, mixed
     "Mix each image with another one of the batch."
-    lam = float(generator.beta(how.alpha, how.alpha))
-    other = torch.from_numpy(generator.permutation(len(x))).to(x.device)
+    lam, other = draw_mix(len(x), how.alpha, generator)
+    other = other.to(x.device)
     mixed = y + y[other] - y * y[other] if how.label == 'or' else lam * y + (1 - lam) * y[other]
     return lam * x + (1 - lam) * x[other], mixed

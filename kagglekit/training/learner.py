@@ -19,7 +19,7 @@ from fastai.data.core import DataLoaders
 from fastai.learner import Learner, Recorder
 from fastai.torch_core import trainable_params
 from torch import nn
-from .augment import Mix, augment_batch, mixup
+from .augment import Mix, augment_batch, draw_mix, mixup
 from ..data.loaders import gather
 from ..core.randomness import rng
 from ..core.validation import check_names
@@ -76,13 +76,14 @@ def label_rows(
     y: torch.Tensor,  # (b, columns) targets, NaN where there are none
     sure: Sequence,  # thresholds, as for is_confident
     answer: OutputSpec,  # what the network's logits mean
+    t: torch.Tensor | None = None,  # (b, inputs) of the side table, where the network sees one
 ) -> tuple:  # the targets, and (b,) which rows to keep; all, if fewer than two would remain
     "Pseudo labels from the network itself, for rows without a label."
     free = y[:, 0].isnan()
     if not free.any():
         return y, ~free
     with _in_eval_mode(net):
-        p = answer.probabilities(net(x[free]))
+        p = answer.probabilities(net(x[free]) if t is None else net(x[free], t[free]))
     hard = answer.hard(p).to(y)
     y, keep = y.clone(), ~free
     y[free, : hard.shape[1]], keep[free] = hard, is_confident(p, sure)
@@ -111,6 +112,8 @@ class PrepareBatch(Callback):
     sample_masks: dict[
         str, np.ndarray
     ] = {}  # entry of augment → (n,) bool, from may_change; entries not in it change all
+    table: torch.Tensor | None = None  # (n, columns) values of the side table, where the network sees one
+    encode: Callable | None = None  # values of a batch → inputs of the network
 
     def __init__(
         self,
@@ -133,16 +136,31 @@ class PrepareBatch(Callback):
     def before_batch(self):
         "Prepare the batch."
         x, y, rows = self.normalise(self.xb[0]), self.yb[0], self.dls.train.rows
+        t = None if self.table is None else self.side(self.table[self.dl.rows], x.device)
         if self.training and self.sure:
-            x, y, rows = self._label(x, y, rows)
+            x, y, rows, t = self._label(x, y, rows, t)
         if self.training:
             x, y = self.change(x, y, rows, self.dls.train.epoch_key)
-        self.learn.xb, self.learn.yb = (x,), (y,)
+            t = self._mix_side(t, rows, self.dls.train.epoch_key)
+        self.learn.xb, self.learn.yb = (x,) if t is None else (x, t), (y,)
 
-    def _label(self, x, y, rows):  # the batch with pseudo labels, without rows that are not confident
+    def _label(self, x, y, rows, t):  # the batch with pseudo labels, without rows that are not confident
         with autocast(self.learn.bf16, x.device):
-            y, keep = label_rows(self.learn.model, x, y, self.sure, self.learn.answer)
-        return x[keep], y[keep], rows[keep.cpu().numpy()]
+            y, keep = label_rows(self.learn.model, x, y, self.sure, self.learn.answer, t)
+        return x[keep], y[keep], rows[keep.cpu().numpy()], None if t is None else t[keep]
+
+    def side(self, values: torch.Tensor, device: torch.device):  # (b, columns), and where the network is
+        "The side table of a batch as inputs of the network."
+        return values.to(device) if self.encode is None else self.encode(values.to(device))
+
+    def _mixes(self):  # whether mixup is on in this epoch
+        return bool(self.mix.alpha) and self.epoch < round(self.n_epoch * (1 - self.mix.off))
+
+    def _mix_side(self, t, rows, epoch_key):  # inputs from the side table, mixed as their images are
+        if t is None or not self._mixes():
+            return t
+        lam, other = draw_mix(len(t), self.mix.alpha, rng('mixup', *epoch_key, int(rows[0])))
+        return lam * t + (1 - lam) * t[other.to(t.device)]
 
     def change(
         self, x: torch.Tensor, y: torch.Tensor, rows: np.ndarray, epoch_key: tuple
@@ -157,7 +175,7 @@ class PrepareBatch(Callback):
             panels=self.panels,
             masks={text: may[rows] for text, may in self.sample_masks.items()},
         )
-        if not self.mix.alpha or self.epoch >= round(self.n_epoch * (1 - self.mix.off)):
+        if not self._mixes():
             return x, y
         return mixup(x, y, self.mix, rng('mixup', *epoch_key, int(rows[0])))
 
@@ -254,6 +272,7 @@ def predict(
     rows: 'Sequence | np.ndarray',  # (m,) positions in it
     views: Sequence = (),  # names in VIEWS, averaged with the plain image
     bs: int = 128,  # batch size; smaller where images are large
+    table: torch.Tensor | None = None,  # (n, columns) values of the side table, where the network sees one
 ) -> Any:  # (m, classes) float32 probabilities, in the order of `rows`; of many classes TopRows
     "Predicted probabilities for images of a cache, with TTA."
     check_names(views, VIEWS, 'view')
@@ -264,9 +283,11 @@ def predict(
     looks, out = [lambda x, panels: x] + [VIEWS[v] for v in views], []
     bs = max(1, min(bs, PIXELS // (cache.shape[1] * cache.shape[2])))
     for start in range(0, len(rows), bs):
-        x = prepare.normalise(gather(cache, rows[start : start + bs]).to(device))
+        batch = rows[start : start + bs]
+        x = prepare.normalise(gather(cache, batch).to(device))
+        t = () if table is None else (prepare.side(table[batch], device),)
         with autocast(learn.bf16, device):
-            z = sum(net(look(x, prepare.panels)).float() for look in looks) / len(looks)
+            z = sum(net(look(x, prepare.panels), *t).float() for look in looks) / len(looks)
         p = learn.answer.probabilities(z).cpu()
         out.append(rows_to_tensor(TopRows.of(p.numpy())) if learn.answer.many else p)
     joined = torch.cat(out)

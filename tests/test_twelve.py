@@ -1,0 +1,43 @@
+"Twelve competitions the whole way: practice data, `kagglekit new`, check, two tiny runs, blend, the site's score."
+
+import math
+import os
+import sys
+import pytest
+from kagglekit.data.competition import load_pages
+from running import ROOT
+
+sys.path.append(str(ROOT / 'bench'))
+from twelve import EDITS, walk  # noqa: E402  EDITS: what is corrected in the page that new writes
+
+QUICK = ('hms', 'aptos', 'biomass')  # shares, grades, numbers in the long form
+SLOW = pytest.mark.skipif(not os.environ.get('KAGGLEKIT_SLOW'), reason='KAGGLEKIT_SLOW=1 runs all twelve')
+
+
+@pytest.fixture(autouse=True)
+def home(space, monkeypatch):
+    "A workspace of this test's own, whose pages are forgotten after it."
+    monkeypatch.setenv('KAGGLEKIT_DATA', '')
+    yield space.parent.parent
+    for path in (space.parent.parent / 'nbs/competitions').glob('*.ipynb'):
+        path.unlink()
+    load_pages()
+
+
+def test_at_most_a_line_is_corrected():
+    assert max(map(len, EDITS.values())) == 1
+
+
+@pytest.mark.parametrize('name', [name if name in QUICK else pytest.param(name, marks=SLOW) for name in EDITS])
+def test_from_data_to_a_score(name):
+    walked = walk(name, epochs=1, folds=2)
+    assert walked.lines == len(EDITS[name])
+    assert not walked.wrong
+    assert len(walked.cv) == 3 and all(math.isfinite(score) for score in walked.cv)
+    assert math.isfinite(walked.board['public']) and math.isfinite(walked.board['private'])
+
+
+@SLOW
+@pytest.mark.parametrize('name', ['aptos', 'pawpularity', 'haemorrhage', 'biomass'])
+def test_the_written_recipe_learns(name):
+    assert walk(name).learnt
