@@ -21,6 +21,7 @@ from filelock import FileLock, Timeout
 from .build import FittedBlend, make_blend
 from .join import Table, join_members
 from .kinds import rows_of
+from .many_classes import make_many_blend, read_many_table
 from .members import read_member
 from .recipe import BlendRecipe
 from ..core.storage import atomic, hash_file, write_json, write_table
@@ -28,6 +29,7 @@ from ..core.validation import KitError
 from ..data.competition import Competition
 from ..data.folds import fold_hash
 from ..data.target import Target
+from ..data.top_rows import TopRows, is_many, table_of
 from ..data.site_metric import metric_of
 from ..runs.form import mend_submission, seal_submission, write_submission
 from ..runs.run import Run, inherited_contamination
@@ -40,7 +42,10 @@ from ..runs.decision import decide_run
 def _predictions(comp, p, side, fold=None):  # a table as the run folder has it, in double precision, without a copy
     at = rows_of(comp).at
     ids = comp.train.id.iloc[at] if side == 'oof' else comp.test.id
-    df = pd.DataFrame(np.asarray(p, np.float64), columns=comp.outputs, copy=False)
+    if is_many(comp.target):
+        df = table_of(p, comp.target)
+    else:
+        df = pd.DataFrame(np.asarray(p, np.float64), columns=comp.outputs, copy=False)
     df.insert(0, 'id', ids.to_numpy())
     if side == 'test':
         return df
@@ -81,6 +86,8 @@ def check_blend(
     target: Target,  # what is predicted
 ):
     "Raise `KitError` at a row that holds no probabilities, or no finite numbers."
+    if isinstance(p, TopRows):
+        return  # a mean of checked members
     low, high = p.min(1), p.max(1)
     wrong = ~((low >= -1e-6) & (high <= 1 + 1e-6)) if target.is_probability else ~np.isfinite(p).all(1)
     if wrong.any():
@@ -109,7 +116,8 @@ def write_blend(
         if p is None:
             continue
         check_blend(p, f'the blend: {side}', comp.target)
-        _write_wide(folder / f'{side}.parquet', _predictions(comp, p, side, t.fold))
+        write = write_table if is_many(comp.target) else _write_wide
+        write(folder / f'{side}.parquet', _predictions(comp, p, side, t.fold))
 
 # %% ../../nbs/blend/09_blend_run.ipynb #e3580004
 def blend_json(
@@ -148,6 +156,8 @@ def read_table_of(
     comp: Competition,  # of all of them
 ) -> Table:  # read, checked and joined
     "The members of a recipe."
+    if is_many(comp.target):
+        return read_many_table(r, comp)
     return join_members((read_member(m, comp) for m in r.members), comp)
 
 
@@ -189,6 +199,10 @@ def _write_run(run, r, t, made, comp, score):  # the files of a blend
     write_json(run.folder / 'score.json', seal_submission(run, score))
 
 
+def _make(r, t, comp):
+    return make_many_blend(r, t) if is_many(comp.target) else make_blend(r, t, comp)
+
+
 def _lock(run):  # the run's folder, held by this process
     run.folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -208,7 +222,7 @@ def run_blend(
             print(mended)
         return run
     t = read_table_of(r, comp)
-    made = make_blend(r, t, comp)
+    made = _make(r, t, comp)
     score = blend_score(made, t, comp)
     with _lock(run):
         write_json(run.folder / 'params.json', _params(r, t, comp))
@@ -253,7 +267,7 @@ def recreate(
                 f'{run}: its member {m.name} has changed since: {", ".join(changed)}. '
                 'The blend cannot be recreated; take a new id'
             )
-    made = make_blend(r, t, comp)
+    made = _make(r, t, comp)
     if json.loads(json.dumps(blend_json(r, t, made), default=float)) != old:
         raise KitError(f'{run}: the same members give other weights now; compare the versions in params.json')
     return Recreated(t, made)

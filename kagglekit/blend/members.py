@@ -20,6 +20,7 @@ from .kinds import check_space_of, default_space, sums_of
 from .methods import check_space, mean_logits, mix
 from ..data.competition import Competition
 from ..data.tables import match_ids
+from ..data.top_rows import is_many
 from ..core.storage import hash_file
 from ..core.validation import KitError, check_names, check_value
 from ..runs.single_object import object_states, snapshot_labels
@@ -149,6 +150,8 @@ def split_predictions(
 ) -> Predictions:  # its rows, and what is predicted of them
     "A table of predictions as a matrix, without a second copy of it in memory."
     columns, what = comp.outputs, f'{path.parent.name}: {path.name}'
+    if is_many(comp.target):
+        raise KitError(f'{what} holds the best of {len(columns):,} classes, and this view needs all of them')
     try:
         file = pq.ParquetFile(path)
         names = file.schema_arrow.names

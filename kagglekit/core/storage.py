@@ -150,6 +150,16 @@ def read_json(
         raise KitError(f'{path} is not JSON ({e}); restore it from git, or delete it and run again') from None
 
 # %% ../../nbs/core/04_storage.ipynb #22e8d622
+def _write_parquet(path, df):
+    if not any(str(kind).startswith('fixed_size_list') for kind in df.dtypes):
+        return df.to_parquet(path, index=False)
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(df, preserve_index=False)  # pandas cannot read back what it notes of lists
+    pq.write_table(table.replace_schema_metadata(None), path)
+
+
 def write_table(
     path: str | Path,  # .csv or .parquet, by its ending
     df: pd.DataFrame,  # the table; its index is not written
@@ -157,7 +167,7 @@ def write_table(
     "Write a table atomically."
     with atomic(path) as part:
         if Path(path).suffix == '.parquet':
-            df.to_parquet(part, index=False)
+            _write_parquet(part, df)
         else:
             df.to_csv(part, index=False, lineterminator='\n')
 

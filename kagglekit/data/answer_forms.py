@@ -49,10 +49,12 @@ def _best(p, k):  # (n, k) columns, best first; equal values in their order
 
 
 def best_columns(
-    P: np.ndarray,  # (n, c) finite values
+    P: Any,  # (n, c) finite values, or TopRows
     k: int,  # from 1 to c
 ) -> np.ndarray:  # (n, k) int64 columns, the best first
     "The columns of the k highest values of each row; of equal ones the first."
+    if not isinstance(P, np.ndarray):
+        return P.top(k)
     rows = max(1, CHUNK // P.shape[1])
     parts = [_best(np.asarray(P[i : i + rows]), k) for i in range(0, len(P), rows)]
     return np.concatenate([np.empty((0, k), np.int64), *parts])
@@ -287,11 +289,18 @@ class LabelForm(Form):
         texts = dict(zip(self.shown.values(), answer_texts(self.comp, answers).T))
         return pd.DataFrame({self.id: list(ids), **{column: texts[column] for column in self.columns}}, dtype='str')
 
+    def codes(
+        self,
+        table: pd.DataFrame,  # all text
+        what: str,  # the table, for the message
+    ) -> list[np.ndarray]:  # for each column, (n,) codes
+        "The code of each answer of a submission."
+        in_file = np.argsort(table.index, kind='stable')  # so that a message names the row of the file
+        ordered = [table[column].iloc[in_file].reset_index(drop=True) for column in self.shown.values()]
+        return [encode(texts, names, what)[np.argsort(in_file)] for texts, names in zip(ordered, self.names)]
+
     def read(self, table: pd.DataFrame, what: str) -> np.ndarray:  # one-hot, or (n, 1) codes
         "The answers of a submission."
-        parts, one_hot = [], len(self.target.names) > 1 and self.target.kind != 'grades'
-        for column, names in zip(self.shown.values(), self.names):
-            in_file = np.argsort(table.index, kind='stable')  # so that a message names the row of the file
-            codes = encode(table[column].iloc[in_file].reset_index(drop=True), names, what)[np.argsort(in_file)]
-            parts.append(np.eye(len(names))[codes] if one_hot else codes[:, None].astype(float))
+        one_hot, codes = len(self.target.names) > 1 and self.target.kind != 'grades', self.codes(table, what)
+        parts = [np.eye(len(names))[c] if one_hot else c[:, None].astype(float) for c, names in zip(codes, self.names)]
         return np.concatenate(parts, 1)

@@ -16,6 +16,7 @@ from pydantic import Field
 from ..core.validation import KitError
 from .counts import CHUNK, F1Counts, f1_counts, labels_of
 from .metrics import Metric, add_metric, bind_metric, log_of_true
+from .top_metrics import map_at_of, top_accuracy_of
 
 # %% ../../nbs/data/04a_class_metrics.ipynb #309eec4c
 def weighted_mean(
@@ -316,6 +317,19 @@ def _mcc_of_labels(y, labels, k):
     return mcc_of(class_counts(y, labels, k))
 
 
+def _recall_of_top(y, rows, w):
+    return _recall(class_counts(y, rows.labels()[None], rows.k, w)).mean()
+
+
+def _present_of_top(y, rows, w):
+    counts = class_counts(y, rows.labels()[None], rows.k, w)
+    return mean_where(_recall(counts), counts.support > 0)[0]
+
+
+def _mcc_of_top(y, rows, w):
+    return mcc_of(class_counts(y, rows.labels()[None], rows.k, w))[0]
+
+
 def _curve_of_class(on, p, predicted):
     return average_precision_of(on, p)
 
@@ -336,19 +350,28 @@ for _metric in (
         'all',
         'balanced_accuracy_present',
         of_labels=_recall_of_labels,
+        of_top=_recall_of_top,
         **_UNIT,
     ),
     Metric(
-        'balanced_accuracy_present', True, balanced_accuracy_present, 'labels', of_labels=_recall_of_present, **_UNIT
+        'balanced_accuracy_present',
+        True,
+        balanced_accuracy_present,
+        'labels',
+        of_labels=_recall_of_present,
+        of_top=_present_of_top,
+        **_UNIT,
     ),
-    Metric('mcc', True, mcc, 'labels', 'two', range=(-1, 1), weighted=True, of_labels=_mcc_of_labels),
+    Metric(
+        'mcc', True, mcc, 'labels', 'two', range=(-1, 1), weighted=True, of_labels=_mcc_of_labels, of_top=_mcc_of_top
+    ),
     Metric('average_precision', True, average_precision, 'scores', 'all', 'average_precision_present', **_CURVE),
     Metric('average_precision_present', True, average_precision_present, 'scores', 'two', **_CURVE),
     Metric('pauc', True, pauc, 'scores', 'two', range=(0, 0.2), weighted=True, bind=_above),
     Metric('pfbeta', True, pfbeta, 'probabilities', 'two', **_UNIT),
     Metric('weighted_log_loss', False, weighted_log_loss, 'probabilities', **_LOSS),
     Metric('balanced_log_loss', False, balanced_log_loss, 'probabilities', 'all', **_LOSS),
-    Metric('top_accuracy', True, top_accuracy, 'scores', **_UNIT),
-    Metric('map_at', True, map_at, 'scores', **_UNIT),
+    Metric('top_accuracy', True, top_accuracy, 'scores', of_top=top_accuracy_of, **_UNIT),
+    Metric('map_at', True, map_at, 'scores', of_top=map_at_of, **_UNIT),
 ):
     add_metric(_metric)

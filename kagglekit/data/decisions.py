@@ -20,6 +20,7 @@ from .cut_points import apply_cuts, find_cuts, rounding_cuts
 from .labels import class_codes
 from .metrics import Metric
 from .target import Factors, Target
+from .top_rows import TopRows
 from .threshold_search import find_common_threshold, find_threshold, find_thresholds, merit
 
 # %% ../../nbs/data/04i_decisions.ipynb #77436c92
@@ -257,6 +258,8 @@ def apply_decision(
         raise KitError(f'decide: predictions of shape {P.shape} do not fit {len(target.outputs)} outputs')
     if params['decide'] is None:
         return P
+    if isinstance(P, TopRows):
+        return P.answers()  # argmax: all that many classes have
     rows = _complete(P)
     if not rows.all():
         answers = np.full_like(P, np.nan)
@@ -289,6 +292,8 @@ def nested_decision(
 ) -> np.ndarray:  # (n, outputs) answers; NaN where there is no prediction
     "The answers of each fold by what the other folds say; a single fold is decided unfitted."
     folds, function = np.asarray(folds), decide if callable(decide) else None
+    if isinstance(P, TopRows):
+        return apply_decision(fit_decision(decide, y, P, metric, target, w), P, target)
     answers = np.full_like(P, np.nan)
     for fold in np.unique(folds[folds >= 0]):
         here, others = folds == fold, (folds >= 0) & (folds != fold)

@@ -15,8 +15,10 @@ import pandas as pd
 from ..core.validation import KitError, check_names
 from .answer_forms import ColumnsForm, Form, LabelForm, answer_texts, number_text, output_names
 from .long_form import LongForm
+from .many_forms import MANY_FORMS
 from .string_forms import LabelsForm, TopForm
 from .tables import match_ids, read_headless, read_table
+from .top_rows import TopRows, is_many
 
 # %% ../../nbs/data/01g_forms.ipynb #2afdc825
 FORMS: dict[str, type] = dict(
@@ -99,6 +101,8 @@ def _is_long(comp):  # whether the sample has a row for each test row and output
 def _check_word(comp):  # the answer against the target
     check_names([comp.answer], FORMS, f'answer of {comp.name}')
     kinds = FORM_KINDS[comp.answer]
+    if is_many(comp.target):
+        check_names([comp.answer], MANY_FORMS, f'answer of {comp.name}, which has {len(comp.target.names):,} classes')
     if comp.target.kind not in kinds and not comp.form:
         fitting = [word for word, kinds in FORM_KINDS.items() if comp.target.kind in kinds]
         raise KitError(
@@ -136,7 +140,7 @@ def find_form(
     if comp.form:
         return OwnForm(comp)
     _check_sample(comp)
-    return FORMS[comp.answer](comp)
+    return (MANY_FORMS if is_many(comp.target) else FORMS)[comp.answer](comp)
 
 
 def submission_ids(
@@ -164,7 +168,7 @@ def _check_answers(comp, ids, answers):  # a finite row for each id
         raise KitError(
             f'{comp.name}: answers of shape {answers.shape} do not fit {len(ids):,} ids and {outputs} outputs'
         )
-    finite = np.isfinite(answers).all(1)
+    finite = answers.is_finite() if isinstance(answers, TopRows) else np.isfinite(answers).all(1)
     if not finite.all():
         row = int(np.argmin(finite))
         raise KitError(
@@ -178,11 +182,11 @@ def _check_answers(comp, ids, answers):  # a finite row for each id
 def make_table(
     comp: Any,  # a competition
     ids: Sequence[str],  # (n,) of the sample, or any others
-    answers: np.ndarray,  # (n, outputs)
+    answers: Any,  # (n, outputs), or TopRows
     form: Form | None = None,  # from find_form, where many tables are made
 ) -> pd.DataFrame:  # all text, rows in the order of the ids
     "Answers in the form of a competition."
-    ids, answers = list(map(str, ids)), np.asarray(answers)
+    ids, answers = list(map(str, ids)), answers if isinstance(answers, TopRows) else np.asarray(answers)
     _check_answers(comp, ids, answers)
     return (form or find_form(comp)).write(ids, answers)
 
@@ -204,7 +208,7 @@ def read_answers(
     table: pd.DataFrame,  # a submission, all text
     ids: Sequence[str] | None = None,  # (n,) whose answers; the test rows when left out
     what: str = 'submission',  # the table, for messages
-) -> np.ndarray:  # (n, outputs) float64: values, 0 and 1, one-hot, grades, or ranks from 1 down to 0
+) -> Any:  # (n, outputs) float64: values, 0 and 1, one-hot, grades, or ranks from 1 down to 0; or TopRows
     "The answers in a submission, row by row of the ids."
     form = find_form(comp)
     if comp.form:
@@ -328,7 +332,7 @@ def check_table(
     _check_changed(table, comp, form, what)
     columns = [c for c in table.columns[1:] if c != getattr(form, 'name', '')]
     notes = answer_notes(table[columns]) + _type_notes(table, comp)
-    return notes + _range_notes(answers, comp.target)
+    return notes if isinstance(answers, TopRows) else notes + _range_notes(answers, comp.target)
 
 # %% ../../nbs/data/01g_forms.ipynb #42448c62
 def submission_text(

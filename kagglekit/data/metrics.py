@@ -22,6 +22,8 @@ from ..core.registry import Registry, arguments_of, bind_call, read_call
 from ..core.validation import KitError, check_names
 from .labels import class_codes
 from .target import OneOf, Target
+from .top_metrics import check_many, constant_top, log_loss_of, takes_top, top_flaw, top_value
+from .top_rows import TopRows, is_many
 
 # %% ../../nbs/data/04_metrics.ipynb #00000007
 def _mean_auc(p, sides):  # over (column, (n,) bool of the positive rows)
@@ -154,6 +156,7 @@ class Metric:
     weighted: bool = False  # whether fn takes (n,) weights of the rows
     flaw: Callable | None = None  # truth and predictions → why it is undefined, '' for not; where `needs` is not enough
     bind: Callable | None = None  # the metric and its arguments → the metric with them; None: its functions take them
+    of_top: Callable | None = None  # (n,) codes, TopRows, (n,) weights → value; None: of_labels is enough, or none is
     site: Callable | None = None  # the site's own score(solution, submission, row_id_column_name)
 
     def _value(self, y, P, w):
@@ -179,18 +182,22 @@ class Metric:
     def __call__(
         self,
         y: np.ndarray,  # (n,) int codes, or (n, c) values
-        p: np.ndarray,  # (n, k) predictions; (n,) or (n, 1) for a single output
+        p: Any,  # (n, k) predictions; (n,) or (n, 1) for a single output; TopRows of many classes
         w: np.ndarray | None = None,  # (n,) weights of the rows
     ) -> float:  # nan where undefined
         "The value of one candidate."
+        if isinstance(p, TopRows):
+            return np.nan if self.why(y, p) else top_value(self, y, p, w)
         return float(self.many(y, np.asarray(p)[None], w)[0])
 
     def why(
         self,
         y: np.ndarray,  # (n,) int codes, or (n, c) values
-        p: np.ndarray,  # (n, k) predictions
+        p: Any,  # (n, k) predictions, or TopRows
     ) -> str:  # '' where it is defined
         "Why the metric is undefined here."
+        if isinstance(p, TopRows):
+            return top_flaw(y, p) or (_missing_classes(y, p.k, self.needs, self.instead) if self.needs else '')
         y, P = _shaped(y, np.asarray(p)[None], self.kinds)
         return _flaw(y, P, self)
 
@@ -288,7 +295,7 @@ def bind_metric(
     **given,  # arguments of its function
 ) -> Metric:  # of the same name
     "A metric with arguments."
-    functions = {field: _given(getattr(m, field), given) for field in ('of_labels', 'flaw')}
+    functions = {field: _given(getattr(m, field), given) for field in ('of_labels', 'of_top', 'flaw')}
     return replace(m, fn=partial(m.fn, **given), **functions)
 
 
@@ -336,7 +343,7 @@ add_metric(Metric('auc', True, auc, 'scores', needs='all', instead='auc_present'
 add_metric(Metric('auc_present', True, auc_present, 'scores', needs='two', **_order))
 add_metric(Metric('macro_f1', True, macro_f1, 'labels', range=(0, 1), of_labels=_f1_of_labels, of_class=_f1_of_class))
 add_metric(Metric('accuracy', True, accuracy, 'labels', range=(0, 1), of_labels=_accuracy_of_labels))
-add_metric(Metric('log_loss', False, log_loss, 'probabilities', range=(0, np.inf)))
+add_metric(Metric('log_loss', False, log_loss, 'probabilities', range=(0, np.inf), of_top=log_loss_of))
 
 
 def check_metric(
@@ -355,6 +362,8 @@ def check_metric(
             f'{comp.name}: the metric {m.name} reads {m.values}, '
             f"and a submission with answer='label' holds none; say answer='probability'"
         )
+    if is_many(comp.target):
+        check_many(comp, m, [name for name, other in METRICS.items() if takes_top(other)])
 
 
 CHECKS.append(check_metric)
@@ -371,6 +380,8 @@ def constant_score(
     if not len(y):
         return np.nan
     classes = target if isinstance(target, Target) else OneOf(tuple(f'c{i}' for i in range(target)))
+    if is_many(classes):
+        return metric(y, constant_top(y, len(classes.names), w), w)
     answers = constant_answers(y, classes, w)
     values = [metric(y, np.broadcast_to(p, (len(y), len(p))), w) for p in answers]
     best = metric.best(values)

@@ -118,14 +118,19 @@ class TopForm(Form):
         best = np.asarray(self.names, object)[best_columns(answers, self.k)]
         return pd.DataFrame({self.id: list(ids), self.column: [self.separator.join(row) for row in best]}, dtype='str')
 
+    def words(self, text: str, row: int, what: str) -> list[str]:  # a field, its row in the table, and which table
+        "The answers in a field, the best first."
+        words = text.split(self.separator)
+        if len(words) > self.k:
+            raise KitError(f'{what}: row {row + 2} has {len(words)} answers, and {self.k} are wanted')
+        return words
+
     def read(self, table: pd.DataFrame, what: str) -> np.ndarray:  # (n, outputs) float64, by rank
         "The answers of a submission."
         at = {name: i for i, name in enumerate(self.names)}
         values = np.zeros((len(table), len(at)))
         for row, text in enumerate(table[self.column]):
-            words = text.split(self.separator)
-            if len(words) > self.k:
-                raise KitError(f'{what}: row {table.index[row] + 2} has {len(words)} answers, and {self.k} are wanted')
+            words = self.words(text, table.index[row], what)
             for rank, name in reversed(list(enumerate(words))):
                 if name in at:
                     values[row, at[name]] = 1 - rank / self.k

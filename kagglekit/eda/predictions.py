@@ -12,6 +12,7 @@ import pandas as pd
 from ..core.text import one_line
 from ..core.validation import KitError
 from ..data.competition import Competition
+from ..data.top_rows import is_many
 from ..runs.run import Run
 from ..runs.scores import check_predictions
 
@@ -40,6 +41,11 @@ def load_predictions(
 ) -> pd.DataFrame:  # as in the run folder; every row that is predicted, in the order of the competition's table
     "The predictions of a run; where they are missing, the error says how to recreate them."
     run = Run(comp.name, exp)
+    if is_many(comp.target):
+        raise KitError(
+            f'{run}: of {len(comp.outputs):,} classes the best of each row are kept, and this view needs all of them; '
+            'the score and the most frequent confusions are on the page of the run'
+        )
     path = run.folder / f'{name}.parquet'
     if not path.exists():
         raise KitError(

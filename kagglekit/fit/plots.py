@@ -18,12 +18,13 @@ from ..core.validation import KitError
 from ..data.competition import Competition
 from ..data.group_metrics import confusion, plot_confusion, plot_parts
 from ..data.metrics import labels_of
+from ..data.top_rows import TopRows, is_many
 from .target_plots import plot_target_errors, plot_truth, row_text, scored_predictions, target_errors
 from .target_plots import target_groups, target_values
 from ..runs.decision import DECISION
 from ..runs.recipe import Recipe
 from ..runs.run import Run
-from ..runs.scores import score_text
+from ..runs.scores import predictions_of, read_predictions, score_text
 from ..training.learner import FoldLearner
 
 # %% ../../nbs/fit/02_plots.ipynb #3288a00b
@@ -171,16 +172,25 @@ def read_predicted(
 ) -> pd.DataFrame:  # id, target, p_…; test rows without targets if all rows were trained on
     "The predictions of a run for rows that its networks had not seen."
     path = run.folder / 'oof.parquet'
-    return pd.read_parquet(path if path.exists() else run.folder / 'test.parquet')
+    return read_predictions(path if path.exists() else run.folder / 'test.parquet')
+
+
+def _codes(P):  # (n,) the most probable classes
+    return P.labels() if isinstance(P, TopRows) else labels_of(P)
 
 
 def _true_and_predicted(predicted, comp):  # class codes, as they are handed in; the true ones None where not known
     if 'target' not in predicted:
-        return None, labels_of(predicted[comp.outputs].to_numpy())
-    if comp.unit is None and comp.decide is None:
-        return predicted.target.to_numpy(), labels_of(predicted[comp.outputs].to_numpy())
+        return None, _codes(predictions_of(predicted, comp.target))
+    if comp.unit is None and comp.decide is None or is_many(comp.target):
+        return predicted.target.to_numpy(), _codes(predictions_of(predicted, comp.target))
     rows = scored_predictions(predicted, comp)
     return rows.y, labels_of(rows.P)
+
+
+def _frequent_errors(true, preds):  # the 20 most frequent confusions, without a table of all pairs
+    wrong = (true != preds).to_numpy()
+    return pd.DataFrame(dict(true=true[wrong], predicted=preds[wrong])).value_counts().head(20)
 
 
 def error_table(
@@ -194,6 +204,8 @@ def error_table(
     codes, predicted_codes = _true_and_predicted(predicted, comp)
     preds = pd.Series(predicted_codes).map(names)
     true = pd.Series('unknown', index=preds.index) if codes is None else pd.Series(codes).map(names)
+    if is_many(comp.target):
+        return _frequent_errors(true, preds)
     table = pd.crosstab(true, preds, rownames=['true'], colnames=['predicted'])
     if len(names) <= 20:
         return table

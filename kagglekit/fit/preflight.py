@@ -27,6 +27,7 @@ from ..data.site_metric import metric_of
 from ..data.scored_rows import scored_rows
 from ..data.sampling import parse_sampling
 from ..data.tables import check_files
+from ..data.top_rows import guess_rows, is_many, table_of
 from ..models.architectures import check_arch
 from ..models.heads import check_heads
 from ..runs.form import check_submission, make_submission, write_csv
@@ -151,7 +152,8 @@ def split_once(
 
 # %% ../../nbs/fit/00_preflight.ipynb #57c1c4da
 def _guess(n, comp):  # (n, outputs) random predictions, in the form of a run's
-    return comp.target.guess(n, rng('guess', comp.name, n), comp.y)
+    g = rng('guess', comp.name, n)
+    return guess_rows(n, len(comp.outputs), g) if is_many(comp.target) else comp.target.guess(n, g, comp.y)
 
 
 def _absent_names(comp):  # classes, grades or labels without a row
@@ -185,7 +187,7 @@ def submit_guess(
     comp: Competition,  # whose form
 ) -> Found:  # an example of an answer
     "Write a random prediction as a submission, and check it; a `KitError` says what does not fit the sample."
-    probs = pd.DataFrame(_guess(len(comp.test), comp), columns=comp.outputs)
+    probs = table_of(_guess(len(comp.test), comp), comp.target)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / 'submission.csv'
         write_csv(path, comp, make_submission(comp, probs.assign(id=comp.test.id.to_numpy())))

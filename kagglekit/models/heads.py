@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ..core.registry import Argument, bind_call, call_text, read_call, short_number
 from ..core.validation import KitError, Lazy, real
+from ..data import top_rows
 from ..data.labels import class_codes
 from .losses import find_loss, loss_text, parse_loss, probabilities
 
@@ -103,6 +104,11 @@ class OutputSpec:
     def logits(self):
         "Number of logits."
         return sum(self.sizes) or self.columns
+
+    @property
+    def many(self):
+        "Whether there are so many classes that only the best of each row are kept."
+        return self.columns > top_rows.MANY
 
     def targets(self, codes: Sequence | np.ndarray):  # (n,) class codes
         "Targets of the losses: (n, columns), one-hot in each head."

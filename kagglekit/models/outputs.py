@@ -30,6 +30,8 @@ def _float(y):  # a tensor of the truth
 class LabelOutput(OutputSpec):
     "Several labels: a sigmoid each."
 
+    many = False  # each counts
+
     def __init__(
         self,
         target: Target,  # of labels

@@ -20,6 +20,7 @@ from ..data.metrics import Metric, find_metric
 from ..data.scored_rows import ScoredRows, scored_oof
 from ..data.site_metric import bind_site
 from ..data.target import Target
+from ..data.top_rows import is_many
 from .records import metric_name, read_record, target_of
 from ..runs.decision import DECISION
 from ..runs.lineage import as_dict
@@ -43,6 +44,11 @@ def read_oof(
         raise KitError(f'{path} is damaged ({one_line(e, 80)}); copy it again, or run {run} again') from None
     target = target_of(run)
     check_names(['id', 'fold', *target.stored], table.columns, f'column of {path}')
+    if is_many(target):
+        raise KitError(
+            f'{run}: of {len(target.names):,} classes the best of each row are kept, and runs are not compared row by '
+            f'row; their scores stand in the journal: kagglekit journal {run.comp}'
+        )
     check_predictions(table, table.id, target, str(path))
     return table
 

@@ -21,12 +21,15 @@ from ..data.answer_forms import ColumnsForm
 from ..data.forms import OwnForm, find_form, read_submission
 from ..data.long_form import LongForm
 from ..data.string_forms import LabelsForm
+from ..data.top_rows import COLUMNS, is_many
 from .provenance import commit_of
 from ..runs.lineage import as_dict
 from .records import read_record
 from ..runs.form import check_submission, make_submission, write_csv
 from ..runs.decision import DECISION, decision_of
+from ..runs.results import mean_of_folds
 from ..runs.run import Run
+from ..runs.scores import read_predictions
 from ..runs.process import environment
 from ..runs.single_object import object_states
 
@@ -96,7 +99,7 @@ def _mean_of_folds(run, params, comp):  # as finish_run takes it
             f'{run} knows the states of {alone} alone; it votes in a blend and has no submission. '
             'Reproduce the blend that it is a member of'
         )
-    table, columns = _load_test_folds(run), comp.outputs
+    table, columns = _load_test_folds(run), list(COLUMNS) if is_many(comp.target) else comp.outputs
     lost = [c for c in ('fold', 'id', *columns) if c not in table]
     if lost:
         raise KitError(f'{path} has no column {lost[0]}; copy it again, or train again: {_again(run)}')
@@ -104,7 +107,7 @@ def _mean_of_folds(run, params, comp):  # as finish_run takes it
     have = sorted(table.fold.unique().tolist())
     if have != want:
         raise KitError(f'{path} holds folds {have}, and {want} were scored; it was changed by hand')
-    return choose_folds(table, want, columns, str(run))
+    return mean_of_folds(table, comp) if is_many(comp.target) else choose_folds(table, want, columns, str(run))
 
 
 def _decide_again(run, comp, folder):  # the decision, fitted again; the recorded one where that cannot be done
@@ -112,7 +115,7 @@ def _decide_again(run, comp, folder):  # the decision, fitted again; the recorde
     paths = [path for path in (folder / 'oof.parquet', run.folder / 'oof.parquet') if path.exists()]
     if not recorded or not paths or comp.decide is None:
         return recorded
-    decision = decision_of(comp, pd.read_parquet(paths[0]), recorded.get('nested'))
+    decision = decision_of(comp, read_predictions(paths[0]), recorded.get('nested'))
     write_json(folder / DECISION, decision)
     return decision
 
@@ -146,7 +149,7 @@ def rebuild(
         read_record(run, 'blend.json')
         table, blend = recreate(run, comp)
         write_blend(folder, table, blend, comp)
-    submission = make_submission(comp, pd.read_parquet(folder / 'test.parquet'), _decide_again(run, comp, folder))
+    submission = make_submission(comp, read_predictions(folder / 'test.parquet'), _decide_again(run, comp, folder))
     write_csv(folder / 'submission.csv', comp, submission)
     return folder / 'submission.csv'
 

@@ -10,6 +10,7 @@ __all__ = ['rank_world', 'shard_rows', 'join_rows', 'gather_rows', 'predict_shar
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
@@ -19,6 +20,7 @@ from torch.nn.parallel import DistributedDataParallel
 from ..core.randomness import seed_of
 from ..core.validation import KitError
 from ..training.learner import FoldLearner, PrepareBatch, predict
+from ..training.many_classes import rows_from_tensor, rows_to_tensor
 from .workers import emit
 from .run import Run
 
@@ -71,13 +73,16 @@ def predict_shared(
     rows: np.ndarray,  # (m,) positions in it
     views: Sequence = (),  # names in VIEWS, averaged with the plain image
     table: torch.Tensor | None = None,  # (n, columns) values of the side table, where the network sees one
-) -> np.ndarray:  # (m, classes) float32 probabilities, in the order of `rows`, in every process
+) -> Any:  # as from predict, the same in every process
     "Predict as `predict` does, each process a share of the rows."
     rank, n = rank_world()
     if n == 1 or not len(rows):
         return predict(learn, cache, rows, views, table=table)
     mine = shard_rows(rows, rank, n)
-    return gather_rows(mine, torch.from_numpy(predict(learn, cache, mine, views, table=table)), rows).numpy()
+    p = predict(learn, cache, mine, views, table=table)
+    if not learn.answer.many:
+        return gather_rows(mine, torch.from_numpy(p), rows).numpy()
+    return rows_from_tensor(gather_rows(mine, rows_to_tensor(p), rows), learn.answer.columns)
 
 # %% ../../nbs/runs/08_distributed.ipynb #0000000b
 class ShardBatch(Callback):

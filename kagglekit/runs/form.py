@@ -15,6 +15,7 @@ from ..core.storage import atomic, write_json
 from ..core.validation import KitError
 from ..data.forms import check_table, make_table, order_as_sample, read_submission, submission_text
 from ..data.scored_rows import pool_test
+from ..data.top_rows import TopRows
 from .decision import DECISION, apply_to, unfitted
 from .results import file_hashes
 from .run import Run, sealed, submission_flaw
@@ -29,7 +30,7 @@ def make_submission(
     "Predictions in the competition's form: pooled by unit, decided, written, in the order of the sample."
     check_predictions(predictions, comp.test.id, comp.target, f'{comp.name}: predictions')
     p = predictions_of(predictions, comp.target)
-    if len(p) > 1 and np.ptp(p, axis=0).max() == 0:
+    if len(p) > 1 and (p.is_constant() if isinstance(p, TopRows) else np.ptp(p, axis=0).max() == 0):
         raise KitError(
             f'{comp.name}: all {len(p):,} rows have the same prediction, so nothing was predicted; '
             'look at the inputs of the network'
@@ -71,7 +72,7 @@ def write_submission(
     path = run.folder / 'submission.csv'
     if not (run.folder / 'test.parquet').exists():
         raise KitError(f'{run} has no test.parquet; finish the run first')
-    predictions = pd.read_parquet(run.folder / 'test.parquet')
+    predictions = read_predictions(run.folder / 'test.parquet')
     write_csv(path, comp, make_submission(comp, predictions, run.peek(DECISION)))
     for note in check_submission(path, comp):
         run.log(f'submission.csv: {note}')

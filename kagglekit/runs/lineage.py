@@ -18,11 +18,12 @@ from ..data.competition import Competition
 from ..data.forms import read_answers, read_submission
 from ..data.folds import fold_hash
 from ..data.tables import match_ids
+from ..data.top_rows import is_many
 from .recipe import RECIPES, Recipe
 from .results import fold_numbers
 from .spelling import parse_pseudo
 from .run import Run, inherited_contamination, is_trial, list_runs, refuse_trial
-from .scores import check_predictions, read_predictions
+from .scores import check_predictions, predictions_of, read_predictions
 
 # %% ../../nbs/runs/06_lineage.ipynb #7fa01c2a
 torch: Any = Lazy('torch')  # a run's sources can be checked without it
@@ -124,14 +125,16 @@ def start_weights(
 def _in_order(df, comp, what):  # (m, columns) probabilities in test order, checked
     df = df.iloc[match_ids(df.id, comp.test.id, what)].reset_index(drop=True)
     check_predictions(df, comp.test.id, comp.target, what)
-    return df[comp.outputs].to_numpy(np.float32)
+    p = predictions_of(df, comp.target)
+    return p if is_many(comp.target) else p.astype(np.float32)
 
 
 def _from_csv(path, comp):  # a file in the form of a submission, as probabilities in test order
     if comp.unit:
         raise KitError(f'{path}: a submission answers units, and pseudo labels belong to files; name a run')
     ids = comp.test.sample_id.tolist()
-    return read_answers(comp, read_submission(comp, path), ids, str(path)).astype(np.float32)
+    answers = read_answers(comp, read_submission(comp, path), ids, str(path))
+    return answers if is_many(comp.target) else answers.astype(np.float32)
 
 
 def _from_all_folds(name, comp):  # the mean over the folds of a run or a blend
@@ -160,7 +163,7 @@ class PseudoRows(NamedTuple):
     "Test rows with pseudo labels."
 
     rows: np.ndarray  # (j,) positions of test rows
-    targets: Any  # (j, columns) tensor; NaN: labelled during training by the network itself
+    targets: Any  # (j, columns) tensor, or TopRows of many classes; NaN: labelled in training by the network itself
 
 
 def pseudo_rows(
@@ -176,9 +179,10 @@ def pseudo_rows(
     if not recipe.pseudo_labels:
         return PseudoRows(np.empty(0, np.int64), torch.empty(0, columns))
     if recipe.pseudo_labels == 'itself':
-        return PseudoRows(np.arange(n), torch.full((n, columns), torch.nan))
-    p = torch.tensor(_labels(recipe.pseudo_labels, comp, folds, k))
-    rows = is_confident(p, recipe.pseudo_threshold).nonzero()[:, 0].numpy()
+        return PseudoRows(np.arange(n), torch.full((), torch.nan).expand(n, columns))
+    p = _labels(recipe.pseudo_labels, comp, folds, k)
+    p, best = (p, torch.tensor(p.p)) if is_many(comp.target) else (torch.tensor(p),) * 2
+    rows = is_confident(best, recipe.pseudo_threshold).nonzero()[:, 0].numpy()
     if not len(rows):
         raise KitError(
             f'pseudo_labels: {recipe.pseudo_labels} is confident of no test row in fold {k} at the thresholds '

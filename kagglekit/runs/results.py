@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['FOLD_FILES', 'write_history', 'peak_memory', 'file_hashes', 'changed_file', 'save_fold', 'finished_folds',
-           'wipe_state', 'read_fold', 'fold_numbers', 'no_score', 'finish_run']
+           'wipe_state', 'read_fold', 'fold_numbers', 'no_score', 'mean_of_folds', 'finish_run']
 
 # %% ../../nbs/runs/04_results.ipynb #0aa20001
 import re
@@ -17,12 +17,13 @@ import numpy as np
 import pandas as pd
 from ..data.competition import Competition
 from ..data.tables import match_ids
+from ..data.top_rows import is_many, mix_rows, table_of
 from ..core.storage import hash_file, write_json, write_table
 from ..core.validation import KitError
 from ..data.site_metric import metric_of
 from .process import now
 from .run import Run, sealed
-from .scores import check_predictions, read_predictions, score_oof
+from .scores import check_predictions, predictions_of, read_predictions, score_oof
 from .decision import DECISION, decide_run
 
 # %% ../../nbs/runs/04_results.ipynb #dfd4ea1a
@@ -105,13 +106,13 @@ def save_fold(
     k: int,  # fold
     comp: Competition,  # of the run
     valid_ids: Sequence | np.ndarray,  # (m,) ids of the validation rows
-    probs: Sequence,  # their (m, columns) predictions, and the test rows' (n, columns)
+    probs: Sequence,  # their (m, columns) predictions, and the test rows' (n, columns); TopRows of many classes
     **facts,  # seconds, images; made_by and dead, if there are any
 ):
     "Write a finished fold: predictions first, fold.json last."
-    columns, folder = comp.outputs, run.fold_folder(k)
+    folder = run.fold_folder(k)
     for name, ids, p in [('oof', valid_ids, probs[0]), ('test', comp.test.id, probs[1])]:
-        table = pd.DataFrame(np.asarray(p, np.float32), columns=columns)
+        table = table_of(p, comp.target)
         table.insert(0, 'id', np.asarray(ids))
         write_table(folder / f'{name}.parquet', table)
     measured = dict(peak_memory_mb=round(peak_memory(), 1), finished=now())
@@ -180,9 +181,27 @@ def _join_oof(run, oof, comp, folds):  # out-of-fold predictions in the train ta
     return oof
 
 
+def _fold_rows(test, k, comp):  # predictions of one fold, in test order
+    part = test[test.fold == k]
+    return predictions_of(part.iloc[match_ids(part.id, comp.test.id, f'test predictions of fold {k}')], comp.target)
+
+
+def mean_of_folds(
+    test: pd.DataFrame,  # fold, id, and the outputs
+    comp: Competition,  # whose test rows
+) -> pd.DataFrame:  # id and the outputs, float32
+    "The mean over the folds of test predictions."
+    if not is_many(comp.target):
+        return test.groupby('id', sort=False)[comp.outputs].mean().astype(np.float32).reset_index()
+    parts = [_fold_rows(test, k, comp) for k in test.fold.unique()]
+    table = table_of(mix_rows(parts, np.full(len(parts), 1 / len(parts))), comp.target)
+    table.insert(0, 'id', comp.test.id.to_numpy())
+    return table
+
+
 def _join_test(run, test, comp):  # test predictions fold by fold, and their mean, checked
     test.insert(0, 'fold', test.pop('fold'))
-    mean = test.groupby('id', sort=False)[comp.outputs].mean().astype(np.float32).reset_index()
+    mean = mean_of_folds(test, comp)
     check_predictions(mean, comp.test.id, comp.target, f'{run}: test')
     return dict(test_folds=test, test=mean)
 

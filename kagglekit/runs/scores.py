@@ -24,9 +24,11 @@ def read_predictions(
 ) -> 'pd.DataFrame':  # id, …, p_…
     "Read a table of predictions; a damaged file is a `KitError`."
     import pandas as pd  # late: the state of a run is read without it
+    from kagglekit.data.top_rows import stored_rows
 
     try:
-        table = pd.read_parquet(path)
+        table = stored_rows(path)
+        table = pd.read_parquet(path) if table is None else table
     except FileNotFoundError:
         raise KitError(f'{path} is not there; heavy files stay on the machine that made them') from None
     except (OSError, ValueError) as e:
@@ -34,6 +36,13 @@ def read_predictions(
     if 'id' not in table:
         raise KitError(f'{path} has no column id; it has {", ".join(map(str, table.columns[:6]))}')
     return table
+
+
+def _wrong(p, target):  # (n,) bool, which rows are no predictions
+    wrong = ~np.isfinite(p).all(1)
+    if target.is_probability:
+        wrong |= (p < -1e-6).any(1) | (p > 1 + 1e-6).any(1)
+    return wrong
 
 
 def check_predictions(
@@ -44,18 +53,21 @@ def check_predictions(
 ):
     "Raise `KitError` unless a table predicts exactly this target for exactly these ids, in this order."
     from kagglekit.data.tables import match_ids
+    from kagglekit.data.top_rows import COLUMNS, is_many
 
-    columns = target.outputs
-    have = [c for c in map(str, df) if c.startswith(('p_', 'v_'))]
+    columns = list(COLUMNS) if is_many(target) else target.outputs
+    have = [c for c in map(str, df) if c.startswith(('p_', 'v_')) or is_many(target) and c in COLUMNS]
     if have != columns:
         raise KitError(f'{what}: its columns of predictions are {have[:4]} …, and {columns[:4]} … are wanted')
     if df.id.tolist() != ids.tolist():
         match_ids(df.id, ids, what)
         raise KitError(f'{what}: its rows are in another order')
-    p = df[columns].to_numpy()
-    wrong = ~np.isfinite(p).all(1)
-    if target.is_probability:
-        wrong |= (p < -1e-6).any(1) | (p > 1 + 1e-6).any(1)
+    if is_many(target):
+        rows = predictions_of(df, target)
+        p, wrong = rows.p, rows.is_wrong()
+    else:
+        p = df[columns].to_numpy()
+        wrong = _wrong(p, target)
     if not wrong.any():
         return
     example = f'id {df.id[wrong].iloc[0]}: {p[wrong][0][:4]}'
@@ -85,8 +97,12 @@ def score_heads(
 def predictions_of(
     table: 'pd.DataFrame',  # id, …, and the outputs of a target
     target: 'Target',  # what was predicted
-) -> np.ndarray:  # (n, outputs)
+) -> Any:  # (n, outputs), or TopRows of many classes
     "The predictions of a table; where they are its last columns, without a copy."
+    from kagglekit.data.top_rows import is_many, read_rows
+
+    if is_many(target):
+        return read_rows(table, len(target.names))
     columns = target.outputs
     is_last = list(table.columns[-len(columns) :]) == columns
     return (table.iloc[:, -len(columns) :] if is_last else table[columns]).to_numpy()

@@ -20,11 +20,13 @@ from fastai.data.core import DataLoaders
 from ..core.randomness import seed_of
 from ..core.registry import name_of
 from ..data import fold_npy
+from ..data.class_targets import CODED, ClassTargets
 from ..data.competition import Competition
 from ..data.folds import prove_folds, thin_classes
 from ..data.images import find_inputs, open_caches
 from ..data.parts import rows_of
 from ..data.loaders import ConcatCache, fold_loaders
+from ..data.top_rows import is_many
 from ..data.side_table import category_levels, side_values
 from ..data.sampling import parse_sampling, sampling_probs
 from ..models.build import build_model, check_size, find_weights, load_weights
@@ -100,6 +102,9 @@ def folds_text(
     if recipe.train_all:
         return [f'all {len(folds):,} rows are trained on, none is validated: there will be no CV']
     thin = thin_classes(folds, comp)
+    if is_many(comp.target):
+        gaps = [f'{len(thin):,} of {len(comp.names):,} classes are not validated in every fold'] * bool(thin)
+        return [prove_folds(folds, comp, recipe.grouped), *gaps]
     gaps = [f'{name} is not validated in fold {", ".join(map(str, ks))}' for name, ks in thin.items()]
     return [prove_folds(folds, comp, recipe.grouped), *gaps]
 
@@ -218,12 +223,18 @@ class TrainRows(NamedTuple):
     "The rows of a fold; test rows with pseudo labels follow the train rows, as fold −1."
 
     cache: Any  # (n, H, W, C) decoded images
-    targets: torch.Tensor  # (n, columns)
+    targets: torch.Tensor | ClassTargets  # (n, columns)
     fold: np.ndarray  # (n,)
 
 
 def _with_weights(t, w):  # targets with the weights of the rows as a last column, where there are any
     return t if w is None else torch.cat([t, torch.as_tensor(w, dtype=t.dtype)[:, None]], 1)
+
+
+def _targets(output, truth, comp):  # one-hot or other targets; codes where there are many classes
+    if type(output) is OutputSpec and not output.sizes and output.columns > CODED:
+        return ClassTargets(truth, output.columns, comp.weights)
+    return _with_weights(output.targets(truth), comp.weights)
 
 
 def train_rows(
@@ -237,13 +248,15 @@ def train_rows(
         truth = np.where(fold == k, train.target, train[setup.recipe.train_labels])
     else:
         truth = setup.comp.y
-    y = _with_weights(output.targets(truth), setup.comp.weights)
+    y = _targets(output, truth, setup.comp)
     rows, p = pseudo_rows(setup.recipe, setup.comp, setup.folds, k)
     if not len(rows):
         return TrainRows(setup.train, y, fold)
-    cache = ConcatCache(setup.train, setup.test, rows)
+    cache, fold = ConcatCache(setup.train, setup.test, rows), np.r_[fold, np.full(len(rows), -1)]
+    if isinstance(y, ClassTargets):
+        return TrainRows(cache, y.followed_by(p), fold)
     extra = _with_weights(output.soft(p), None if setup.comp.weight is None else np.ones(len(rows)))
-    return TrainRows(cache, torch.cat([y, extra]), np.r_[fold, np.full(len(rows), -1)])
+    return TrainRows(cache, torch.cat([y, extra]), fold)
 
 
 def set_sampling(
@@ -269,7 +282,8 @@ def _preparation(setup, net, y, output):  # what happens to a batch of a fold
     if setup.comp.target.kind != 'class':
         prepare.sample_masks = may_change(r.augment, (), np.full(len(y), -1))
         return prepare
-    codes = np.where(y.isnan().any(1), -1, output.codes(y))
+    coded = isinstance(y, ClassTargets)
+    codes = y.known_codes() if coded else np.where(y.isnan().any(1), -1, output.codes(y))
     prepare.sample_masks = may_change(r.augment, setup.comp.names, codes)
     return prepare
 
@@ -301,7 +315,8 @@ def make_learner(
     prepare = _preparation(setup, net, y, output)
     if setup.table:
         _give_table(setup, prepare, net, cache)
-    loss = output_and_loss(r, setup.comp, y[fold != k]).loss
+    learnt = y.class_sums(fold != k) if isinstance(y, ClassTargets) else y[fold != k]
+    loss = output_and_loss(r, setup.comp, learnt).loss
     dls = set_sampling(setup, fold_loaders(cache, y, fold, k, r.bs, device))
     if r.single_object:
         watch_training(dls)

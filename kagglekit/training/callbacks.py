@@ -25,6 +25,7 @@ from .averages import Ema, Swa, WeightAverage  # noqa: F401  found here, too
 from .fold_fit import FoldFit, best_row, is_stale
 from .guard import TrainingGuard
 from .learner import FoldLearner
+from .many_classes import read_validated, validated
 from .optimizers import find_optimizer
 from .plugins import make_callbacks, make_loggers
 from .schedules import SCHEDULERS, Stage, parse_schedule
@@ -84,10 +85,16 @@ class EpochRecorder(Callback):
     def after_loss(self):
         "Add up the training loss; collect the validation logits."
         if not self.training:
-            return self.z.append(self.pred.float().cpu())
+            return self.z.append(self.validated())
         rows = len(self.xb[0])
         self.total, self.n = self.total + self.loss * rows, self.n + rows
         self.losses.append(self.loss)
+
+    def validated(self):
+        "The logits of a batch; of many classes its loss, and the best of each row."
+        if not self.learn.answer.many:
+            return self.pred.float().cpu()
+        return validated(self.learn.answer.probabilities(self.pred), self.yb[0], self.loss)
 
     def find_moments(self):
         "Number, sum and sum of squares of the batches' losses."
@@ -129,6 +136,9 @@ class EpochRecorder(Callback):
     def measure(self):
         "Loss and metric of all validation rows."
         rows, answer = self.dls.valid.all_rows, self.learn.answer
+        if answer.many:
+            loss, p = read_validated(torch.cat(self.z), answer.columns)
+            return loss, float(self.fit.scorer(rows, p))
         z, y = torch.cat(self.z), self.dls.valid.y[rows]
         p = answer.probabilities(z).numpy()
         metric = self.fit.scorer(rows, p) if self.fit.scorer else self.fit.metric(answer.codes(y), p)

@@ -10,6 +10,7 @@ __all__ = ['PIXELS', 'find_device', 'use_bf16', 'autocast', 'is_confident', 'lab
 from collections.abc import Sequence
 from contextlib import contextmanager, nullcontext
 from collections.abc import Callable
+from typing import Any
 import numpy as np
 import fastai.callback.schedule  # noqa: F401  gives every Learner lr_find
 import torch
@@ -22,7 +23,9 @@ from .augment import Mix, augment_batch, draw_mix, mixup
 from ..data.loaders import gather
 from ..core.randomness import rng
 from ..core.validation import check_names
+from ..data.top_rows import TopRows
 from ..models.heads import OutputSpec
+from .many_classes import rows_from_tensor, rows_to_tensor
 from .tta import VIEWS
 
 # %% ../../nbs/training/06_learner.ipynb #b088ff97
@@ -270,11 +273,12 @@ def predict(
     views: Sequence = (),  # names in VIEWS, averaged with the plain image
     bs: int = 128,  # batch size; smaller where images are large
     table: torch.Tensor | None = None,  # (n, columns) values of the side table, where the network sees one
-) -> np.ndarray:  # (m, classes) float32 probabilities, in the order of `rows`
+) -> Any:  # (m, classes) float32 probabilities, in the order of `rows`; of many classes TopRows
     "Predicted probabilities for images of a cache, with TTA."
     check_names(views, VIEWS, 'view')
     if not len(rows):
-        return np.empty((0, learn.answer.columns), np.float32)
+        none = np.empty((0, learn.answer.columns), np.float32)
+        return TopRows.of(none) if learn.answer.many else none
     net, prepare, device = learn.model.eval(), learn.prepare_batch, learn.dls.device
     looks, out = [lambda x, panels: x] + [VIEWS[v] for v in views], []
     bs = max(1, min(bs, PIXELS // (cache.shape[1] * cache.shape[2])))
@@ -284,5 +288,7 @@ def predict(
         t = () if table is None else (prepare.side(table[batch], device),)
         with autocast(learn.bf16, device):
             z = sum(net(look(x, prepare.panels), *t).float() for look in looks) / len(looks)
-        out.append(learn.answer.probabilities(z).cpu())
-    return torch.cat(out).numpy()
+        p = learn.answer.probabilities(z).cpu()
+        out.append(rows_to_tensor(TopRows.of(p.numpy())) if learn.answer.many else p)
+    joined = torch.cat(out)
+    return rows_from_tensor(joined, learn.answer.columns) if learn.answer.many else joined.numpy()
