@@ -1,6 +1,6 @@
 """Peak memory and seconds of a run of 100,000 rows and 5,000 classes, on made-up predictions.
 
-    python bench/many_classes.py
+python bench/many_classes.py
 """
 
 import argparse

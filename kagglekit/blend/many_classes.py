@@ -83,7 +83,7 @@ def read_many_table(
     check_many_blend(r, comp)
     members = [read_many(m, comp) for m in r.members]
     for m in members[1:]:
-        if (m.fold != members[0].fold).any():
+        if np.any(m.fold != members[0].fold):
             raise KitError(f'{m.name} was validated on other folds than {members[0].name}; blend runs of one split')
     rows = rows_of(comp)
     return Table(members, comp.y[rows.at], members[0].fold, list(range(len(members))), rows=rows)

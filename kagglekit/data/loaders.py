@@ -126,7 +126,7 @@ class BatchLoader(DataLoader):
 # %% ../../nbs/data/14_loaders.ipynb #f11a1f0d
 def fold_loaders(
     cache: Any,  # (n, H, W, C) the decoded training set
-    y: torch.Tensor,  # (n, columns) targets
+    y: Any,  # (n, columns) targets, a tensor or ClassTargets
     fold: np.ndarray,  # (n,) the fold in which each row is validated
     k: int,  # the fold to validate; the others train
     bs: int = 64,  # rows in a training batch; validation takes twice as many

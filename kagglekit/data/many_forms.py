@@ -24,7 +24,7 @@ def _filled(codes, k, m):  # the first m of: distinct codes, then the lowest oth
 class ManyLabelForm(LabelForm):
     "The name of one of many classes."
 
-    def read(self, table: pd.DataFrame, what: str) -> TopRows:  # 1 for the label
+    def read(self, table: pd.DataFrame, what: str) -> Any:  # TopRows, 1 for the label
         "The answers of a submission."
         best = self.codes(table, what)[0][:, None].astype(np.int32)
         return TopRows(best, np.ones(best.shape, np.float32), np.zeros(len(best), np.float32), len(self.target.names))
@@ -41,7 +41,7 @@ class ManyTopForm(TopForm):
         if self.k > BEST:
             raise KitError(f'{comp.name}: {self.k} answers a row are wanted, and the best {BEST} classes are kept')
 
-    def read(self, table: pd.DataFrame, what: str) -> TopRows:  # by rank, from 1 down to 0
+    def read(self, table: pd.DataFrame, what: str) -> Any:  # TopRows by rank, from 1 down to 0
         "The answers of a submission."
         at = {name: i for i, name in enumerate(self.names)}
         best = np.empty((len(table), self.k), np.int32)

@@ -64,7 +64,8 @@ class TopRows:
         "The best of each row."
         few = max(1, _CELLS // P.shape[1])
         blocks = [_best_of(P[i : i + few], min(m, P.shape[1])) for i in range(0, max(1, len(P)), few)]
-        return cls(*(np.concatenate(values) for values in zip(*blocks)), P.shape[1])
+        best, p, rest = (np.concatenate(values) for values in zip(*blocks))
+        return cls(best, p, rest, P.shape[1])
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -156,8 +157,8 @@ def join_rows(
     parts: Sequence[TopRows],  # of the same classes
 ) -> TopRows:
     "Rows below each other."
-    columns = ([getattr(part, name) for part in parts] for name in ('best', 'p', 'rest'))
-    return TopRows(*(np.concatenate(values) for values in columns), parts[0].k)
+    best, p, rest = (np.concatenate([getattr(part, name) for part in parts]) for name in ('best', 'p', 'rest'))
+    return TopRows(best, p, rest, parts[0].k)
 
 
 _BLOCK = 10_000  # rows that are mixed at a time
