@@ -5,6 +5,19 @@ import pytest
 from running import ROOT, papermill
 
 
+def pytest_configure(config):
+    config.addinivalue_line('markers', 'slow: left out of the gate; KAGGLEKIT_SLOW=1 runs it')
+
+
+def pytest_collection_modifyitems(items):
+    "Leave out the slow tests, unless they are asked for."
+    if os.environ.get('KAGGLEKIT_SLOW'):
+        return
+    for item in items:
+        if item.get_closest_marker('slow'):
+            item.add_marker(pytest.mark.skip(reason='slow; KAGGLEKIT_SLOW=1 runs it'))
+
+
 @pytest.fixture
 def space(tmp_path, monkeypatch):
     "A workspace of this test's own; its folder of runs."

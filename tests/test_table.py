@@ -167,6 +167,7 @@ def test_mixup_mixes_the_table_too(home):
     torch.testing.assert_close((t @ torch.arange(8.0)), mixed.flatten())
 
 
+@pytest.mark.slow
 def test_averages_a_frozen_start_and_the_best_epoch_work(home):
     run = run_it(PLACE, 'exp0004', ema=0.9, freeze_epochs=1, checkpoint='best', feature_norm=16.0, epochs=8)
     assert min(aucs(run)) > 0.9
@@ -217,6 +218,7 @@ def test_a_killed_run_resumes_to_the_same_bytes(home):
     assert results(run_it(AGE, 'exp0007', mixup=0.2)) == whole
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(home):
     "bs 15 of 100 rows: parts of 8 and 7 rows, and of 5 and 5."
     alone = run_it(AGE, 'exp0008', bs=15, mixup=0.2, epochs=2)
@@ -238,6 +240,7 @@ def first_batches(learn):
     return found
 
 
+@pytest.mark.slow
 def test_pseudo_labelled_test_rows_bring_their_own_table(home):
     run_it(AGE)
     comp = find_comp(AGE)
@@ -266,6 +269,7 @@ def test_the_statistics_are_those_of_the_rows_that_are_trained_on(home):
         np.testing.assert_allclose([encoder.median[0], encoder.mean[0], encoder.scale[0]], expected)
 
 
+@pytest.mark.slow
 def test_a_trial_of_it_runs(home):
     lines = []
     trial(AGE, 'exp0001', lines.append)

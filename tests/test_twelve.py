@@ -1,7 +1,6 @@
 "Twelve competitions the whole way: practice data, `kagglekit new`, check, two tiny runs, blend, the site's score."
 
 import math
-import os
 import sys
 import pytest
 from kagglekit.data.competition import load_pages
@@ -10,8 +9,8 @@ from running import ROOT
 sys.path.append(str(ROOT / 'bench'))
 from twelve import EDITS, walk  # noqa: E402  EDITS: what is corrected in the page that new writes
 
-QUICK = ('hms', 'aptos', 'biomass')  # shares, grades, numbers in the long form
-SLOW = pytest.mark.skipif(not os.environ.get('KAGGLEKIT_SLOW'), reason='KAGGLEKIT_SLOW=1 runs all twelve')
+QUICK = ('aptos', 'biomass')  # grades, and numbers in the long form
+SLOW = pytest.mark.slow
 
 
 @pytest.fixture(autouse=True)

@@ -6,6 +6,7 @@
 __all__ = ['check_many_blend', 'read_many', 'read_many_table', 'make_many_blend']
 
 # %% ../../nbs/blend/08a_many_classes.ipynb #b17f0003
+import numpy as np
 from .build import FittedBlend
 from .join import Table
 from .kinds import rows_of
