@@ -208,8 +208,10 @@ def tables(card, space, given):
     from kagglekit.data.metrics import METRICS, find_metric
 
     codes = np.array([0, 1, 1])
+    no_truth: list = [['a', 'b', 'a'], [[0, 1], [1, 0], [1, 1]]]
+    no_codes: list = [[0.38, 0.9, 1.0], [np.nan, 0, 1], [-1, 0, 1]]
     for name in METRICS:
-        for y in ([0.38, 0.9, 1.0], [np.nan, 0, 1], [-1, 0, 1], ['a', 'b', 'a'], [[0, 1], [1, 0], [1, 1]]):
+        for y in no_truth + (no_codes if METRICS[name].kinds == ('class',) else []):
             score = partial(find_metric(name), np.array(y), np.array([0.1, 0.2, 0.9]))
             _is_refused(card, f'{name} of targets {y}', score)
         for p in ([0.1, np.nan, 0.9], [0.1, np.inf, 0.9]):

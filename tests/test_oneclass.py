@@ -124,7 +124,7 @@ def test_snapshots_vote_in_a_blend(space):
     )
     made = run.read('blend.json')
     assert made['unscored'] == ['tiles'] and list(made['members'][1]['files']) == ['snapshots.parquet']
-    with pytest.raises(KitError, match='class columns'):
+    with pytest.raises(KitError, match='columns of predictions'):
         run_blend(BlendRecipe('mean', ['every', 'tiles']), comp)
 
 

@@ -134,7 +134,11 @@ def _shaped(y, P, kinds=('class',)):  # the truth and (m, n, k) predictions, or 
     if y.ndim > 2 or codes and y.ndim != 1 or P.ndim != 3 or P.shape[1] != len(y) or columns:
         raise KitError(f'predictions of shape {P.shape} (candidates, rows, outputs) do not fit {y.shape} targets')
     are_codes = y.ndim == 1 and 'class' in kinds and ('grades' not in kinds or P.shape[2] > 1)
-    return (class_codes(y, max(2, P.shape[2])) if are_codes else y), P
+    if are_codes:
+        return class_codes(y, max(2, P.shape[2])), P
+    if y.dtype.kind not in 'biuf':
+        raise KitError(f'the truth is of the type {y.dtype}, and must be numbers')
+    return y, P
 
 # %% ../../nbs/data/04_metrics.ipynb #00000015
 @dataclass(frozen=True)
