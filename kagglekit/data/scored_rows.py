@@ -7,7 +7,7 @@ __all__ = ['pool_rows', 'unit_codes', 'ScoredRows', 'scored_rows', 'scored_oof',
 
 # %% ../../nbs/data/04j_scored_rows.ipynb #96509e6c
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 from ..core.validation import KitError
@@ -73,10 +73,10 @@ def scored_rows(
     truth: np.ndarray | None = None,  # (m,) or (m, c) the truth that was stored; None: that of the train table
 ) -> ScoredRows:
     "The rows that are scored, with their truth; a class competition without units gets its rows as they are."
-    train, y, w = comp.train, comp.y, comp.weights
-    if rows is not None:
-        train, y, w = train.iloc[rows], y[rows], None if w is None else w[rows]
-    y = y if truth is None else truth
+    some: Any = slice(None) if rows is None else rows
+    train = comp.train[['id', *([comp.unit] if comp.unit else [])]].iloc[some]  # a row may have thousands of labels
+    y, w = comp.y[some] if truth is None else truth, comp.weights
+    w = None if w is None else w[some]
     if len(P) != len(train) or len(fold) != len(train):
         raise KitError(f'{comp.name}: {len(P):,} predictions for {len(train):,} rows')
     at = np.asarray(fold) >= 0
@@ -124,9 +124,11 @@ class Scorer:
         metric: Metric,  # of the competition
     ):
         self.comp, self.metric = comp, metric
+        self.truth = comp.y  # read once: it is asked for after every epoch
 
     def _rows(self, rows, P):
-        return scored_rows(self.comp, P, np.zeros(len(rows), int), np.asarray(rows))
+        rows = np.asarray(rows)
+        return scored_rows(self.comp, P, np.zeros(len(rows), int), rows, self.truth[rows])
 
     def __call__(
         self,
