@@ -145,7 +145,7 @@ def ours(y, P, metric, name, **options):
     "(weights, seconds) of a method of kagglekit."
     import kagglekit.blend.greedy  # noqa: F401  registers its methods
     from kagglekit.blend.methods import fit_blend
-    from kagglekit.data.metrics import find_metric
+    from kagglekit.metrics.registry import find_metric
 
     P = P if P.ndim == 3 else P[:, :, None]
     b, took = seconds(lambda: fit_blend(name, P, y, find_metric(metric), **options), 3)
@@ -164,7 +164,7 @@ def against_sklearn(y, P, codes, M):
     "Metrics against scikit-learn; weights of the lowest log loss against SciPy's SLSQP with its numerical gradient."
     from scipy.optimize import minimize
     from sklearn.metrics import f1_score, log_loss, roc_auc_score
-    from kagglekit.data.metrics import find_metric
+    from kagglekit.metrics.registry import find_metric
 
     auc, f1 = find_metric('auc'), find_metric('macro_f1')
     row(
@@ -203,7 +203,7 @@ def least_squares(n):
     import kagglekit.blend.least_squares  # noqa: F401  registers its method
     from kagglekit.blend.kinds import Rows
     from kagglekit.blend.methods import fit_blend
-    from kagglekit.data.target import Numbers
+    from kagglekit.targets.target import Numbers
 
     y, P = number_data(23, n)
     rows, m = Rows(Numbers(('size',))), len(P)
@@ -235,7 +235,7 @@ def large(m, n):
     for name in ('climb', 'caruana'):
         import kagglekit.blend.greedy  # noqa: F401  registers its methods
         from kagglekit.blend.methods import fit_blend
-        from kagglekit.data.metrics import find_metric
+        from kagglekit.metrics.registry import find_metric
 
         b, took = seconds(partial(fit_blend, name, P[:, :, None], y, find_metric('auc')))
         kept = (np.array(b['params']['weights']) != 0).sum()

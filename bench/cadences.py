@@ -10,11 +10,11 @@ import statistics
 import time
 from functools import partial
 import numpy as np
-import kagglekit.data.cadence  # noqa: F401  registers its input formats
-from kagglekit.data.loaders import gather
+import kagglekit.images.cadence  # noqa: F401  registers its input formats
+from kagglekit.images.loaders import gather
 from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.core.paths import workspace
-from kagglekit.data.images import INPUTS, open_cache
+from kagglekit.images.formats import INPUTS, open_cache
 from kagglekit.practice.standins import write_practice
 
 

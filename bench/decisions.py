@@ -13,10 +13,10 @@ import time
 import numpy as np
 from scipy.optimize import minimize
 from sklearn.metrics import cohen_kappa_score
-from kagglekit.data.cut_points import apply_cuts, kappa, rounding_cuts
-from kagglekit.data.decisions import apply_decision, fit_decision
-from kagglekit.data.metrics import Metric
-from kagglekit.data.target import Grades, Labels
+from kagglekit.metrics.cut_points import apply_cuts, kappa, rounding_cuts
+from kagglekit.metrics.decisions import apply_decision, fit_decision
+from kagglekit.metrics.registry import Metric
+from kagglekit.targets.target import Grades, Labels
 
 
 def mean_f1(y, P):

@@ -138,8 +138,8 @@ def params(card, space, given):
 
 def _competition(train, test, sample, **more):
     from kagglekit.data.competition import Competition
-    from kagglekit.data.labels import encode
-    from kagglekit.data.tables import read_table
+    from kagglekit.targets.labels import encode
+    from kagglekit.core.tables import read_table
 
     def read(name, table, columns):
         path = more['folder'] / name
@@ -205,7 +205,7 @@ def tables(card, space, given):
         _is_refused(card, f'train: {name}', partial(_competition, table, TEST, SAMPLE, folder=folder))
     for name, table in BAD_TEST.items():
         _is_refused(card, f'test: {name}', partial(_competition, ROWS, table, SAMPLE, folder=folder))
-    from kagglekit.data.metrics import METRICS, find_metric
+    from kagglekit.metrics.registry import METRICS, find_metric
 
     codes = np.array([0, 1, 1])
     no_truth: list = [['a', 'b', 'a'], [[0, 1], [1, 0], [1, 1]]]
@@ -221,7 +221,7 @@ def tables(card, space, given):
 
 def _warned(made):  # whether a competition's classes are named as doubtful, in the check and in the log of a training
     from kagglekit.data.competition import Competition
-    from kagglekit.data.labels import doubtful_classes
+    from kagglekit.targets.labels import doubtful_classes
 
     return isinstance(made, Competition) and bool(doubtful_classes(made.classes))
 
@@ -242,9 +242,9 @@ def _png(array, **kw):
 
 def images(card, space, given):
     "Files that are no images are a message with a remedy; no library's words reach the user."
-    import kagglekit.data.cadence  # noqa: F401  its formats register themselves
-    from kagglekit.data.decoding import read_image
-    from kagglekit.data.images import INPUTS
+    import kagglekit.images.cadence  # noqa: F401  its formats register themselves
+    from kagglekit.images.decoding import read_image
+    from kagglekit.images.formats import INPUTS
 
     g = np.random.default_rng(0)
     good = _png(g.integers(0, 255, (20, 30, 3), dtype=np.uint8))

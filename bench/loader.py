@@ -89,8 +89,8 @@ def fastai_epoch(files):
 
 def ours(files):
     "The first call decodes into the cache; every call gathers."
-    from kagglekit.data.loaders import BatchLoader
-    from kagglekit.data.images import open_cache
+    from kagglekit.images.loaders import BatchLoader
+    from kagglekit.images.formats import open_cache
 
     names = [str(Path(f).relative_to('/')) for f in files]
 

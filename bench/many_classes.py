@@ -23,10 +23,10 @@ import pandas as pd  # noqa: E402
 
 from kagglekit.blend.blend_run import run_blend  # noqa: E402
 from kagglekit.blend.recipe import BlendRecipe  # noqa: E402
-from kagglekit.data.class_targets import ClassTargets  # noqa: E402
+from kagglekit.images.class_targets import ClassTargets  # noqa: E402
 from kagglekit.data.competition import Competition  # noqa: E402
-from kagglekit.data.target import OneOf  # noqa: E402
-from kagglekit.data.top_rows import BEST, TopRows  # noqa: E402
+from kagglekit.targets.target import OneOf  # noqa: E402
+from kagglekit.targets.top_rows import BEST, TopRows  # noqa: E402
 from kagglekit.runs.form import write_submission  # noqa: E402
 from kagglekit.runs.results import finish_run, save_fold  # noqa: E402
 from kagglekit.runs.run import Run  # noqa: E402

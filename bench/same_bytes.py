@@ -40,7 +40,7 @@ from kagglekit.blend.recipe import blend_recipe
 from kagglekit.blend.methods import METHODS
 from kagglekit.core.paths import data_dir, out_dir
 from kagglekit.data.competition import find_comp
-from kagglekit.data.images import INPUTS
+from kagglekit.images.formats import INPUTS
 from kagglekit.fit.train import load_experiment, train
 from kagglekit.models.losses import LOSSES
 from kagglekit.practice.standins import write_practice

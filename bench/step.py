@@ -17,11 +17,11 @@ import torch
 from torch import nn
 from fastai.learner import Learner
 from fastai.optimizer import OptimWrapper
-from kagglekit.data.loaders import fold_loaders, gather, one_hot
+from kagglekit.images.loaders import fold_loaders, gather, one_hot
 from kagglekit.models.heads import OutputSpec
 from kagglekit.training.learner import PrepareBatch, fold_learner, pixel_stats
 from kagglekit.models.losses import find_loss
-from kagglekit.data.metrics import find_metric
+from kagglekit.metrics.registry import find_metric
 from kagglekit.training.fold_fit import FoldFit
 from kagglekit.training.callbacks import fit_stages
 from kagglekit.training.schedules import Stage

@@ -106,8 +106,8 @@ def mix(comp):
 def constant_scores(comp, greater):
     "The scores of the answer for every row that has the best private one."
     from kagglekit.data.competition import find_comp
-    from kagglekit.data.constant_answers import constant_answers
-    from kagglekit.data.forms import find_form, make_table
+    from kagglekit.metrics.constant_answers import constant_answers
+    from kagglekit.targets.forms import find_form, make_table
     from kagglekit.practice.standins import local_score
 
     c, found = find_comp(comp), []
@@ -125,7 +125,7 @@ def walk(name, **changes):
     "A competition the whole way, in the current workspace."
     from kagglekit.core.paths import root
     from kagglekit.data.competition import find_comp
-    from kagglekit.data.site_metric import metric_of
+    from kagglekit.metrics.site_metric import metric_of
     from kagglekit.fit.preflight import inspect_comp
     from kagglekit.launch.new_page import new_page
     from kagglekit.practice.standins import write_practice

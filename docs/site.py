@@ -31,7 +31,7 @@ def order(room):  # rooms from the lowest, then those that are not named here
     return (ROOMS.index(room) if room in ROOMS else len(ROOMS), room)
 
 
-def title(path):  # 'nbs/data/03_folds.ipynb' → 'folds'
+def title(path):  # 'nbs/data/09_folds.ipynb' → 'folds'
     return re.sub(r'^\d\w*?_', '', Path(path).stem)
 
 

@@ -21,12 +21,12 @@ from kagglekit.core.plots import plt
 from kagglekit.core.storage import write_table
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import Competition
-from kagglekit.data.constant_answers import as_answers
-from kagglekit.data.decisions import fit_decision
-from kagglekit.data.forms import read_answers, read_submission
-from kagglekit.data.metrics import find_metric
-from kagglekit.data.site_metric import metric_of, site_metric
-from kagglekit.data.target import Labels, Numbers
+from kagglekit.metrics.constant_answers import as_answers
+from kagglekit.metrics.decisions import fit_decision
+from kagglekit.targets.forms import read_answers, read_submission
+from kagglekit.metrics.registry import find_metric
+from kagglekit.metrics.site_metric import metric_of, site_metric
+from kagglekit.targets.target import Labels, Numbers
 from kagglekit.report.rebuild import rebuild
 from kagglekit.runs.run import Run
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from sklearn.metrics import cohen_kappa_score, f1_score, fbeta_score, mean_absolute_error
 from kagglekit.core.validation import KitError
-from kagglekit.data.cut_points import apply_cuts, find_cuts, kappa, kappa_cuts, quantile_cuts, rounding_cuts
-from kagglekit.data.decisions import DECISIONS, apply_decision, find_decision, fit_decision, nested_decision
-from kagglekit.data.metrics import Metric, find_metric
-from kagglekit.data.target import Factors, Grades, Labels, Numbers, OneOf, Shares
-from kagglekit.data.threshold_search import GRID, find_threshold, find_thresholds, gaps, label_counts
+from kagglekit.metrics.cut_points import apply_cuts, find_cuts, kappa, kappa_cuts, quantile_cuts, rounding_cuts
+from kagglekit.metrics.decisions import DECISIONS, apply_decision, find_decision, fit_decision, nested_decision
+from kagglekit.metrics.registry import Metric, find_metric
+from kagglekit.targets.target import Factors, Grades, Labels, Numbers, OneOf, Shares
+from kagglekit.metrics.threshold_search import GRID, find_threshold, find_thresholds, gaps, label_counts
 
 HEADS = Factors(heads=(('bowel', ('no', 'yes')), ('liver', ('none', 'low', 'high'))))
 BINARY, TWO, THREE = OneOf(('crack',)), OneOf(('no', 'yes')), OneOf(('a', 'b', 'c'))

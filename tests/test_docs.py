@@ -231,7 +231,7 @@ def test_the_changelog_names_old_and_new_fields():
 USE = """
 from kagglekit.blend.methods import fit_blend
 from kagglekit.data.competition import READERS
-from kagglekit.data.metrics import find_metric
+from kagglekit.metrics.registry import find_metric
 from kagglekit.models.build import build_model
 from kagglekit.models.losses import find_loss
 from kagglekit.runs.form import make_submission

@@ -12,7 +12,7 @@ from kagglekit.core.randomness import rng
 from kagglekit.core.storage import write_table
 from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.data.folds import make_folds
-from kagglekit.data.target import OneOf
+from kagglekit.targets.target import OneOf
 from kagglekit.eda import overview as eda
 from kagglekit.eda.duplicates import (
     DETAIL_CORRELATION,

@@ -19,8 +19,8 @@ from timm.models.resnet import BasicBlock, ResNet
 from kagglekit.blend.methods import weights_method
 from kagglekit.competitions.shapes import read_shapes
 from kagglekit.data.competition import competition
-from kagglekit.data.images import input_format, read_image
-from kagglekit.data.metrics import metric
+from kagglekit.images.formats import input_format, read_image
+from kagglekit.metrics.registry import metric
 from kagglekit.models.losses import loss
 from kagglekit.runs.recipe import RECIPES, Recipe, Recipes
 from kagglekit.training.augment import augmentation

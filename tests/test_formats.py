@@ -9,9 +9,9 @@ from PIL import Image
 from kagglekit.core.paths import root, workspace
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import Competition
-from kagglekit.data.images import content_hash, find_inputs, open_cache, open_caches, read_one
-from kagglekit.data.parts import close_files, rows_of
-from kagglekit.data.sizes import FITS, fit_image
+from kagglekit.images.formats import content_hash, find_inputs, open_cache, open_caches, read_one
+from kagglekit.images.parts import close_files, rows_of
+from kagglekit.images.sizes import FITS, fit_image
 from kagglekit.fit.preflight import open_samples
 from kagglekit.runs.identity import data_hashes
 from kagglekit.runs.recipe import Recipe
@@ -225,7 +225,7 @@ def test_a_changed_file_is_decoded_again_and_an_unchanged_one_is_not(data):
 def test_an_interrupted_cache_of_parts_resumes(data, monkeypatch):
     write_npy(data / 'a.npy')
     rows = [('a.npy', str(i % 3)) for i in range(600)]
-    from kagglekit.data import cache_file
+    from kagglekit.images import cache_file
 
     original, calls = cache_file._row, []
 

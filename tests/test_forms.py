@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from kagglekit.core.validation import KitError
-from kagglekit.data.answer_forms import best_columns, match_names
-from kagglekit.data.forms import (
+from kagglekit.targets.answer_forms import best_columns, match_names
+from kagglekit.targets.forms import (
     check_form,
     check_table,
     find_form,
@@ -16,8 +16,8 @@ from kagglekit.data.forms import (
     read_submission,
     submission_text,
 )
-from kagglekit.data.tables import read_headless
-from kagglekit.data.target import Factors, Grades, Labels, Numbers, OneOf, Shares
+from kagglekit.core.tables import read_headless
+from kagglekit.targets.target import Factors, Grades, Labels, Numbers, OneOf, Shares
 
 
 def comp(target, answer, sample, ids=('7', '8'), **more):

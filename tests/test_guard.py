@@ -13,7 +13,7 @@ from kagglekit.runs.recipe import find_recipe
 from kagglekit.runs.setup import run_folds
 from kagglekit.fit.train import train
 from kagglekit.training.guard import TrainingGuard
-from kagglekit.data.metrics import find_metric
+from kagglekit.metrics.registry import find_metric
 from kagglekit.practice.standins import write_practice
 from kagglekit.runs.run import Run
 from kagglekit.training.fold_fit import FoldFit

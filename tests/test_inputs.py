@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 from kagglekit.core.paths import root, workspace
 from kagglekit.core.validation import KitError
-from kagglekit.data.images import input_format, open_cache, open_caches
-import kagglekit.data.cadence
+from kagglekit.images.formats import input_format, open_cache, open_caches
+import kagglekit.images.cadence
 
 RAMP = np.linspace(0, 1, 64)[None].repeat(48, 0)
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
@@ -117,7 +117,7 @@ def test_the_page_reports_the_range(data):
 
     @input_format('windowed', 1, range=(-100, 300))
     def windowed(path, size):
-        return kagglekit.data.images.read_image(path, size, 'L')
+        return kagglekit.images.formats.read_image(path, size, 'L')
 
     values = (RAMP * 800 - 200).astype(np.float32)
     names = [save(data / 'f.tif', values), save(data / 'i.tif', values.round().astype(np.int32))]
@@ -408,8 +408,8 @@ def test_a_damaged_cache_is_noticed_and_rebuilt(data, harm, ending):
 
 def test_a_large_cache_is_checked_in_part_and_wholly_if_modified(data, monkeypatch):
     "The last one is among them; one in the middle is seen by the time of the file."
-    monkeypatch.setattr('kagglekit.data.cache_file.WHOLE', 0)
-    monkeypatch.setattr('kagglekit.data.cache_file.SOME', 2)
+    monkeypatch.setattr('kagglekit.images.cache_file.WHOLE', 0)
+    monkeypatch.setattr('kagglekit.images.cache_file.SOME', 2)
     names = [save(data / f'{i}.png', NOISE + np.uint8(i)) for i in range(5)]
     want = np.array(open_cache(data, names, 'rgb', SIDE, quiet))
     for at, keep_time in ((128, True), (-9, True), (len(NOISE.tobytes()) * 2 + 500, False)):
@@ -428,7 +428,7 @@ def test_a_folder_can_be_a_sample(data):
 
     @input_format('volume', 2)
     def volume(path, size):
-        slices = [kagglekit.data.images.read_image(path / name, size, 'L') for name in ('a.png', 'b.png')]
+        slices = [kagglekit.images.formats.read_image(path / name, size, 'L') for name in ('a.png', 'b.png')]
         return np.concatenate(slices, -1)
 
     for name in 'xy':
@@ -470,7 +470,7 @@ def stoppable(read):
         stop.after -= 1
         if stop.after == 0:
             raise KeyboardInterrupt
-        return kagglekit.data.images.read_image(path, size, 'L')
+        return kagglekit.images.formats.read_image(path, size, 'L')
 
 
 def interrupted(folder):
@@ -539,8 +539,8 @@ def test_the_whole_cache_is_reserved_before_it_is_written(data):
 SLOW = """
 import sys, time
 from pathlib import Path
-import kagglekit.data.cache_file, kagglekit.data.images as inputs
-kagglekit.data.cache_file.CHUNK = 16
+import kagglekit.images.cache_file, kagglekit.images.formats as inputs
+kagglekit.images.cache_file.CHUNK = 16
 folder = Path(sys.argv[1])
 @inputs.input_format('slow', 1)
 def slow(path, size):

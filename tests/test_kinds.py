@@ -10,10 +10,10 @@ from PIL import Image
 from kagglekit.core.paths import data_dir
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import READERS, Competition, competition
-from kagglekit.data.decisions import nested_decision
-from kagglekit.data.metrics import find_metric
-from kagglekit.data.site_metric import metric_of
-from kagglekit.data.target import Factors, Grades, Labels, Numbers, Shares
+from kagglekit.metrics.decisions import nested_decision
+from kagglekit.metrics.registry import find_metric
+from kagglekit.metrics.site_metric import metric_of
+from kagglekit.targets.target import Factors, Grades, Labels, Numbers, Shares
 from kagglekit.fit.plots import check_record, plot_batch
 from kagglekit.fit.preflight import check_columns, inspect_comp
 from kagglekit.fit.target_plots import row_text, truth_rows

@@ -13,12 +13,12 @@ from kagglekit.blend.members import split_predictions
 from kagglekit.blend.recipe import BlendRecipe
 from kagglekit.core.paths import data_dir
 from kagglekit.core.validation import KitError
-from kagglekit.data import top_rows
+from kagglekit.targets import top_rows
 from kagglekit.data.competition import READERS, Competition, competition
-from kagglekit.data.metrics import METRICS, constant_score, find_metric
-from kagglekit.data.string_forms import TopForm
-from kagglekit.data.target import OneOf
-from kagglekit.data.top_rows import BEST, TopRows, mix_rows, table_of
+from kagglekit.metrics.registry import METRICS, constant_score, find_metric
+from kagglekit.targets.string_forms import TopForm
+from kagglekit.targets.target import OneOf
+from kagglekit.targets.top_rows import BEST, TopRows, mix_rows, table_of
 from kagglekit.eda.predictions import load_predictions
 from kagglekit.fit.plots import error_table, read_predicted
 from kagglekit.fit.preflight import inspect_comp

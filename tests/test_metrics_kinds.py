@@ -7,11 +7,11 @@ import pytest
 import sklearn.metrics as sk
 from scipy.stats import pearsonr, spearmanr
 from kagglekit.core.validation import KitError
-from kagglekit.data.constant_answers import constant_answers
-from kagglekit.data.factor_metrics import bind_heads
-from kagglekit.data.metrics import METRICS, constant_score, find_metric, known_metric, metric
-from kagglekit.data.site_metric import bind_site, metric_of, site_metric
-from kagglekit.data.target import Factors, Grades, Labels, Numbers, OneOf, Shares
+from kagglekit.metrics.constant_answers import constant_answers
+from kagglekit.metrics.factor_metrics import bind_heads
+from kagglekit.metrics.registry import METRICS, constant_score, find_metric, known_metric, metric
+from kagglekit.metrics.site_metric import bind_site, metric_of, site_metric
+from kagglekit.targets.target import Factors, Grades, Labels, Numbers, OneOf, Shares
 
 SEEDS = range(4)
 
@@ -198,7 +198,7 @@ def test_best_k(k):
 
 
 def test_best_k_in_chunks(monkeypatch):
-    import kagglekit.data.class_metrics as home
+    import kagglekit.metrics.class_metrics as home
 
     y, p, _ = classes(2)
     whole = find_metric('map_at(3)')(y, p)

@@ -7,8 +7,8 @@ import torch
 from sklearn.metrics import roc_auc_score
 import kagglekit.training.augment_cadence  # noqa: F401  registers its augmentations
 from kagglekit.training.augmentations import AUGMENTS, N_UNIFORMS
-from kagglekit.data.loaders import fold_loaders, one_hot
-from kagglekit.data.cadence import arrange
+from kagglekit.images.loaders import fold_loaders, one_hot
+from kagglekit.images.cadence import arrange
 from kagglekit.data.competition import Competition
 from kagglekit.core.paths import workspace
 from kagglekit.core.randomness import uniforms

@@ -14,9 +14,9 @@ from kagglekit.cli import main
 from kagglekit.core.registry import name_of
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import READERS, find_comp, load_pages
-from kagglekit.data import arrays, audio, dicom, image_parts  # noqa
-from kagglekit.data.images import INPUTS
-from kagglekit.data.target import Shares
+from kagglekit.images import arrays, audio, dicom, image_parts  # noqa
+from kagglekit.images.formats import INPUTS
+from kagglekit.targets.target import Shares
 from kagglekit.fit.preflight import inspect_comp
 from kagglekit.launch.data_survey import survey
 from kagglekit.launch.new_page import new_page
@@ -27,7 +27,7 @@ from running import ROOT
 
 for _name in ('arrays', 'audio', 'dicom', 'image_parts'):  # formats that a module registers
     with suppress(ImportError):
-        import_module(f'kagglekit.data.{_name}')
+        import_module(f'kagglekit.images.{_name}')
 N, M = 60, 8  # train and test rows
 TRAIN, TEST = [f'tr{i:03d}' for i in range(N)], [f'te{i:03d}' for i in range(M)]
 G = np.random.default_rng(0)

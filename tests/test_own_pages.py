@@ -12,7 +12,7 @@ from kagglekit.cli import main
 from kagglekit.core.code_hash import code_hash
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import READERS, check_page, find_comp, load_pages
-from kagglekit.data.images import INPUTS
+from kagglekit.images.formats import INPUTS
 from kagglekit.data.pages import damaged_pages
 from kagglekit.practice.standins import write_practice
 from running import KIT, ROOT
@@ -20,7 +20,7 @@ from running import KIT, ROOT
 READER = """#| export
 import pandas as pd
 from kagglekit.data.competition import Competition, competition
-from kagglekit.data.images import input_format
+from kagglekit.images.formats import input_format
 
 
 @competition('{name}')
@@ -209,7 +209,7 @@ def test_a_page_that_a_page_imports_is_the_one_to_mend(home, text):
 # Code: its source, its hash, other processes
 
 FORMAT = """#| export
-from kagglekit.data.images import input_format, rgb
+from kagglekit.images.formats import input_format, rgb
 SHIFT = 3
 
 

@@ -10,7 +10,7 @@ from kagglekit.models import architectures
 from kagglekit.training.augmentations import AUGMENTS, augmentation
 from kagglekit.training.augment import may_change
 from kagglekit.training.tta import VIEWS, view
-from kagglekit.data.class_patterns import choose_classes
+from kagglekit.targets.class_patterns import choose_classes
 from kagglekit.core.paths import out_dir, workspace
 from kagglekit.core.storage import write_json
 from kagglekit.core.validation import KitError

@@ -10,7 +10,7 @@ from kagglekit.core.validation import KitError
 from kagglekit.data.competition import Competition, prob_columns
 from kagglekit.data.fold_npy import export_positions, import_positions, read_positions
 from kagglekit.data.folds import import_folds, prove_folds
-from kagglekit.data.tables import read_table
+from kagglekit.core.tables import read_table
 from kagglekit.runs.run import Run
 from kagglekit.runs.single_object import snapshot_labels
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from kagglekit.training.augment import Mix
-from kagglekit.data.loaders import fold_loaders, one_hot
+from kagglekit.images.loaders import fold_loaders, one_hot
 from kagglekit.data.competition import Competition, load_pages
 from kagglekit.core.paths import own_data, workspace
 from kagglekit.core.randomness import rng
@@ -18,7 +18,7 @@ from kagglekit.data.folds import find_fold_file
 from kagglekit.models.heads import OutputSpec
 from kagglekit.training.learner import PrepareBatch, fold_learner
 from kagglekit.models.losses import find_loss
-from kagglekit.data.metrics import find_metric
+from kagglekit.metrics.registry import find_metric
 from kagglekit.runs.single_object import (
     StopWhenPerfect,
     Snapshots,

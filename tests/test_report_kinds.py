@@ -8,7 +8,7 @@ from kagglekit.core.paths import data_dir, workspace
 from kagglekit.core.storage import write_json
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import READERS, Competition, competition
-from kagglekit.data.target import Factors, Grades, Labels, Numbers, OneOf, Shares
+from kagglekit.targets.target import Factors, Grades, Labels, Numbers, OneOf, Shares
 from kagglekit.fit.plots import error_table, fold_table, plot_counts, plot_errors, plot_folds, read_predicted
 from kagglekit.fit.target_plots import worst_rows
 from kagglekit.report.bootstrap import paired_bootstrap, verdict_of

@@ -9,7 +9,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 ROOMS = [
     'core',
+    'targets',
     'data',
+    'metrics',
+    'images',
     'models',
     'practice',
     'training',

@@ -32,7 +32,7 @@ PAGE = """
 import pandas as pd
 from kagglekit.core.paths import data_dir
 from kagglekit.data.competition import Competition, competition
-from kagglekit.data.tables import read_table
+from kagglekit.core.tables import read_table
 from kagglekit.runs.recipe import Recipe, Recipes
 
 COLUMNS = {

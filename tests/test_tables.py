@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import pandas as pd
 import pytest
-from kagglekit.data.tables import check_files, match_ids, read_table
+from kagglekit.core.tables import check_files, match_ids, read_table
 from kagglekit.core.validation import KitError
 
 
@@ -180,7 +180,7 @@ def test_missing_files_are_found_by_folder(tmp_path):
 )
 def test_a_doubtful_class_in_a_listed_set_is_a_warning(label, words):
     from kagglekit.data.competition import Competition
-    from kagglekit.data.labels import encode
+    from kagglekit.targets.labels import encode
     from kagglekit.fit.preflight import _about
 
     train = pd.DataFrame(dict(id=list('abcd'), file='x.png', label=['cross', label, 'circle', 'cross']))

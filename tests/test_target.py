@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 import kagglekit.competitions as pages
 from kagglekit.data.competition import READERS, Competition, find_comp, load_pages
-from kagglekit.data.labels import encode
+from kagglekit.targets.labels import encode
 from kagglekit.core.storage import write_table
 from kagglekit.core.validation import KitError
-from kagglekit.data.metrics import METRICS, constant_score, find_metric, metric
+from kagglekit.metrics.registry import METRICS, constant_score, find_metric, metric
 from kagglekit.practice.standins import write_practice
 from kagglekit.runs.run import Run
 from kagglekit.runs.scores import score_oof
@@ -72,7 +72,7 @@ def test_a_metric_takes_class_codes_alone(target, words):
 @pytest.mark.parametrize('target, words', NO_CODES)
 def test_the_targets_of_a_loss_are_class_codes_alone(target, words):
     "one_hot of [.38, .9, 1.] was [0, 0, 1]."
-    from kagglekit.data.loaders import one_hot
+    from kagglekit.images.loaders import one_hot
 
     with pytest.raises(KitError, match='class code'):
         one_hot(target, 1)
@@ -157,7 +157,7 @@ def test_impossible_tables_are_refused(space, table, edit, words):
 
 def test_composed_and_decomposed_letters_are_one_label():
     "NFC and NFD look the same."
-    from kagglekit.data.labels import find_classes
+    from kagglekit.targets.labels import find_classes
 
     with pytest.raises(KitError, match='row 4 .*Unicode form'):
         find_classes(pd.Series(['défaut', 'défaut', 'de\u0301faut', 'x']), 'train.csv')

@@ -20,7 +20,7 @@ from kagglekit.report.journal_html import seeds_html, write_page
 from kagglekit.report.journal_plots import plot_curves, tree_svg
 from kagglekit.report.leaderboard import plot_leaderboard
 from kagglekit.eda.samples import plot_classes
-from kagglekit.data.metrics import find_metric
+from kagglekit.metrics.registry import find_metric
 from kagglekit.core.plots import plt
 from kagglekit.runs.run import Run
 from kagglekit.core.html import html_page, html_table, show_table

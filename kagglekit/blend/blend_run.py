@@ -28,9 +28,9 @@ from ..core.storage import atomic, hash_file, write_json, write_table
 from ..core.validation import KitError
 from ..data.competition import Competition
 from ..data.folds import fold_hash
-from ..data.target import Target
-from ..data.top_rows import TopRows, is_many, table_of
-from ..data.site_metric import metric_of
+from ..targets.target import Target
+from ..targets.top_rows import TopRows, is_many, table_of
+from ..metrics.site_metric import metric_of
 from ..runs.form import mend_submission, seal_submission, write_submission
 from ..runs.run import Run, inherited_contamination
 from ..runs.process import environment, now

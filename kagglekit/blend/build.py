@@ -24,7 +24,7 @@ from .rule_sources import Source, build_sources, source_spec
 from .rules import Rule, RuleSet, apply_rules, check_rules, plain_rule, rule_text
 from ..core.validation import KitError, check_names
 from ..data.competition import Competition, class_kinds
-from ..data.site_metric import metric_of
+from ..metrics.site_metric import metric_of
 from ..runs.run import Run
 
 # %% ../../nbs/blend/08_build.ipynb #0000000c

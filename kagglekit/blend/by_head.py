@@ -11,7 +11,7 @@ import numpy as np
 from .fitted import likelihood_weights, true_probs
 from .methods import Members, method, mix, normalise_rows, normalise_weights
 from ..core.validation import KitError, check_names
-from ..data.metrics import Metric
+from ..metrics.registry import Metric
 
 # %% ../../nbs/blend/02_by_head.ipynb #0000002a
 def head_sums(

@@ -22,8 +22,8 @@ from .rule_effects import gain_interval
 from ..core.plots import plt
 from ..core.validation import KitError
 from ..data.competition import Competition
-from ..data.scored_rows import ScoredRows, scored_rows
-from ..data.site_metric import metric_of
+from ..metrics.scored_rows import ScoredRows, scored_rows
+from ..metrics.site_metric import metric_of
 from ..runs.run import Run
 from ..runs.scores import decided_rows
 

@@ -13,8 +13,8 @@ from scipy.special import expit
 from ..core.randomness import rng
 from ..core.storage import write_json, write_table
 from ..data.competition import Competition, prob_columns
-from ..data.constant_answers import as_answers
-from ..data.target import Factors, Grades, Labels, Numbers, Shares
+from ..metrics.constant_answers import as_answers
+from ..targets.target import Factors, Grades, Labels, Numbers, Shares
 from .kinds import rows_of, sums_of
 from .methods import normalise_rows
 from ..runs.run import Run

@@ -14,8 +14,8 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from .kinds import Rows, fitting_rows
 from .methods import EPS, Members, Objective, apply_weights, method, weights_method, weights_record
 from ..core.validation import KitError
-from ..data.metrics import Metric
-from ..data.target import Factors
+from ..metrics.registry import Metric
+from ..targets.target import Factors
 
 # %% ../../nbs/blend/00a_fitted.ipynb #0000001b
 def likelihood_weights(

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from .methods import Objective, weights_method
 from ..core.threads import usable_cores
 from ..core.validation import KitError
-from ..data.metrics import auc_of
+from ..metrics.registry import auc_of
 
 # %% ../../nbs/blend/01_greedy.ipynb #00000004
 POOL = ThreadPoolExecutor(min(4, usable_cores()))  # NumPy sorts without the interpreter's lock

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from ..core.validation import KitError
 from ..data.competition import Competition
-from ..data.scored_rows import pool_rows, scored_rows, unit_codes
-from ..data.target import Factors, Target
+from ..metrics.scored_rows import pool_rows, scored_rows, unit_codes
+from ..targets.target import Factors, Target
 from ..runs.decision import apply_to, unfitted
 
 # %% ../../nbs/blend/00_kinds.ipynb #94b11d24

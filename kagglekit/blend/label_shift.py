@@ -14,7 +14,7 @@ from ..data.competition import Competition, class_kinds
 from ..core.randomness import rng
 from ..core.registry import Argument, bind_call, name_of, read_call, short_number
 from ..core.validation import KitError, check_names
-from ..data.metrics import Metric
+from ..metrics.registry import Metric
 from pydantic import Field
 
 # %% ../../nbs/blend/05_label_shift.ipynb #00000004

@@ -11,7 +11,7 @@ from scipy.optimize import nnls
 from .kinds import Fitting, Rows, fitting_rows
 from .methods import Members, method
 from ..core.validation import KitError
-from ..data.metrics import Metric
+from ..metrics.registry import Metric
 
 # %% ../../nbs/blend/00b_least_squares.ipynb #91e61f8c
 def _nnls(A, b):

@@ -16,7 +16,7 @@ from .recipe import BlendRecipe
 from ..core.storage import hash_file
 from ..core.validation import KitError
 from ..data.competition import Competition
-from ..data.top_rows import mix_rows
+from ..targets.top_rows import mix_rows
 from ..runs.results import mean_of_folds
 from ..runs.run import Run
 from ..runs.scores import check_predictions, predictions_of, read_predictions

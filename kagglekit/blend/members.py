@@ -19,8 +19,8 @@ import pyarrow.parquet as pq
 from .kinds import check_space_of, default_space, sums_of
 from .methods import check_space, mean_logits, mix
 from ..data.competition import Competition
-from ..data.tables import match_ids
-from ..data.top_rows import is_many
+from ..core.tables import match_ids
+from ..targets.top_rows import is_many
 from ..core.storage import hash_file
 from ..core.validation import KitError, check_names, check_value
 from ..runs.single_object import object_states, snapshot_labels

@@ -21,8 +21,8 @@ from scipy.stats import rankdata
 from .kinds import Rows, Seen, default_space, seen_by_metric, sums_of
 from ..core.registry import Argument, Registry, bind_call, read_call, short_number
 from ..core.validation import KitError, check_names, real
-from ..data.metrics import KINDS, Metric
-from ..data.target import Target
+from ..metrics.registry import KINDS, Metric
+from ..targets.target import Target
 
 # %% ../../nbs/blend/00_methods.ipynb #73d8180a
 EPS = 1e-7  # probabilities are kept this far from 0 and 1 before a logarithm; float32 resolves no less near 1

@@ -13,10 +13,10 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from ..data.competition import Competition
-from ..data.forms import read_answers, read_submission
-from ..data.labels import encode
-from ..data.scored_rows import unit_codes
-from ..data.tables import match_ids, read_table
+from ..targets.forms import read_answers, read_submission
+from ..targets.labels import encode
+from ..metrics.scored_rows import unit_codes
+from ..core.tables import match_ids, read_table
 from ..core.paths import root
 from ..core.validation import KitError, check_names, nearest
 from .rule_sources import Source, vote_labels

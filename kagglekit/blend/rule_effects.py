@@ -14,7 +14,7 @@ import pandas as pd
 from .rule_sources import Source
 from .rules import Rule, apply_rules, rule_text
 from ..core.randomness import rng
-from ..data.metrics import Metric, labels_of
+from ..metrics.registry import Metric, labels_of
 
 # %% ../../nbs/blend/04a_rule_effects.ipynb #00000024
 class Interval(NamedTuple):

@@ -264,8 +264,8 @@ def _download(a):
     argument('--all', action='store_true', help='delete all that no run has open'),
 )
 def _cache(a):
-    from kagglekit.data.cache_file import size_text
-    from kagglekit.data.caches import caches_text, parse_age, parse_size, trim_caches
+    from kagglekit.images.cache_file import size_text
+    from kagglekit.images.caches import caches_text, parse_age, parse_size, trim_caches
 
     if not (a.trim or a.older or a.all):
         rows = caches_text()

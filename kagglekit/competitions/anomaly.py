@@ -10,8 +10,8 @@ __all__ = ['METAL_NUTS', 'HARD_DEFECTS', 'AUGMENT_V2', 'dacon', 'one_gpu', 'run6
 
 # %% ../../nbs/competitions/anomaly.ipynb #00000002
 from ..data.competition import Competition, competition
-from ..data.labels import encode, find_classes
-from ..data.tables import read_table
+from ..targets.labels import encode, find_classes
+from ..core.tables import read_table
 from ..core.paths import data_dir
 from ..core.validation import KitError
 from ..runs.recipe import Recipe, Recipes

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from ..data.competition import Competition, competition
-from ..data.tables import check_ids, read_table
+from ..core.tables import check_ids, read_table
 from ..core.paths import data_dir
 from ..core.validation import KitError, check_names, nearest
 from ..runs.recipe import Recipe, Recipes

@@ -6,11 +6,11 @@
 __all__ = ['read_seti', 'read_old']
 
 # %% ../../nbs/competitions/seti.ipynb #00000002
-import kagglekit.data.cadence  # noqa: F401  registers its input formats: abacad, aaa_bcd, …
+import kagglekit.images.cadence  # noqa: F401  registers its input formats: abacad, aaa_bcd, …
 import kagglekit.training.augment_cadence  # noqa: F401  registers its augmentations: shuffle_cons, lines, …
 from ..data.competition import Competition, competition
-from ..data.labels import encode
-from ..data.tables import read_table
+from ..targets.labels import encode
+from ..core.tables import read_table
 from ..core.paths import data_dir
 
 

@@ -7,8 +7,8 @@ __all__ = ['recipes', 'exp0001', 'exp0002', 'read_shapes']
 
 # %% ../../nbs/competitions/shapes.ipynb #8e1f24cd
 from ..data.competition import Competition, competition
-from ..data.labels import encode, find_classes
-from ..data.tables import read_table
+from ..targets.labels import encode, find_classes
+from ..core.tables import read_table
 from ..core.paths import data_dir
 from ..runs.recipe import Recipe, Recipes
 

@@ -24,7 +24,7 @@ class _Seen(dict):  # id → (number, object) of all objects met; kept, or anoth
     versions = True  # whether the versions of installed packages do
 
 
-def _neutral(module):  # paths, checks and messages: they do not change what is decoded
+def _neutral(module):  # paths, tables, checks and messages: they do not change what is decoded
     return module == 'builtins' or module.split('.')[:2] == ['kagglekit', 'core']
 
 

@@ -17,9 +17,9 @@ import pandas as pd
 from scipy.ndimage import gaussian_filter
 
 from ..core.randomness import rng
-from ..data.decoding import picture_size
-from ..data.images import read_one
-from ..data.parts import rows_of, split_rows
+from ..images.decoding import picture_size
+from ..images.formats import read_one
+from ..images.parts import rows_of, split_rows
 from .findings import Finding
 from .pairs import Pairs, across_groups, column_of, pair_table, pairs_finding
 from .samples import Sample, usual_inputs

@@ -19,7 +19,7 @@ from ..core.randomness import rng
 from ..core.storage import write_table
 from ..data.competition import Competition
 from ..data.folds import make_folds
-from ..data.target import Factors, Grades, Labels, Numbers, OneOf, Shares, Target
+from ..targets.target import Factors, Grades, Labels, Numbers, OneOf, Shares, Target
 from .predictions import validated_rows
 from ..practice.standin_shapes import SHAPES, draw_shape
 from ..runs.run import Run

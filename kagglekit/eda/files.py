@@ -15,9 +15,9 @@ import pandas as pd
 from ..core.plots import plt
 from ..core.threads import usable_cores
 from ..core.validation import KitError
-from ..data.cadence import read_cadence
+from ..images.cadence import read_cadence
 from ..data.competition import Competition
-from ..data.decoding import picture_header
+from ..images.decoding import picture_header
 from .samples import OTHER_FILES, sample_rows
 
 # %% ../../nbs/eda/01a_files.ipynb #0cddffc5

@@ -15,8 +15,8 @@ import pandas as pd
 from ..core.plots import plt, short
 from ..core.validation import KitError
 from ..data.competition import Competition
-from ..data.images import read_one
-from ..data.parts import rows_of, split_rows
+from ..images.formats import read_one
+from ..images.parts import rows_of, split_rows
 from .predictions import load_predictions, validated_rows
 from .truth import head_probs, truth_heads
 

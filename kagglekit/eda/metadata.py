@@ -14,7 +14,7 @@ import pandas as pd
 
 from ..core.plots import plt, short
 from ..data.competition import Competition
-from ..data.metrics import auc_of
+from ..metrics.registry import auc_of
 from .findings import Finding, not_measured
 from .samples import kept_together
 from .truth import truth_heads, truth_values

@@ -12,7 +12,7 @@ import pandas as pd
 from ..core.text import one_line
 from ..core.validation import KitError
 from ..data.competition import Competition
-from ..data.top_rows import is_many
+from ..targets.top_rows import is_many
 from ..runs.run import Run
 from ..runs.scores import check_predictions
 

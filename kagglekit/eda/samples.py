@@ -17,11 +17,11 @@ import pandas as pd
 from ..core.plots import plt, short
 from ..core.randomness import rng
 from ..core.validation import KitError, nearest
-from ..data.cadence import ON, read_cadence
+from ..images.cadence import ON, read_cadence
 from ..data.competition import Competition
-from ..data.decoding import picture_size
-from ..data.images import find_inputs, open_caches, read_one
-from ..data.parts import rows_of, split_rows
+from ..images.decoding import picture_size
+from ..images.formats import find_inputs, open_caches, read_one
+from ..images.parts import rows_of, split_rows
 from .label_errors import suspects
 
 # %% ../../nbs/eda/01_samples.ipynb #00000004

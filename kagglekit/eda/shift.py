@@ -17,7 +17,7 @@ from ..blend.label_shift import estimate_prior
 from ..core.plots import plt, short
 from ..core.randomness import rng
 from ..data.competition import Competition
-from ..data.metrics import auc_of
+from ..metrics.registry import auc_of
 from .findings import Finding
 from .label_errors import by_group, suspects
 from .predictions import class_probs, load_predictions, validated_rows

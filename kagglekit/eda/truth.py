@@ -14,7 +14,7 @@ import numpy as np
 from ..core.plots import short
 from ..core.validation import KitError
 from ..data.competition import Competition
-from ..data.target import Factors
+from ..targets.target import Factors
 
 # %% ../../nbs/eda/00aa_truth.ipynb #ff8e881d
 MOST_NAMED = 3  # labels or numbers in words

@@ -16,9 +16,9 @@ from ..core.storage import hash_json
 from ..core.text import seconds_text
 from ..core.validation import KitError
 from ..data.competition import Competition
-from ..data.group_metrics import confusion, plot_confusion, plot_parts
-from ..data.metrics import labels_of
-from ..data.top_rows import TopRows, is_many
+from ..metrics.group_metrics import confusion, plot_confusion, plot_parts
+from ..metrics.registry import labels_of
+from ..targets.top_rows import TopRows, is_many
 from .target_plots import plot_target_errors, plot_truth, row_text, scored_predictions, target_errors
 from .target_plots import target_groups, target_values
 from ..runs.decision import DECISION

@@ -20,14 +20,14 @@ from ..core.validation import KitError, check_names
 from ..data.competition import Competition, find_comp, load_pages
 from ..data.fold_npy import run_folds
 from ..data.folds import thin_classes
-from ..data.images import find_inputs, read_one
-from ..data.parts import rows_of, split_rows
-from ..data.labels import doubtful_classes
-from ..data.site_metric import metric_of
-from ..data.scored_rows import scored_rows
+from ..images.formats import find_inputs, read_one
+from ..images.parts import rows_of, split_rows
+from ..targets.labels import doubtful_classes
+from ..metrics.site_metric import metric_of
+from ..metrics.scored_rows import scored_rows
 from ..data.sampling import parse_sampling
-from ..data.tables import check_files
-from ..data.top_rows import guess_rows, is_many, table_of
+from ..core.tables import check_files
+from ..targets.top_rows import guess_rows, is_many, table_of
 from ..models.architectures import check_arch
 from ..models.heads import check_heads
 from ..runs.form import check_submission, make_submission, write_csv

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from ..core.plots import plt, short
 from ..data.competition import Competition
-from ..data.group_metrics import plot_confusion
-from ..data.metrics import auc_of, labels_of
-from ..data.scored_rows import ScoredRows, scored_oof
-from ..data.site_metric import metric_of
-from ..data.target import Factors, Target, quantile_bins
+from ..metrics.group_metrics import plot_confusion
+from ..metrics.registry import auc_of, labels_of
+from ..metrics.scored_rows import ScoredRows, scored_oof
+from ..metrics.site_metric import metric_of
+from ..targets.target import Factors, Target, quantile_bins
 from ..runs.scores import decided_rows, predictions_of
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from ..core.text import diff_text, seconds_text
 from ..core.validation import KitError, check_names
 from ..data.competition import Competition, check_page, find_comp, load_pages
 from ..data.download import where_found
-from ..data.images import find_inputs
-from ..data.loaders import ConcatCache
-from ..data.site_metric import metric_of
-from ..data.scored_rows import Scorer
+from ..images.formats import find_inputs
+from ..images.loaders import ConcatCache
+from ..metrics.site_metric import metric_of
+from ..metrics.scored_rows import Scorer
 from .preflight import preflight
 from ..models.build import save_weights
 from ..practice.registry import STAND_INS

@@ -23,7 +23,7 @@ from ..core.storage import write_json
 from ..core.text import seconds_text
 from ..core.validation import KitError
 from ..data.competition import Competition, find_comp, load_pages
-from ..data.images import find_inputs
+from ..images.formats import find_inputs
 from .preflight import check_columns
 from .train import train
 from ..practice.registry import STAND_INS
@@ -35,7 +35,7 @@ from ..runs.run import Run, is_trial
 from ..runs.setup import make_network, make_networks, output_and_loss, run_folds
 from ..runs.single_object import object_states
 from ..training.learner import find_device, use_bf16
-from ..data.forms import find_form
+from ..targets.forms import find_form
 
 # %% ../../nbs/fit/03_trial.ipynb #8521530b
 TRIAL = 'trial-'  # prefix of its ID

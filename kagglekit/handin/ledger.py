@@ -18,13 +18,13 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from filelock import FileLock, Timeout
-from ..data.tables import read_table
+from ..core.tables import read_table
 from ..core.paths import comp_setting, out_dir
 from ..core.secrets import hide_secrets
 from ..core.storage import disk_errors, write_table
 from ..core.text import one_line, seconds_text
 from ..core.validation import KitError, check_names, nearest
-from ..data.metrics import known_metric
+from ..metrics.registry import known_metric
 from ..runs.run import Run
 
 # %% ../../nbs/handin/00_ledger.ipynb #00000004

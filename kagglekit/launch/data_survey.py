@@ -16,7 +16,7 @@ import pandas as pd
 from PIL import Image
 from ..core.paths import check_comp, data_dir, own_data
 from ..core.validation import KitError
-from ..data.tables import read_table
+from ..core.tables import read_table
 
 # %% ../../nbs/launch/04_data_survey.ipynb #72ddbd5c
 class Guess(NamedTuple):

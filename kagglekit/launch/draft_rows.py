@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import pandas as pd
 from ..core.validation import KitError
 from ..data.find_files import by_folder, by_row, by_stem, class_folders
-from ..data.labels import encode, find_classes
+from ..targets.labels import encode, find_classes
 from ..data.long_tables import split_ids, widen
-from ..data.tables import read_table
+from ..core.tables import read_table
 from .data_survey import Survey
 from .row_guess import Long, Unit, same_values, unique_columns
 from .target_guess import numbers_of

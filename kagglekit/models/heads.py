@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ..core.registry import Argument, bind_call, call_text, read_call, short_number
 from ..core.validation import KitError, Lazy, real
-from ..data import top_rows
-from ..data.labels import class_codes
+from ..targets import top_rows
+from ..targets.labels import class_codes
 from .losses import find_loss, loss_text, parse_loss, probabilities
 
 # %% auto #0
@@ -112,7 +112,7 @@ class OutputSpec:
 
     def targets(self, codes: Sequence | np.ndarray):  # (n,) class codes
         "Targets of the losses: (n, columns), one-hot in each head."
-        from kagglekit.data.loaders import one_hot  # late: it brings torch and fastai
+        from kagglekit.images.loaders import one_hot  # late: it brings torch and fastai
 
         if not self.sizes:
             return one_hot(codes, self.columns)

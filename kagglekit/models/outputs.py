@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 import numpy as np
 from ..core.validation import KitError, Lazy
-from ..data.target import Factors, Grades, Numbers, Target
+from ..targets.target import Factors, Grades, Numbers, Target
 from .column_losses import column_loss
 from .heads import Head, OutputSpec, heads_loss
 from .losses import LOSSES, check_loss_kind, find_loss, parse_loss

@@ -16,7 +16,7 @@ import pandas as pd
 from ..core.randomness import rng
 from ..core.storage import write_table
 from ..core.threads import usable_cores
-from ..data.cache_file import check_room
+from ..images.cache_file import check_room
 from .registry import print_progress, stand_in
 from .synth_seti import cut_cadences
 

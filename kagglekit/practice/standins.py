@@ -22,9 +22,9 @@ from ..core.randomness import rng
 from ..core.storage import write_table
 from ..core.validation import KitError, check_names
 from ..data.competition import Competition, find_comp
-from ..data.labels import encode
-from ..data.metrics import find_metric
-from ..data.tables import match_ids, read_table
+from ..targets.labels import encode
+from ..metrics.registry import find_metric
+from ..core.tables import match_ids, read_table
 from .registry import STAND_INS
 
 # %% ../../nbs/practice/02_standins.ipynb #0acdaa3a

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from ..data.cadence import OFF, ON, SHAPE
+from ..images.cadence import OFF, ON, SHAPE
 
 # %% ../../nbs/practice/00_synth_seti.ipynb #00000004
 PANELS, TIMES, CHANNELS = SHAPE  # panels; spectra a panel, 1.07 s each; frequency channels, 2.86 kHz each

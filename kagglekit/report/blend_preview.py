@@ -13,8 +13,8 @@ import pandas as pd
 from ..core.storage import hash_table
 from ..core.validation import KitError
 from ..data.competition import Competition
-from ..data.metrics import Metric
-from ..data.target import Target
+from ..metrics.registry import Metric
+from ..targets.target import Target
 from .oof import data_of, read_oof, run_metric, seen_rows
 from .ranking import ranked, selection_score
 from .records import short_paths, target_of

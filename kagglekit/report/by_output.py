@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from ..core.registry import read_call
 from ..core.validation import KitError
-from ..data.metrics import find_metric, labels_of
-from ..data.target import Factors
+from ..metrics.registry import find_metric, labels_of
+from ..targets.target import Factors
 from .pairs import Pair, by_class, hard_predictions
 
 # %% ../../nbs/report/00ca_by_output.ipynb #37199352

@@ -13,7 +13,7 @@ from ..core.paths import out_dir
 from ..core.text import diff_text, one_line, truncate
 from ..core.validation import KitError
 from ..data.known_competitions import check_known
-from ..data.metrics import known_metric
+from ..metrics.registry import known_metric
 from ..handin.ledger import read_ledger
 from .notes import read_notes
 from .ranking import selection_score

@@ -13,14 +13,14 @@ import pandas as pd
 from ..core.text import one_line
 from ..core.validation import KitError, check_names
 from ..data.competition import Competition, find_comp
-from ..data.decisions import nested_decision
-from ..data.factor_metrics import bind_heads
-from ..data.forms import find_form, make_table
-from ..data.metrics import Metric, find_metric
-from ..data.scored_rows import ScoredRows, scored_oof
-from ..data.site_metric import bind_site
-from ..data.target import Target
-from ..data.top_rows import is_many
+from ..metrics.decisions import nested_decision
+from ..metrics.factor_metrics import bind_heads
+from ..targets.forms import find_form, make_table
+from ..metrics.registry import Metric, find_metric
+from ..metrics.scored_rows import ScoredRows, scored_oof
+from ..metrics.site_metric import bind_site
+from ..targets.target import Target
+from ..targets.top_rows import is_many
 from .records import metric_name, read_record, target_of
 from ..runs.decision import DECISION
 from ..runs.lineage import as_dict

@@ -13,9 +13,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from ..core.plots import plt, short
 from ..core.validation import KitError
-from ..data.metrics import Metric, auc_of, labels_of
-from ..data.target import Target
-from ..data.tables import match_ids
+from ..metrics.registry import Metric, auc_of, labels_of
+from ..targets.target import Target
+from ..core.tables import match_ids
 from ..runs.lineage import as_dict
 from .oof import data_of, read_oof, run_metric, seen_rows
 from .records import metric_name, read_record, short_paths, target_of

@@ -17,11 +17,11 @@ from ..core.storage import hash_file, hash_json, read_json, write_json, write_ta
 from ..core.text import one_line
 from ..core.validation import KitError
 from ..data.competition import Competition
-from ..data.answer_forms import ColumnsForm
-from ..data.forms import OwnForm, find_form, read_submission
-from ..data.long_form import LongForm
-from ..data.string_forms import LabelsForm
-from ..data.top_rows import COLUMNS, is_many
+from ..targets.answer_forms import ColumnsForm
+from ..targets.forms import OwnForm, find_form, read_submission
+from ..targets.long_form import LongForm
+from ..targets.string_forms import LabelsForm
+from ..targets.top_rows import COLUMNS, is_many
 from .provenance import commit_of
 from ..runs.lineage import as_dict
 from .records import read_record

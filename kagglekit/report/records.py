@@ -12,9 +12,9 @@ from ..core.paths import root
 from ..core.text import one_line
 from ..core.validation import KitError
 from ..data.competition import WORDS
-from ..data.metrics import find_metric
-from ..data.target import Factors, Target
-from ..data.target_record import KINDS, recorded_target
+from ..metrics.registry import find_metric
+from ..targets.target import Factors, Target
+from ..targets.target_record import KINDS, recorded_target
 from ..runs.run import Run
 from ..runs.lineage import as_dict
 

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 from ..core.randomness import rng
 from ..core.storage import write_json, write_table
-from ..data.target import Factors, Numbers, Target
-from ..data.target_record import target_record
+from ..targets.target import Factors, Numbers, Target
+from ..targets.target_record import target_record
 from ..runs.run import Run
 
 # %% ../../nbs/report/00_toy_runs.ipynb #3168c214

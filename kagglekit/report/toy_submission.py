@@ -21,7 +21,7 @@ from ..core.paths import workspace
 from ..core.randomness import rng
 from ..core.storage import write_json, write_table
 from ..data.competition import Competition, find_comp
-from ..data.target_record import target_record
+from ..targets.target_record import target_record
 from ..practice.standins import write_practice
 from .toy_runs import toy_predictions, toy_truth
 from ..runs.decision import decide_run

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 from ..core.storage import write_json
 from ..data.competition import Competition
-from ..data.decisions import apply_decision, fit_decision
-from ..data.scored_rows import scored_oof
-from ..data.site_metric import metric_of
+from ..metrics.decisions import apply_decision, fit_decision
+from ..metrics.scored_rows import scored_oof
+from ..metrics.site_metric import metric_of
 from .run import Run
 from .scores import predictions_of
 

@@ -13,9 +13,9 @@ import pandas as pd
 from ..data.competition import Competition
 from ..core.storage import atomic, write_json
 from ..core.validation import KitError
-from ..data.forms import check_table, make_table, order_as_sample, read_submission, submission_text
-from ..data.scored_rows import pool_test
-from ..data.top_rows import TopRows
+from ..targets.forms import check_table, make_table, order_as_sample, read_submission, submission_text
+from ..metrics.scored_rows import pool_test
+from ..targets.top_rows import TopRows
 from .decision import DECISION, apply_to, unfitted
 from .results import file_hashes
 from .run import Run, sealed, submission_flaw

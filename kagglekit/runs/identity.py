@@ -13,13 +13,13 @@ from ..core.storage import hash_table
 from ..core.text import diff_text
 from ..data.competition import Competition
 from ..data.folds import fold_hash
-from ..data.parts import row_columns
+from ..images.parts import row_columns
 from ..data.sampling import parse_sampling
 from .page_code import page_code
 from .process import environment, now
 from .recipe import NOT_IDENTITY, Recipe
 from .spelling import spell_record
-from ..data.target_record import target_record
+from ..targets.target_record import target_record
 
 # %% ../../nbs/runs/04a_identity.ipynb #0ab10004
 DATA_FIELDS = dict(  # field of params.json → its subject in a message

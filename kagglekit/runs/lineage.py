@@ -15,10 +15,10 @@ from ..core.paths import inside, out_dir
 from ..core.storage import hash_file
 from ..core.validation import KitError, Lazy, nearest
 from ..data.competition import Competition
-from ..data.forms import read_answers, read_submission
+from ..targets.forms import read_answers, read_submission
 from ..data.folds import fold_hash
-from ..data.tables import match_ids
-from ..data.top_rows import is_many
+from ..core.tables import match_ids
+from ..targets.top_rows import is_many
 from .recipe import RECIPES, Recipe
 from .results import fold_numbers
 from .spelling import parse_pseudo

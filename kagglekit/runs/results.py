@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from ..data.competition import Competition
-from ..data.tables import match_ids
-from ..data.top_rows import is_many, mix_rows, table_of
+from ..core.tables import match_ids
+from ..targets.top_rows import is_many, mix_rows, table_of
 from ..core.storage import hash_file, write_json, write_table
 from ..core.validation import KitError
-from ..data.site_metric import metric_of
+from ..metrics.site_metric import metric_of
 from .process import now
 from .run import Run, sealed
 from .scores import check_predictions, predictions_of, read_predictions, score_oof

@@ -13,8 +13,8 @@ import numpy as np
 from ..core.paths import check_name
 from ..core.validation import KitError
 from ..data.competition import Competition
-from ..data.class_patterns import choose_classes
-from ..data.images import find_inputs
+from ..targets.class_patterns import choose_classes
+from ..images.formats import find_inputs
 from ..models.heads import parse_head
 from ..models.losses import check_loss_kind, check_weighable
 from ..training.augment import parse_augment

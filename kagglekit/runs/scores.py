@@ -14,9 +14,9 @@ from ..core.validation import KitError
 if TYPE_CHECKING:
     import pandas as pd
     from kagglekit.data.competition import Competition
-    from kagglekit.data.metrics import Metric
-    from kagglekit.data.scored_rows import ScoredRows
-    from kagglekit.data.target import Target
+    from kagglekit.metrics.registry import Metric
+    from kagglekit.metrics.scored_rows import ScoredRows
+    from kagglekit.targets.target import Target
 
 # %% ../../nbs/runs/02a_scores.ipynb #b73a12ef
 def read_predictions(
@@ -24,7 +24,7 @@ def read_predictions(
 ) -> 'pd.DataFrame':  # id, …, p_…
     "Read a table of predictions; a damaged file is a `KitError`."
     import pandas as pd  # late: the state of a run is read without it
-    from kagglekit.data.top_rows import stored_rows
+    from kagglekit.targets.top_rows import stored_rows
 
     try:
         table = stored_rows(path)
@@ -52,8 +52,8 @@ def check_predictions(
     what: str,  # for the message
 ):
     "Raise `KitError` unless a table predicts exactly this target for exactly these ids, in this order."
-    from kagglekit.data.tables import match_ids
-    from kagglekit.data.top_rows import COLUMNS, is_many
+    from kagglekit.core.tables import match_ids
+    from kagglekit.targets.top_rows import COLUMNS, is_many
 
     columns = list(COLUMNS) if is_many(target) else target.outputs
     have = [c for c in map(str, df) if c.startswith(('p_', 'v_')) or is_many(target) and c in COLUMNS]
@@ -81,7 +81,7 @@ def score_heads(
 ) -> dict[str, float]:  # head → metric
     "The metric of each head, from the marginals of the class probabilities."
     from kagglekit.data.competition import prob_columns
-    from kagglekit.data.metrics import find_metric
+    from kagglekit.metrics.registry import find_metric
 
     metric = find_metric(comp.metric)
     sizes = [len(names) for _, names in comp.heads]
@@ -99,7 +99,7 @@ def predictions_of(
     target: 'Target',  # what was predicted
 ) -> Any:  # (n, outputs), or TopRows of many classes
     "The predictions of a table; where they are its last columns, without a copy."
-    from kagglekit.data.top_rows import is_many, read_rows
+    from kagglekit.targets.top_rows import is_many, read_rows
 
     if is_many(target):
         return read_rows(table, len(target.names))
@@ -127,7 +127,7 @@ def decided_rows(
     metric: 'Metric',  # that the decision maximises
 ) -> 'ScoredRows':  # with answers: those of each fold decided by what the other folds say
     "The rows as they are handed in, so that the score of a fitted decision is nested."
-    from kagglekit.data.decisions import nested_decision
+    from kagglekit.metrics.decisions import nested_decision
 
     if comp.decide is None:
         return rows
@@ -139,9 +139,9 @@ def score_oof(
     comp: 'Competition',  # whose metric
 ) -> dict[str, Any]:  # metric, direction, folds, mean, sd, oof; heads and parts, where the competition has any
     "The metric of each fold, their mean and standard deviation (n − 1), and of all rows at once."
-    from kagglekit.data.group_metrics import part_scores
-    from kagglekit.data.scored_rows import scored_oof
-    from kagglekit.data.site_metric import metric_of
+    from kagglekit.metrics.group_metrics import part_scores
+    from kagglekit.metrics.scored_rows import scored_oof
+    from kagglekit.metrics.site_metric import metric_of
 
     metric = metric_of(comp)
     rows = scored_oof(comp, oof, predictions_of(oof, comp.target))

@@ -20,13 +20,13 @@ from fastai.data.core import DataLoaders
 from ..core.randomness import seed_of
 from ..core.registry import name_of
 from ..data import fold_npy
-from ..data.class_targets import CODED, ClassTargets
+from ..images.class_targets import CODED, ClassTargets
 from ..data.competition import Competition
 from ..data.folds import prove_folds, thin_classes
-from ..data.images import find_inputs, open_caches
-from ..data.parts import rows_of
-from ..data.loaders import ConcatCache, fold_loaders
-from ..data.top_rows import is_many
+from ..images.formats import find_inputs, open_caches
+from ..images.parts import rows_of
+from ..images.loaders import ConcatCache, fold_loaders
+from ..targets.top_rows import is_many
 from ..data.side_table import category_levels, side_values
 from ..data.sampling import parse_sampling, sampling_probs
 from ..models.build import build_model, check_size, find_weights, load_weights

@@ -14,15 +14,15 @@ import pandas as pd
 from fastai.callback.core import Callback, CancelFitException
 from fastai.data.core import DataLoaders
 from ..data.competition import Competition
-from ..data.labels import encode
-from ..data.tables import match_ids
+from ..targets.labels import encode
+from ..core.tables import match_ids
 from ..core.storage import write_table
 from ..core.validation import KitError, check_names
 from .distributed import rank_world, predict_shared
-from ..data.metrics import labels_of
+from ..metrics.registry import labels_of
 from .run import Run
 from ..training.fold_fit import FoldFit
-from ..data.target import OneOf
+from ..targets.target import OneOf
 
 # %% ../../nbs/runs/09_single_object.ipynb #00000004
 NULL = 'null'  # the label of every other object

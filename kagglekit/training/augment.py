@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
-from ..data.class_patterns import choose_classes
+from ..targets.class_patterns import choose_classes
 from ..core.randomness import uniforms
 from ..core.registry import bare_argument, bind_call, call_text, read_call
 from ..core.validation import KitError, Lazy

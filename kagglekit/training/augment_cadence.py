@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 import numpy as np
 from .augmentations import AUGMENTS, augmentation, normals
-from ..data.cadence import OFF, ON
+from ..images.cadence import OFF, ON
 from ..core.registry import name_of
 from ..core.validation import KitError, Lazy
 from .tta import VIEWS, view

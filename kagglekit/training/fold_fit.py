@@ -11,9 +11,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from ..data.metrics import Metric
+from ..metrics.registry import Metric
 from .schedules import Stage
-from ..data.scored_rows import Scorer
+from ..metrics.scored_rows import Scorer
 
 # %% ../../nbs/training/04b_fold_fit.ipynb #0000000c
 def best_row(

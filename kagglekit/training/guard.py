@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelFitException
 from ..core.validation import KitError
-from ..data.metrics import Metric, constant_score
+from ..metrics.registry import Metric, constant_score
 from .fold_fit import FoldFit
 from .schedules import Stage, parse_schedule
 

@@ -20,10 +20,10 @@ from fastai.learner import Learner, Recorder
 from fastai.torch_core import trainable_params
 from torch import nn
 from .augment import Mix, augment_batch, draw_mix, mixup
-from ..data.loaders import gather
+from ..images.loaders import gather
 from ..core.randomness import rng
 from ..core.validation import check_names
-from ..data.top_rows import TopRows
+from ..targets.top_rows import TopRows
 from ..models.heads import OutputSpec
 from .many_classes import rows_from_tensor, rows_to_tensor
 from .tta import VIEWS

@@ -9,7 +9,7 @@ __all__ = ['rows_to_tensor', 'rows_from_tensor', 'validated', 'Validated', 'read
 from typing import NamedTuple
 import numpy as np
 import torch
-from ..data.top_rows import TopRows
+from ..targets.top_rows import TopRows
 
 # %% ../../nbs/training/05a_many_classes.ipynb #b17c0006
 def rows_to_tensor(
