@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from collections import Counter
 from pathlib import Path
 import pytest
 
@@ -26,6 +27,8 @@ ROOMS = [
     'competitions',
     'cli',
 ]  # bottom floor first
+MOST = 24  # notebooks in a room: more are not found at a glance
+EQUAL = dict(runs={'00a', '01a'}, blend={'00'})  # numbers that two notebooks have, from before this was refused
 PAGES = sorted(
     p for p in (ROOT / 'nbs').rglob('*.ipynb') if p.parent != ROOT / 'nbs' and '.ipynb_checkpoints' not in p.parts
 )
@@ -62,6 +65,29 @@ def test_imports_point_down(path):
         assert below < room or below == room and (its_number < number or room == ROOMS.index('competitions')), (
             f'{module} imports {other}, which stands above it'
         )
+
+
+def stems(room):
+    "The names of a room's notebooks."
+    return [p.stem for p in PAGES if p.parent.name == room]
+
+
+def test_the_guide_has_the_same_rooms_in_the_same_order():
+    guide = (ROOT / 'CONTRIBUTING.md').read_text(encoding='utf8')
+    assert re.findall(r'^\| `(\w+)` \|', guide, re.M) == ROOMS
+
+
+@pytest.mark.parametrize('room', ROOMS)
+def test_a_room_is_not_crowded(room):
+    assert 0 < len(stems(room)) <= MOST, f'{room} has too many notebooks: split it where few imports cross'
+
+
+@pytest.mark.parametrize('room', [room for room in ROOMS if room != 'competitions'])
+def test_no_two_notebooks_of_a_room_have_one_number(room):
+    "Imports go by numbers: of two equal ones neither is the lower."
+    numbers = Counter(re.match(r'(\d+[a-z]*)_', stem)[1] for stem in stems(room))
+    twice = {number for number, n in numbers.items() if n > 1}
+    assert twice <= EQUAL.get(room, set())
 
 
 def test_a_notebook_exports_the_module_of_its_place():
