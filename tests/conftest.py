@@ -2,7 +2,9 @@
 
 import os
 import pytest
+from layouts import LAYOUTS
 from running import ROOT, papermill
+from kagglekit.practice.standins import write_practice
 
 
 def pytest_configure(config):
@@ -24,6 +26,28 @@ def space(tmp_path, monkeypatch):
     (tmp_path / 'settings.ini').write_text((ROOT / 'settings.ini').read_text())
     monkeypatch.setenv('KAGGLEKIT_ROOT', str(tmp_path))
     return tmp_path / 'outputs' / 'shapes-practice'
+
+
+@pytest.fixture(scope='session')
+def drawn(tmp_path_factory):
+    "A workspace in which drawn competitions are written, each once."
+    home = tmp_path_factory.mktemp('drawn')
+    (home / 'settings.ini').write_text((ROOT / 'settings.ini').read_text())
+    return home
+
+
+@pytest.fixture
+def written(drawn, monkeypatch):
+    "A function: drawn competition → its folder, to be read; the workspace is that of the folder."
+    monkeypatch.setenv('KAGGLEKIT_ROOT', str(drawn))
+    monkeypatch.setenv('KAGGLEKIT_DATA', '')
+
+    def folder(comp):
+        if LAYOUTS[comp].package:
+            pytest.importorskip(LAYOUTS[comp].package)
+        return write_practice(comp, say=lambda line: None)
+
+    return folder
 
 
 @pytest.fixture(scope='session')
