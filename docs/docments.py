@@ -6,6 +6,8 @@ import textwrap
 import tokenize
 import griffe
 
+UNTYPED = dict(warn_missing_types=False)  # such as **options: their comment is all there is to say
+
 
 def comments(source):  # line → its comment
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
@@ -46,7 +48,7 @@ class Docments(griffe.Extension):
         if not more:
             return
         text = f'{func.docstring.value}\n\n{more}' if func.docstring else more
-        func.docstring = griffe.Docstring(text, parent=func, parser='google')
+        func.docstring = griffe.Docstring(text, parent=func, parser='google', parser_options=UNTYPED)
 
     def on_attribute(self, *, attr, **kw):
         "A field of a class, or a value of a module."
