@@ -7,9 +7,11 @@ __all__ = ['function_name', 'reader_code', 'recipes_code', 'questions_of', 'page
 
 # %% ../../nbs/launch/11_new_page.ipynb #1e874f3a
 import hashlib
+import io
 import json
 import re
 import textwrap
+import tokenize
 from pathlib import Path
 from ..core.paths import check_comp, root
 from ..core.storage import atomic
@@ -21,11 +23,16 @@ from .page_draft import make_draft
 
 # %% ../../nbs/launch/11_new_page.ipynb #1e1af4b7
 _IMPORTS = {
+    'json': 'import json',
+    're': 'import re',
+    'np': 'import numpy as np',
     'pd': 'import pandas as pd',
     'Image': 'from PIL import Image',
     'data_dir': 'from kagglekit.core.paths import data_dir',
     'Competition': 'from kagglekit.data.competition import Competition, competition',
     'input_format': 'from kagglekit.images.formats import input_format',
+    'dicom': 'from kagglekit.images.dicom import dicom',
+    'read_image': 'from kagglekit.images.decoding import read_image',
     'by_folder': 'from kagglekit.data.find_files import by_folder',
     'by_row': 'from kagglekit.data.find_files import by_row',
     'by_stem': 'from kagglekit.data.find_files import by_stem',
@@ -34,6 +41,7 @@ _IMPORTS = {
     'find_classes': 'from kagglekit.targets.labels import find_classes',
     'split_ids': 'from kagglekit.data.long_tables import split_ids',
     'widen': 'from kagglekit.data.long_tables import widen',
+    'read_headless': 'from kagglekit.core.tables import read_headless',
     'read_table': 'from kagglekit.core.tables import read_table',
     'Factors': 'from kagglekit.targets.target import Factors',
     'Grades': 'from kagglekit.targets.target import Grades',
@@ -46,7 +54,9 @@ _WIDTH = 120
 
 
 def _import_lines(code):  # of the names that a piece of code uses; those of one module in one line
-    used = [line for name, line in _IMPORTS.items() if re.search(rf'\b{name}\b', code)]
+    tokens = tokenize.generate_tokens(io.StringIO(code).readline)
+    words = {token.string for token in tokens if token.type == tokenize.NAME}
+    used = [line for name, line in _IMPORTS.items() if name in words]
     modules = {}
     for line in dict.fromkeys(used):
         home, _, names = line.partition(' import ')
@@ -181,7 +191,7 @@ def _format_cells(d):  # an input format of the page's own
     if not d.format:
         return []
     mark, _, body = d.format.partition('\n')
-    code = f'{mark}\nimport numpy as np\n{_import_lines(body)}\n\n\n{body}'
+    code = f'{mark}\n{_import_lines(body)}\n\n\n{body}'
     return [('markdown', '## The images\n\nNo format reads such files; this one is a beginning.'), ('code', code)]
 
 
