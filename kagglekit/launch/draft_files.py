@@ -35,13 +35,13 @@ def _file_lines(d, side, rule):
     d.tell(f'file ({side})', code.replace(', {suffixes}', ''), rule.why, not rule.missing)
 
 
-def _part_lines(d, side, parts):  # rows of HDF5 or Parquet files
-    if len(parts.files) == 1:
-        d.add(f"{side}['file'] = {parts.files[0]!r}")
+def _part_lines(d, side, held):  # rows of HDF5 or Parquet files
+    if len(held) == 1:
+        d.add(f"{side}['file'] = {held[0]!r}")
     else:
-        d.add(f"{side}['file'] = {side}['id'].map(by_row(folder, {', '.join(map(repr, parts.files))}))")
+        d.add(f"{side}['file'] = {side}['id'].map(by_row(folder, {', '.join(map(repr, held))}))")
     d.add(f"{side}['part'] = {side}['id']")
-    d.tell(f'file ({side})', f'{side}.id in {", ".join(parts.files)}', 'no file bears the name of an id')
+    d.tell(f'file ({side})', f'{side}.id in {", ".join(held)}', 'no file bears the name of an id')
 
 
 def _seconds_lines(d, side):  # ids such as soundscape_1_5: a recording, and the second at which a part ends
@@ -107,7 +107,7 @@ def make_files(
     if held and tested and not (train and test):
         _part_lines(d, 'train', held)
         _part_lines(d, 'test', tested)
-        return make_inputs(d, held.files[0])
+        return make_inputs(d, held[0])
     if train:
         _file_lines(d, 'train', train)
     elif not has_folders:

@@ -88,7 +88,9 @@ def _test_from_sample(d, long):
     if long and long.mark:
         d.add(f"test = split_ids(sample[{column!r}], names, {long.mark!r})[['id']].drop_duplicates(ignore_index=True)")
     else:
-        d.add(f'test = sample[[{column!r}]].drop_duplicates(ignore_index=True)')
+        repeated = d.survey.sample[column].duplicated().any()
+        how = '.drop_duplicates(ignore_index=True)' if repeated else '.copy()'
+        d.add(f'test = sample[[{column!r}]]{how}')
         _set_id(d, 'test', column)
     d.tell('test rows', 'the ids of the sample submission', 'there is no table of test rows that holds them')
 
