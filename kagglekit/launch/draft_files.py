@@ -8,14 +8,11 @@ __all__ = ['make_files']
 # %% ../../nbs/launch/09_draft_files.ipynb #3ae840b4
 import os
 import re
-from collections.abc import Callable
-import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
-from PIL import Image
 from ..core.validation import KitError
+from .draft_formats import make_inputs
 from .draft_rows import Draft
-from .file_names import FileRule, find_files, find_parts, format_of, on_side
+from .file_names import FileRule, find_files, find_parts, on_side
 
 # %% ../../nbs/launch/09_draft_files.ipynb #f3003b50
 def _columns_for(table):  # that may name files, ids first
@@ -23,32 +20,28 @@ def _columns_for(table):  # that may name files, ids first
     return ['id', *rest]
 
 
-def _suffixes(files):
-    return ', '.join(repr(s) for s in sorted({os.path.splitext(f)[1].lower() for f in files}))
+def _suffixes(files, home):  # of the files in a folder, as arguments
+    found = {os.path.splitext(file)[1].lower() for file in files if file.startswith(home)}
+    return ', '.join(map(repr, sorted(found)))
 
 
 def _file_lines(d, side, rule):
-    files = on_side(d.survey.files, side)
-    code = rule.code.format(df=side) if '.map(by_' not in rule.code else rule.code.replace('{df}', side)
-    if '.map(by_' in code:
-        home = os.path.dirname(rule.file) if 'by_stem' in code else os.path.dirname(os.path.dirname(rule.file))
-        code = code.replace('))', f', {_suffixes(f for f in files if f.startswith(home))}))')
-    d.add(f"{side}['file'] = {code}")
-    d.tell(f'file ({side})', rule.code.replace('{df}', side), rule.why, not rule.missing)
-    if rule.several > 1:
-        d.questions.append(
-            f'Each {side} row has {rule.several} files, and the page takes one, such as {rule.file}. Which one counts? '
-            'An input format of the page can read all of them.'
-        )
+    files, home = on_side(d.survey.files, side), os.path.dirname(rule.files[0])
+    if 'by_folder' in rule.code:
+        home = os.path.dirname(home)
+    code = rule.code.replace('{df}', side)
+    d.add(*(line.replace('{df}', side) for line in rule.before))
+    d.add(f"{side}['file'] = {code.replace('{suffixes}', _suffixes(files, home))}")
+    d.tell(f'file ({side})', code.replace(', {suffixes}', ''), rule.why, not rule.missing)
 
 
-def _part_lines(d, side, parts):  # rows of HDF5 or Parquet files
-    if len(parts.files) == 1:
-        d.add(f"{side}['file'] = {parts.files[0]!r}")
+def _part_lines(d, side, held):  # rows of HDF5 or Parquet files
+    if len(held) == 1:
+        d.add(f"{side}['file'] = {held[0]!r}")
     else:
-        d.add(f"{side}['file'] = {side}['id'].map(by_row(folder, {', '.join(map(repr, parts.files))}))")
+        d.add(f"{side}['file'] = {side}['id'].map(by_row(folder, {', '.join(map(repr, held))}))")
     d.add(f"{side}['part'] = {side}['id']")
-    d.tell(f'file ({side})', f'{side}.id in {", ".join(parts.files)}', 'no file bears the name of an id')
+    d.tell(f'file ({side})', f'{side}.id in {", ".join(held)}', 'no file bears the name of an id')
 
 
 def _seconds_lines(d, side):  # ids such as soundscape_1_5: a recording, and the second at which a part ends
@@ -85,29 +78,39 @@ def _no_files(d, side):
 
 
 def _rule_like_train(d, train: FileRule):  # the test rows', where no test image is here
-    code = train.code.replace('train', 'test').replace('{df}', 'test')
-    d.lines.append(f"test['file'] = {code}")
-    d.space['test']['file'] = 'unknown'
-    d.tell('file (test)', code, 'as in train; there are no test images here', False)
-    d.questions.append('There are no images of the test rows here. Where does the site keep them?')
+    stand_in = "train['file'].iloc[0]"
+    named = re.findall(r"{df}\['(.+?)'\]", train.code)
+    if '.map(' not in train.code and set(named) <= set(d.table('test')):
+        code = train.code.replace('train', 'test').replace('{df}', 'test')
+        d.add(
+            f"test['file'] = {code}",
+            "here = [(folder / file).is_file() for file in test['file']]",
+            f"test['file'] = test['file'].where(here, {stand_in})",
+        )
+    else:
+        code = stand_in
+        d.add(f"test['file'] = {code}")
+    d.tell('file (test)', code, 'there are no test images here', False)
+    d.questions.append(
+        'There are no images of the test rows here, and an image of train stands for each of them. '
+        'Where does the site keep them? Correct the reader before you submit.'
+    )
 
 
 def make_files(
     d: Draft,  # with train and test rows
 ):
     "The file of each row, its part, and the input format."
-    if 'file' not in d.table('train') or d.survey.train is not None:
-        train, test = _guess_rule(d, 'train'), _guess_rule(d, 'test')
-    else:
-        train, test = None, _guess_rule(d, 'test')
+    has_folders = d.survey.train is None
+    train, test = None if has_folders else _guess_rule(d, 'train'), _guess_rule(d, 'test')
     held, tested = (find_parts(d.survey.files, side) for side in ('train', 'test'))
     if held and tested and not (train and test):
         _part_lines(d, 'train', held)
         _part_lines(d, 'test', tested)
-        return _make_inputs(d, held.files[0])
+        return make_inputs(d, held[0])
     if train:
         _file_lines(d, 'train', train)
-    elif d.survey.train is not None:
+    elif not has_folders:
         _no_files(d, 'train')
     if test:
         _file_lines(d, 'test', test)
@@ -115,58 +118,4 @@ def make_files(
         _no_files(d, 'test') if train is None else _rule_like_train(d, train)
     if 'part' in d.table('test') and 'part' not in d.table('train'):
         d.add(f"train['part'] = {d.table('test').part.iloc[0]!r}")
-    _make_inputs(d, d.table('train').file.iloc[0])
-
-# %% ../../nbs/launch/09_draft_files.ipynb #29074f78
-def _rgb(path):
-    with Image.open(path) as im:
-        return 'grey' if im.mode in ('1', 'L', 'I', 'I;16') else 'rgb'
-
-
-def _npy(path):  # a stack has its channels first or last
-    shape = np.load(path, mmap_mode='r').shape
-    return f'npy(channels={min(shape[0], shape[-1])})' if len(shape) == 3 and min(shape[0], shape[-1]) <= 16 else 'npy'
-
-
-def _hdf5(path):  # arrays of numbers, or bytes of colour images
-    import h5py
-
-    with h5py.File(path) as file:
-        return 'hdf5' if file[next(iter(file))].ndim > 1 else 'hdf5(channels=3)'
-
-
-def _parquet(path):  # an id and the pixels of a row; the most square shape
-    pixels = len(pq.read_schema(path).names) - 1
-    height = max(h for h in range(1, int(pixels**0.5) + 1) if pixels % h == 0)
-    return f'parquet(height={height}, width={pixels // height})'
-
-
-_OPENED: dict[str, Callable] = dict(rgb=_rgb, npy=_npy, hdf5=_hdf5, parquet=_parquet)  # file → format in full
-_UNKNOWN = dict(hdf5='hdf5(channels=3)', parquet='parquet(height=1, width=1)')  # where it cannot be opened
-_TABLE = """#| export
-@input_format({name!r}, 1, 'float32')
-def {name}(path, size):  # a Parquet file; (height, width)
-    "A table of numbers as an image."
-    x = np.nan_to_num(pd.read_parquet(path).to_numpy('float32'))
-    return np.asarray(Image.fromarray(x).resize(size[::-1]))[..., None]"""
-
-
-def _make_inputs(d, file):
-    kind = format_of(file)
-    if kind == 'parquet' and 'part' not in d.table('train'):
-        return _own_format(d)
-    try:
-        d.inputs = _OPENED[kind](d.survey.folder / file) if kind in _OPENED else kind
-    except Exception:
-        d.inputs = _UNKNOWN.get(kind, kind)
-    if kind == 'parquet':
-        d.questions.append(f'Height and width of the images are guessed in {d.inputs}: are they right?')
-    return None
-
-
-def _own_format(d):  # a Parquet file for each row
-    name = re.sub(r'\W', '_', f'table_of_{d.survey.comp}', flags=re.ASCII)
-    d.inputs, d.format = name, _TABLE.format(name=name)
-    d.questions.append(
-        'Each row has a Parquet file of its own. Which of its columns make the image, and on which scale?'
-    )
+    return make_inputs(d, d.table('train').file.iloc[0], train)

@@ -9,16 +9,10 @@ __all__ = ['make_draft']
 import pandas as pd
 from .data_survey import Survey, tuple_code
 from .draft_files import make_files
-from .draft_rows import Draft, make_test, make_train, read_line
-from .row_guess import Long, Unit, find_groups, find_long, find_unit
-from kagglekit.launch.target_guess import (
-    TargetGuess,
-    guess_columns,
-    guess_many,
-    guess_one,
-    numbers_of,
-    truth_column,
-)
+from .draft_rows import Draft, make_test, make_train
+from .row_guess import MARKS, Long, Unit, find_groups, find_long, find_unit
+from .target_columns import guess_columns, guess_many
+from .target_guess import TargetGuess, guess_one, numbers_of, truth_column
 
 # %% ../../nbs/launch/10_page_draft.ipynb #e16620c5
 def _candidates(d):  # train columns that may hold the truth
@@ -56,17 +50,43 @@ def _long_target(d, long):
     return guess
 
 
+def _joined_code(train, candidates, answers):  # code that joins columns into such answers; '' where none fits
+    for mark in MARKS:
+        parts = answers.str.split(mark, expand=True)
+        columns: list[str] = []
+        for at in parts:
+            fit = [c for c in candidates if c not in columns and set(parts[at]) <= set(train[c])]
+            columns += fit[:1]
+        if 1 < len(columns) == parts.shape[1]:
+            return f'train[{columns!r}].agg({mark!r}.join, axis=1)'
+    return ''
+
+
+def _truth(d, answer, values):  # the train column of an answer, perhaps made now; whether that is sure
+    if d.survey.train is None:
+        return 'label', True
+    train, candidates = d.table('train'), _candidates(d)
+    column, sure = truth_column(train, candidates, answer, values)
+    if sure or not (code := _joined_code(train, candidates, values)):
+        return column, sure
+    d.add(f'train[{answer!r}] = {code}')
+    return answer, False
+
+
 def _one_target(d, answer):
-    train, values = d.table('train'), d.survey.sample[answer]
-    column, sure = ('label', True) if d.survey.train is None else truth_column(train, _candidates(d), answer, values)
+    values = d.survey.sample[answer]
+    column, sure = _truth(d, answer, values)
     if not column:
         return None
-    guess = guess_one(train, column, values)
+    train = d.table('train')
+    guess = guess_one(train, column, values, several=d.survey.train is not None)
     guess.column, guess.sure = column, guess.sure and sure
     if not sure:
-        guess.questions.append(
-            f'Is {column} what is to be predicted? Other columns are {", ".join(_candidates(d)[:6])}'
-        )
+        others = [c for c in _candidates(d) if c != column][:6]
+        guess.questions.append(f'Is {column} what is to be predicted? Other columns are {", ".join(others)}')
+    unknown = sorted(set(values) - set(guess.names))
+    if guess.form == 'label' and unknown and numbers_of(values) is None:
+        guess.questions.append(f'The sample answers {unknown[0]}, which no train row has. What does it stand for?')
     return guess
 
 
@@ -99,15 +119,50 @@ def _make_target(d, long):
     more = ', '.join(guess.metrics[1:])
     d.tell('metric', guess.metrics[0], f'usual for such a target; others are {more}' if more else 'usual', False)
     d.questions += guess.questions
+    _make_header(d)
     return guess
+
+
+def _make_header(d):
+    if not d.survey.headless:
+        return
+    d.arguments['header'] = 'False'
+    d.tell('header', 'none', f'{d.survey.sample_name} begins with its first row')
+    if d.survey.sample_name.endswith('.tsv'):
+        d.questions.append('The sample has tabs, and submission.csv has commas. Does the site take them?')
 
 
 def _form_why(s, long):
     if long:
         how = f'<id>{long.mark}<name>' if long.mark else f'{s.sample.columns[0]} and {long.column}'
         return f'a row for each id and name: {how}'
-    columns = ', '.join(s.sample.columns[1:4]) + ' …' * (len(s.sample.columns) > 4)
-    return f'the sample submission has the columns {columns}, such as {s.sample.iloc[0, 1]}'
+    columns, first = s.sample.columns[1:], s.sample.iloc[0, 1]
+    if len(columns) == 1:
+        return f'the sample submission has the column {columns[0]}, such as {first}'
+    return f'the sample submission has the columns {", ".join(columns[:3])}{" …" * (len(columns) > 3)}, such as {first}'
+
+
+_ENDS = 8  # of ids that begin alike, at most
+
+
+def _are_pairs(split, train):  # whether ids that begin alike are several, and are not those of a class
+    if split.shape[1] < 2 or split[1].nunique() > _ENDS or split[0].nunique() <= _ENDS:
+        return False
+    several = split[0].duplicated().mean() > 0.2
+    classes = 'target' in train and train['target'].nunique() == split[0].nunique()
+    return several and not classes
+
+
+def _make_pairs(d):  # ids such as 10_left and 10_right: both in one fold
+    ids = d.table('train').id
+    for mark in '_-':
+        split = ids.str.rsplit(mark, n=1, expand=True)
+        if _are_pairs(split, d.table('train')):
+            d.add(f"train['pair'] = train['id'].str.rsplit({mark!r}, n=1).str[0]")
+            d.arguments['group'] = "'pair'"
+            d.tell('group', 'pair', f'{ids.iloc[0]} and others begin alike; none is split between folds', False)
+            d.questions.append('Do rows whose ids begin alike belong to one person or thing? If not, delete the group.')
+            break
 
 
 def _make_group(d, guess, unit):
@@ -116,6 +171,8 @@ def _make_group(d, guess, unit):
     same = {c for c in train if train[c].equals(train.id)}
     columns = [c for c in train if c not in used | same and pd.api.types.is_string_dtype(train[c])]
     groups = find_groups(train, [c for c in columns if c not in d.arguments.get('unit', '')])
+    if not groups:
+        _make_pairs(d)
     for g in groups:
         if g.named and 'group' not in d.arguments:
             d.arguments['group'] = repr(g.column)
@@ -146,7 +203,7 @@ def make_draft(
     d = Draft(s)
     unit = find_unit(s)
     long: Long | None = None if unit else find_long(s)
-    d.add(read_line('sample', s.sample_name))
+    d.add(*s.code['sample'])
     if long:
         d.add(f'names = {tuple_code(long.names)}')
     make_test(d, long, unit)
@@ -158,7 +215,7 @@ def make_draft(
         d.add("test['id'] = 'test_' + test['id']")
     _make_unit(d, unit)
     _make_group(d, _make_target(d, long), unit)
-    d.tell('images', d.inputs, f'such as {d.table("train").file.iloc[0]}')
+    d.tell('images', d.inputs, f'for files such as {d.table("train").file.iloc[0]}')
     if s.others:
         d.questions.append(f'These tables were not used: {", ".join(s.others[:5])}. Do they hold labels or rows?')
     return d

@@ -9,6 +9,7 @@ __all__ = ['MARKS', 'Long', 'find_long', 'same_values', 'unique_columns', 'Unit'
 import re
 from collections import Counter
 from collections.abc import Iterable
+from pathlib import PurePosixPath
 from typing import NamedTuple
 import pandas as pd
 from ..data.long_tables import split_ids
@@ -55,10 +56,10 @@ def _name_column(sample):  # the column of a sample whose values repeat for each
 
 
 def _known_names(s, ids):  # a function: whether names are those of the tables
-    tables = [t for t in (s.train, s.test) if t is not None]
-    columns = {c for t in tables for c in t.columns}
-    values = [set(t[c]) for t in tables for c in t.columns if t[c].nunique() < 1000]
-    ends = s.train[ids.name].head(2000).tolist() if s.train is not None and ids.name in s.train else []
+    train = s.train if s.train is not None else pd.DataFrame()
+    columns = set(train.columns)
+    values = [set(train[c]) for c in train.columns if train[c].nunique() < 1000]
+    ends = train[ids.name].head(2000).tolist() if ids.name in train else []
 
     def known(names):
         wanted = set(names)
@@ -66,6 +67,11 @@ def _known_names(s, ids):  # a function: whether names are those of the tables
         return held or (bool(ends) and all(text.endswith(tuple(wanted)) for text in ends))
 
     return known
+
+
+def _name_files(s, ids):  # whether each id has a file of its own
+    stems = {PurePosixPath(file).stem for file in s.files}
+    return set(ids) <= stems
 
 
 def find_long(
@@ -78,6 +84,8 @@ def find_long(
     if len(s.sample.columns) > 2:
         return None
     ids = s.sample.iloc[:, 0]
+    if _name_files(s, ids):
+        return None
     names, mark = next(_splits(ids, _known_names(s, ids)), ([], ''))
     return Long(names, mark) if names else None
 
