@@ -62,7 +62,6 @@ class Target:
         "The columns of oof.parquet that hold the truth."
         return [f'target_{name}' for name in self.columns]
 
-
     @property
     def is_probability(self) -> bool:
         "Whether the outputs lie between 0 and 1."
@@ -191,7 +190,6 @@ class OneOf(_Codes):
     kind: ClassVar[str] = 'class'
     plural: ClassVar[str] = 'classes'
 
-
     def guess(self, n: int, g: np.random.Generator, y: np.ndarray) -> np.ndarray:  # (n, k)
         "Random probabilities."
         p = _softmax_guess(n, g, self.n_classes)
@@ -218,7 +216,6 @@ class Factors(Target):
         object.__setattr__(self, 'heads', heads)
         object.__setattr__(self, 'names', tuple(f'{name}_{c}' for name, classes in heads for c in classes))
         super().__post_init__()
-
 
     @property
     def sizes(self) -> tuple[int, ...]:
