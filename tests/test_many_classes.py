@@ -82,6 +82,7 @@ METRICS_TRIED = (
     'top_accuracy(3)',
     'map_at(5)',
     'log_loss',
+    'fbeta(beta=2)',
 )
 
 

@@ -46,7 +46,11 @@ def many_is_one(name, y, P, w=None):
 
 # One class
 
+
 CLASS = dict(
+    accuracy=lambda y, p, w: sk.accuracy_score(y, p.argmax(1), sample_weight=w),
+    macro_f1=lambda y, p, w: sk.f1_score(y, p.argmax(1), average='macro', sample_weight=w, zero_division=0),
+    auc=lambda y, p, w: np.mean([sk.roc_auc_score(y == c, p[:, c], sample_weight=w) for c in range(p.shape[1])]),
     balanced_accuracy=lambda y, p, w: sk.balanced_accuracy_score(y, p.argmax(1), sample_weight=w),
     mcc=lambda y, p, w: sk.matthews_corrcoef(y, p.argmax(1), sample_weight=w),
     average_precision=lambda y, p, w: sk.average_precision_score(np.eye(p.shape[1])[y], p, sample_weight=w),
@@ -69,10 +73,61 @@ def test_class_metrics_are_sklearns(name, weighted):
         many_is_one(name, y, p, w)
 
 
-@pytest.mark.parametrize('name', [name for name in CLASS if name != 'average_precision'])
+@pytest.mark.parametrize('name', [name for name in CLASS if find_metric(name).of_labels])
 def test_labels_alone_are_enough(name):
-    y, p, _ = classes(5)
-    close(find_metric(name).of_labels(y, p.argmax(1)[None], 4)[0], find_metric(name)(y, p))
+    (y, p, w), m = classes(5), find_metric(name)
+    close(m.of_labels(y, p.argmax(1)[None], 4)[0], m(y, p))
+    close(m.of_labels(y, p.argmax(1)[None], 4, w)[0], m(y, p, w))
+
+
+WEIGHTED = ('accuracy', 'macro_f1', 'log_loss', 'auc', 'auc_present', 'average_precision_present', 'fbeta')
+
+
+@pytest.mark.parametrize('k', [1, 2, 5])
+@pytest.mark.parametrize('name', WEIGHTED)
+def test_weights_are_sklearns_on_any_rows(name, k):
+    "Ties, absent classes, rows of weight 0, weights that are no whole numbers, one candidate or several."
+    for seed in range(12):
+        g = np.random.default_rng(seed)
+        n = int(g.integers(4, 60))
+        y = g.integers(0, max(2, k) - (seed % 3 == 0 and k > 2), n)
+        y[:2] = 0, 1
+        p = g.dirichlet(np.ones(max(2, k)), n)
+        p = p if name == 'log_loss' else p.round(1)
+        w = g.random(n) * (g.random(n) < 0.7)
+        w[:2] = 1
+        P = p[:, 1:] if k == 1 else p
+        close(find_metric(name)(y, P, w), plain_weighted(name, y, p, w))
+        many_is_one(name, y, P, w)
+        close(find_metric(name)(y, P, w), find_metric(name)(y, P, 7 * w))
+        close(find_metric(name)(y, P, np.ones(n)), find_metric(name)(y, P))
+
+
+def plain_weighted(name, y, p, w):
+    "scikit-learn's value of the rows that have weight; nan where a class without such rows leaves none."
+    (y, p, w), k = (x[w > 0] for x in (y, p, w)), p.shape[1]
+    labels = p[:, 1] > 0.5 if k == 2 else p.argmax(1)
+    if name in ('accuracy', 'macro_f1', 'fbeta', 'log_loss'):
+        return dict(
+            accuracy=lambda: sk.accuracy_score(y, labels, sample_weight=w),
+            macro_f1=lambda: sk.f1_score(y, labels, average='macro', sample_weight=w, zero_division=0),
+            fbeta=lambda: sk.fbeta_score(y, labels, beta=1, average='macro', sample_weight=w, zero_division=0),
+            log_loss=lambda: sk.log_loss(y, p, sample_weight=w, labels=range(k)),
+        )[name]()
+    of_class = sk.average_precision_score if name.startswith('average') else sk.roc_auc_score
+    there = [1] if k == 2 else np.unique(y)
+    if name == 'auc' and len(np.unique(y)) < k:
+        return np.nan
+    return np.mean([of_class(y == c, p[:, c], sample_weight=w) for c in there])
+
+
+def test_rows_without_weight_are_as_if_they_were_not_there():
+    y, p, w = classes(3)
+    for name in [name for name, m in METRICS.items() if m.weighted and 'class' in m.kinds and not m.site]:
+        if name in ('pauc', 'pfbeta'):
+            continue
+        kept = w > 0
+        close(METRICS[name](y, p, w), METRICS[name](y[kept], p[kept], w[kept]))
 
 
 def test_absent_classes():
@@ -100,6 +155,25 @@ def test_mcc_of_constants():
     y = np.array([0, 1, 1])
     assert find_metric('mcc')(y, np.eye(2)[[1, 1, 1]]) == 0 == sk.matthews_corrcoef(y, [1, 1, 1])
     assert np.isnan(find_metric('mcc')([1, 1], np.eye(2))) and find_metric('mcc')(y, np.eye(2)[1 - y]) == -1
+
+
+def test_auc_without_weight_on_one_side_is_undefined():
+    y, p = np.array([0, 1, 1]), np.array([0.2, 0.9, 0.1])
+    for w in ([0, 1, 1], [1, 0, 0], [0, 0, 0]):
+        assert np.isnan(METRICS['auc'](y, p, np.array(w, float)))
+    assert METRICS['auc'](y, p, np.array([1, 2, 1])) == 2 / 3
+
+
+def test_a_plain_function_may_take_weights():
+    @metric('weighted_hits', values='labels', weighted=True)
+    def weighted_hits(y, labels, w=None, power=1.0):
+        return np.average(y == labels, weights=None if w is None else w**power)
+
+    y, p, w = classes(0)
+    assert find_metric('weighted_hits')(y, p) == METRICS['accuracy'](y, p)
+    close(find_metric('weighted_hits')(y, p, w), METRICS['accuracy'](y, p, w))
+    close(find_metric('weighted_hits(power=2)')(y, p, w), METRICS['accuracy'](y, p, w**2))
+    METRICS.pop('weighted_hits')
 
 
 def test_binary_target_has_one_column_or_two():
@@ -257,23 +331,27 @@ def host_birdclef(y, p):  # 2024: the classes that have positives
     return sk.roc_auc_score(y[:, scored], p[:, scored], average='macro')
 
 
-def host_padded_cmap(y, p, padding_factor=5):  # BirdCLEF 2023
+def host_padded_cmap(y, p, padding_factor=5, sample_weight=None):  # BirdCLEF 2023
     solution, submission = pd.DataFrame(y), pd.DataFrame(p)
     new_rows = pd.DataFrame([[1 for _ in solution.columns] for _ in range(padding_factor)])
     padded_solution = pd.concat([solution, new_rows]).reset_index(drop=True)
     padded_submission = pd.concat([submission, new_rows]).reset_index(drop=True)
-    return sk.average_precision_score(padded_solution.values, padded_submission.values, average='macro')
+    return sk.average_precision_score(
+        padded_solution.values, padded_submission.values, average='macro', sample_weight=sample_weight
+    )
 
 
 def test_birds():
     for seed in SEEDS:
-        y, p, _ = labels(seed)
+        y, p, w = labels(seed)
         y[:, 2] = 0
         assert np.isnan(find_metric('column_auc')(y, p)) and 'label 3 of 5' in find_metric('column_auc').why(y, p)
         assert np.isnan(find_metric('column_average_precision')(y, p))
         close(find_metric('column_auc_present')(y, p), host_birdclef(y, p))
         close(find_metric('padded_cmap')(y, p), host_padded_cmap(y, p))
         close(find_metric('padded_cmap(padding=1)')(y, p), host_padded_cmap(y, p, 1))
+        padded = host_padded_cmap(y, p, sample_weight=np.append(w, np.ones(5)))
+        close(find_metric('padded_cmap')(y, p, w), padded)
         kept = [0, 1, 3, 4]
         close(
             find_metric('column_average_precision_present')(y, p),
@@ -499,9 +577,9 @@ def test_heads():
     m = bind_heads(find_metric('head_mean(balanced_accuracy, weights=(2, 1, 1))'), target)
     close(m(y, p), host_bengali(y, [p for _, p, _ in data]))
     w = data[0][2]
-    each = [find_metric('log_loss')(y, p) for y, p, _ in data]
     loss = bind_heads(find_metric('head_mean(log_loss)'), target)
-    close(loss(y, p), np.mean(each))
+    for rows in (None, w):
+        close(loss(y, p, rows), np.mean([find_metric('log_loss')(y, p, rows) for y, p, _ in data]))
     assert not loss.greater and loss.range == (0, np.inf) and m.name.startswith('head_mean(')
     close(m(y, p, w), np.average([find_metric('balanced_accuracy')(y, p, w) for y, p, _ in data], weights=[2, 1, 1]))
     few = y.copy()

@@ -21,8 +21,8 @@ from scipy.stats import rankdata
 from .kinds import Rows, Seen, default_space, seen_by_metric, sums_of
 from ..core.registry import Argument, Registry, bind_call, read_call, short_number
 from ..core.validation import KitError, check_names, real
-from ..metrics.registry import KINDS, Metric
-from ..targets.target import Target
+from ..metrics.registry import Metric
+from ..targets.target import KINDS, Target
 
 # %% ../../nbs/blend/00_methods.ipynb #73d8180a
 EPS = 1e-7  # probabilities are kept this far from 0 and 1 before a logarithm; float32 resolves no less near 1
@@ -260,7 +260,7 @@ def weights_method(
             return found | weights_record(normalise_weights(found['weights'], len(P)), space, rows)
 
         _fit.__module__ = find.__module__
-        method(name, apply_weights, kinds=KINDS)(_fit)
+        method(name, apply_weights, kinds=tuple(KINDS))(_fit)
         return find
 
     return _add
@@ -310,7 +310,7 @@ def goal(
     return Objective(metric, y, space, seen_by_metric(y, rows), rows)
 
 # %% ../../nbs/blend/00_methods.ipynb #00000016
-@method('mean', apply_weights, fitted=False, kinds=KINDS)
+@method('mean', apply_weights, fitted=False, kinds=tuple(KINDS))
 def equal_weights(
     P: Members,  # (m, n, k) predictions
     y: np.ndarray,  # (n,) codes or (n, c) values, not used
@@ -322,7 +322,7 @@ def equal_weights(
     return weights_record(normalise_weights(None, len(P)), space, rows)
 
 
-@method('weighted', apply_weights, fitted=False, kinds=KINDS)
+@method('weighted', apply_weights, fitted=False, kinds=tuple(KINDS))
 def given_weights(
     P: Members,  # (m, n, k) predictions
     y: np.ndarray,  # (n,) codes or (n, c) values, not used

@@ -13,6 +13,7 @@ import torch
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from ..core.randomness import rng
+from ..targets import labels
 from ..targets.labels import class_codes
 
 # %% ../../nbs/images/13_loaders.ipynb #93d37180
@@ -21,10 +22,8 @@ def one_hot(
     n_columns: int,  # probability columns; 1 for a sigmoid
 ) -> torch.Tensor:  # (n, n_columns) float32
     "Class codes as targets for the losses."
-    y = torch.as_tensor(class_codes(codes, max(2, n_columns)))
-    if n_columns == 1:
-        return y[:, None].float()
-    return torch.nn.functional.one_hot(y, n_columns).float()
+    y = class_codes(codes, max(2, n_columns))
+    return torch.from_numpy(labels.one_hot(y, n_columns, np.float32))
 
 # %% ../../nbs/images/13_loaders.ipynb #f7af21e1
 def gather(

@@ -16,6 +16,7 @@ from ..core.registry import Argument, Registry, arguments_of, call_text, parse_c
 from ..core.validation import KitError
 from ..targets.answer_forms import answer_codes, best_columns, output_names
 from ..data.competition import CHECKS
+from .constant_answers import as_answers
 from .cut_points import apply_cuts, find_cuts, rounding_cuts
 from ..targets.labels import class_codes
 from .registry import Metric
@@ -73,15 +74,8 @@ def find_decision(
 Best = Annotated[int, Field(ge=1, le=100_000)]  # how many of the best
 
 
-def _one_hot(codes, target, dtype):  # (n, columns) codes → (n, outputs)
-    if not isinstance(target, Factors):
-        return np.eye(len(target.outputs), dtype=dtype)[codes[:, 0]] if len(target.outputs) > 1 else codes.astype(dtype)
-    parts = [np.eye(k, dtype=dtype)[codes[:, i]] for i, k in enumerate(target.sizes)]
-    return np.concatenate(parts, 1)
-
-
 def _argmax(kept, P, target):
-    return _one_hot(answer_codes(target, P), target, P.dtype)
+    return as_answers(answer_codes(target, P), target, P.dtype)
 
 
 def _top(kept, P, target):
@@ -194,7 +188,7 @@ def _from_codes(answers, target, what):  # (n,) or (n, heads) codes → (n, outp
     columns = answers.reshape(len(answers), -1).T
     sizes = target.sizes if isinstance(target, Factors) else (max(2, len(target.names)),)
     codes = [class_codes(column, k, what) for column, k in zip(columns, sizes)]
-    return _one_hot(np.column_stack(codes), target, np.float64) if target.kind != 'grades' else codes[0][:, None]
+    return as_answers(np.column_stack(codes), target)
 
 
 def own_answers(

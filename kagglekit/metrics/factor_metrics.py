@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 import numpy as np
 from ..core.validation import KitError
-from .class_metrics import weights_of
+from .means import weights_of
 from .registry import Metric, add_metric, find_metric
 from ..targets.target import Factors, Target
 

@@ -7,7 +7,7 @@ __all__ = ['EPSILON', 'kl_divergence']
 
 # %% ../../nbs/metrics/09_share_metrics.ipynb #f03afbf0
 import numpy as np
-from .class_metrics import weighted_mean
+from .means import weighted_mean
 from .registry import Metric, add_metric
 
 # %% ../../nbs/metrics/09_share_metrics.ipynb #69d215c8

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 from ..core.validation import KitError
 from ..data.competition import Competition
-from .constant_answers import as_answers, one_hot
+from .constant_answers import as_answers
 from .factor_metrics import bind_heads
 from ..targets.forms import find_form, make_table
-from .registry import KINDS, Metric, add_metric, find_metric, labels_of
-from ..targets.target import Target
+from .registry import Metric, add_metric, find_metric, labels_of
+from ..targets.labels import one_hot
+from ..targets.target import KINDS, Target
 
 # %% ../../nbs/metrics/10_site_metric.ipynb #7c977b90
 def site_metric(
@@ -32,7 +33,7 @@ def site_metric(
     def unbound(y, P):
         raise KitError(f'metric {name}: it reads tables in the form of a hand-in; take it from metric_of(comp)')
 
-    return add_metric(Metric(name, greater, unbound, values, kinds=KINDS, site=score))
+    return add_metric(Metric(name, greater, unbound, values, kinds=tuple(KINDS), site=score))
 
 # %% ../../nbs/metrics/10_site_metric.ipynb #6109dbdb
 def _parsed(table):  # a table of text as it comes from a CSV file

@@ -41,18 +41,18 @@ def map_at_of(
 def log_loss_of(
     y: np.ndarray,  # (n,) codes
     rows: TopRows,  # n rows
-    w: np.ndarray | None = None,  # None: the log loss has no row weights
+    w: np.ndarray | None = None,  # (n,) row weights
 ) -> float:  # lower is better
     "Minus the mean log-probability of the true class."
     eps = np.finfo(np.float32).eps
-    return -_mean(np.log(np.clip(rows.prob_of(y), eps, 1 - eps), dtype=np.float64), None)
+    return -_mean(np.log(np.clip(rows.prob_of(y), eps, 1 - eps), dtype=np.float64), w)
 
 # %% ../../nbs/metrics/02_top_metrics.ipynb #b17d0009
 def takes_top(
     metric: Any,  # a Metric
 ) -> bool:
     "Whether a metric can be measured from the best of each row."
-    return bool(metric.of_top or metric.of_labels and not metric.weighted)
+    return bool(metric.of_top or metric.of_labels)
 
 
 def top_flaw(
@@ -77,9 +77,11 @@ def top_value(
     "The value of a metric that is defined."
     if not takes_top(metric):
         raise KitError(f'the metric {metric.name} needs every class of a row, and the best of {rows.k:,} are kept')
+    weights = w if metric.weighted else None
     if metric.of_top:
-        return float(metric.of_top(y, rows, w if metric.weighted else None))
-    return float(metric.of_labels(y, rows.labels()[None], rows.k)[0])
+        return float(metric.of_top(y, rows, weights))
+    given = [y, rows.labels()[None], rows.k] + [weights] * (weights is not None)
+    return float(metric.of_labels(*given)[0])
 
 
 def constant_top(
@@ -93,7 +95,7 @@ def constant_top(
     return one[np.zeros(len(y), int)]
 
 # %% ../../nbs/metrics/02_top_metrics.ipynb #b17d0012
-def _not_for_many(comp):  # (whether it is asked for, what it is and what to do instead)
+def _not_for_many(comp):  # [(whether a page has it, what is wrong with it and what to do instead)]
     return [
         (comp.unit, 'several files of one answer (unit) are not pooled; pool them on the page, as parts of one image'),
         (comp.heads, 'heads are factors of fewer classes; take target=Factors(…)'),

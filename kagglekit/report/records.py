@@ -11,10 +11,9 @@ import pandas as pd
 from ..core.paths import root
 from ..core.text import one_line
 from ..core.validation import KitError
-from ..data.competition import WORDS
 from ..metrics.registry import find_metric
-from ..targets.target import Factors, Target
-from ..targets.target_record import KINDS, recorded_target
+from ..targets.target import KINDS, Factors, Target
+from ..targets.target_record import recorded_target
 from ..runs.run import Run
 from ..runs.lineage import as_dict
 
@@ -85,7 +84,7 @@ def size_text(
     "How much is predicted."
     if isinstance(target, Factors):
         return f'{len(target.heads)} heads'
-    return f'{len(target.names)} {WORDS[target.kind]}' if len(target.names) > 1 else ''
+    return f'{len(target.names)} {target.plural}' if len(target.names) > 1 else ''
 
 # %% ../../nbs/report/00a_records.ipynb #0000000c
 _FACTS = ('metric', 'data_hash', 'fold_hash', 'decide', 'commit', 'python', 'device', 'threads')

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from ..core.validation import KitError
-from .labels import encode
+from .labels import encode, one_hot
 from .target import Factors, Target
 
 # %% ../../nbs/targets/04_answer_forms.ipynb #7b6993d3
@@ -301,6 +301,7 @@ class LabelForm(Form):
 
     def read(self, table: pd.DataFrame, what: str) -> np.ndarray:  # one-hot, or (n, 1) codes
         "The answers of a submission."
-        one_hot, codes = len(self.target.names) > 1 and self.target.kind != 'grades', self.codes(table, what)
-        parts = [np.eye(len(names))[c] if one_hot else c[:, None].astype(float) for c, names in zip(codes, self.names)]
-        return np.concatenate(parts, 1)
+        codes = self.codes(table, what)
+        if len(self.target.names) == 1 or self.target.kind == 'grades':
+            return codes[0][:, None].astype(float)
+        return np.concatenate([one_hot(c, len(names)) for c, names in zip(codes, self.names)], 1)

@@ -17,6 +17,7 @@ from .answer_forms import ColumnsForm, Form, LabelForm, answer_texts, number_tex
 from .long_form import LongForm
 from .many_forms import MANY_FORMS
 from .string_forms import LabelsForm, TopForm
+from .target import KINDS
 from ..core.tables import match_ids, read_headless, read_table
 from .top_rows import TopRows, is_many
 
@@ -33,7 +34,7 @@ FORM_KINDS = dict(
     label=('class', 'grades', 'factors'),
     probability=('class', 'factors', 'labels', 'shares'),
     numbers=('numbers', 'grades'),
-    long=('class', 'factors', 'labels', 'numbers', 'grades', 'shares'),
+    long=tuple(KINDS),
     labels=('labels',),
     top=('class', 'labels'),
 )  # kinds of target that a form can write

@@ -14,7 +14,7 @@ import pandas as pd
 from ..core.validation import KitError
 from .answer_forms import Form, answer_names, answer_texts, as_numbers, check_shares, match_names
 from .answer_forms import number_texts, output_names, some_names
-from .labels import encode
+from .labels import encode, one_hot
 
 # %% ../../nbs/targets/07_long_form.ipynb #81707e41
 class Template(NamedTuple):
@@ -173,13 +173,18 @@ class LongForm(Form):
     def read(self, table: pd.DataFrame, what: str) -> np.ndarray:  # (n, outputs) float64
         "The answers of a submission, whose rows are ordered as from `keys`."
         if self.as_labels:
-            columns = zip(self._by_output(table[self.value].to_numpy(object)).T, answer_names(self.comp))
-            return np.concatenate([np.eye(len(n))[encode(pd.Series(c), n, what)] for c, n in columns], 1)
+            return self._labels(self._by_output(table[self.value].to_numpy(object)), what)
         values = as_numbers(table[self.value], self.target.is_probability, f'{what}: {self.value}')
         values = self._by_output(values)
         if self.target.kind == 'shares':
             check_shares(values, what)
         return values
+
+    def _labels(self, texts, what):  # (n, heads) class names → (n, outputs)
+        parts = []
+        for column, names in zip(texts.T, answer_names(self.comp)):
+            parts.append(one_hot(encode(pd.Series(column), names, what), len(names)))
+        return np.concatenate(parts, 1)
 
     def _by_output(self, column):  # the column of answers → (n, outputs)
         m = len(self.names)
