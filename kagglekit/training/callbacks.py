@@ -22,8 +22,8 @@ from ..core.storage import atomic, hash_file
 from ..core.validation import KitError
 from ..models.build import load_weights, save_weights, train_only_head
 from .averages import Ema, Swa, WeightAverage  # noqa: F401  found here, too
-from .fold_fit import FoldFit, best_row, is_stale
-from .guard import TrainingGuard
+from .fold_fit import EpochSigns, FoldFit, best_row, is_stale
+from .guard import TrainingGuard, is_related, is_related_rows
 from .learner import FoldLearner
 from .many_classes import read_validated, validated
 from .optimizers import find_optimizer
@@ -113,8 +113,8 @@ class EpochRecorder(Callback):
 
     def after_validate(self):
         "The epoch's row."
-        loss, metric = self.measure() if self.z else (math.nan, math.nan)
-        self.fit.noise.append([self.n_steps(), self.error()])
+        loss, metric, related = self.measure() if self.z else (math.nan, math.nan, None)
+        self.fit.signs.append(EpochSigns(self.n_steps(), self.error(), related))
         self.fit.history.append(
             dict(
                 fold=self.fit.fold,
@@ -134,15 +134,16 @@ class EpochRecorder(Callback):
         return math.ceil(len(self.dls.train) / (each.batches if each else 1))
 
     def measure(self):
-        "Loss and metric of all validation rows."
-        rows, answer = self.dls.valid.all_rows, self.learn.answer
+        "Loss and metric of all validation rows, and whether the outputs are related to the targets."
+        rows, answer, scorer = self.dls.valid.all_rows, self.learn.answer, self.fit.scorer
         if answer.many:
             loss, p = read_validated(torch.cat(self.z), answer.columns)
-            return loss, float(self.fit.scorer(rows, p))
+            return loss, float(scorer(rows, p)), is_related_rows(p, scorer.truth[rows])
         z, y = torch.cat(self.z), self.dls.valid.y[rows]
         p = answer.probabilities(z).numpy()
-        metric = self.fit.scorer(rows, p) if self.fit.scorer else self.fit.metric(answer.codes(y), p)
-        return float(self.learn.loss_func(z, y)), float(metric)
+        metric = scorer(rows, p) if scorer else self.fit.metric(answer.codes(y), p)
+        loss = self.learn.loss_func(z, y)
+        return float(loss), float(metric), is_related(z, y[:, : z.shape[1]])  # a last column holds the weights
 
 # %% ../../nbs/training/07_callbacks.ipynb #0000001f
 class Checkpoint(Callback):
@@ -167,7 +168,7 @@ class Checkpoint(Callback):
             model=self.learn.model.state_dict(),
             opt=self.opt.state_dict(),
             history=fit.history,
-            noise=fit.noise,
+            noise=list(map(list, fit.signs)),
             stage=fit.stage_no,
             epoch=self.epoch + 1,
             made_by=fit.made_by,
@@ -299,8 +300,8 @@ def load_state(
             f'{fit.folder / "resume.pt"} holds the state of another network ({type(e).__name__}); '
             'delete it, and the fold starts afresh'
         ) from e
-    fit.history, fit.noise, fit.stage_no = state['history'], state['noise'], state['stage']
-    fit.files = dict(state['files'])
+    fit.history, fit.stage_no, fit.files = state['history'], state['stage'], dict(state['files'])
+    fit.signs = [EpochSigns(*values) for values in state['noise']]  # two each in states of an earlier version
     return state
 
 # %% ../../nbs/training/07_callbacks.ipynb #00000033
