@@ -97,6 +97,10 @@ def _where(mask, a, b):  # mask (b,)
     return torch.where(_per_image(mask), a, b)
 
 
+def _sometimes(u, p, changed, x):  # the changed image with probability p, by the first uniform number
+    return _where(u[:, 0] < p, changed, x)
+
+
 @augmentation('kept', 0.5, between=(0, 1), mirrors=True)
 def hflip(
     x: torch.Tensor,  # (b, C, H, W) float
@@ -105,7 +109,7 @@ def hflip(
     amount: float,  # probability
 ) -> tuple:  # x and y, changed
     "Horizontal flip with probability `amount`."
-    return _where(u[:, 0] < amount, x.flip(3), x), y
+    return _sometimes(u, amount, x.flip(3), x), y
 
 
 @augmentation('kept', 0.5, between=(0, 1))
@@ -116,7 +120,7 @@ def vflip(
     amount: float,  # probability
 ) -> tuple:  # x and y, changed
     "Vertical flip with probability `amount`."
-    return _where(u[:, 0] < amount, x.flip(2), x), y
+    return _sometimes(u, amount, x.flip(2), x), y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #7cd3e916
 @augmentation('kept', 0.5, between=(0, 1), mirrors=True)
@@ -127,10 +131,9 @@ def flip(
     amount: float,  # probability
 ) -> tuple:  # x and y, changed
     "With probability `amount` a horizontal flip, a vertical one, or both (albumentations' Flip)."
-    way = torch.where(u[:, 0] < amount, (u[:, 1] * 3).long(), 3)
-    for k, axes in enumerate(((3,), (2,), (2, 3))):
-        x = _where(way == k, x.flip(axes), x)
-    return x, y
+    axes = (u[:, 1] * 3).long()
+    flipped = _where(axes == 0, x.flip(3), _where(axes == 1, x.flip(2), x.flip((2, 3))))
+    return _sometimes(u, amount, flipped, x), y
 
 
 @augmentation('kept', mirrors=True, square=True)
@@ -170,12 +173,9 @@ def affine(
     amount: float,  # degrees
 ) -> tuple:  # x and y, changed
     "Rotation by up to ± `amount` degrees, scale ± 10 %, shift by up to ± 6 %."
-    u = 2 * u - 1
-    turn = u[:, 0] * math.radians(amount)
-    scale = 1 + 0.1 * u[:, 1]
-    dx = 0.125 * u[:, 2]
-    dy = 0.125 * u[:, 3]
-    return _affine(x, turn, scale, dx, dy), y
+    turn, scale, dx, dy = (2 * u[:, :4] - 1).unbind(1)
+    angle = turn * math.radians(amount)
+    return _affine(x, angle, 1 + 0.1 * scale, 0.125 * dx, 0.125 * dy), y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #00000010
 @augmentation('kept', 0.7, between=(0, 1), mirrors=True, square=True)
@@ -186,12 +186,13 @@ def turn45(
     amount: float,  # probability
 ) -> tuple:  # x and y, changed
     "With probability `amount` a rotation by a multiple of 90°, or as often one by up to ± 45°; square images only."
-    zero = torch.zeros_like(u[:, 0])
-    angle = (2 * u[:, 3] - 1) * math.pi / 4
-    by_90, _ = rot90(x, y, u[:, 2:], 0)
+    _, kind, _, turn = u[:, :4].unbind(1)
+    zero = torch.zeros_like(turn)
+    angle = (2 * turn - 1) * math.pi / 4
     by_angle = _affine(x, angle, 1 + zero, zero, zero)
-    turned = _where(u[:, 1] < 0.5, by_90, by_angle)
-    return _where(u[:, 0] < amount, turned, x), y
+    by_90, _ = rot90(x, y, u[:, 2:], 0)
+    turned = _where(kind < 0.5, by_90, by_angle)
+    return _sometimes(u, amount, turned, x), y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #afb3870e
 _CORNERS = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
@@ -206,7 +207,13 @@ def _homography(start, end):  # (b, 4, 2) corners → (b, 3, 3) that takes start
     of_v = torch.stack([zero, zero, zero, x, y, one, -v * x, -v * y], 2)
     equations = torch.cat([of_u, of_v], 1)
     solution = torch.linalg.solve(equations, torch.cat([u, v], 1))
-    return torch.cat([solution, one[:, :1]], 1).reshape(-1, 3, 3)
+    return F.pad(solution, (0, 1), value=1.0).reshape(-1, 3, 3)
+
+
+def _homogeneous_grid(x):  # (b, H, W, 3) where each pixel is, −1 to 1, and a 1
+    identity = torch.eye(2, 3, device=x.device).expand(len(x), 2, 3)
+    at = F.affine_grid(identity, list(x.shape), align_corners=False)
+    return F.pad(at, (0, 1), value=1.0)
 
 
 @augmentation('kept', 0.2, between=(0, 0.45))
@@ -217,16 +224,14 @@ def perspective(
     amount: float,  # share of height and width
 ) -> tuple:  # x and y, changed
     "Perspective warp with probability .5: corners move inwards by up to `amount`; outside is the mean."
-    b = len(x)
-    corners = torch.tensor(_CORNERS, device=x.device).expand(b, 4, 2)
-    inwards = corners * (1 - 2 * amount * u[:, 2:10].reshape(b, 4, 2))
-    identity = torch.eye(2, 3, device=x.device).expand(b, 2, 3)
-    at = F.affine_grid(identity, list(x.shape), align_corners=False)
-    homogeneous = torch.cat([at, torch.ones_like(at[..., :1])], -1)
-    seen = homogeneous @ _homography(inwards, corners).transpose(1, 2)[:, None]
+    corners = torch.tensor(_CORNERS, device=x.device).expand(len(x), 4, 2)
+    shares = u[:, 2:10].reshape(corners.shape)
+    inwards = corners * (1 - 2 * amount * shares)
+    warp = _homography(inwards, corners).transpose(1, 2)
+    seen = _homogeneous_grid(x) @ warp[:, None]
     grid = seen[..., :2] / seen[..., 2:]
     warped = F.grid_sample(x, grid.to(x), align_corners=False)
-    return _where(u[:, 0] < 0.5, warped, x), y
+    return _sometimes(u, 0.5, warped, x), y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #00000017
 def _mean_sd(x):  # (b, 1, 1, 1) each, of each image
@@ -246,8 +251,9 @@ def light(
 ) -> tuple:  # x and y, changed
     "Contrast by 1 ± `amount` about the image's mean, brightness by ± `amount` standard deviations."
     mean, sd = _mean_sd(x)
-    contrast = _up_or_down(u[:, 0], amount)
-    brightness = _up_or_down(u[:, 1], amount)
+    first, second = u[:, :2].unbind(1)
+    contrast = _up_or_down(first, amount)
+    brightness = _up_or_down(second, amount)
     return (x - mean) * (1 + contrast) + mean + brightness * sd, y
 
 
@@ -259,17 +265,19 @@ def tone(
     amount: float,  # share of contrast, gamma, and range
 ) -> tuple:  # x and y, changed
     "With probability .5 one of contrast, gamma and brightness, by up to ± `amount`."
-    mean = x.mean((1, 2, 3), keepdim=True)
+    _, kind, strength = u[:, :3].unbind(1)
+    mean, _ = _mean_sd(x)
     low = x.amin((1, 2, 3), keepdim=True)
     high = x.amax((1, 2, 3), keepdim=True)
     reach = (high - low).clamp(min=1e-6)
-    change = _up_or_down(u[:, 2], amount)
+    change = _up_or_down(strength, amount)
     contrast = mean + (x - mean) * (1 + change)
     gamma = low + reach * ((x - low) / reach) ** (1 + change)
     brightness = x + change * reach
-    which = (u[:, 1] * 3).long()
-    changed = _where(which == 0, contrast, _where(which == 1, gamma, brightness))
-    return _where(u[:, 0] < 0.5, changed, x), y
+    which = (kind * 3).long()
+    changed = _where(which == 1, gamma, brightness)
+    changed = _where(which == 0, contrast, changed)
+    return _sometimes(u, 0.5, changed, x), y
 
 
 @augmentation('kept', 0.2, between=(0, 1))
@@ -281,7 +289,7 @@ def grey(
 ) -> tuple:  # x and y, changed
     "Greyscale with probability `amount`: all channels become their mean."
     mean = x.mean(1, keepdim=True)
-    return _where(u[:, 0] < amount, mean.expand_as(x), x), y
+    return _sometimes(u, amount, mean.expand_as(x), x), y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #d9612dee
 def _near(middle, n, share):  # (b,) shares of an axis → (b, n): which of its n pixels are near
@@ -291,8 +299,9 @@ def _near(middle, n, share):  # (b,) shares of an axis → (b, n): which of its 
 
 def _hole(x, middle, share):  # (b, 1, H, W): inside a square about the middle (b, 2)
     h, w = x.shape[2:]
-    down = _near(middle[:, 0], h, share)
-    across = _near(middle[:, 1], w, share)
+    y, x = middle.unbind(1)
+    down = _near(y, h, share)
+    across = _near(x, w, share)
     return (down[:, :, None] & across[:, None, :])[:, None]
 
 
@@ -305,7 +314,7 @@ def cutout(
 ) -> tuple:  # x and y, changed
     "Cutout with probability .5: a square of `amount` times height and width becomes 0 (arXiv:1708.04552)."
     hole = _hole(x, u[:, 2:4], amount)
-    return x.masked_fill(hole & _per_image(u[:, 0] < 0.5), 0), y
+    return _sometimes(u, 0.5, x.masked_fill(hole, 0), x), y
 
 
 @augmentation('kept', 0.1, between=(0, 1))
@@ -317,18 +326,23 @@ def holes(
 ) -> tuple:  # x and y, changed
     "Cutout of five squares with probability .5, as in SETI's second place."
     middles = u[:, 2:12].split(2, 1)
-    inside = torch.stack([_hole(x, middle, amount) for middle in middles]).any(0)
-    return x.masked_fill(inside & _per_image(u[:, 0] < 0.5), 0), y
+    cut = x
+    for middle in middles:
+        hole = _hole(x, middle, amount)
+        cut = cut.masked_fill(hole, 0)
+    return _sometimes(u, 0.5, cut, x), y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #50f2f98d
 def _places(u, amount, n):  # (b, strips) uniform numbers → (b, n) where to sample along an axis, −1 to 1
     widths = 1 + (2 * u - 1) * amount
     ends = widths.cumsum(1) / widths.sum(1, keepdim=True)
     edges = F.pad(ends, (1, 0))
-    at = (torch.arange(n, device=u.device) + 0.5) / n * u.shape[1]
+    pixels = torch.arange(n, device=u.device) + 0.5
+    at = pixels / n * u.shape[1]
     strip = at.long()
-    places = torch.lerp(edges[:, strip], edges[:, strip + 1], at - at.floor())
-    return 2 * places - 1
+    start = edges[:, strip]
+    end = edges[:, strip + 1]
+    return 2 * torch.lerp(start, end, at - at.floor()) - 1
 
 
 @augmentation('kept', 0.3, between=(0, 0.95))
@@ -346,7 +360,7 @@ def grid(
     down = rows[:, :, None].expand(b, h, w)
     where = torch.stack([across, down], -1)
     bent = F.grid_sample(x, where.to(x), padding_mode='border', align_corners=False)
-    return _where(u[:, 0] < 0.5, bent, x), y
+    return _sometimes(u, 0.5, bent, x), y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #27739d58
 def normals(
@@ -356,7 +370,8 @@ def normals(
     "Standard normal numbers that depend on each sample's `u` alone."
     seeds = [int(s * 2**24) for s in u.tolist()]
     generators = [torch.Generator(x.device).manual_seed(seed) for seed in seeds]
-    return torch.stack([torch.randn(x.shape[1:], generator=g, device=x.device) for g in generators])
+    noise = [torch.randn(x.shape[1:], generator=g, device=x.device) for g in generators]
+    return torch.stack(noise)
 
 
 def _add_noise(x, noise, share):  # standard deviation kept; share (b,) of it
@@ -386,25 +401,31 @@ def chi2(
     amount: float,  # standard deviations
 ) -> tuple:  # x and y, changed
     "Chi-squared noise (two degrees of freedom) of up to `amount` standard deviations, rescaled likewise."
-    squares = normals(x, u[:, -1]) ** 2 + normals(x, u[:, -2]) ** 2
-    return _add_noise(x, squares / 2 - 1, u[:, 0] * amount), y
+    first = normals(x, u[:, -1])
+    second = normals(x, u[:, -2])
+    noise = (first**2 + second**2) / 2 - 1
+    return _add_noise(x, noise, u[:, 0] * amount), y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #00000022
-def _kernels(along, across, angle):  # (b, 1, 1) each: standard deviations in pixels, radians → (b, 1, 5, 5) of sum 1
+def _kernels(along, across, angle):  # (b,) each: standard deviations in pixels, radians → (b, 1, 5, 5) of sum 1
     steps = torch.arange(-2.0, 3, device=angle.device)
     y, x = torch.meshgrid(steps, steps, indexing='ij')
-    c, s = torch.cos(angle), torch.sin(angle)
-    lengthwise = (x * c + y * s) / along
-    crosswise = (y * c - x * s) / across
-    exponent = (lengthwise**2 + crosswise**2).flatten(1)
-    return torch.softmax(-exponent / 2, 1).reshape(-1, 1, 5, 5)
+    c = _per_image(torch.cos(angle))
+    s = _per_image(torch.sin(angle))
+    lengthwise = (x * c + y * s) / _per_image(along)
+    crosswise = (y * c - x * s) / _per_image(across)
+    exponent = lengthwise**2 + crosswise**2
+    weights = torch.softmax(-exponent.flatten(1) / 2, 1)
+    return weights.reshape(-1, 1, 5, 5)
 
 
 def _filter(x, kernels):  # each image by its own 5 × 5 kernel
     b, c, h, w = x.shape
-    padded = F.pad(x, (2, 2, 2, 2), 'replicate').reshape(1, b * c, h + 4, w + 4)
+    padded = F.pad(x, (2, 2, 2, 2), 'replicate')
+    channels = padded.reshape(1, b * c, h + 4, w + 4)
     weights = kernels.repeat_interleave(c, 0).to(x)
-    return F.conv2d(padded, weights, groups=b * c).reshape(x.shape)
+    filtered = F.conv2d(channels, weights, groups=b * c)
+    return filtered.reshape(x.shape)
 
 
 @augmentation('kept', 1, between=(0, 10))
@@ -415,13 +436,15 @@ def blur_noise(
     amount: float,  # pixels
 ) -> tuple:  # x and y, changed
     "Gaussian blur, motion blur or slight noise with probability .5; standard deviation up to `amount` pixels."
-    gate, kind, strength, angle = u[:, :4, None, None].unbind(1)
+    _, kind, strength, turn = u[:, :4].unbind(1)
     sd = (strength * amount).clamp(min=0.05)
     motion = kind < 1 / 3
     along = torch.where(motion, 2 * sd, sd)
     across = torch.where(motion, 0.3, sd)
-    blurred = _filter(x, _kernels(along, across, math.pi * angle))
-    level = 0.1 * amount * strength[:, None] * x.std((1, 2, 3), keepdim=True)
+    kernels = _kernels(along, across, math.pi * turn)
+    blurred = _filter(x, kernels)
+    _, contrast = _mean_sd(x)
+    level = 0.1 * amount * _per_image(strength) * contrast
     noisy = x + level * normals(x, u[:, -1])
-    changed = torch.where(kind[:, None] < 2 / 3, blurred, noisy)
-    return torch.where(gate[:, None] < 0.5, changed, x), y
+    changed = _where(kind < 2 / 3, blurred, noisy)
+    return _sometimes(u, 0.5, changed, x), y

@@ -22,8 +22,10 @@ def best_row(
     column: str = 'metric',  # or 'valid_loss', which is better when it is less
 ) -> int | None:  # its position; None while the metric has never been defined
     "The epoch with the best metric; the first of equal ones."
-    values = [(r[column] if greater else -r[column], -i) for i, r in enumerate(history) if not math.isnan(r[column])]
-    return -max(values)[1] if values else None
+    sign = 1 if greater else -1
+    values = [sign * row[column] for row in history]
+    known = [(value, -i) for i, value in enumerate(values) if not math.isnan(value)]
+    return -max(known)[1] if known else None
 
 
 def is_stale(
@@ -34,7 +36,9 @@ def is_stale(
 ) -> bool:  # True: stop the stage
     "Whether `patience` epochs have passed since the best one."
     best = best_row(history, greater, column)
-    return bool(patience) and best is not None and len(history) - 1 - best >= patience
+    if not patience or best is None:
+        return False
+    return len(history) - 1 - best >= patience
 
 # %% ../../nbs/training/04b_fold_fit.ipynb #0000002f
 class EpochSigns(NamedTuple):
@@ -89,4 +93,5 @@ class FoldFit:
 
     def done_epochs(self):
         "Epochs done, in all stages."
-        return sum(s.epochs for s in self.stages[: self.stage_no]) + len(self.rows())
+        before = sum(stage.epochs for stage in self.stages[: self.stage_no])
+        return before + len(self.rows())

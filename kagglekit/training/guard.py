@@ -25,7 +25,8 @@ CELLS = 5_000_000  # rows · columns that are compared; of more rows an even sam
 
 
 def _beats_shuffles(match, n):  # match: (n,) order of the targets → how well the outputs fit them
-    own, g = match(np.arange(n)), rng('guard', n)
+    g = rng('guard', n)
+    own = match(np.arange(n))
     return all(own > match(g.permutation(n)) for _ in range(SHUFFLES))
 
 
@@ -63,7 +64,10 @@ def is_flat(
     errors: Sequence,  # its standard error
 ) -> bool:  # True: no significant fall
     "Whether no later training loss is lower than the first by three standard errors of their difference."
-    return not any(losses[0] - b > 3 * math.hypot(errors[0], e) for b, e in zip(losses[1:], errors[1:]))
+    for loss, error in zip(losses[1:], errors[1:]):
+        if losses[0] - loss > 3 * math.hypot(errors[0], error):
+            return False
+    return True
 
 # %% ../../nbs/training/05_guard.ipynb #07c0000a
 @cache
@@ -73,8 +77,10 @@ def is_warmed_up(
 ) -> bool:  # False during a warm-up
     "Whether the learning rate had come within 10 % of its peak before an epoch began."
     schedule = parse_schedule(stage.scheduler)
-    rates = [schedule.rate(i / 20, stage.epochs, [], stage.lr) for i in range(20 * stage.epochs + 1)]
-    return max(rates[: 20 * epoch + 1]) >= 0.9 * max(rates)
+    steps = range(20 * stage.epochs + 1)
+    rates = [schedule.rate(i / 20, stage.epochs, [], stage.lr) for i in steps]
+    so_far = rates[: 20 * epoch + 1]
+    return max(so_far) >= 0.9 * max(rates)
 
 # %% ../../nbs/training/05_guard.ipynb #07c0000d
 class TrainingGuard(Callback):
@@ -115,14 +121,19 @@ class TrainingGuard(Callback):
     before_fit = after_epoch
 
     def _counted(self):  # positions of the epochs that count: of the whole network, past the warm-up
-        stages, history = self.fit.stages, self.fit.history
-        of_stage = [(i, stages[row['stage']], row['epoch']) for i, row in enumerate(history)]
-        return [i for i, stage, epoch in of_stage if not stage.head_only and is_warmed_up(stage, epoch)]
+        counted = []
+        for i, row in enumerate(self.fit.history):
+            stage = self.fit.stages[row['stage']]
+            if not stage.head_only and is_warmed_up(stage, row['epoch']):
+                counted.append(i)
+        return counted
 
     def _window(self, counted):  # the last epochs that are enough to judge by; [] where there are not enough
         for n in range(max(2, self.dead_after), len(counted) + 1):
-            if sum(self.fit.signs[i].steps for i in counted[-n:]) >= MIN_STEPS:
-                return counted[-n:]
+            last = counted[-n:]
+            steps = sum(self.fit.signs[i].steps for i in last)
+            if steps >= MIN_STEPS:
+                return last
         return []
 
     def verdict(self):

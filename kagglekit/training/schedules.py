@@ -121,7 +121,10 @@ def warmup_restarts(
     if T_up >= T_0:
         raise KitError(f'scheduler: warmup_restarts: T_up={T_up} leaves no epoch to descend; take less than T_0={T_0}')
     n, done, length = _cycle(_moment(at, by), T_0, T_mult, T_up)
-    shape = done / T_up if done < T_up else _half_cosine(done - T_up, length - T_up)
+    if done < T_up:
+        shape = done / T_up
+    else:
+        shape = _half_cosine(done - T_up, length - T_up)
     low, peak = eta_min / lr, gamma**n
     return low + (peak - low) * shape
 
@@ -158,12 +161,13 @@ def onecycle(
     by: Moves = 'batch',  # when the rate moves
 ) -> float:  # factor of the peak rate
     "Up, then down to almost nothing, by half cosines, as OneCycleLR (Smith and Topin, arXiv:1708.07120)."
-    share, start = _moment(at, by) / epochs, div_factor
+    share = _moment(at, by) / epochs
+    first = 1 / div_factor
     if share < pct_start:
-        return 1 + (1 / start - 1) * _half_cosine(share, pct_start)
-    return 1 / start / final_div_factor + (1 - 1 / start / final_div_factor) * _half_cosine(
-        share - pct_start, 1 - pct_start
-    )
+        return 1 + (first - 1) * _half_cosine(share, pct_start)
+    last = first / final_div_factor
+    shape = _half_cosine(share - pct_start, 1 - pct_start)
+    return last + (1 - last) * shape
 
 # %% ../../nbs/training/03_schedules.ipynb #feb60472
 @dataclass(frozen=True)
@@ -193,7 +197,8 @@ class Schedule:
         "The learning rate at a moment of a stage."
         losses = [row[f'{self.watches}_loss'] for row in rows] if self.watches else []
         peak = dict(lr=lr) if self._asks_peak else {}
-        return lr * SCHEDULERS[self.name](at, epochs, losses, **peak, **self.numbers)
+        factor = SCHEDULERS[self.name](at, epochs, losses, **peak, **self.numbers)
+        return lr * factor
 
     @cached_property
     def _asks_peak(self):
@@ -249,4 +254,5 @@ class Stage:
         rows: Sequence = (),  # its history: a dict an epoch, with train_loss and valid_loss
     ) -> float:  # learning rate
         "The learning rate at a moment of the stage."
-        return parse_schedule(self.scheduler).rate(at, self.epochs, rows, self.lr)
+        schedule = parse_schedule(self.scheduler)
+        return schedule.rate(at, self.epochs, rows, self.lr)
