@@ -3671,6 +3671,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                      'kagglekit/practice/standin_scans.py'),
                                                   'kagglekit.practice.standin_scans._draw_patients': ( 'practice/standin_scans.html#_draw_patients',
                                                                                                        'kagglekit/practice/standin_scans.py'),
+                                                  'kagglekit.practice.standin_scans._fill': ( 'practice/standin_scans.html#_fill',
+                                                                                              'kagglekit/practice/standin_scans.py'),
                                                   'kagglekit.practice.standin_scans._long_table': ( 'practice/standin_scans.html#_long_table',
                                                                                                     'kagglekit/practice/standin_scans.py'),
                                                   'kagglekit.practice.standin_scans._mask': ( 'practice/standin_scans.html#_mask',

@@ -30,7 +30,8 @@ def _sample_grid(grids, rows, columns):  # (n, 4, 8), and positions (n, h, w) in
     n = np.arange(len(grids))[:, None, None]
 
     def blend_columns(row):
-        return grids[n, row, j] * (1 - right) + grids[n, row, j + 1] * right
+        start, end = grids[n, row, j], grids[n, row, j + 1]
+        return start * (1 - right) + end * right
 
     return blend_columns(i) * (1 - down) + blend_columns(i + 1) * down
 
@@ -79,7 +80,8 @@ def score_whales(
 ) -> float:  # 0 … 1, greater is better
     "MAP@5 of Happywhale."
     pairs = zip(solution.predictions, submission.predictions)
-    return float(np.mean([_reciprocal_rank(truth, answer) for truth, answer in pairs]))
+    ranks = [_reciprocal_rank(truth, answer) for truth, answer in pairs]
+    return float(np.mean(ranks))
 
 # %% ../../nbs/practice/01r_standin_whales.ipynb #wha00015
 SPECIES = ('beluga', 'blue_whale', 'fin_whale', 'gray_whale', 'humpback_whale', 'killer_whale')
@@ -91,7 +93,8 @@ def _plan_photographs(g):  # image, species, individual_id, animal (its number),
     animals = IDENTITIES + UNKNOWN
     names, species = draw_ids(g, animals, 12), g.choice(SPECIES, animals)
     shown = g.permutation(np.repeat(np.arange(IDENTITIES), 2))
-    tested = g.permutation([*g.choice(IDENTITIES, KNOWN, replace=False), *range(IDENTITIES, animals)])
+    known = g.choice(IDENTITIES, KNOWN, replace=False)
+    tested = g.permutation([*known, *range(IDENTITIES, animals)])
     animal = np.concatenate([shown, tested])
     images = [f'{i}.jpg' for i in draw_ids(g, len(animal), 14)]
     return pd.DataFrame(

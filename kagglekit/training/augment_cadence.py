@@ -262,7 +262,6 @@ def chirps(
 ) -> tuple:  # x and y, changed
     "With probability `amount` draw one drifting line through some A panels of a negative; label 1."
 
-
     def frequency(u, panel, time):
         middle = u[:, 4, None, None]
         drift = 2 * u[:, 5, None, None] - 1
