@@ -167,7 +167,8 @@ def mixup(
     "Mix each image with another one of the batch."
     lam, other = draw_mix(len(x), how.alpha, generator)
     other = other.to(x.device)
-    image = lam * x + (1 - lam) * x[other]
+    other_y = y[other]
+    mixed = lam * x + (1 - lam) * x[other]
     if how.label == 'or':
-        return image, y + y[other] - y * y[other]
-    return image, lam * y + (1 - lam) * y[other]
+        return mixed, y + other_y - y * other_y
+    return mixed, lam * y + (1 - lam) * other_y

@@ -79,14 +79,12 @@ def move_panels(
     b, c, f, t = x.shape
     shown = columns(panels, t)[0]
     _check_panels(panels, shown, order)
-    first, count = (torch.as_tensor(a, device=x.device) for a in _starts(panels, t))
-    place = torch.as_tensor(shown, device=x.device)
+    first, count, place = (torch.as_tensor(a, device=x.device) for a in (*_starts(panels, t), shown))
     channel = torch.arange(c, device=x.device)[:, None]
     column = torch.arange(t, device=x.device) + channel * t
     offset = column - first[channel, place]  # (C, T) columns into the place
     from_end = count[channel, place] - 1 - offset
-    reversed_ = back.to(x.device)[:, place]
-    offset = torch.where(reversed_, from_end, offset)
+    offset = torch.where(back.to(x.device)[:, place], from_end, offset)
     taken = order.to(x.device)[:, place]  # (b, C, T) the panel that comes there
     last = count[channel, taken] - 1
     offset = torch.minimum(offset, last)
@@ -98,7 +96,8 @@ def move_panels(
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #0000000e
 def _chosen(u, amount, order):  # (b, 6): the order for a share `amount` of the samples, the usual one for the others
-    return torch.where(u[:, :1] < amount, order, torch.arange(6, device=u.device))
+    usual = torch.arange(6, device=u.device)
+    return torch.where(u[:, :1] < amount, order, usual)
 
 
 def _among(u, places):  # (b, 3) the same places in a random order
@@ -203,10 +202,11 @@ def mirrors_text(
 # %% ../../nbs/training/02_augment_cadence.ipynb #00000015
 def _some_on(u, shown):  # (b, C, T): which columns are of some A panels; at least one of these is chosen
     subset = 1 + (u[:, 1] * 7).long()[:, None, None]
-    chosen = [(subset >> i & 1).bool() for i in range(3)]
-    columns_of = [shown == panel for panel in ON]
-    here = [a & b for a, b in zip(chosen, columns_of)]
-    return torch.stack(here).any(0)
+    here = torch.zeros_like(subset, dtype=torch.bool)
+    for i, panel in enumerate(ON):
+        chosen = (subset >> i & 1).bool()
+        here = here | (chosen & (shown == panel))
+    return here
 
 
 def _quantile(u):  # of a standard normal distribution
@@ -217,13 +217,14 @@ def _draw(x, u, path, shown):  # needles of one pixel into (b, C, F, T), along p
     height = x.shape[2]
     rows = torch.arange(height, device=x.device)[:, None]
     distance = rows - path[:, :, None] * (height - 1)
-    here = _some_on(u, shown)[:, :, None]
-    needle = torch.exp(-0.5 * (distance / 0.6) ** 2) * here
-    bright = u[:, 2].clamp(1e-4, 1 - 1e-4)
-    level = _quantile(bright).clamp(0.9, 2) * x.std((1, 2, 3))
-    least = _quantile(0.5 * u[:, 3])  # a share .5 u of the pixels is missing
-    kept = normals(needle, u[:, -1]) > least[:, None, None, None]
-    return x + level[:, None, None, None] * needle * kept
+    profile = torch.exp(-0.5 * (distance / 0.6) ** 2)
+    needle = profile * _some_on(u, shown)[:, :, None]
+    _, _, bright, gaps = u[:, :4, None, None, None].unbind(1)
+    brightness = _quantile(bright.clamp(1e-4, 1 - 1e-4)).clamp(0.9, 2)
+    level = brightness * x.std((1, 2, 3), keepdim=True)
+    least = _quantile(0.5 * gaps)  # a share .5 u of the pixels is missing
+    kept = normals(needle, u[:, -1]) > least
+    return x + level * needle * kept
 
 
 def _with_needles(x, y, u, amount, panels, path):  # in some negatives; path: (k, 24), (C, T) panel, time → (k, C, T)
@@ -233,8 +234,10 @@ def _with_needles(x, y, u, amount, panels, path):  # in some negatives; path: (k
         return x, y
     panel, inside = (torch.as_tensor(a, device=x.device) for a in columns(panels, x.shape[3]))
     time = (panel + inside.float()) / 6
-    x, y, u = x.clone(), y.clone(), u[pick]
-    x[pick] = _draw(x[pick], u, path(u, panel, time), panel)
+    u = u[pick]
+    frequency = path(u, panel, time)
+    x, y = x.clone(), y.clone()
+    x[pick] = _draw(x[pick], u, frequency, panel)
     y[pick] = 1
     return x, y
 

@@ -102,47 +102,29 @@ def _sometimes(u, p, changed, x):  # the changed image with probability p, by th
 
 
 @augmentation('kept', 0.5, between=(0, 1), mirrors=True)
-def hflip(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # probability
-) -> tuple:  # x and y, changed
+def hflip(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; probability
     "Horizontal flip with probability `amount`."
     return _sometimes(u, amount, x.flip(3), x), y
 
 
 @augmentation('kept', 0.5, between=(0, 1))
-def vflip(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # probability
-) -> tuple:  # x and y, changed
+def vflip(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; probability
     "Vertical flip with probability `amount`."
     return _sometimes(u, amount, x.flip(2), x), y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #7cd3e916
 @augmentation('kept', 0.5, between=(0, 1), mirrors=True)
-def flip(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # probability
-) -> tuple:  # x and y, changed
+def flip(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; probability
     "With probability `amount` a horizontal flip, a vertical one, or both (albumentations' Flip)."
     axes = (u[:, 1] * 3).long()
-    flipped = _where(axes == 0, x.flip(3), _where(axes == 1, x.flip(2), x.flip((2, 3))))
+    flipped = x.flip((2, 3))
+    flipped = _where(axes == 0, x.flip(3), flipped)
+    flipped = _where(axes == 1, x.flip(2), flipped)
     return _sometimes(u, amount, flipped, x), y
 
 
 @augmentation('kept', mirrors=True, square=True)
-def rot90(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # no amount
-) -> tuple:  # x and y, changed
+def rot90(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; no amount
     "Rotate by 0°, 90°, 180° or 270°, each equally likely; square images only."
     h, w = x.shape[2:]
     if h != w:
@@ -154,37 +136,29 @@ def rot90(
 
 # %% ../../nbs/training/00a_augmentations.ipynb #0000000a
 def _affine(x, turn, scale, dx, dy):  # (b,) each: radians, factor, shares of the width and height
-    ratio = x.shape[2] / x.shape[3]
+    h, w = x.shape[2:]
+    ratio = h / w
     c = torch.cos(turn) / scale
     s = torch.sin(turn) / scale
     across = torch.stack([c, -s * ratio, dx], 1)
     down = torch.stack([s / ratio, c, dy], 1)
-    theta = torch.stack([across, down], 1)
-    grid = F.affine_grid(theta.to(x), list(x.shape), align_corners=False)
+    theta = torch.stack([across, down], 1).to(x)
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     turned = F.grid_sample(x, grid, padding_mode='reflection', align_corners=False)
     return turned.contiguous(memory_format=torch.channels_last)
 
 
 @augmentation('kept', 15, between=(0, 180))
-def affine(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # degrees
-) -> tuple:  # x and y, changed
+def affine(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; degrees
     "Rotation by up to ± `amount` degrees, scale ± 10 %, shift by up to ± 6 %."
     turn, scale, dx, dy = (2 * u[:, :4] - 1).unbind(1)
     angle = turn * math.radians(amount)
-    return _affine(x, angle, 1 + 0.1 * scale, 0.125 * dx, 0.125 * dy), y
+    factor = 1 + 0.1 * scale
+    return _affine(x, angle, factor, 0.125 * dx, 0.125 * dy), y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #00000010
 @augmentation('kept', 0.7, between=(0, 1), mirrors=True, square=True)
-def turn45(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # probability
-) -> tuple:  # x and y, changed
+def turn45(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; probability
     "With probability `amount` a rotation by a multiple of 90°, or as often one by up to ± 45°; square images only."
     _, kind, _, turn = u[:, :4].unbind(1)
     zero = torch.zeros_like(turn)
@@ -217,19 +191,15 @@ def _homogeneous_grid(x):  # (b, H, W, 3) where each pixel is, −1 to 1, and a 
 
 
 @augmentation('kept', 0.2, between=(0, 0.45))
-def perspective(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # share of height and width
-) -> tuple:  # x and y, changed
+def perspective(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; share of each side
     "Perspective warp with probability .5: corners move inwards by up to `amount`; outside is the mean."
     corners = torch.tensor(_CORNERS, device=x.device).expand(len(x), 4, 2)
     shares = u[:, 2:10].reshape(corners.shape)
     inwards = corners * (1 - 2 * amount * shares)
-    warp = _homography(inwards, corners).transpose(1, 2)
-    seen = _homogeneous_grid(x) @ warp[:, None]
-    grid = seen[..., :2] / seen[..., 2:]
+    warp = _homography(inwards, corners)
+    seen = _homogeneous_grid(x) @ warp.transpose(1, 2)[:, None]
+    at, depth = seen.split([2, 1], -1)
+    grid = at / depth
     warped = F.grid_sample(x, grid.to(x), align_corners=False)
     return _sometimes(u, 0.5, warped, x), y
 
@@ -243,12 +213,7 @@ def _up_or_down(u, amount):  # (b,) uniform numbers → (b, 1, 1, 1) between ± 
 
 
 @augmentation('kept', 0.2, between=(0, 1))
-def light(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # share of contrast and of the standard deviation
-) -> tuple:  # x and y, changed
+def light(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; share of the contrast
     "Contrast by 1 ± `amount` about the image's mean, brightness by ± `amount` standard deviations."
     mean, sd = _mean_sd(x)
     first, second = u[:, :2].unbind(1)
@@ -258,12 +223,7 @@ def light(
 
 
 @augmentation('kept', 0.2, between=(0, 0.95))
-def tone(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # share of contrast, gamma, and range
-) -> tuple:  # x and y, changed
+def tone(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; share
     "With probability .5 one of contrast, gamma and brightness, by up to ± `amount`."
     _, kind, strength = u[:, :3].unbind(1)
     mean, _ = _mean_sd(x)
@@ -281,12 +241,7 @@ def tone(
 
 
 @augmentation('kept', 0.2, between=(0, 1))
-def grey(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # probability
-) -> tuple:  # x and y, changed
+def grey(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; probability
     "Greyscale with probability `amount`: all channels become their mean."
     mean = x.mean(1, keepdim=True)
     return _sometimes(u, amount, mean.expand_as(x), x), y
@@ -294,7 +249,8 @@ def grey(
 # %% ../../nbs/training/00a_augmentations.ipynb #d9612dee
 def _near(middle, n, share):  # (b,) shares of an axis → (b, n): which of its n pixels are near
     at = torch.arange(n, device=middle.device) / n
-    return (at - middle[:, None]).abs() <= share / 2
+    distance = (at - middle[:, None]).abs()
+    return distance <= share / 2
 
 
 def _hole(x, middle, share):  # (b, 1, H, W): inside a square about the middle (b, 2)
@@ -306,24 +262,14 @@ def _hole(x, middle, share):  # (b, 1, H, W): inside a square about the middle (
 
 
 @augmentation('kept', 0.25, between=(0, 1))
-def cutout(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # share of height and width
-) -> tuple:  # x and y, changed
+def cutout(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; share of each side
     "Cutout with probability .5: a square of `amount` times height and width becomes 0 (arXiv:1708.04552)."
     hole = _hole(x, u[:, 2:4], amount)
     return _sometimes(u, 0.5, x.masked_fill(hole, 0), x), y
 
 
 @augmentation('kept', 0.1, between=(0, 1))
-def holes(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # share of height and width
-) -> tuple:  # x and y, changed
+def holes(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; share of each side
     "Cutout of five squares with probability .5, as in SETI's second place."
     middles = u[:, 2:12].split(2, 1)
     cut = x
@@ -346,19 +292,14 @@ def _places(u, amount, n):  # (b, strips) uniform numbers → (b, n) where to sa
 
 
 @augmentation('kept', 0.3, between=(0, 0.95))
-def grid(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # share of a strip
-) -> tuple:  # x and y, changed
+def grid(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; share of a strip
     "Grid distortion with probability .5, as in albumentations: six strips along either axis change their width."
     b, _, h, w = x.shape
-    rows = _places(u[:, 2:8], amount, h)
-    columns = _places(u[:, 8:14], amount, w)
-    across = columns[:, None, :].expand(b, h, w)
-    down = rows[:, :, None].expand(b, h, w)
-    where = torch.stack([across, down], -1)
+    of_rows, of_columns = u[:, 2:14].split(6, 1)
+    down = _places(of_rows, amount, h)[:, :, None]
+    across = _places(of_columns, amount, w)[:, None, :]
+    both = [across.expand(b, h, w), down.expand(b, h, w)]
+    where = torch.stack(both, -1)
     bent = F.grid_sample(x, where.to(x), padding_mode='border', align_corners=False)
     return _sometimes(u, 0.5, bent, x), y
 
@@ -368,9 +309,11 @@ def normals(
     u: torch.Tensor,  # (b,) a uniform number for each sample
 ) -> torch.Tensor:  # as x
     "Standard normal numbers that depend on each sample's `u` alone."
-    seeds = [int(s * 2**24) for s in u.tolist()]
-    generators = [torch.Generator(x.device).manual_seed(seed) for seed in seeds]
-    noise = [torch.randn(x.shape[1:], generator=g, device=x.device) for g in generators]
+    noise = []
+    for number in u.tolist():
+        g = torch.Generator(x.device)
+        g.manual_seed(int(number * 2**24))
+        noise.append(torch.randn(x.shape[1:], generator=g, device=x.device))
     return torch.stack(noise)
 
 
@@ -382,28 +325,18 @@ def _add_noise(x, noise, share):  # standard deviation kept; share (b,) of it
 
 
 @augmentation('kept', 1, between=(0, 10))
-def gauss(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # standard deviations
-) -> tuple:  # x and y, changed
+def gauss(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; standard deviations
     "Gaussian noise of up to `amount` standard deviations, rescaled to the original one."
     noise = normals(x, u[:, -1])
     return _add_noise(x, noise, u[:, 0] * amount), y
 
 
 @augmentation('kept', 1, between=(0, 10))
-def chi2(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # standard deviations
-) -> tuple:  # x and y, changed
+def chi2(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; standard deviations
     "Chi-squared noise (two degrees of freedom) of up to `amount` standard deviations, rescaled likewise."
-    first = normals(x, u[:, -1])
-    second = normals(x, u[:, -2])
-    noise = (first**2 + second**2) / 2 - 1
+    second, first = u[:, -2:].unbind(1)
+    squares = normals(x, first) ** 2 + normals(x, second) ** 2
+    noise = squares / 2 - 1
     return _add_noise(x, noise, u[:, 0] * amount), y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #00000022
@@ -414,8 +347,8 @@ def _kernels(along, across, angle):  # (b,) each: standard deviations in pixels,
     s = _per_image(torch.sin(angle))
     lengthwise = (x * c + y * s) / _per_image(along)
     crosswise = (y * c - x * s) / _per_image(across)
-    exponent = lengthwise**2 + crosswise**2
-    weights = torch.softmax(-exponent.flatten(1) / 2, 1)
+    exponent = -(lengthwise**2 + crosswise**2) / 2
+    weights = torch.softmax(exponent.flatten(1), 1)
     return weights.reshape(-1, 1, 5, 5)
 
 
@@ -429,12 +362,7 @@ def _filter(x, kernels):  # each image by its own 5 × 5 kernel
 
 
 @augmentation('kept', 1, between=(0, 10))
-def blur_noise(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # pixels
-) -> tuple:  # x and y, changed
+def blur_noise(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; pixels
     "Gaussian blur, motion blur or slight noise with probability .5; standard deviation up to `amount` pixels."
     _, kind, strength, turn = u[:, :4].unbind(1)
     sd = (strength * amount).clamp(min=0.05)

@@ -131,14 +131,17 @@ class PrepareBatch(Callback):
         clamp: float = 0.0,  # clip normalised pixels to ± this, in training and prediction; 0 for no limit
         sure: tuple = (),  # confidence thresholds for rows whose target is NaN
     ):
-        self.stats, self.augment, self.mix = stats, tuple(augment), mix or Mix()
-        self.panels, self.clamp, self.sure = panels, clamp, sure
+        self.stats, self.panels = stats, panels
+        self.augment, self.mix = tuple(augment), mix or Mix()
+        self.clamp, self.sure = clamp, sure
 
     def normalise(self, x: torch.Tensor):  # (b, C, H, W) in the cache's unit
         "Pixels to floats with mean 0 and standard deviation 1."
         mean, std = (s.to(x.device) for s in self.stats)
         x = x.float().sub_(mean).div_(std)
-        return x.clamp_(-self.clamp, self.clamp) if self.clamp else x
+        if self.clamp:
+            x.clamp_(-self.clamp, self.clamp)
+        return x
 
     def before_batch(self):
         "Prepare the batch."
@@ -167,7 +170,8 @@ class PrepareBatch(Callback):
 
     def side(self, values: torch.Tensor, device: torch.device):  # (b, columns), and where the network is
         "The side table of a batch as inputs of the network."
-        return values.to(device) if self.encode is None else self.encode(values.to(device))
+        values = values.to(device)
+        return values if self.encode is None else self.encode(values)
 
     def _mixes(self):  # whether mixup is on in this epoch
         end = round(self.n_epoch * (1 - self.mix.off))
@@ -179,7 +183,8 @@ class PrepareBatch(Callback):
     def _mix_side(self, t, rows, epoch_key):  # inputs from the side table, mixed as their images are
         if t is None or not self._mixes():
             return t
-        lam, other = draw_mix(len(t), self.mix.alpha, self._mix_rng(rows, epoch_key))
+        g = self._mix_rng(rows, epoch_key)
+        lam, other = draw_mix(len(t), self.mix.alpha, g)
         return lam * t + (1 - lam) * t[other.to(t.device)]
 
     def change(

@@ -16,8 +16,10 @@ def rows_to_tensor(
     rows: TopRows,  # n rows with m classes each
 ) -> torch.Tensor:  # (n, 2m + 1) float32
     "Codes, probabilities, and the rest."
-    parts = [rows.best.astype(np.float32), rows.p, rows.rest[:, None]]
-    return torch.from_numpy(np.concatenate(parts, 1))
+    codes = rows.best.astype(np.float32)
+    rest = rows.rest[:, None]
+    values = np.concatenate([codes, rows.p, rest], 1)
+    return torch.from_numpy(values)
 
 
 def rows_from_tensor(
@@ -25,11 +27,10 @@ def rows_from_tensor(
     k: int,  # classes
 ) -> TopRows:
     "The rows of such a tensor."
-    values, m = t.numpy(), t.shape[1] // 2
-    best = values[:, :m].astype(np.int32)
-    p = values[:, m : 2 * m]
-    rest = values[:, -1]
-    return TopRows(best, p, rest, k)
+    m = t.shape[1] // 2
+    codes, p, rest = np.split(t.numpy(), [m, 2 * m], 1)
+    best = codes.astype(np.int32)
+    return TopRows(best, p, rest[:, 0], k)
 
 # %% ../../nbs/training/05a_many_classes.ipynb #b17c0009
 def validated(

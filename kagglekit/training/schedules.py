@@ -40,7 +40,10 @@ def _half_cosine(done, length):  # from 1 at the beginning to 0 at the end
 
 
 def _above(floor, lr, factor):  # a factor between 0 and 1 as one between floor / lr and 1
-    return factor if not floor else floor / lr + (1 - floor / lr) * factor
+    if not floor:
+        return factor
+    least = floor / lr
+    return least + (1 - least) * factor
 
 # %% ../../nbs/training/03_schedules.ipynb #019ccc36
 @schedule
@@ -76,7 +79,8 @@ def step(
     gamma: Decay = 0.1,  # factor of each step
 ) -> float:  # factor of the peak rate
     "A factor after each so many epochs, as StepLR."
-    return gamma ** int(at / (step_size or max(1, math.ceil(epochs / 3))))
+    length = step_size or max(1, math.ceil(epochs / 3))
+    return gamma ** int(at / length)
 
 # %% ../../nbs/training/03_schedules.ipynb #fe3b7018
 def _cycle(at, first, mult, up=0):  # number of the cycle, epochs done in it, its length
@@ -178,8 +182,10 @@ class Schedule:
     numbers: dict = field(default_factory=dict)  # argument → value, where it differs from the default
 
     def __str__(self):
-        inner = ', '.join(f'{k}={v!r}' for k, v in self.numbers.items())
-        return f'{self.name}({inner})' if inner else self.name
+        if not self.numbers:
+            return self.name
+        inner = ', '.join(f'{key}={value!r}' for key, value in self.numbers.items())
+        return f'{self.name}({inner})'
 
     @cached_property
     def watches(self):
@@ -206,7 +212,8 @@ class Schedule:
 
 
 def _arguments(name):  # argument → Argument, of what a recipe may set; training gives the position and the peak rate
-    return {k: a for k, a in arguments_of(SCHEDULERS[name], 3).items() if k != 'lr'}
+    known = arguments_of(SCHEDULERS[name], 3)
+    return {key: argument for key, argument in known.items() if key != 'lr'}
 
 # %% ../../nbs/training/03_schedules.ipynb #a8d55fa2
 def _hint(key):  # what may have been meant by an argument that a schedule does not have
