@@ -198,7 +198,8 @@ class _Reader:  # a file-like view of bytes, which copies nothing but what is re
     def __init__(self, data):
         self.data, self.at = data, 0
 
-    def read(self, n):  # the next n bytes, for NumPy's reader of headers
+    def read(self, n: int):  # bytes
+        "The next bytes."
         self.at += n
         return self.data[self.at - n : self.at]
 

@@ -91,9 +91,11 @@ def known_mean(
 
 
 def _mean_of_columns(each, numbers, smoothing, z, t):
-    t, w = t[:, : z.shape[1]], t[:, z.shape[1] :]
-    t = t * (1 - smoothing) + smoothing / 2 if smoothing else t
-    return weighted_mean(known_mean(each, numbers(z.float()), t), w)
+    t, w = t.tensor_split([z.shape[1]], 1)  # a last column holds the weights of the rows
+    if smoothing:
+        t = t * (1 - smoothing) + smoothing / 2
+    losses = known_mean(each, numbers(z.float()), t)
+    return weighted_mean(losses, w)
 
 
 def column_loss(

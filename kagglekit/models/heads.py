@@ -68,10 +68,12 @@ def head_text(
 ) -> str:  # such as 'age smooth=.1 weight=2'
     "The one canonical spelling of a head."
     name, values = _read_head(text)
-    if not values.get('loss', '').isidentifier() and 'loss' in values:
+    if 'loss' in values and not values['loss'].isidentifier():
         return call_text(name, values)
-    plain = (v if isinstance(v, str) else short_number(v) for v in values.values())
-    return ' '.join([name, *(f'{k}={v}' for k, v in zip(values, plain))])
+    words = [name]
+    for key, value in values.items():
+        words.append(f'{key}={value if isinstance(value, str) else short_number(value)}')
+    return ' '.join(words)
 
 # %% ../../nbs/models/04_heads.ipynb #f73431d4
 def check_heads(
@@ -79,7 +81,8 @@ def check_heads(
     comp,  # the Competition, with its heads
 ):
     "Raise `KitError` unless a recipe names the competition's heads in their order."
-    asked, names = [parse_head(text).name for text in asked], [name for name, _ in comp.heads]
+    asked = [parse_head(text).name for text in asked]
+    names = [name for name, _ in comp.heads]
     if asked == names:
         return
     if not names:
@@ -124,8 +127,10 @@ class OutputSpec:
         "Class codes of hard targets, (n,) int."
         y = y[:, : self.logits]  # a last column holds the weights of the rows
         if not self.sizes:
-            return (y[:, 0] if y.shape[1] == 1 else y.argmax(1)).long().numpy()
-        return np.ravel_multi_index([part.argmax(1).numpy() for part in y.split(self.sizes, 1)], self.sizes)
+            codes = y[:, 0] if y.shape[1] == 1 else y.argmax(1)
+            return codes.long().numpy()
+        each = [part.argmax(1).numpy() for part in y.split(self.sizes, 1)]
+        return np.ravel_multi_index(each, self.sizes)
 
     def probabilities(self, z: torch.Tensor):  # (n, columns) logits
         "Class probabilities, (n, classes) float32."
@@ -133,15 +138,17 @@ class OutputSpec:
             return probabilities(z)
         p = torch.ones(len(z), 1, device=z.device)
         for part in z.split(self.sizes, 1):
-            p = (p[:, :, None] * probabilities(part)[:, None]).flatten(1)
+            pairs = p[:, :, None] * probabilities(part)[:, None]
+            p = pairs.flatten(1)
         return p
 
     def heads(self, p: torch.Tensor):  # (n, classes) probabilities
         "Probabilities of each head: a list of (n, its classes)."
-        if not self.sizes:
+        if len(self.sizes) < 2:
             return [p]
-        cube, axes = p.reshape(len(p), *self.sizes), range(1, len(self.sizes) + 1)
-        return [cube.sum([a for a in axes if a != i]) if len(self.sizes) > 1 else cube for i in axes]
+        cube = p.reshape(len(p), *self.sizes)
+        axes = set(range(1, cube.ndim))
+        return [cube.sum(sorted(axes - {axis})) for axis in sorted(axes)]
 
     def hard(self, p: torch.Tensor):  # (n, classes) probabilities
         "Targets of the most probable class, (n, columns)."
@@ -158,12 +165,15 @@ def heads_loss(
     sizes: Sequence,  # classes of each
 ) -> Callable:  # (z, t) → a scalar
     "The weighted mean of the heads' losses."
-    losses, total = [find_loss(h.loss, h.smooth) for h in heads], sum(h.weight for h in heads)
-    return partial(_mean_of_heads, losses, [h.weight / total for h in heads], tuple(sizes))
+    total = sum(head.weight for head in heads)
+    losses = [find_loss(head.loss, head.smooth) for head in heads]
+    weights = [head.weight / total for head in heads]
+    return partial(_mean_of_heads, losses, weights, tuple(sizes))
 
 
 def _mean_of_heads(losses, weights, sizes, z, t):
-    n = sum(sizes)
-    parts, rest = t[:, :n].split(sizes, 1), t[:, n:]  # a last column holds the weights of the rows
-    parts = [torch.cat([part, rest], 1) for part in parts] if rest.shape[1] else parts
-    return sum(w * f(a, b) for f, w, a, b in zip(losses, weights, z.split(sizes, 1), parts))
+    t, rest = t.tensor_split([sum(sizes)], 1)  # a last column holds the weights of the rows
+    mean = 0
+    for loss, weight, of_head, target in zip(losses, weights, z.split(sizes, 1), t.split(sizes, 1)):
+        mean = mean + weight * loss(of_head, torch.cat([target, rest], 1))
+    return mean

@@ -50,7 +50,8 @@ class Loss:
 
 
 def _arguments(f, between):  # of a loss, beside logits and targets; between: range of the first one
-    known = {k: a for k, a in arguments_of(f, 2).items() if isinstance(a.default, (int, float, str))}
+    plain = (int, float, str)
+    known = {name: a for name, a in arguments_of(f, 2).items() if isinstance(a.default, plain)}
     first = next(iter(known), '')
     if first and between:
         known[first] = Argument(real(*between), known[first].default)
@@ -58,7 +59,8 @@ def _arguments(f, between):  # of a loss, beside logits and targets; between: ra
 
 
 def _loss(name, f, rows=True, number=True, between=None, cosine=0.0, kinds=(), each=None, numbers=False):
-    return Loss(name, f, rows, _arguments(f, between) if number else {}, cosine, kinds, each, numbers)
+    arguments = _arguments(f, between) if number else {}
+    return Loss(name, f, rows, arguments, cosine, kinds, each, numbers)
 
 
 LOSSES = Registry('loss', _loss, code='apply')
@@ -79,7 +81,9 @@ def loss(
 @loss(kinds=('class', 'factors', 'grades', 'shares'))
 def ce(z: torch.Tensor, t: torch.Tensor):  # (b, columns) logits and targets
     "Cross entropy of a softmax; of a sigmoid where there is one column."
-    return bce(z, t) if z.shape[1] == 1 else -(t * F.log_softmax(z, 1)).sum(1)
+    if z.shape[1] == 1:
+        return bce(z, t)
+    return -(t * F.log_softmax(z, 1)).sum(1)
 
 
 def _bce_each(z, t):
@@ -92,6 +96,10 @@ def bce(z: torch.Tensor, t: torch.Tensor):  # (b, columns) logits and targets
     return _bce_each(z, t).mean(1)
 
 # %% ../../nbs/models/03_losses.ipynb #27e6cda7
+def _two_columns(t):  # (b, 1) targets of a sigmoid → (b, 2) of negative and positive
+    return torch.cat([1 - t, t], 1)
+
+
 def _focal_each(z, t, gamma=2.0):  # of sigmoids
     p = z.sigmoid()
     wrong = (p * (1 - t) + (1 - p) * t).clamp(min=1e-6)
@@ -105,8 +113,9 @@ def focal(
     gamma: float = 2.0,  # γ, 0 to 10
 ) -> torch.Tensor:  # (b,)
     "Cross entropy weighted by (1 − p)^γ, p being the probability of the target."
-    if z.shape[1] == 1:
-        z, t = F.pad(z, (1, 0)), torch.cat([1 - t, t], 1)  # a sigmoid is a softmax over (0, z)
+    if z.shape[1] == 1:  # a sigmoid is a softmax over (0, z)
+        z = F.pad(z, (1, 0))
+        t = _two_columns(t)
     logp = F.log_softmax(z, 1)
     wrong = (-torch.expm1(logp)).clamp(min=1e-6)  # 1 − p; γ below 1: no slope at 0
     return -(t * wrong**gamma * logp).sum(1)
@@ -130,8 +139,11 @@ PAIRS = 10_000_000  # at a time
 def _shortfall(pos, neg, gamma):  # (P,) and (N,) probabilities → the mean over pairs, a scalar
     if not len(pos) or not len(neg):
         return 0.0
-    parts = pos.split(max(1, PAIRS // len(neg)))
-    return sum(((gamma - p[:, None] + neg).clamp(min=0) ** 2).sum() for p in parts) / (len(pos) * len(neg))
+    total = 0
+    for part in pos.split(max(1, PAIRS // len(neg))):
+        shortfall = (gamma - part[:, None] + neg).clamp(min=0)
+        total = total + (shortfall**2).sum()
+    return total / (len(pos) * len(neg))
 
 
 @loss(rows=False, between=(0, 1000), kinds=('class',))
@@ -152,7 +164,8 @@ def auc_margin(z: torch.Tensor, t: torch.Tensor, margin: float = 1.0):  # (b, 1)
     pos, neg = _by_class('auc_margin', z, t)
     value = sum(p.var(correction=0) for p in (pos, neg) if len(p))
     if len(pos) and len(neg):
-        value = value + (margin + neg.mean() - pos.mean()).clamp(min=0) ** 2
+        shortfall = margin + neg.mean() - pos.mean()
+        value = value + shortfall.clamp(min=0) ** 2
     return value.expand(len(z))
 
 # %% ../../nbs/models/03_losses.ipynb #00000016
@@ -163,16 +176,20 @@ SCALE = 20.0  # of z: 20 · cosine
 def one_class(z: torch.Tensor, t: torch.Tensor):  # (b, 1) 20 · cosine, and targets
     "One-class softmax: negatives at cosine ≤ −.9, positives at cosine ≥ −.2 (Zhang, Jiang, Duan 2021)."
     _one_column('one_class', z)
-    return (t * F.softplus(-0.2 * SCALE - z) + (1 - t) * F.softplus(0.9 * SCALE + z)).mean(1)
+    positive = t * F.softplus(-0.2 * SCALE - z)
+    negative = (1 - t) * F.softplus(0.9 * SCALE + z)
+    return (positive + negative).mean(1)
 
 # %% ../../nbs/models/03_losses.ipynb #0000001c
 @loss(rows=False, kinds=('class',))
 def soft_f1(z: torch.Tensor, t: torch.Tensor):  # (b, columns) logits and targets
     "1 − the soft macro-F1 of the batch, the same for each row."
     p = probabilities(z)
-    f1 = 2 * (p * t).sum(0) / (p.sum(0) + t.sum(0)).clamp(min=1e-6)
-    here = t.sum(0) > 0
-    return (1 - (f1 * here).sum() / here.sum().clamp(min=1)).expand(len(z))
+    hits, true = (p * t).sum(0), t.sum(0)
+    f1 = 2 * hits / (p.sum(0) + true).clamp(min=1e-6)
+    present = true > 0
+    mean = (f1 * present).sum() / present.sum().clamp(min=1)
+    return (1 - mean).expand(len(z))
 
 
 @loss(rows=False, kinds=('class',))
@@ -195,10 +212,13 @@ def arcface(
 ) -> torch.Tensor:  # (b,)
     "ArcFace: cross entropy with a margin on the angle to the true class."
     cosine = (z / scale).clamp(-1 + 1e-6, 1 - 1e-6)
-    turned, straight = torch.cos(torch.acos(cosine) + margin), cosine - margin * math.sin(margin)
-    wide = torch.where(cosine > math.cos(math.pi - margin), turned, straight)
+    with_margin = torch.cos(torch.acos(cosine) + margin)
+    straight = cosine - margin * math.sin(margin)  # where the angle and its margin are more than π together
+    within = cosine > math.cos(math.pi - margin)
+    wide = torch.where(within, with_margin, straight)
     share = t if chosen is None else t * chosen.to(t)
-    return ce(scale * torch.lerp(cosine, wide, share), smooth(t, smoothing))
+    logits = scale * torch.lerp(cosine, wide, share)
+    return ce(logits, smooth(t, smoothing))
 
 # %% ../../nbs/models/03_losses.ipynb #af028619
 def smooth(
@@ -206,8 +226,8 @@ def smooth(
     eps: float,  # ε, 0 to 1
 ) -> torch.Tensor:  # (b, columns), rows of a softmax still add up to what they did
     "Label smoothing: ε of the target goes to the other classes."
-    k = max(t.shape[1], 2)
-    return t * (1 - eps) + (1 - t) * eps / (k - 1)
+    others = max(t.shape[1], 2) - 1
+    return t * (1 - eps) + (1 - t) * eps / others
 
 # %% ../../nbs/models/03_losses.ipynb #00000027
 def class_weights(
@@ -215,7 +235,8 @@ def class_weights(
     power: float = 1.0,  # 0 for equal weights, 1 for balanced classes
 ) -> torch.Tensor:  # (columns,) weights; (2,) of negative and positive for a sigmoid
     "Class weights by inverse frequency, to a power."
-    t = torch.cat([1 - t, t], 1) if t.shape[1] == 1 else t
+    if t.shape[1] == 1:
+        t = _two_columns(t)
     count = t.nansum(0).clamp(min=1)
     weights = (t.nansum() / (len(count) * count)) ** power
     return weights / (weights * count).sum() * count.sum()
@@ -226,7 +247,9 @@ def row_weights(
     weights: torch.Tensor,  # from class_weights
 ) -> torch.Tensor:  # (b,)
     "The weight of each row of a batch."
-    return (torch.cat([1 - t, t], 1) if t.shape[1] == 1 else t) @ weights.to(t)
+    if t.shape[1] == 1:
+        t = _two_columns(t)
+    return t @ weights.to(t)
 
 # %% ../../nbs/models/03_losses.ipynb #0000002a
 def parse_loss(
@@ -249,7 +272,8 @@ def check_weighable(
     text: str,  # a recipe's loss
 ):
     "Raise `KitError` where classes cannot be weighted, because rows have no value of their own."
-    name, able = parse_loss(text)[0], [k for k, known in LOSSES.items() if getattr(known, 'rows', True)]
+    name, _ = parse_loss(text)
+    able = [k for k, known in LOSSES.items() if getattr(known, 'rows', True)]
     if name in able:
         return
     raise KitError(
@@ -272,7 +296,7 @@ def check_loss_kind(
     kind: str,  # of the target
 ):
     "Raise `KitError` where a loss is not for that kind of target."
-    name = parse_loss(text)[0]
+    name, _ = parse_loss(text)
     fits = [k for k, known in LOSSES.items() if not known.kinds or kind in known.kinds]
     if name not in fits:
         raise KitError(f'loss: {name} is not for a target of the kind {kind}; take one of {", ".join(fits)}')
@@ -294,9 +318,10 @@ def find_loss(
 
 
 def _mean_loss(f, smoothing, weights, z, t):
-    t, w = t[:, : z.shape[1]], t[:, z.shape[1] :]  # a last column holds the weights of the rows
+    t, w = t.tensor_split([z.shape[1]], 1)  # a last column holds the weights of the rows
     each = f(z.float(), smooth(t, smoothing) if smoothing else t)
-    each = each if weights is None else each * row_weights(t, weights)
+    if weights is not None:
+        each = each * row_weights(t, weights)
     return weighted_mean(each, w)
 
 # %% ../../nbs/models/03_losses.ipynb #2f67e7aa
@@ -304,4 +329,5 @@ def probabilities(
     z: torch.Tensor,  # (n, columns) logits
 ) -> torch.Tensor:  # (n, columns) float32
     "Softmax over several columns, sigmoid of a single one."
-    return z.float().sigmoid() if z.shape[1] == 1 else z.float().softmax(1)
+    z = z.float()
+    return z.sigmoid() if z.shape[1] == 1 else z.softmax(1)

@@ -77,13 +77,18 @@ class NumberOutput(LabelOutput):
     ):
         super().__init__(target)
         self.in_range = target.range is not None
-        low, high = target.range or (0.0, 1.0)
-        zero, unit = (low, high - low) if self.in_range else (np.nanmean(y, 0), np.maximum(np.nanstd(y, 0), 1e-12))
-        self.zero, self.unit = (np.broadcast_to(np.float32(v), self.columns).copy() for v in (zero, unit))
+        if target.range:
+            low, high = target.range
+            zero, unit = low, high - low
+        else:
+            zero, unit = np.nanmean(y, 0), np.maximum(np.nanstd(y, 0), 1e-12)
+        self.zero = np.broadcast_to(np.float32(zero), self.columns).copy()
+        self.unit = np.broadcast_to(np.float32(unit), self.columns).copy()
 
     def targets(self, codes: Any):  # (n, c) truth, NaN where unknown
         "Targets of the losses, (n, c) float32: standardised, or 0 to 1 in the range."
-        return _float((np.asarray(codes, np.float64) - self.zero) / self.unit)
+        y = np.asarray(codes, np.float64)
+        return _float((y - self.zero) / self.unit)
 
     def scaled(self, z: torch.Tensor):  # (n, c) logits
         "Numbers in the unit of the targets."
@@ -91,12 +96,15 @@ class NumberOutput(LabelOutput):
 
     def probabilities(self, z: torch.Tensor):  # (n, c) logits
         "Predictions in the unit of the truth, (n, c) float32."
-        zero, unit = (torch.as_tensor(v).to(z.device) for v in (self.zero, self.unit))
+        zero, unit = self._scale_on(z.device)
         return self.scaled(z) * unit + zero
+
+    def _scale_on(self, device):
+        return torch.as_tensor(self.zero).to(device), torch.as_tensor(self.unit).to(device)
 
     def soft(self, p: torch.Tensor):  # (n, c) predictions
         "Targets from predictions, (n, c)."
-        zero, unit = (torch.as_tensor(v).to(p.device) for v in (self.zero, self.unit))
+        zero, unit = self._scale_on(p.device)
         return (p - zero) / unit
 
     hard = soft
@@ -111,7 +119,8 @@ class GradeOutput(LabelOutput):
         loss: str,  # of the recipe
     ):
         super().__init__(target)
-        self.k, known = len(target.names), LOSSES[parse_loss(loss)[0]]
+        self.k = len(target.names)
+        known = LOSSES[parse_loss(loss)[0]]
         self.way = 'number' if known.numbers else 'above' if known.name == 'bce' else 'class'
 
     @property
@@ -124,16 +133,20 @@ class GradeOutput(LabelOutput):
         y, steps = np.asarray(codes)[:, None], np.arange(self.k)
         if self.way == 'number':
             return _float((y - (self.k - 1) / 2) / (self.k / 4))
-        return _float(y > steps[:-1] if self.way == 'above' else y == steps)
+        if self.way == 'above':
+            return _float(y > steps[:-1])
+        return _float(y == steps)
 
     def probabilities(self, z: torch.Tensor):  # (n, logits)
         "The expected grade, 0 to k − 1, (n, 1) float32."
         z = z.float()
         if self.way == 'number':
-            return (z * (self.k / 4) + (self.k - 1) / 2).clamp(0, self.k - 1)
+            grade = z * (self.k / 4) + (self.k - 1) / 2
+            return grade.clamp(0, self.k - 1)
         if self.way == 'above':
             return z.sigmoid().sum(1, keepdim=True)
-        return z.softmax(1) @ torch.arange(self.k, dtype=torch.float32, device=z.device)[:, None]
+        grades = torch.arange(self.k, dtype=torch.float32, device=z.device)
+        return z.softmax(1) @ grades[:, None]
 
     def soft(self, p: torch.Tensor):  # (n, 1) expected grades
         "Targets from predictions: the nearest grades."
@@ -154,17 +167,20 @@ class FactorOutput(LabelOutput):
 
     def targets(self, codes: Any):  # (n, heads) class codes
         "Targets of the losses, one-hot in each head."
-        y = np.asarray(codes)
-        return _float(np.concatenate([y[:, [i]] == np.arange(k) for i, k in enumerate(self.widths)], 1))
+        columns = np.asarray(codes).T
+        each = [column[:, None] == np.arange(k) for column, k in zip(columns, self.widths)]
+        return _float(np.concatenate(each, 1))
 
     def probabilities(self, z: torch.Tensor):  # (n, columns) logits
         "Predictions, (n, columns) float32."
-        return torch.cat([part.softmax(1) for part in z.float().split(self.widths, 1)], 1)
+        parts = z.float().split(self.widths, 1)
+        return torch.cat([part.softmax(1) for part in parts], 1)
 
     def hard(self, p: torch.Tensor):  # (n, columns) predictions
         "The most probable class of each head, one-hot."
-        parts = p.split(self.widths, 1)
-        return torch.cat([torch.nn.functional.one_hot(q.argmax(1), q.shape[1]).float() for q in parts], 1)
+        one_hot = torch.nn.functional.one_hot
+        each = [one_hot(part.argmax(1), part.shape[1]) for part in p.split(self.widths, 1)]
+        return torch.cat(each, 1).float()
 
 # %% ../../nbs/models/04a_outputs.ipynb #66ac6f79
 def make_output(

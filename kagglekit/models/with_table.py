@@ -23,7 +23,8 @@ def number_stats(
     if not len(known):
         return 0.0, 0.0, 0.0
     mean, sd = known.mean(), known.std()
-    return float(np.median(known)), float(mean), float(1 / sd) if sd > 1e-12 * abs(mean) else 0.0
+    scale = 1 / sd if sd > 1e-12 * abs(mean) else 0.0
+    return float(np.median(known)), float(mean), float(scale)
 
 
 class TableEncoder(nn.Module):
@@ -41,15 +42,18 @@ class TableEncoder(nn.Module):
     ):
         super().__init__()
         self.n_numbers, self.sizes = values.shape[1] - len(sizes), tuple(sizes)
-        numbers, codes = values[:, : self.n_numbers], values[:, self.n_numbers :]
+        numbers, codes = np.split(values, [self.n_numbers], 1)
         stats = np.array([number_stats(column) for column in numbers.T]).reshape(-1, 3)
         for name, column in zip(('median', 'mean', 'scale'), stats.T):
-            self.register_buffer(name, torch.tensor(column))
+            self._keep(name, column)
         missing = np.isnan(numbers)
-        self.register_buffer('gaps', torch.tensor(missing.any(0) & ~missing.all(0), dtype=torch.float64))
+        self._keep('gaps', missing.any(0) & ~missing.all(0))
         for i, (column, size) in enumerate(zip(codes.T, sizes)):
             known = np.isin(np.arange(size), column)
-            self.register_buffer(f'known{i}', torch.tensor(np.r_[True, known], dtype=torch.float64))
+            self._keep(f'known{i}', np.r_[True, known])
+
+    def _keep(self, name, values):  # with the weights
+        self.register_buffer(name, torch.tensor(values, dtype=torch.float64))
 
     @property
     def n_plain(self) -> int:
@@ -61,15 +65,18 @@ class TableEncoder(nn.Module):
         values: torch.Tensor,  # (b, columns) float64, NaN where missing
     ) -> torch.Tensor:  # (b, inputs) float32
         "Standardised numbers, indicators, and one-hot categories; those that no trained row has count as missing."
-        numbers, codes = values[:, : self.n_numbers], values[:, self.n_numbers :]
+        numbers, codes = values.tensor_split([self.n_numbers], 1)
         missing = numbers.isnan()
-        scaled = (torch.where(missing, self.median, numbers) - self.mean) * self.scale
-        return torch.cat([scaled, missing * self.gaps, *map(self._one_hot, codes.T, range(len(self.sizes)))], 1).float()
+        filled = torch.where(missing, self.median, numbers)
+        scaled = (filled - self.mean) * self.scale
+        categories = [self._one_hot(column, i) for i, column in enumerate(codes.T)]
+        return torch.cat([scaled, missing * self.gaps, *categories], 1).float()
 
     def _one_hot(self, codes, i):  # (b, size + 1)
         known = self.get_buffer(f'known{i}')
         place = (codes + 1).nan_to_num(0).long()
-        return F.one_hot((place * known[place]).long(), len(known)).double()
+        place = (place * known[place]).long()
+        return F.one_hot(place, len(known)).double()
 
 # %% ../../nbs/models/02a_with_table.ipynb #fe0b0cbb
 WIDTH = 64  # features that join those of the image
@@ -111,7 +118,8 @@ class TableHead(nn.Module):
     ) -> torch.Tensor:  # (b, WIDTH)
         "The features that join those of the image."
         plain, *categories = t.split(self.widths, 1)
-        return self.layers(torch.cat([plain, *(f(c) for f, c in zip(self.embeddings, categories))], 1))
+        embedded = [embed(column) for embed, column in zip(self.embeddings, categories)]
+        return self.layers(torch.cat([plain, *embedded], 1))
 
 # %% ../../nbs/models/02a_with_table.ipynb #a827caae
 def _widened(head):  # a classifier with WIDTH further inputs
@@ -133,7 +141,8 @@ class WithTable(nn.Module):
         sizes: Sequence[int],  # categories of each category column
     ):
         super().__init__()
-        config, head = cast(dict[str, Any], net.pretrained_cfg), cast(Any, net).get_classifier()
+        config = cast(dict[str, Any], net.pretrained_cfg)
+        head = cast(Any, net).get_classifier()
         if not isinstance(head, nn.Linear):
             name = config.get('architecture', type(net).__name__)
             raise KitError(f'table: the head of {name} is no single linear layer; take an EfficientNet or a ResNet')
@@ -149,7 +158,8 @@ class WithTable(nn.Module):
         t: torch.Tensor,  # (b, inputs) from the encoder
     ) -> torch.Tensor:  # (b, outputs) logits
         "Logits of images and their side table."
-        return self.classifier(torch.cat([self.net(x), self.table(t)], 1))
+        features = torch.cat([self.net(x), self.table(t)], 1)
+        return self.classifier(features)
 
     def get_classifier(self):
         "What is trained while the rest is frozen."

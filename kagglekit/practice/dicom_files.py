@@ -11,19 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..core.validation import KitError
+from .registry import import_extra
 
 # %% ../../nbs/practice/01h_dicom_files.ipynb #f512f8b6
-def _import_pydicom(what):
-    try:
-        import pydicom
-    except ImportError:
-        raise KitError(
-            f"{what}: DICOM files need pydicom, which is not installed; install it with: pip install 'kagglekit[dicom]'"
-        ) from None
-    return pydicom
-
-
 def _file_meta(pydicom, storage, instance):
     meta = pydicom.dataset.FileMetaDataset()
     meta.MediaStorageSOPClassUID = storage
@@ -39,7 +29,7 @@ def write_dicom(
     **header: Any,  # keyword of a field → value, such as PatientID='ID_0123'; may replace those that are set here
 ):
     "Write a greyscale DICOM file; identifiers in the header need not be valid UIDs."
-    pydicom = _import_pydicom(path.name)
+    pydicom = import_extra('pydicom', 'dicom', f'{path.name}: DICOM files')
     number = int.from_bytes(path.stem.encode()[-15:])  # the file's own, from its name
     fields = dict(
         SOPClassUID=storage,

@@ -49,6 +49,7 @@ def draw_pose(
 # %% ../../nbs/practice/00b_face_paint.ipynb #96e68c13
 Points = np.ndarray | Sequence[tuple[float, float]]  # (n, 2) x and y in face coordinates
 _PHASE = np.linspace(0, 1, 25)
+_UPPER, _WHOLE = (math.pi, 2 * math.pi), (0, 2 * math.pi)  # start and end of half an ellipse, and of a whole one
 
 
 def arc(
@@ -81,12 +82,11 @@ class Pen:
         x, y = np.asarray(xy, float).reshape(-1, 2).T
         depth = np.sqrt(np.clip(1 - x * x, 0, 1))
         x = x + p.look * depth
-        c = math.cos(p.turn)
-        s = math.sin(p.turn)
-        right = p.x + p.unit * (c * x - s * y)
-        down = p.y + p.unit * (s * x + c * y)
-        points = np.stack([right, down], 1)
-        return points.ravel().tolist()
+        c, s = math.cos(p.turn), math.sin(p.turn)
+        right = c * x - s * y
+        down = s * x + c * y
+        turned = np.stack([p.x + p.unit * right, p.y + p.unit * down], 1)
+        return turned.ravel().tolist()
 
     def polygon(
         self,
@@ -113,7 +113,7 @@ class Pen:
         fill: RGB,  # colour
     ):
         "A filled ellipse."
-        self.polygon(arc(0, 2 * math.pi, *radii) + middle, fill)
+        self.polygon(arc(*_WHOLE, *radii) + middle, fill)
 
 # %% ../../nbs/practice/00b_face_paint.ipynb #1d762a25
 GREY = (196, 194, 190)  # of grey hair
@@ -130,7 +130,7 @@ def outline(
     width = 1.04 - 0.13 * hollow
     low = arc(0, math.pi)
     low = np.sign(low) * np.abs(low) ** power * (width, p.tall)
-    high = arc(math.pi, 2 * math.pi, 1.0, 1.25)
+    high = arc(*_UPPER, 1.0, 1.25)
     return np.concatenate([low, high * (width, 1)])
 
 
@@ -147,7 +147,7 @@ def paint_body(
 ):
     "Shoulders with clothes."
     dark = mix(p.clothes, (0, 0, 0), 0.35)
-    shoulders = arc(math.pi, 2 * math.pi, 1.75, 0.75) + (0, 2.3)
+    shoulders = arc(*_UPPER, 1.75, 0.75) + (0, 2.3)
     bottom = [(1.75, 4), (-1.75, 4)]
     pen.polygon(np.concatenate([shoulders, bottom]), p.clothes)
     if p.striped:
@@ -163,9 +163,9 @@ def paint_head(
     "What lies behind a face, long hair, neck and ears; then the bare face."
     shade = mix(p.skin, (90, 50, 40), 0.25)
     end = np.clip(0.35 + 0.6 * p.length, -0.5, 2.4)
-    crown = arc(math.pi, 2 * math.pi, 1.14, 1.3) - (0, 0.2)
-    left, right = [(-1.16, end)], [(1.16, end)]
-    pen.polygon(np.concatenate([left, crown, right]), hair_of(p))
+    crown = arc(*_UPPER, 1.14, 1.3) - (0, 0.2)
+    hair = [(-1.16, end), *crown, (1.16, end)]
+    pen.polygon(hair, hair_of(p))
     pen.polygon(NECK, shade)
     for x in (-1, 1):
         pen.ellipse((x, 0.05), (0.12, 0.24), shade)
@@ -178,10 +178,11 @@ def paint_hair(
 ):
     "The hair above the forehead."
     x = np.linspace(1.03, -1.03, 25)
-    y = -0.98 + 0.42 * p.fringe + 0.5 * np.abs(x) ** 3
-    crown = arc(math.pi, 2 * math.pi, 1.1, 1.32) - (0, 0.18)
-    hairline = np.stack([x, y], 1)
-    pen.polygon(np.concatenate([crown, hairline]), hair_of(p))
+    middle = -0.98 + 0.42 * p.fringe
+    hairline = np.stack([x, middle + 0.5 * np.abs(x) ** 3], 1)
+    crown = arc(*_UPPER, 1.1, 1.32) - (0, 0.18)
+    hair = np.concatenate([crown, hairline])
+    pen.polygon(hair, hair_of(p))
 
 # %% ../../nbs/practice/00b_face_paint.ipynb #4962142b
 FRAME = (45, 45, 52)  # of glasses
@@ -192,16 +193,16 @@ NOSE = ((-0.07, -0.05), (-0.13, 0.33), (0, 0.4), (0.13, 0.33))
 
 def _paint_eye(pen, p, x):
     thick = 0.075 + 0.026 * np.clip(p.brows, -2.2, 2.2)
-    brow = arc(1.2 * math.pi, 1.8 * math.pi, 0.28, 0.16) + (x, -0.2)
+    brow = arc(1.2 * math.pi, 1.8 * math.pi, 0.28, 0.16)
     hair = mix(hair_of(p), p.skin, 0.15)
-    pen.line(brow, hair, thick)
+    pen.line(brow + (x, -0.2), hair, thick)
     pen.ellipse((x, -0.08), (0.19, 0.085), WHITE)
     pen.ellipse((x, -0.08), (0.08, 0.085), IRIS)
-    lid = arc(math.pi, 2 * math.pi, 0.19, 0.1) + (x, -0.07)
-    pen.line(lid, LID, 0.035)
+    lid = arc(*_UPPER, 0.19, 0.1)
+    pen.line(lid + (x, -0.07), LID, 0.035)
     if p.glasses:
-        lens = arc(0, 2 * math.pi, 0.3, 0.24) + (x, -0.05)
-        pen.line(lens, FRAME, 0.045)
+        lens = arc(*_WHOLE, 0.3, 0.24)
+        pen.line(lens + (x, -0.05), FRAME, 0.045)
 
 
 def paint_eyes(

@@ -56,8 +56,9 @@ def mix(
 # %% ../../nbs/practice/00a_person.ipynb #47cce2b5
 def _draw_features(g, gender, age):  # feature → value
     side = 1 if gender == 'female' else -1
-    of_gender = {k: side * mean + g.normal() for k, mean in GENDER_FEATURES.items()}
-    return of_gender | {k: age + g.normal(0, sd) for k, sd in AGE_FEATURES.items()}
+    of_gender = {name: side * mean + g.normal() for name, mean in GENDER_FEATURES.items()}
+    of_age = {name: age + g.normal(0, sd) for name, sd in AGE_FEATURES.items()}
+    return of_gender | of_age
 
 
 def draw_person(

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw
 
 from ..core.randomness import rng
 from ..core.storage import write_table
+from .drawing import noisy_image
 from .registry import stand_in
 
 # %% ../../nbs/practice/01q_standin_biomass.ipynb #bio00006
@@ -26,22 +27,36 @@ WEIGHTS = dict(  # targets in the order of the tables, with their weights in the
     GDM_g=0.2,
 )
 _LEAVES, _BLADES = 1.2, 2.0  # drawn for each gram
+_PAINTED = (2 * SIZE[0], 2 * SIZE[1])  # it is painted at twice its size
+_SOIL = (112, 92, 72)
+_DEAD = ((196, 178, 120), (170, 148, 98))
+_GREEN = ((96, 160, 50), (126, 190, 70))
+_LEAF = dict(fill=(40, 120, 70), outline=(150, 190, 150))
+
+
+def _draw_place(g):
+    w, h = _PAINTED
+    return g.uniform(0, w), g.uniform(0, h)
 
 
 def _draw_blades(pen, n, length, colours, g):
     for _ in range(n):
-        x, y = g.uniform(0, 2 * SIZE[0]), g.uniform(0, 2 * SIZE[1])
+        x, y = _draw_place(g)
         angle = g.normal(-np.pi / 2, 0.5)
         tip = (x + length * np.cos(angle), y + length * np.sin(angle))
-        pen.line([(x, y), tip], fill=tuple(colours[g.integers(len(colours))]), width=2)
+        colour = colours[g.integers(len(colours))]
+        pen.line([(x, y), tip], fill=colour, width=2)
 
 
 def _draw_clover(pen, n, g):  # three round leaves each
     for _ in range(n):
-        x, y, turn = g.uniform(0, 2 * SIZE[0]), g.uniform(0, 2 * SIZE[1]), g.uniform(0, 2)
+        x, y = _draw_place(g)
+        turn = g.uniform(0, 2)
         for k in range(3):
-            a, b = x + 4 * np.cos(turn + 2.1 * k), y + 4 * np.sin(turn + 2.1 * k)
-            pen.ellipse([a - 3, b - 3, a + 3, b + 3], fill=(40, 120, 70), outline=(150, 190, 150))
+            angle = turn + 2.1 * k
+            a = x + 4 * np.cos(angle)
+            b = y + 4 * np.sin(angle)
+            pen.ellipse([a - 3, b - 3, a + 3, b + 3], **_LEAF)
 
 
 def draw_pasture(
@@ -51,16 +66,16 @@ def draw_pasture(
     height: float,  # cm: the length of the blades
     g: np.random.Generator,  # random generator
 ) -> Image.Image:  # 128 × 64, RGB
-    "A plot from above: soil, dead grass, green grass, clover; painted at twice its size."
-    im = Image.new('RGB', (2 * SIZE[0], 2 * SIZE[1]), (112, 92, 72))
+    "A plot from above: soil, dead grass, green grass, clover."
+    im = Image.new('RGB', _PAINTED, _SOIL)
     pen = ImageDraw.Draw(im)
     length = 8 + height
-    _draw_blades(pen, round(_BLADES * dead), length, [(196, 178, 120), (170, 148, 98)], g)
-    _draw_blades(pen, round(_BLADES * green), length, [(96, 160, 50), (126, 190, 70)], g)
+    _draw_blades(pen, round(_BLADES * dead), length, _DEAD, g)
+    _draw_blades(pen, round(_BLADES * green), length, _GREEN, g)
     _draw_clover(pen, round(_LEAVES * clover), g)
-    small = np.asarray(im.resize(SIZE, Image.Resampling.BOX)).astype(float)
-    lit = small * g.uniform(0.85, 1.15) + g.normal(0, 6, small.shape)
-    return Image.fromarray(lit.clip(0, 255).astype(np.uint8))
+    small = im.resize(SIZE, Image.Resampling.BOX)
+    lit = np.asarray(small, float) * g.uniform(0.85, 1.15)
+    return noisy_image(lit, g, 6)
 
 # %% ../../nbs/practice/01q_standin_biomass.ipynb #bio00009
 def score_biomass(
@@ -70,9 +85,11 @@ def score_biomass(
 ) -> float:  # 1 at best; 0 for the weighted mean everywhere
     "Weighted R² over all rows of CSIRO Image2Biomass."
     names = solution[row_id_column_name].str.split('__').str[1]
-    w, y = names.map(WEIGHTS).to_numpy(), solution.target.to_numpy()
-    residual = np.sum(w * (y - submission.target.to_numpy()) ** 2)
-    total = np.sum(w * (y - np.average(y, weights=w)) ** 2)
+    w = names.map(WEIGHTS).to_numpy()
+    y, p = solution.target.to_numpy(), submission.target.to_numpy()
+    mean = np.average(y, weights=w)
+    residual = np.sum(w * (y - p) ** 2)
+    total = np.sum(w * (y - mean) ** 2)
     return float(1 - residual / total)
 
 # %% ../../nbs/practice/01q_standin_biomass.ipynb #bio00013
@@ -106,19 +123,22 @@ def _plan_plots(g):  # a row an image: image, three weights, and what the field 
 
 
 def _to_long(plots, part):  # a row an image × target
-    sums = plots.assign(GDM_g=(plots.Dry_Clover_g + plots.Dry_Green_g).round(4))
-    sums['Dry_Total_g'] = (sums.GDM_g + sums.Dry_Dead_g).round(4)
+    wide = plots.copy()
+    wide['GDM_g'] = (wide.Dry_Clover_g + wide.Dry_Green_g).round(4)
+    wide['Dry_Total_g'] = (wide.GDM_g + wide.Dry_Dead_g).round(4)
     noted = ['Sampling_Date', 'State', 'Species', 'Pre_GSHH_NDVI', 'Height_Ave_cm']
-    long = sums.melt(['image', *noted], list(WEIGHTS), 'target_name', 'target').sort_values(['image', 'target_name'])
+    long = wide.melt(['image', *noted], list(WEIGHTS), 'target_name', 'target')
+    long = long.sort_values(['image', 'target_name'], ignore_index=True)
     long['sample_id'] = long.image + '__' + long.target_name
     long['image_path'] = part + '/' + long.image + '.jpg'
-    return long[['sample_id', 'image_path', *noted, 'target_name', 'target']].reset_index(drop=True)
+    return long[['sample_id', 'image_path', *noted, 'target_name', 'target']]
 
 
 def _save_photographs(folder, plots, g):
     folder.mkdir()
     for row in plots.itertuples():
-        im = draw_pasture(row.Dry_Clover_g, row.Dry_Dead_g, row.Dry_Green_g, row.Height_Ave_cm, g)
+        grams = (row.Dry_Clover_g, row.Dry_Dead_g, row.Dry_Green_g)
+        im = draw_pasture(*grams, row.Height_Ave_cm, g)
         im.save(folder / f'{row.image}.jpg', quality=90)
 
 

@@ -17,8 +17,8 @@ from sklearn.metrics import roc_auc_score
 
 from ..core.randomness import rng
 from ..core.storage import write_table
-from ..core.validation import KitError
-from .registry import stand_in
+
+from .registry import import_extra, stand_in
 
 # %% ../../nbs/practice/01o_standin_birdclef.ipynb #bir00006
 RATE = 32_000  # samples a second
@@ -36,9 +36,11 @@ SONGS = dict(  # species: first and last frequency (Hz), syllable and gap (s), s
 
 def _draw_syllable(first, last, seconds, trill):
     t = np.arange(round(seconds * RATE)) / RATE
-    hertz = first + (last - first) * t / seconds + (trill > 0) * 300 * np.sin(2 * np.pi * trill * t)
-    phase = 2 * np.pi * np.cumsum(hertz) / RATE
-    return np.hanning(len(t)) * (np.sin(phase) + 0.2 * np.sin(2 * phase))
+    glide = first + (last - first) * t / seconds
+    wobble = (trill > 0) * 300 * np.sin(2 * np.pi * trill * t)
+    phase = 2 * np.pi * np.cumsum(glide + wobble) / RATE
+    tone = np.sin(phase) + 0.2 * np.sin(2 * phase)
+    return np.hanning(len(t)) * tone
 
 
 def draw_song(
@@ -102,13 +104,7 @@ def _set_serial(data, serial):  # Ogg bytes with this serial number in every pag
 
 
 def _save_ogg(path, x):
-    try:
-        import soundfile
-    except ImportError:
-        raise KitError(
-            f'{path.name}: recordings need soundfile, which is not installed; install it with: '
-            "pip install 'kagglekit[audio]'"
-        ) from None
+    soundfile = import_extra('soundfile', 'audio', f'{path.name}: recordings')
     path.parent.mkdir(parents=True, exist_ok=True)
     soundfile.write(path, x, RATE, format='OGG', subtype='VORBIS', compression_level=1.0)  # smallest files
     path.write_bytes(_set_serial(path.read_bytes(), serial=1))
@@ -121,9 +117,11 @@ SOUNDSCAPES, WINDOWS, SECONDS = 20, 4, 5  # test files, windows of each, length 
 def _draw_recording(species, g):  # the sound of a train file, and the others in the background
     seconds = g.uniform(4, 6)
     others = [s for s in SONGS if s != species and g.random() < 0.04]
-    starts = np.arange(g.uniform(0, 0.8), seconds - 1, 3.2)
-    songs = [(draw_song(species, g), g.uniform(0.5, 1), start) for start in starts]
-    songs += [(draw_song(s, g), 0.25, g.uniform(0, seconds - 2.8)) for s in others]
+    songs = []
+    for start in np.arange(g.uniform(0, 0.8), seconds - 1, 3.2):
+        songs.append((draw_song(species, g), g.uniform(0.5, 1), start))
+    for other in others:
+        songs.append((draw_song(other, g), 0.25, g.uniform(0, seconds - 2.8)))
     return mix_songs(seconds, songs, g), others
 
 
@@ -145,21 +143,26 @@ def _describe(species, others, name, g):  # a row of train_metadata.csv
 
 
 def _write_train(folder, g):
-    numbers, rows = iter(10**5 + g.choice(9 * 10**5, EACH * len(SONGS), replace=False)), []
-    for species in SONGS:
-        for _ in range(EACH):
-            x, others = _draw_recording(species, g)
-            rows.append(_describe(species, others, f'XC{next(numbers)}', g))
-            _save_ogg(folder / 'train_audio' / rows[-1]['filename'], x)
+    numbers = 10**5 + g.choice(9 * 10**5, EACH * len(SONGS), replace=False)
+    rows = []
+    for number, species in zip(numbers, np.repeat(list(SONGS), EACH).tolist()):
+        x, others = _draw_recording(species, g)
+        row = _describe(species, others, f'XC{number}', g)
+        _save_ogg(folder / 'train_audio' / row['filename'], x)
+        rows.append(row)
     write_table(folder / 'train_metadata.csv', pd.DataFrame(rows))
 
 
 def _write_soundscape(path, g):  # rows of the solution
     songs, rows = [], []
     for window in range(WINDOWS):
-        heard = g.choice(list(SONGS), g.choice(3, p=[0.25, 0.45, 0.3]), replace=False)
-        songs += [(draw_song(s, g), g.uniform(0.25, 1), SECONDS * window + g.uniform(0.1, 2.2)) for s in heard]
-        rows.append(dict(row_id=f'{path.stem}_{SECONDS * (window + 1)}', **{s: int(s in heard) for s in SONGS}))
+        start, end = SECONDS * window, SECONDS * (window + 1)
+        n = g.choice(3, p=[0.25, 0.45, 0.3])
+        heard = g.choice(list(SONGS), n, replace=False)
+        for species in heard:
+            songs.append((draw_song(species, g), g.uniform(0.25, 1), start + g.uniform(0.1, 2.2)))
+        answers = {species: int(species in heard) for species in SONGS}
+        rows.append(dict(row_id=f'{path.stem}_{end}', **answers))
     _save_ogg(path, mix_songs(SECONDS * WINDOWS, songs, g))
     return rows
 

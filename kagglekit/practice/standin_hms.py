@@ -28,7 +28,8 @@ COLUMNS = [f'{region}_{hertz:.2f}' for region in REGIONS for hertz in HERTZ]
 
 
 def _band(centre, width):  # (steps or 1, 100): power around a frequency, in Hz
-    return np.exp(-0.5 * ((HERTZ - np.asarray(centre)[..., None]) / width) ** 2)
+    distance = HERTZ - np.asarray(centre)[..., None]
+    return np.exp(-0.5 * (distance / width) ** 2)
 
 
 def _draw_pattern(name, steps, start):  # (steps, 100), in the middle of a window that begins at row `start`
@@ -56,10 +57,12 @@ def draw_spectrogram(
     for window, start in zip(shares, starts):
         for share, name in zip(window, PATTERNS):
             on = sides if name in ('lpd', 'lrda') else np.ones(4)
-            power += share * on[:, None] * _draw_pattern(name, steps, start)[:, None] / len(starts)
+            pattern = _draw_pattern(name, steps, start)[:, None]
+            power += share * on[:, None] * pattern / len(starts)
     background = 0.6 / HERTZ
     noise = g.gamma(2, 0.5, power.shape)
-    return np.round(4 * (power + background) * noise).astype(np.float32).reshape(steps, 400)
+    whole = np.round(4 * (power + background) * noise)
+    return whole.astype(np.float32).reshape(steps, 400)
 
 # %% ../../nbs/practice/01p_standin_hms.ipynb #hms00011
 def score_hms(
@@ -73,7 +76,8 @@ def score_hms(
     if p.min() < 0 or not np.allclose(p.sum(1), 1):
         raise ValueError('the six shares of a row must be 0 or more and sum to 1')
     p = np.clip(p, 1e-15, 1 - 1e-15)
-    terms = np.where(y > 0, y * np.log(np.where(y > 0, y, 1) / p), 0)
+    ratio = np.where(y > 0, y, 1) / p
+    terms = np.where(y > 0, y * np.log(ratio), 0)
     return float(terms.sum(1).mean())
 
 # %% ../../nbs/practice/01p_standin_hms.ipynb #hms00014
@@ -85,14 +89,17 @@ CONSENSUS = ('Seizure', 'LPD', 'GPD', 'LRDA', 'GRDA', 'Other')  # the words of t
 def _draw_votes(windows, g):  # (windows, 6) shares, and the votes; windows of a recording are alike
     kind = g.dirichlet(np.full(6, 0.25))
     shares = g.dirichlet(30 * kind + 0.05, windows)
-    return shares, np.stack([g.multinomial(g.integers(3, 20), s) for s in shares])
+    votes = [g.multinomial(g.integers(3, 20), s) for s in shares]
+    return shares, np.stack(votes)
 
 
 def _draw_recordings(g):  # ids are numbers of up to ten digits, as on the site
     n = TRAIN + TEST
     ids = 10**6 + g.choice(2**31, (2, n), replace=False)
     patients = g.choice(65_000, 40, replace=False)  # the last ten are in test
-    seen = np.concatenate([g.choice(patients[:30], TRAIN), g.choice(patients[30:], TEST)])
+    of_train = g.choice(patients[:30], TRAIN)
+    of_test = g.choice(patients[30:], TEST)
+    seen = np.concatenate([of_train, of_test])
     return pd.DataFrame(dict(eeg_id=ids[0], spectrogram_id=ids[1], patient_id=seen))
 
 
@@ -115,8 +122,9 @@ def _label_windows(recording, offsets, votes, g):  # rows of train.csv
 
 
 def _save_spectrogram(path, x):  # without statistics and pandas' notes, which would be most of the file
-    columns = dict(time=np.arange(1, 2 * len(x), 2)) | dict(zip(COLUMNS, x.T))
-    pq.write_table(pa.table(columns), path, write_statistics=False, store_schema=False)
+    time = np.arange(1, 2 * len(x), 2)
+    table = pa.table(dict(time=time) | dict(zip(COLUMNS, x.T)))
+    pq.write_table(table, path, write_statistics=False, store_schema=False)
 
 
 def _write_train(folder, recordings, g):

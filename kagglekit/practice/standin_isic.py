@@ -16,8 +16,9 @@ from sklearn.metrics import auc, roc_curve
 
 from ..core.randomness import rng
 from ..core.storage import write_table
-from ..core.validation import KitError
-from .registry import stand_in
+
+from .drawing import to_bytes
+from .registry import import_extra, stand_in
 
 # %% ../../nbs/practice/01n_standin_isic.ipynb #isi00006
 def _skin(side, g):  # (side, side, 3): a tone and its unevenness
@@ -26,7 +27,10 @@ def _skin(side, g):  # (side, side, 3): a tone and its unevenness
 
 
 def _outline(angle, ragged, g):  # radius in each direction, about 1
-    waves = sum(g.normal(0, 1) / k * np.cos(k * angle + g.uniform(0, 7)) for k in range(2, 9))
+    waves = 0
+    for k in range(2, 9):
+        height = g.normal(0, 1) / k
+        waves = waves + height * np.cos(k * angle + g.uniform(0, 7))
     return 1 + ragged * waves
 
 
@@ -37,15 +41,17 @@ def draw_lesion(
     g: np.random.Generator,  # random generator
 ) -> np.ndarray:  # (side, side, 3) uint8
     "A lesion in the middle of an image of skin."
-    y, x = np.mgrid[:side, :side] - (side - 1) / 2 - g.uniform(-2, 2, (2, 1, 1))
-    angle, distance = np.arctan2(y, x), np.hypot(x, y * g.uniform(1, 1.25))
+    shift = g.uniform(-2, 2, (2, 1, 1))
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2 - shift
+    angle = np.arctan2(y, x)
+    distance = np.hypot(x, y * g.uniform(1, 1.25))
     edge = radius * _outline(angle, 0.04 + 0.16 * malignant, g)
     inside = np.clip((edge - distance) / 2 + 0.5, 0, 1)[..., None]
     brown = np.array([128, 84, 60]) * g.uniform(0.85, 1.25)
-    patches = _outline(angle + distance / 6, 0.25 * malignant, g)[..., None]
-    colour = brown * np.clip(patches, 0.3, 1.6) ** np.array([1.0, 1.4, 1.4])
-    image = inside * colour + (1 - inside) * _skin(side, g)
-    return image.clip(0, 255).astype(np.uint8)
+    spiral = angle + distance / 6
+    patches = _outline(spiral, 0.25 * malignant, g).clip(0.3, 1.6)
+    colour = brown * patches[..., None] ** np.array([1.0, 1.4, 1.4])
+    return to_bytes(inside * colour + (1 - inside) * _skin(side, g))
 
 # %% ../../nbs/practice/01n_standin_isic.ipynb #isi00009
 def score_isic(
@@ -54,11 +60,15 @@ def score_isic(
     row_id_column_name: str,  # 'isic_id'
 ) -> float:  # 0 … 0.2, greater is better
     "Partial AUC above a true positive rate of 0.8 of ISIC 2024."
-    fpr, tpr, _ = roc_curve(1 - solution.target.to_numpy(), -submission.target.to_numpy())
+    y, p = solution.target.to_numpy(), submission.target.to_numpy()
+    fpr, tpr, _ = roc_curve(1 - y, -p)
     limit = abs(1 - 0.8)  # 0.19999999999999996, as on the site
     stop = np.searchsorted(fpr, limit, 'right')
-    at_limit = np.interp(limit, fpr[stop - 1 : stop + 1], tpr[stop - 1 : stop + 1])
-    return float(auc(np.append(fpr[:stop], limit), np.append(tpr[:stop], at_limit)))
+    around = slice(stop - 1, stop + 1)
+    at_limit = np.interp(limit, fpr[around], tpr[around])
+    x = np.append(fpr[:stop], limit)
+    y = np.append(tpr[:stop], at_limit)
+    return float(auc(x, y))
 
 # %% ../../nbs/practice/01n_standin_isic.ipynb #isi00013
 TRAIN, TEST = 400, 150  # images
@@ -117,12 +127,7 @@ def _encode_lesion(row, g):  # JPEG bytes
 
 
 def _save_hdf5(path, images):  # {id: bytes}
-    try:
-        import h5py
-    except ImportError:
-        raise KitError(
-            f"{path.name}: HDF5 files need h5py, which is not installed; install it with: pip install 'kagglekit[hdf5]'"
-        ) from None
+    h5py = import_extra('h5py', 'hdf5', f'{path.name}: HDF5 files')
     with h5py.File(path, 'w') as f:
         for name, data in images.items():
             f.create_dataset(name, data=np.void(data))

@@ -24,23 +24,32 @@ LATERALITIES = ('L', 'R')
 
 
 def _coordinates():  # x 0 … 1 from the chest wall, y −1 … 1
-    y, x = np.mgrid[:HEIGHT, :WIDTH].astype(float)
-    return x / WIDTH, 2 * y / (HEIGHT - 1) - 1
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH].astype(float)
+    x = columns / WIDTH
+    y = 2 * rows / (HEIGHT - 1) - 1
+    return x, y
 
 
 def _draw_tissue(density, x, y, g):  # glandular clouds, denser for 3 (D) than for 0 (A)
     clouds = np.zeros_like(x)
     for _ in range(12):
-        cx, cy, size = g.uniform(0.05, 0.6), g.uniform(-0.6, 0.6), g.uniform(0.08, 0.2)
-        clouds += g.uniform(0.3, 1) * np.exp(-((x - cx) ** 2 + (0.75 * (y - cy)) ** 2) / size**2)
+        right = x - g.uniform(0.05, 0.6)
+        down = y - g.uniform(-0.6, 0.6)
+        size = g.uniform(0.08, 0.2)
+        far = right**2 + (0.75 * down) ** 2
+        clouds += g.uniform(0.3, 1) * np.exp(-far / size**2)
     return (0.05 + 0.05 * density) * clouds
 
 
 def _draw_mass(spicules, x, y, centre, g):  # spicules from 0 (round) to 1; pixels around the centre
-    dx, dy = (x - centre[0]) * WIDTH, (y - centre[1]) * HEIGHT / 2
-    angle, distance = np.arctan2(dy, dx), np.hypot(dx, dy)
-    rays = np.abs(np.cos(g.integers(3, 5) * angle + g.uniform(0, 3))) ** 3
-    return np.exp(-((distance / (3.5 + 6 * spicules * rays)) ** 2))
+    dx = (x - centre[0]) * WIDTH
+    dy = (y - centre[1]) * HEIGHT / 2
+    angle = np.arctan2(dy, dx)
+    number, turn = g.integers(3, 5), g.uniform(0, 3)
+    rays = np.abs(np.cos(number * angle + turn)) ** 3
+    radius = 3.5 + 6 * spicules * rays
+    distance = np.hypot(dx, dy)
+    return np.exp(-((distance / radius) ** 2))
 
 
 def draw_mammogram(
@@ -54,14 +63,20 @@ def draw_mammogram(
     x, y = _coordinates()
     depth, half = g.uniform(0.75, 0.92), g.uniform(0.75, 0.92)
     inside = np.clip(1 - (x / depth) ** 2 - (y / half) ** 2, 0, 1)
-    image = np.where(inside > 0, 0.2, 0) + 0.2 * np.sqrt(inside) + (inside > 0.05) * _draw_tissue(density, x, y, g)
+    fat = np.where(inside > 0, 0.2, 0) + 0.2 * np.sqrt(inside)
+    image = fat + (inside > 0.05) * _draw_tissue(density, x, y, g)
     if view == 'MLO':
-        image += 0.25 * np.clip((0.35 - x - 0.45 * (y + 1)) * 12, 0, 1) * (inside > 0)
+        edge = 0.35 - x - 0.45 * (y + 1)
+        muscle = 0.25 * np.clip(edge * 12, 0, 1)
+        image += muscle * (inside > 0)
     if mass:
-        image += mass[1] * _draw_mass(mass[0], x, y, centre, g)
+        spicules, brightness = mass
+        image += brightness * _draw_mass(spicules, x, y, centre, g)
     for _ in range(g.integers(0, 4)):
-        image[g.integers(25, 70), g.integers(5, 35)] += 0.25
-    return (image + g.normal(0, 0.015, image.shape)).clip(0, 1)
+        row, column = g.integers(25, 70), g.integers(5, 35)
+        image[row, column] += 0.25
+    noise = g.normal(0, 0.015, image.shape)
+    return (image + noise).clip(0, 1)
 
 # %% ../../nbs/practice/01m_standin_mammography.ipynb #mam00009
 def score_mammography(
@@ -70,11 +85,14 @@ def score_mammography(
     row_id_column_name: str,  # 'prediction_id'
 ) -> float:  # 0 … 1, greater is better
     "Probabilistic F1 of RSNA Screening Mammography."
-    y, p = solution.cancer.to_numpy(), submission.cancer.to_numpy().clip(0, 1)
-    hits, false_alarms = p[y == 1].sum(), p[y == 0].sum()
+    y = solution.cancer.to_numpy()
+    p = submission.cancer.to_numpy().clip(0, 1)
+    hits = p[y == 1].sum()
+    false_alarms = p[y == 0].sum()
     if hits == 0:
         return 0.0
-    precision, recall = hits / (hits + false_alarms), hits / y.sum()
+    precision = hits / (hits + false_alarms)
+    recall = hits / y.sum()
     return float(2 * precision * recall / (precision + recall))
 
 # %% ../../nbs/practice/01m_standin_mammography.ipynb #mam00012

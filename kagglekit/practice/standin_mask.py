@@ -161,10 +161,12 @@ def _save_eval_person(folder, truth, p, g):  # the seven images of a person unde
 
 # %% ../../nbs/practice/01e_standin_mask.ipynb #9ebebbe5
 def _save_train_tables(folder, people, labelled):
-    table = labelled.assign(race='Asian', path=[p.folder for p in profiles(labelled)])
+    folders = [p.folder for p in profiles(labelled)]
+    table = labelled.assign(race='Asian', path=folders)
     write_table(folder / 'train' / 'train.csv', table[['id', 'gender', 'race', 'age', 'path']])
     write_table(folder / '.planted.parquet', list_errors(people, labelled))
-    (folder / 'train' / 'images' / f'._{table.path[0]}').write_bytes(APPLE_DOUBLE)
+    hidden = folder / 'train' / 'images' / f'._{folders[0]}'
+    hidden.write_bytes(APPLE_DOUBLE)
 
 
 def _save_images(folder, rows, people, labelled, unlabelled):  # the answers of the unlabelled people

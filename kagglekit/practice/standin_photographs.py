@@ -15,11 +15,12 @@ from sklearn.metrics import cohen_kappa_score
 
 from ..core.randomness import rng
 from ..core.storage import write_table
-from .drawing import Canvas, clouds, curve, draw_ids, noisy_image
+from .drawing import Canvas, clouds, curve, direction, draw_ids, noisy_image, photograph
 from .registry import stand_in
 
 # %% ../../nbs/practice/01g_standin_photographs.ipynb #58404401
 GRADES = (1805, 370, 999, 193, 295)  # images of the grades 0 to 4 in the real train set
+_VESSEL = (120, 40, 24)
 
 
 def _paint_vessels(canvas, g, disc, middle):  # curves from the disc over the retina
@@ -27,15 +28,18 @@ def _paint_vessels(canvas, g, disc, middle):  # curves from the disc over the re
     for bend in (-1.2, -0.7, 0.7, 1.2):
         reach = disc + [side * g.uniform(30, 44), bend * g.uniform(16, 26)]
         pull = disc + [side * g.uniform(4, 10), bend * g.uniform(18, 26)]
-        canvas.line(curve([disc, pull, reach]), (120, 40, 24), width=g.uniform(1, 1.8))
+        path = curve([disc, pull, reach])
+        canvas.line(path, _VESSEL, width=g.uniform(1, 1.8))
 
 
 def _draw_places(g, n, middle, radius, apart):  # n points in a disc, none close to another
     places = []
     while len(places) < n:
-        angle, out = g.uniform(0, 2 * np.pi), radius * np.sqrt(g.random())
-        place = middle + out * np.array([np.cos(angle), np.sin(angle)])
-        if all(np.linalg.norm(place - other) > apart for other in places):
+        angle = g.uniform(0, 2 * np.pi)
+        out = radius * np.sqrt(g.random())
+        place = middle + out * direction(angle)
+        distances = [np.linalg.norm(place - other) for other in places]
+        if all(distance > apart for distance in distances):
             places.append(place)
     return places
 
@@ -46,18 +50,22 @@ def draw_eye(
 ) -> Image.Image:  # RGB, 80 × 64
     "A retina with a disc, vessels and spots."
     canvas = Canvas((80, 64), (0, 0, 0))
-    middle, radius = np.array([40, 32]) + g.normal(0, 1, 2), g.uniform(28, 31)
+    middle = np.array([40, 32]) + g.normal(0, 1, 2)
+    radius = g.uniform(28, 31)
     canvas.disc(middle, radius, g.normal([196, 100, 52], 12))
-    disc = middle + [g.choice([-1, 1]) * g.uniform(16, 20), g.normal(0, 2)]
+    side = g.choice([-1, 1])
+    disc = middle + [side * g.uniform(16, 20), g.normal(0, 2)]
     _paint_vessels(canvas, g, disc, middle)
     canvas.disc(disc, 5, (250, 220, 150))
     for place in _draw_places(g, grade, middle, 0.75 * radius, 8):
-        canvas.disc(place, g.uniform(1.2, 2.6), np.array([50, 8, 12]) + g.uniform(0, 50))
-    pixels = canvas.pixels()
+        size = g.uniform(1.2, 2.6)
+        colour = np.array([50, 8, 12]) + g.uniform(0, 50)
+        canvas.disc(place, size, colour)
     down, across = np.mgrid[:64, :80] + 0.5
-    inside = np.hypot(across - middle[0], down - middle[1]) < radius
-    light = 1 + 0.06 * clouds(g, (80, 64), 3)
-    return noisy_image(pixels * (inside * light)[:, :, None], g, 5)
+    x, y = middle
+    inside = np.hypot(across - x, down - y) < radius
+    light = inside * (1 + 0.06 * clouds(g, canvas.size, 3))
+    return noisy_image(canvas.pixels() * light[:, :, None], g, 5)
 
 # %% ../../nbs/practice/01g_standin_photographs.ipynb #b68313a4
 def score_aptos(
@@ -75,7 +83,10 @@ def _draw_grades(g, n):  # (n,) in the real shares, in random order
 
 
 def _shown_grade(grade, g):  # the number of spots
-    return int(np.clip(grade + g.choice([-1, 1]), 0, 4)) if g.random() < 1 / 12 else grade
+    if g.random() >= 1 / 12:
+        return grade
+    neighbour = grade + g.choice([-1, 1])
+    return int(np.clip(neighbour, 0, 4))
 
 
 @stand_in('aptos-practice', public=0.4, score=score_aptos)
@@ -88,10 +99,11 @@ def write_aptos(
     table['diagnosis'] = np.concatenate([_draw_grades(g, 360), _draw_grades(g, 140)])
     train, test = table[:360], table[360:].reset_index(drop=True)
     for part, rows in dict(train=train, test=test).items():
-        (folder / f'{part}_images').mkdir()
+        images = folder / f'{part}_images'
+        images.mkdir()
         for i, grade in zip(rows.id_code, rows.diagnosis):
-            image = draw_eye(_shown_grade(grade, rng('aptos-practice', i, 'grade')), rng('aptos-practice', i))
-            image.save(folder / f'{part}_images' / f'{i}.png')
+            shown = _shown_grade(grade, rng('aptos-practice', i, 'grade'))
+            draw_eye(shown, rng('aptos-practice', i)).save(images / f'{i}.png')
     write_table(folder / 'train.csv', train)
     write_table(folder / 'test.csv', test[['id_code']])
     write_table(folder / 'sample_submission.csv', test[['id_code']].assign(diagnosis=0))
@@ -115,44 +127,57 @@ FEATURES = {  # column → share of ones in the real train set
 
 # %% ../../nbs/practice/01g_standin_photographs.ipynb #22b3ec87
 def _paint_ears(canvas, middle, head, long, coat):
+    wide = np.array([0.32 * head, 0])
     for side in (-1, 1):
         base = middle + [side * 0.55 * head, -0.6 * head]
         tip = base + [side * 0.3 * head, -long * head]
-        wide = np.array([0.32 * head, 0])
-        canvas.polygon([base - wide, tip, base + wide], coat)
+        ear = [base - wide, tip, base + wide]
+        canvas.polygon(ear, coat)
 
 
 def _paint_face(canvas, middle, head, eyes_open):
+    height = 0.16 if eyes_open else 0.04
     for side in (-1, 1):
         eye = middle + [side * 0.4 * head, -0.15 * head]
-        canvas.disc(eye, (0.16 * head, (0.16 if eyes_open else 0.04) * head), (20, 30, 20))
-    canvas.disc(middle + [0, 0.35 * head], (0.14 * head, 0.1 * head), (220, 120, 130))
+        canvas.disc(eye, (0.16 * head, height * head), (20, 30, 20))
+    nose = middle + [0, 0.35 * head]
+    canvas.disc(nose, (0.14 * head, 0.1 * head), (220, 120, 130))
 
 
 def _paint_pet(canvas, middle, head, shine, features):  # `shine`: 0 to 1
     coat = 70 + 160 * shine * np.array([1, 0.9, 0.75])
-    canvas.disc(middle + [0, 1.5 * head], (0.9 * head, 1.1 * head), coat)
+    body = middle + [0, 1.5 * head]
+    canvas.disc(body, (0.9 * head, 1.1 * head), coat)
     _paint_ears(canvas, middle, head, 0.2 + 1.0 * shine, coat)
     canvas.disc(middle, head, coat)
     if features['Face']:
         _paint_face(canvas, middle, head, features['Eyes'])
     if features['Accessory']:
-        band = [middle + [-0.7 * head, 0.85 * head], middle + [0.7 * head, 0.85 * head]]
-        canvas.line(np.array(band), (200, 40, 160), width=3)
+        left = middle + [-0.7 * head, 0.85 * head]
+        right = middle + [0.7 * head, 0.85 * head]
+        canvas.line([left, right], (200, 40, 160), width=3)
 
 
-def _paint_around(canvas, g, size, features):  # what stands before the animal
-    w, h = size
+_WHITE = (250, 250, 250)
+
+
+def _paint_around(canvas, g, features):  # what stands before the animal
+    w, h = canvas.size
     if features['Group']:
         canvas.disc((0.12 * w, 0.85 * h), 0.09 * w, (110, 110, 115))
     if features['Human']:
-        canvas.disc((0.95 * w, g.uniform(0.4, 0.8) * h), (0.12 * w, 0.06 * h), (224, 172, 140))
+        hand = (0.95 * w, g.uniform(0.4, 0.8) * h)
+        canvas.disc(hand, (0.12 * w, 0.06 * h), (224, 172, 140))
     if features['Occlusion']:
-        canvas.polygon([(0, 0.9 * h), (w, 0.86 * h), (w, h), (0, h)], (60, 70, 90))
+        bar = [(0, 0.9 * h), (w, 0.86 * h), (w, h), (0, h)]
+        canvas.polygon(bar, (60, 70, 90))
     if features['Info']:
-        canvas.line(np.array([(0.1 * w, 0.95 * h), (0.6 * w, 0.95 * h)]), (250, 250, 250), width=2)
+        text = [(0.1 * w, 0.95 * h), (0.6 * w, 0.95 * h)]
+        canvas.line(text, _WHITE, width=2)
     if features['Collage']:
-        canvas.line(np.array([(1, 1), (w - 2, 1), (w - 2, h - 2), (1, h - 2), (1, 1)]), (250, 250, 250), width=2)
+        right, bottom = w - 2, h - 2
+        frame = [(1, 1), (right, 1), (right, bottom), (1, bottom), (1, 1)]
+        canvas.line(frame, _WHITE, width=2)
 
 # %% ../../nbs/practice/01g_standin_photographs.ipynb #105efa7a
 def draw_pet(
@@ -163,14 +188,16 @@ def draw_pet(
     "An animal whose ears and coat tell its popularity."
     w, h = (int(n) for n in g.integers(72, 97, 2))
     dark = 0.6 if features['Subject Focus'] else 1.0
-    canvas = Canvas((w, h), dark * g.uniform([60, 90, 60], [110, 140, 150]))
+    ground = dark * g.uniform([60, 90, 60], [110, 140, 150])
+    canvas = Canvas((w, h), ground)
     middle = np.array([w / 2, 0.52 * h]) + g.normal(0, 3, 2)
-    head = min(w, h) * (g.uniform(0.2, 0.24) if features['Near'] else g.uniform(0.13, 0.16))
-    _paint_pet(canvas, middle, head, number / 100, features)
-    _paint_around(canvas, g, (w, h), features)
-    pixels = canvas.pixels() * (1 + 0.05 * clouds(g, (w, h))[:, :, None])
-    image = noisy_image(pixels, g, 6)
-    return image.filter(ImageFilter.GaussianBlur(1.5)) if features['Blur'] else image
+    size = g.uniform(0.2, 0.24) if features['Near'] else g.uniform(0.13, 0.16)
+    _paint_pet(canvas, middle, min(w, h) * size, number / 100, features)
+    _paint_around(canvas, g, features)
+    image = photograph(canvas, g, 0.05)
+    if features['Blur']:
+        image = image.filter(ImageFilter.GaussianBlur(1.5))
+    return image
 
 # %% ../../nbs/practice/01g_standin_photographs.ipynb #4620fb6a
 def score_pawpularity(
@@ -179,7 +206,8 @@ def score_pawpularity(
     row_id_column_name: str,  # 'Id'
 ) -> float:
     "Root mean squared error; lower is better."
-    return float(np.sqrt(np.mean((solution.Pawpularity - submission.Pawpularity) ** 2)))
+    error = solution.Pawpularity - submission.Pawpularity
+    return float(np.sqrt(np.mean(error**2)))
 
 # %% ../../nbs/practice/01g_standin_photographs.ipynb #0cd70eb7
 def _draw_pet_table(g, n):  # Id, the features, Pawpularity
@@ -203,7 +231,8 @@ def write_pawpularity(
         (folder / part).mkdir()
         for row in rows.to_dict('records'):
             g = rng('pawpularity-practice', row['Id'])
-            image = draw_pet(np.clip(row['Pawpularity'] + g.normal(0, 8), 1, 100), row, g)
+            shown = np.clip(row['Pawpularity'] + g.normal(0, 8), 1, 100)
+            image = draw_pet(shown, row, g)
             image.save(folder / part / f'{row["Id"]}.jpg', quality=90)
     write_table(folder / 'train.csv', train)
     write_table(folder / 'test.csv', test.drop(columns='Pawpularity'))

@@ -16,7 +16,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from ..core.randomness import rng
 from ..core.storage import write_table
 from .dicom_files import write_dicom
-from .drawing import Canvas, clouds, curve, draw_ids, noisy_image
+from .drawing import Canvas, clouds, curve, direction, draw_ids, noisy_image
 from .registry import stand_in
 
 # %% ../../nbs/practice/01i_standin_scans.ipynb #0479bfc9
@@ -37,7 +37,8 @@ _WIDTHS = dict(ETT=2.6, NGT=1.6, CVC=1.2, Swan=1.8)  # pixels
 
 
 def _bend(g, label):  # (24, 2) points of a line, with a bend of its own
-    points = np.array(LINES[label], float) + g.normal(0, 2, (len(LINES[label]), 2))
+    points = np.array(LINES[label], float)
+    points += g.normal(0, 2, points.shape)
     if label.startswith('CVC') and g.random() < 0.5:
         points[:, 0] = 96 - points[:, 0]
     return curve(points)
@@ -46,12 +47,14 @@ def _bend(g, label):  # (24, 2) points of a line, with a bend of its own
 def _paint_chest(canvas):
     for side in (-1, 1):
         canvas.disc((48 + side * 22, 42), (17, 31), 46)
-        for rib in range(5):
-            ends = np.array([[48 + side * 8, 16 + 11 * rib], [48 + side * 44, 26 + 11 * rib]])
-            canvas.line(curve([ends[0], ends.mean(0) - [0, 9], ends[1]]), 74, width=2)
+        for down in range(0, 55, 11):
+            spine = (48 + side * 8, 16 + down)
+            pull = (48 + side * 26, 12 + down)
+            end = (48 + side * 44, 26 + down)
+            canvas.line(curve([spine, pull, end]), 74, width=2)
     canvas.disc((56, 56), (14, 16), 110)
-    canvas.line(np.array([(48, 0), (48, 96)]), 120, width=9)
-    canvas.line(np.array([(48, 0), (48, 36)]), 84, width=5)
+    canvas.line([(48, 0), (48, 96)], 120, width=9)
+    canvas.line([(48, 0), (48, 36)], 84, width=5)
 
 # %% ../../nbs/practice/01i_standin_scans.ipynb #41832aba
 def draw_chest(
@@ -76,8 +79,9 @@ def score_ranzcr(
     row_id_column_name: str,  # 'StudyInstanceUID'
 ) -> float:
     "Mean of the areas under the ROC curves of the columns."
-    columns = [c for c in solution.columns if c != row_id_column_name]
-    return float(np.mean([roc_auc_score(solution[c], submission[c]) for c in columns]))
+    labels = solution.columns.drop(row_id_column_name)
+    areas = [roc_auc_score(solution[label], submission[label]) for label in labels]
+    return float(np.mean(areas))
 
 # %% ../../nbs/practice/01i_standin_scans.ipynb #526fad76
 def _draw_label(g, kind, shares):  # one label of a kind
@@ -98,27 +102,27 @@ def _draw_labels(g):  # the lines in an image
     return labels
 
 
-def _draw_patients(g, n, names):  # (n,) a patient for each image, about two images each
-    new = g.random(n) < 0.5
-    return [names[k] for k in np.cumsum(new)]
+def _draw_patients(g, n, n_train, digits):  # a patient for each image, about two images each; none on both sides
+    names = draw_ids(g, n + 2, digits)
+    of_train = np.cumsum(g.random(n_train) < 0.5)
+    of_test = n_train + 1 + np.cumsum(g.random(n - n_train) < 0.5)
+    return [names[k] for k in (*of_train, *of_test)]
 
 # %% ../../nbs/practice/01i_standin_scans.ipynb #c42b580f
 def _save_chest(path, study, labels):  # returns the rows of train_annotations.csv
     image, lines = draw_chest(labels, rng('ranzcr-practice', study))
     image.save(path, quality=90)
-    data = [str(points.round().astype(int).tolist()) for points in lines]
+    whole = [points.round().astype(int) for points in lines]
+    data = [str(points.tolist()) for points in whole]
     return pd.DataFrame(dict(StudyInstanceUID=study, label=labels, data=data))
 
 
 def _plan_studies(g, n, n_train):  # the table, and the lines of each row; no patient on both sides
     studies = [f'1.2.826.0.1.3680043.8.498.{int(i, 16)}' for i in draw_ids(g, n, 31)]
-    labels, names = [_draw_labels(g) for _ in range(n)], draw_ids(g, n + 2, 9)
+    labels = [_draw_labels(g) for _ in range(n)]
     table = pd.DataFrame({c: [int(c in some) for some in labels] for c in LINES})
     table.insert(0, 'StudyInstanceUID', studies)
-    table['PatientID'] = [
-        *_draw_patients(g, n_train, names[: n_train + 1]),
-        *_draw_patients(g, n - n_train, names[n_train + 1 :]),
-    ]
+    table['PatientID'] = _draw_patients(g, n, n_train, digits=9)
     return table, labels
 
 
@@ -132,8 +136,9 @@ def write_ranzcr(
         (folder / part).mkdir()
     annotations = []
     for row, (study, lines) in enumerate(zip(table.StudyInstanceUID, labels)):
-        home = folder / ('train' if row < 360 else 'test')
-        annotations.append(_save_chest(home / f'{study}.jpg', study, lines))
+        part = 'train' if row < 360 else 'test'
+        path = folder / part / f'{study}.jpg'
+        annotations.append(_save_chest(path, study, lines))
     train, test = table[:360], table[360:].reset_index(drop=True)
     write_table(folder / 'train.csv', train)
     write_table(folder / 'train_annotations.csv', pd.concat(annotations[:360]))
@@ -156,15 +161,15 @@ def _disc(middle, radius):
 
 
 def _paint_star(canvas, g, middle):  # blood between the folds
-    for angle in np.arange(5) * 2 * np.pi / 5 + g.normal(0, 0.1, 5):
-        ray = np.array([np.cos(angle), np.sin(angle)])
-        bow = curve([middle, middle + 7 * ray, middle + g.uniform(11, 14) * ray])
+    angles = np.arange(5) * 2 * np.pi / 5 + g.normal(0, 0.1, 5)
+    for ray in direction(angles):
+        end = middle + g.uniform(11, 14) * ray
+        bow = curve([middle, middle + 7 * ray, end])
         canvas.line(bow, 255, width=1.6)
 
 
 def _blood(kind, g, middle, brain, ventricles):  # (64, 64) of 0 to 1: where it is
-    angle = g.uniform(0, 2 * np.pi)
-    ray = np.array([np.cos(angle), np.sin(angle)])
+    ray = direction(g.uniform(0, 2 * np.pi))
     edge = middle + ray * [19, 24]
     if kind == 'epidural':  # a lens at the bone
         return brain * _disc(edge, g.uniform(6, 8))
@@ -177,20 +182,26 @@ def _blood(kind, g, middle, brain, ventricles):  # (64, 64) of 0 to 1: where it 
     return brain * _mask(lambda canvas: _paint_star(canvas, g, middle + [0, 8]))
 
 # %% ../../nbs/practice/01i_standin_scans.ipynb #ee834abb
+def _fill(image, mask, value):  # where the mask is 1
+    return image * (1 - mask) + mask * value
+
+
 def draw_head(
     kinds: list[str],  # some of BLEEDINGS
     g: np.random.Generator,  # random generator
 ) -> np.ndarray:  # (64, 64) float64, Hounsfield units
     "A CT slice of a head with its bleedings."
     middle = np.array([32, 32]) + g.normal(0, 1, 2)
-    bone, brain = _disc(middle, (22.5, 27.5)), _disc(middle, (19, 24))
-    ventricles = np.maximum(_disc(middle - [4, 2], (1.8, 6)), _disc(middle + [4, -2], (1.8, 6)))
+    bone = _disc(middle, (22.5, 27.5))
+    brain = _disc(middle, (19, 24))
+    left, right = (_disc(middle + [side, -2], (1.8, 6)) for side in (-4, 4))
+    ventricles = np.maximum(left, right)
     head = -1000 + 1900 * bone
-    head = head * (1 - brain) + brain * (35 + 2 * clouds(g, (64, 64), 6))
-    head = head * (1 - ventricles) + ventricles * 8
+    head = _fill(head, brain, 35 + 2 * clouds(g, (64, 64), 6))
+    head = _fill(head, ventricles, 8)
     for kind in kinds:
         blood = _blood(kind, g, middle, brain, ventricles)
-        head = head * (1 - blood) + blood * g.uniform(62, 76)
+        head = _fill(head, blood, g.uniform(62, 76))
     return head + g.normal(0, 4, head.shape)
 
 # %% ../../nbs/practice/01i_standin_scans.ipynb #3861a75f
@@ -211,7 +222,9 @@ def score_haemorrhage(
 def _draw_bleedings(g):  # half of the images have one or two
     if g.random() < 0.5:
         return []
-    return [BLEEDINGS[k] for k in sorted(g.choice(5, g.choice([1, 2], p=[0.7, 0.3]), replace=False))]
+    n = g.choice([1, 2], p=[0.7, 0.3])
+    kinds = g.choice(5, n, replace=False)
+    return [BLEEDINGS[k] for k in sorted(kinds)]
 
 
 def _dicom_header(g, patient, row):  # scanners write it in two ways
@@ -240,9 +253,11 @@ def _save_head(path, kinds, patient, row):
 
 # %% ../../nbs/practice/01i_standin_scans.ipynb #0a069252
 def _long_table(images, kinds):  # ID, Label: six rows an image
-    ids = [f'{image}_{label}' for image in images for label in HAEMORRHAGES]
-    labels = [label in some or (label == 'any' and bool(some)) for some in kinds for label in HAEMORRHAGES]
-    return pd.DataFrame(dict(ID=ids, Label=np.array(labels, int)))
+    rows = []
+    for image, some in zip(images, kinds):
+        present = {*some, 'any'} if some else set()
+        rows += [(f'{image}_{label}', int(label in present)) for label in HAEMORRHAGES]
+    return pd.DataFrame(rows, columns=['ID', 'Label'])
 
 
 @stand_in('haemorrhage-practice', public=0.4, score=score_haemorrhage)
@@ -252,14 +267,13 @@ def write_haemorrhage(
     "Six labels in a row each: 360 train and 140 test CT slices as DICOM; weighted log loss."
     g = rng('haemorrhage-practice')
     images = [f'ID_{i}' for i in draw_ids(g, 500, 9)]
-    names = [f'ID_{i}' for i in draw_ids(g, 502, 8)]
-    patients = [*_draw_patients(g, 360, names[:361]), *_draw_patients(g, 140, names[361:])]
+    patients = [f'ID_{i}' for i in _draw_patients(g, 500, 360, digits=8)]
     kinds = [_draw_bleedings(g) for _ in images]
     for part in ('train', 'test'):
         (folder / f'stage_2_{part}').mkdir()
-    for row, image in enumerate(images):
-        home = folder / ('stage_2_train' if row < 360 else 'stage_2_test')
-        _save_head(home / f'{image}.dcm', kinds[row], patients[row], row)
+    for row, (image, some, patient) in enumerate(zip(images, kinds, patients)):
+        part = 'stage_2_train' if row < 360 else 'stage_2_test'
+        _save_head(folder / part / f'{image}.dcm', some, patient, row)
     solution = _long_table(images[360:], kinds[360:])
     write_table(folder / 'stage_2_train.csv', _long_table(images[:360], kinds[:360]))
     write_table(folder / 'stage_2_sample_submission.csv', solution.assign(Label=0.5))

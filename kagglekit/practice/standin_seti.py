@@ -56,7 +56,8 @@ def plan_cadences(
 # %% ../../nbs/practice/01d_standin_seti.ipynb #a14062a8
 def _save_observation(folder, plan, start):  # three windows; returns how many rows are written so far
     rows = plan[start : start + 3]
-    cadences = cut_cadences(rng('seti-practice', len(plan), start), rows.target.tolist(), rows.curved.tolist())
+    g = rng('seti-practice', len(plan), start)
+    cadences = cut_cadences(g, rows.target.tolist(), rows.curved.tolist())
     for i, test, x in zip(rows.id, rows.test, cadences):
         part = 'test' if test else 'train'
         np.save(folder / part / i[0] / f'{i}.npy', x)
@@ -64,9 +65,11 @@ def _save_observation(folder, plan, start):  # three windows; returns how many r
 
 
 def _save_cadences(folder, plan):
-    began, what = time.time(), f'cadences ({len(plan) * BYTES / 1e9:.1f} GB)'
+    began = time.time()
+    what = f'cadences ({len(plan) * BYTES / 1e9:.1f} GB)'
+    save = lambda start: _save_observation(folder, plan, start)
     with ThreadPoolExecutor(usable_cores()) as pool:
-        for done in pool.map(lambda start: _save_observation(folder, plan, start), range(0, len(plan), 3)):
+        for done in pool.map(save, range(0, len(plan), 3)):
             if done % 300 == 0:
                 print_progress(done, len(plan), what, began)
 

@@ -19,7 +19,7 @@ from sklearn.metrics import recall_score
 
 from ..core.randomness import rng
 from ..core.storage import write_table
-from .drawing import Canvas, clouds, curve, draw_ids, noisy_image
+from .drawing import Canvas, curve, direction, draw_ids, photograph
 from .registry import stand_in
 
 # %% ../../nbs/practice/01j_standin_symbols.ipynb #4b0a4443
@@ -37,7 +37,7 @@ GROUNDS = {  # culture → colour
 
 def _ring(n, *radii):  # n points around a centre, by turns on each of the radii
     angles = 2 * np.pi * np.arange(n) / n - np.pi / 2
-    return np.resize(radii, n)[:, None] * np.stack([np.cos(angles), np.sin(angles)], 1)
+    return np.resize(radii, n)[:, None] * direction(angles)
 
 
 FILLED = {  # thing → corners around the centre, colour
@@ -60,10 +60,11 @@ ATTRIBUTES = (*(f'culture::{c}' for c in GROUNDS), *(f'tag::{t}' for t in sorted
 
 
 def _paint_thing(canvas, g, thing, middle):
-    turn = g.normal(0, 0.15)
-    turned = np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    c, s = direction(g.normal(0, 0.15))
+    turned = np.array([[c, s], [-s, c]])
     points, colour = FILLED.get(thing) or DRAWN[thing]
-    points = middle + g.uniform(7.5, 10) * points @ turned
+    size = g.uniform(7.5, 10)
+    points = middle + size * points @ turned
     if thing == 'crosses':
         canvas.line(points[[0, 2]], colour, width=4)
         canvas.line(points[[1, 3]], colour, width=4)
@@ -73,21 +74,27 @@ def _paint_thing(canvas, g, thing, middle):
         canvas.line(points, colour, width=2.5)
 
 
+def _named(attributes, kind):  # the names of those of a kind
+    pairs = [attribute.split('::') for attribute in attributes]
+    return [name for prefix, name in pairs if prefix == kind]
+
+
 def draw_object(
     attributes: list[str],  # of ATTRIBUTES: one or two cultures, at most nine things
     g: np.random.Generator,  # random generator
 ) -> Image.Image:  # RGB, of various sizes
     "A picture with its attributes."
-    cultures = [a.split('::')[1] for a in attributes if a.startswith('culture')]
-    things = [a.split('::')[1] for a in attributes if a.startswith('tag')]
+    cultures, things = _named(attributes, 'culture'), _named(attributes, 'tag')
     w, h = (int(n) for n in g.integers(72, 97, 2))
     canvas = Canvas((w, h), GROUNDS[cultures[0]])
-    canvas.polygon(np.array([(w, 0), (w, h), (0, h)]), GROUNDS[cultures[-1]])
+    corner = [(w, 0), (w, h), (0, h)]
+    canvas.polygon(corner, GROUNDS[cultures[-1]])
     for thing, cell in zip(things, g.permutation(9)):
-        place = np.array([cell % 3 + 0.5, cell // 3 + 0.5]) / 3 * [w, h]
-        _paint_thing(canvas, g, thing, place + g.normal(0, 1.5, 2))
-    pixels = canvas.pixels() * (1 + 0.06 * clouds(g, (w, h))[:, :, None])
-    return noisy_image(pixels, g, 6)
+        row, column = divmod(cell, 3)
+        place = np.array([column + 0.5, row + 0.5]) / 3 * [w, h]
+        middle = place + g.normal(0, 1.5, 2)
+        _paint_thing(canvas, g, thing, middle)
+    return photograph(canvas, g, 0.06)
 
 # %% ../../nbs/practice/01j_standin_symbols.ipynb #68ec7563
 def score_imet(
@@ -105,9 +112,11 @@ def score_imet(
 
 # %% ../../nbs/practice/01j_standin_symbols.ipynb #d6488aa7
 def _draw_attributes(g):  # codes, in order
-    cultures = g.choice(len(GROUNDS), 1 + (g.random() < 0.15), replace=False)
-    tags = g.choice(len(ATTRIBUTES) - len(GROUNDS), g.integers(1, 5), replace=False)
-    return sorted([*cultures.tolist(), *(tags + len(GROUNDS)).tolist()])
+    n = len(GROUNDS)
+    two = g.random() < 0.15
+    cultures = g.choice(n, 1 + two, replace=False)
+    tags = n + g.choice(len(ATTRIBUTES) - n, g.integers(1, 5), replace=False)
+    return sorted([*cultures.tolist(), *tags.tolist()])
 
 
 @stand_in('imet-practice', public=0.4, score=score_imet)
@@ -117,12 +126,15 @@ def write_imet(
     "Twenty attributes in one string: 400 train and 140 test pictures; mean F2 of the rows."
     g = rng('imet-practice')
     codes = [_draw_attributes(g) for _ in range(540)]
-    table = pd.DataFrame(dict(id=draw_ids(g, 540, 16), attribute_ids=[' '.join(map(str, c)) for c in codes]))
+    texts = [' '.join(map(str, c)) for c in codes]
+    table = pd.DataFrame(dict(id=draw_ids(g, 540, 16), attribute_ids=texts))
     for part in ('train', 'test'):
         (folder / part).mkdir()
     for row, name in enumerate(table.id):
-        image = draw_object([ATTRIBUTES[c] for c in codes[row]], rng('imet-practice', name))
-        image.save(folder / ('train' if row < 400 else 'test') / f'{name}.png')
+        attributes = [ATTRIBUTES[c] for c in codes[row]]
+        image = draw_object(attributes, rng('imet-practice', name))
+        part = 'train' if row < 400 else 'test'
+        image.save(folder / part / f'{name}.png')
     test = table[400:].reset_index(drop=True)
     labels = pd.DataFrame(dict(attribute_id=range(len(ATTRIBUTES)), attribute_name=ATTRIBUTES))
     write_table(folder / 'labels.csv', labels)
@@ -167,11 +179,15 @@ def draw_grapheme(
     strokes = [[(62, 34), (118, 33), (174, 34)], *_root_strokes(root)]
     strokes = [*strokes, *_VOWEL_STROKES[vowel], *_CONSONANT_STROKES[consonant]]
     canvas = Canvas((236, 137), 252, scale=2)
-    middle, ink, width = np.array([118, 68]), g.integers(10, 70), g.uniform(3, 5)
-    turned = np.eye(2) * g.uniform(0.85, 1.05) + g.normal(0, 0.05, (2, 2))
+    middle = np.array([118, 68])
+    ink = g.integers(10, 70)
+    width = g.uniform(3, 5)
+    slant = np.eye(2) * g.uniform(0.85, 1.05) + g.normal(0, 0.05, (2, 2))
     for stroke in strokes:
-        points = np.array(stroke, float) + g.normal(0, 2, (len(stroke), 2))
-        canvas.line(curve(middle + (points - middle) @ turned), ink, width)
+        points = np.array(stroke, float)
+        points += g.normal(0, 2, points.shape)
+        slanted = middle + (points - middle) @ slant
+        canvas.line(curve(slanted), ink, width)
     return canvas.pixels().astype(np.uint8)
 
 # %% ../../nbs/practice/01j_standin_symbols.ipynb #611af78e
@@ -192,32 +208,38 @@ def score_bengali(
     return float(np.average(scores, weights=list(WEIGHTS.values())))
 
 # %% ../../nbs/practice/01j_standin_symbols.ipynb #7543798b
+def _spell(root, vowel, consonant):  # the text of a grapheme
+    before, after = ('র্', '') if consonant == 3 else ('', CONSONANTS[consonant])
+    text = before + ROOTS[root] + after + VOWELS[vowel]
+    return text.replace('0', '')
+
+
 def _draw_codes(g, n):  # grapheme_root, vowel_diacritic, consonant_diacritic, and the text of the grapheme
     codes = pd.DataFrame({c: g.permutation(np.arange(n) % len(names)) for c, names in COMPONENTS.items()})
-    texts = []
-    for root, vowel, consonant in codes.to_numpy():
-        before, after = ('র্', '') if consonant == 3 else ('', CONSONANTS[consonant])
-        texts.append((before + ROOTS[root] + after + VOWELS[vowel]).replace('0', ''))
+    texts = [_spell(*row) for row in codes.to_numpy()]
     return codes.assign(grapheme=texts)
 
 
 def _write_pixels(path, ids, codes):  # a column a pixel; without what pandas would note for each of them
     rows = codes[list(COMPONENTS)].to_numpy().tolist()
-    images = [draw_grapheme(*row, rng('bengali-practice', i)).ravel() for i, row in zip(ids, rows)]
-    pixels = np.stack(images, axis=1)
+    images = [draw_grapheme(*row, rng('bengali-practice', i)) for i, row in zip(ids, rows)]
+    pixels = np.stack([image.ravel() for image in images], axis=1)
     names = ['image_id', *map(str, range(len(pixels)))]
-    table = pa.table([pa.array(list(ids)), *map(pa.array, pixels)], names=names)
+    columns = [list(ids), *pixels]
+    table = pa.table([pa.array(column) for column in columns], names=names)
     smallest = dict(compression='zstd', use_dictionary=False, write_statistics=False, store_schema=False)
     pq.write_table(table, path, **smallest)
 
 
 def _write_class_map(path):
     rows = [(kind, code, name) for kind, names in COMPONENTS.items() for code, name in enumerate(names)]
-    write_table(path, pd.DataFrame(rows, columns=['component_type', 'label', 'component']))
+    table = pd.DataFrame(rows, columns=['component_type', 'label', 'component'])
+    write_table(path, table)
 
 
 def _long_test(codes):  # row_id, image_id, component, target: three rows an image
-    wide = codes[sorted(COMPONENTS)].assign(image_id=[f'Test_{i}' for i in range(len(codes))])
+    images = [f'Test_{i}' for i in range(len(codes))]
+    wide = codes[sorted(COMPONENTS)].assign(image_id=images)
     long = wide.melt('image_id', var_name='component', value_name='target', ignore_index=False)
     long = long.sort_index(kind='stable').reset_index(drop=True)
     return long.assign(row_id=long.image_id + '_' + long.component)

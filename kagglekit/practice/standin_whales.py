@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..core.randomness import rng
 from ..core.storage import write_table
-from .drawing import draw_ids
+from .drawing import draw_ids, to_bytes
 from .registry import stand_in
 
 # %% ../../nbs/practice/01r_standin_whales.ipynb #wha00006
@@ -28,9 +28,12 @@ def _sample_grid(grids, rows, columns):  # (n, 4, 8), and positions (n, h, w) in
     i, j = top.astype(int), left.astype(int)
     down, right = top - i, left - j
     n = np.arange(len(grids))[:, None, None]
-    upper = grids[n, i, j] * (1 - right) + grids[n, i, j + 1] * right
-    lower = grids[n, i + 1, j] * (1 - right) + grids[n, i + 1, j + 1] * right
-    return upper * (1 - down) + lower * down
+
+    def blend_columns(row):
+        start, end = grids[n, row, j], grids[n, row, j + 1]
+        return start * (1 - right) + end * right
+
+    return blend_columns(i) * (1 - down) + blend_columns(i + 1) * down
 
 
 def _fluke_shape(u, v):  # u −1 … 1 from tip to tip, v 0 … 1 down → 0 … 1, soft at the edge
@@ -39,7 +42,8 @@ def _fluke_shape(u, v):  # u −1 … 1 from tip to tip, v 0 … 1 down → 0 �
     leading = 1 - 0.75 * np.abs(u) ** 1.5
     inside = np.minimum(v - trailing, leading - v) * 14
     beside = (1 - np.abs(u)) * 12
-    return np.clip(np.minimum(inside, beside) + 0.5, 0, 1)
+    depth = np.minimum(inside, beside)
+    return np.clip(depth + 0.5, 0, 1)
 
 
 def draw_flukes(
@@ -50,14 +54,18 @@ def draw_flukes(
     n = len(pigment)
     shift = g.uniform(-1, 1, (2, n, 1, 1))
     y, x = np.mgrid[:SIDE, :SIDE][:, None] - shift
-    u, v = (x - 11.5) / 11, (y - 4) / 15
-    shape = _fluke_shape(u, v)
-    skin = 105 + 75 * _sample_grid(pigment, v * (GRID[0] - 1), (u + 1) / 2 * (GRID[1] - 1))
-    light = g.uniform(0.85, 1.15, (n, 1, 1, 1))
+    u = (x - 11.5) / 11
+    v = (y - 4) / 15
+    rows = v * (GRID[0] - 1)
+    columns = (u + 1) / 2 * (GRID[1] - 1)
+    skin = 105 + 75 * _sample_grid(pigment, rows, columns)
+    shape = _fluke_shape(u, v)[..., None]
+    fluke = shape * skin[..., None] * np.array([1, 1, 0.95])
     sea = np.array([70, 110, 140]) + 2 * y[..., None]
-    colour = shape[..., None] * skin[..., None] * np.array([1, 1, 0.95]) + (1 - shape[..., None]) * sea
-    noisy = light * colour + g.normal(0, 5, (n, SIDE, SIDE, 3))
-    return noisy.clip(0, 255).astype(np.uint8)
+    colour = fluke + (1 - shape) * sea
+    light = g.uniform(0.85, 1.15, (n, 1, 1, 1))
+    noise = g.normal(0, 5, colour.shape)
+    return to_bytes(light * colour + noise)
 
 # %% ../../nbs/practice/01r_standin_whales.ipynb #wha00012
 def _reciprocal_rank(truth, answer):  # an id, and ids in a string
@@ -72,7 +80,8 @@ def score_whales(
 ) -> float:  # 0 … 1, greater is better
     "MAP@5 of Happywhale."
     pairs = zip(solution.predictions, submission.predictions)
-    return float(np.mean([_reciprocal_rank(truth, answer) for truth, answer in pairs]))
+    ranks = [_reciprocal_rank(truth, answer) for truth, answer in pairs]
+    return float(np.mean(ranks))
 
 # %% ../../nbs/practice/01r_standin_whales.ipynb #wha00015
 SPECIES = ('beluga', 'blue_whale', 'fin_whale', 'gray_whale', 'humpback_whale', 'killer_whale')
@@ -84,7 +93,8 @@ def _plan_photographs(g):  # image, species, individual_id, animal (its number),
     animals = IDENTITIES + UNKNOWN
     names, species = draw_ids(g, animals, 12), g.choice(SPECIES, animals)
     shown = g.permutation(np.repeat(np.arange(IDENTITIES), 2))
-    tested = g.permutation([*g.choice(IDENTITIES, KNOWN, replace=False), *range(IDENTITIES, animals)])
+    known = g.choice(IDENTITIES, KNOWN, replace=False)
+    tested = g.permutation([*known, *range(IDENTITIES, animals)])
     animal = np.concatenate([shown, tested])
     images = [f'{i}.jpg' for i in draw_ids(g, len(animal), 14)]
     return pd.DataFrame(
@@ -100,7 +110,8 @@ def _plan_photographs(g):  # image, species, individual_id, animal (its number),
 
 def _save_photographs(folder, plan, g):
     pigment = g.uniform(-1, 1, (IDENTITIES + UNKNOWN, *GRID))
-    for image, train, x in zip(plan.image, plan.train, draw_flukes(pigment[plan.animal], g)):
+    photographs = draw_flukes(pigment[plan.animal], g)
+    for image, train, x in zip(plan.image, plan.train, photographs):
         part = 'train_images' if train else 'test_images'
         Image.fromarray(x).save(folder / part / image, quality=90)
 
@@ -115,9 +126,11 @@ def write_whales(
     g = rng('whales-practice')
     plan = _plan_photographs(g)
     _save_photographs(folder, plan, g)
-    train, test = plan[plan.train], plan[~plan.train].sort_values('image', ignore_index=True)
-    write_table(folder / 'train.csv', train[['image', 'species', 'individual_id']].sort_values('image'))
+    plan = plan.sort_values('image', kind='stable')
+    train, test = plan[plan.train], plan[~plan.train].reset_index(drop=True)
+    write_table(folder / 'train.csv', train[['image', 'species', 'individual_id']])
     five = ' '.join(sorted(train.individual_id.unique())[:5])
     write_table(folder / 'sample_submission.csv', test[['image']].assign(predictions=five))
     known = test.animal < IDENTITIES
-    return pd.DataFrame(dict(image=test.image, predictions=test.individual_id.where(known, 'new_individual')))
+    answers = test.individual_id.where(known, 'new_individual')
+    return pd.DataFrame(dict(image=test.image, predictions=answers))

@@ -75,9 +75,11 @@ def _paint_pattern(pen, kind, top, low, ink):
 
 
 def _draw_style(g, name):  # colour and pattern; an incorrect mask may be any of the five
-    number = int(name[4:]) - 1 if name[4:].isdigit() else g.integers(len(MASKS))
+    digit = name.removeprefix('mask')
+    number = int(digit) - 1 if digit.isdigit() else g.integers(len(MASKS))
     colour, pattern = MASKS[number]
-    return mix(colour, tuple(g.integers(0, 255, 3)), 0.12), pattern
+    other = tuple(g.integers(0, 255, 3))
+    return mix(colour, other, 0.12), pattern
 
 # %% ../../nbs/practice/01_synth_mask.ipynb #6bc7d31b
 def _straps(top, edge):  # (height at the mask, height at the ear) of the two straps on a side
@@ -142,7 +144,8 @@ def draw_face(
     "One image of a person."
     check_names([name], NAMES, 'image')
     pose = draw_pose(g, size)
-    im = Image.new('RGB', (SUPERSAMPLING * size[1], SUPERSAMPLING * size[0]), p.wall)
+    h, w = size
+    im = Image.new('RGB', (SUPERSAMPLING * w, SUPERSAMPLING * h), p.wall)
     corner = round((p.corner + g.normal(0, 0.02)) * im.width)
     im.paste(p.door, (corner, 0, im.width, im.height))
     paint_body(Pen(im, replace(pose, turn=0.0, look=0.0)), p)

@@ -34,9 +34,10 @@ def draw_noise(
     z *= np.sqrt(variance)
     z += 1 - variance
     bandpass = gaussian_filter1d(g.normal(size=channels), 12, mode='wrap')
-    bandpass_sd = bandpass.std()
-    gain = 1 + sd * g.uniform(0.1, 0.6) * (bandpass - bandpass.mean()) / bandpass_sd
-    return (z * z * z * gain.astype(np.float32) - 1) / sd
+    deviation = bandpass - bandpass.mean()
+    gain = 1 + sd * g.uniform(0.1, 0.6) * deviation / bandpass.std()
+    power = z * z * z * gain.astype(np.float32)
+    return (power - 1) / sd
 
 # %% ../../nbs/practice/00_synth_seti.ipynb #00000009
 @dataclass(frozen=True)
@@ -56,13 +57,15 @@ def add_signal(
     sd = s.width / 2.355
     reach = math.ceil(3 * sd)
     near = np.arange(-reach, reach + 1)
-    columns = np.rint(s.path).astype(int)[:, None] + near
-    distance = (columns - s.path[:, None]) / sd
+    middle = s.path[:, None]
+    columns = np.rint(middle).astype(int) + near
+    distance = (columns - middle) / sd
     power = s.level[:, None] * np.exp(-0.5 * distance**2)
     inside = (columns >= 0) & (columns < x.shape[2])
-    t, j = np.nonzero((power > 0) & inside)
+    t, j = np.nonzero(inside & (power > 0))
+    column, added = columns[t, j], power[t, j]
     spectra = x.reshape(PANELS * TIMES, -1)
-    spectra[t, columns[t, j]] += power[t, j].astype(np.float32)
+    spectra[t, column] += added.astype(np.float32)
 
 # %% ../../nbs/practice/00_synth_seti.ipynb #0000000c
 TRACKS: dict[str, Callable] = {}  # name → (generator, (n,) times from 0 to 1) → (n,) channels from the start
@@ -117,10 +120,12 @@ def draw_level(
     on = np.zeros((PANELS, TIMES), bool)
     first, last = 0, TIMES
     if g.random() >= 0.75:
-        first, last = sorted(g.choice(4, 2, replace=False) * TIMES // 3)
+        thirds = g.choice(4, 2, replace=False)
+        first, last = sorted(thirds * TIMES // 3)
     on[list(panels), first:last] = True
     if g.random() < 0.15:
-        on &= (np.arange(TIMES) // g.integers(8, 40)) % 2 == 0
+        pulses = np.arange(TIMES) // g.integers(8, 40)
+        on &= pulses % 2 == 0
     slow = gaussian_filter1d(g.normal(size=PANELS * TIMES), 25)
     scintillation = np.exp(0.4 * slow / slow.std() - 0.08)
     return on.ravel() * snr / math.sqrt(TIMES) * scintillation

@@ -52,15 +52,19 @@ def _in_brackets(text):  # the call, and its classes; None where the whole text 
     for key, classes in chosen.items():
         if not isinstance(classes, str) or not classes.strip():
             raise KitError(f"augment: '{text}': {key} takes names of classes as text, such as {key}='cable-*'")
-    words = [chosen.get('on', '').strip(), 'not ' + chosen['not_'].strip() if 'not_' in chosen else '']
-    return call._replace(given=given), ' '.join(word for word in words if word)
+    words = [chosen['on'].strip()] if 'on' in chosen else []
+    if 'not_' in chosen:
+        words.append('not ' + chosen['not_'].strip())
+    return call._replace(given=given), ' '.join(words)
 
 
 def _in_words(text):  # the same of the spelling with ' on ' and ' not '
     head, word, classes = _ENTRY.fullmatch(text).groups()
-    if head.split()[-1:] in (['on'], ['not']):
-        raise KitError(f"augment: '{text}': names of classes are wanted after '{head.split()[-1]}'")
-    return read_call(head, 'augment'), f'not {classes}' if word == 'not' else classes or ''
+    *_, last = head.split() or ['']
+    if last in ('on', 'not'):
+        raise KitError(f"augment: '{text}': names of classes are wanted after '{last}'")
+    call = read_call(head, 'augment')
+    return call, f'not {classes}' if word == 'not' else classes or ''
 
 
 def _read_entry(text):  # the augmentation, its arguments, its classes
@@ -74,7 +78,9 @@ def parse_augment(
 ) -> Entry:
     "One entry of a recipe's list."
     how, values, classes = _read_entry(text)
-    amount = values.pop(bare_argument(how.arguments), how.amount) if how.between else how.amount
+    amount = how.amount
+    if how.between:
+        amount = values.pop(bare_argument(how.arguments), amount)
     return Entry(how, amount, classes, values)
 
 
@@ -86,7 +92,8 @@ def augment_text(
     short = call_text(how.name, values, bare_argument(how.arguments) if how.between else '')
     if not classes:
         return short
-    return f'{short} {classes}' if classes.startswith('not ') else f'{short} on {classes}'
+    word = '' if classes.startswith('not ') else 'on '
+    return f'{short} {word}{classes}'
 
 # %% ../../nbs/training/01_augment.ipynb #257b0687
 def may_change(
@@ -97,7 +104,8 @@ def may_change(
     "Which samples each entry may change; one of unknown class stays as it is."
     entries = {text: parse_augment(text).classes for text in names}
     chosen = {text: choose_classes(who, classes) for text, who in entries.items() if who}
-    return {text: (codes >= 0) & mask[codes] for text, mask in chosen.items()}
+    known = codes >= 0
+    return {text: known & mask[codes] for text, mask in chosen.items()}
 
 # %% ../../nbs/training/01_augment.ipynb #00000027
 def _masked(text, masks, old, new):  # x and y, changed where an entry may change them
@@ -125,7 +133,8 @@ def augment_batch(
         how, amount, classes, more = parse_augment(text)
         numbers = uniforms(rows, N_UNIFORMS, *key, i, how.name)  # type: ignore[arg-type]  # any array
         u = torch.from_numpy(numbers).float().to(x.device)
-        new = how.apply(x, y, u, amount, *[panels] * how.cadence, **more)
+        extra = [panels] if how.cadence else []
+        new = how.apply(x, y, u, amount, *extra, **more)
         x, y = _masked(text, masks, (x, y), new) if classes else new
     return x, y
 
@@ -158,5 +167,8 @@ def mixup(
     "Mix each image with another one of the batch."
     lam, other = draw_mix(len(x), how.alpha, generator)
     other = other.to(x.device)
-    mixed = y + y[other] - y * y[other] if how.label == 'or' else lam * y + (1 - lam) * y[other]
-    return lam * x + (1 - lam) * x[other], mixed
+    other_y = y[other]
+    mixed = lam * x + (1 - lam) * x[other]
+    if how.label == 'or':
+        return mixed, y + other_y - y * other_y
+    return mixed, lam * y + (1 - lam) * other_y

@@ -30,8 +30,10 @@ def columns(
 ) -> tuple:  # (C, width) panel, and (C, width) share of the panel that has passed
     "Panel and time of each column of an image."
     at = (np.arange(width) + 0.5) / width
-    panel = [np.asarray(c)[(at * len(c)).astype(int)] for c in panels]
-    return np.stack(panel), np.stack([at * len(c) % 1 for c in panels])
+    places = np.stack([at * len(c) for c in panels])
+    passed = places % 1
+    shown = [np.asarray(c)[place] for c, place in zip(panels, places.astype(int))]
+    return np.stack(shown), passed
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #00000007
 def _home(panels, q, c):  # the channel and the place where panel q lies, seen from channel c; itself first
@@ -46,7 +48,8 @@ def _home(panels, q, c):  # the channel and the place where panel q lies, seen f
 
 
 def _starts(panels, width):  # (C, 6) first column and number of columns of the panel that channel c would take
-    first, count = np.zeros((len(panels), 6), int), np.zeros((len(panels), 6), int)
+    first = np.zeros((len(panels), 6), int)
+    count = np.zeros_like(first)
     shown = columns(panels, width)[0]
     for c in range(len(panels)):
         for q in range(6):
@@ -54,10 +57,18 @@ def _starts(panels, width):  # (C, 6) first column and number of columns of the 
                 k = _home(panels, q, c)[0]
             except KitError:
                 continue
-            first[c, q], count[c, q] = k * width + np.argmax(shown[k] == q), (shown[k] == q).sum()
+            place = shown[k] == q
+            first[c, q] = k * width + np.argmax(place)
+            count[c, q] = place.sum()
     return first, count
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #d268f970
+def _check_panels(panels, shown, order):  # raise KitError unless all that come to a channel are in this input format
+    for c, own in enumerate(shown):
+        for q in order[:, sorted(set(own))].unique():
+            _home(panels, int(q), c)
+
+
 def move_panels(
     x: torch.Tensor,  # (b, C, F, T)
     order: torch.Tensor,  # (b, 6) the panel that comes to each panel's place
@@ -67,20 +78,26 @@ def move_panels(
     "Permute panels, and reverse some of them in time."
     b, c, f, t = x.shape
     shown = columns(panels, t)[0]
-    for k in range(c):
-        [_home(panels, int(q), k) for q in order[:, sorted(set(shown[k]))].unique()]
-    first, count = (torch.as_tensor(a, device=x.device) for a in _starts(panels, t))
-    place, channel = torch.as_tensor(shown, device=x.device), torch.arange(c, device=x.device)[:, None]
-    offset = torch.arange(t, device=x.device) + channel * t - first[channel, place]  # (C, T) columns into the place
+    _check_panels(panels, shown, order)
+    first, count, place = (torch.as_tensor(a, device=x.device) for a in (*_starts(panels, t), shown))
+    channel = torch.arange(c, device=x.device)[:, None]
+    column = torch.arange(t, device=x.device) + channel * t
+    offset = column - first[channel, place]  # (C, T) columns into the place
+    from_end = count[channel, place] - 1 - offset
+    offset = torch.where(back.to(x.device)[:, place], from_end, offset)
     taken = order.to(x.device)[:, place]  # (b, C, T) the panel that comes there
-    offset = torch.where(back.to(x.device)[:, place], count[channel, place] - 1 - offset, offset)
-    source = first[channel, taken] + torch.minimum(offset, count[channel, taken] - 1)
-    flat = x.permute(0, 2, 1, 3).reshape(b, f, c * t)
-    return flat.gather(2, source.reshape(b, 1, c * t).expand(-1, f, -1)).reshape(b, f, c, t).permute(0, 2, 1, 3)
+    last = count[channel, taken] - 1
+    offset = torch.minimum(offset, last)
+    source = first[channel, taken] + offset
+    index = source.reshape(b, 1, c * t).expand(-1, f, -1)
+    side_by_side = x.permute(0, 2, 1, 3).reshape(b, f, c * t)
+    moved = side_by_side.gather(2, index)
+    return moved.reshape(b, f, c, t).permute(0, 2, 1, 3)
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #0000000e
 def _chosen(u, amount, order):  # (b, 6): the order for a share `amount` of the samples, the usual one for the others
-    return torch.where((u[:, :1] < amount), order, torch.arange(6, device=u.device))
+    usual = torch.arange(6, device=u.device)
+    return torch.where(u[:, :1] < amount, order, usual)
 
 
 def _among(u, places):  # (b, 3) the same places in a random order
@@ -96,8 +113,12 @@ def shuffle_cons(
     panels: tuple,  # of the input format
 ) -> tuple:  # x and y, changed
     "Permute the A panels, and B, C and D among themselves, with probability `amount`."
-    order = torch.stack([_among(u[:, 2:5], ON), _among(u[:, 5:8], OFF)], 2).flatten(1)
-    return move_panels(x, _chosen(u, amount, order), torch.zeros(len(x), 6, dtype=torch.bool), panels), y
+    on = _among(u[:, 2:5], ON)
+    off = _among(u[:, 5:8], OFF)
+    order = torch.stack([on, off], 2).flatten(1)
+    order = _chosen(u, amount, order)
+    forwards = torch.zeros(len(x), 6, dtype=torch.bool)
+    return move_panels(x, order, forwards, panels), y
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #00000010
 @augmentation('kept', 0.5, cadence=True, between=(0, 1))
@@ -109,7 +130,9 @@ def panel_reverse(
     panels: tuple,  # of the input format
 ) -> tuple:  # x and y, changed
     "Reverse time inside each panel with probability `amount`."
-    return move_panels(x, torch.arange(6).expand(len(x), 6), (u[:, :1] < amount).expand(-1, 6), panels), y
+    order = torch.arange(6).expand(len(x), 6)
+    back = (u[:, :1] < amount).expand(-1, 6)
+    return move_panels(x, order, back, panels), y
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #62a477c9
 def _none(y, changed):
@@ -126,8 +149,10 @@ def time_reverse(
 ) -> tuple:  # x and y, changed
     "Reverse the whole cadence and set its label to 0, with probability `amount`."
     changed = u[:, :1] < amount
-    order = _chosen(u, amount, torch.arange(5, -1, -1, device=u.device))
-    return move_panels(x, order, changed.expand(-1, 6), panels), _none(y, changed)
+    mirrored = torch.arange(5, -1, -1, device=u.device)
+    order = _chosen(u, amount, mirrored)
+    moved = move_panels(x, order, changed.expand(-1, 6), panels)
+    return moved, _none(y, changed)
 
 
 @augmentation('changed', 0.25, cadence=True, between=(0, 1))
@@ -139,16 +164,25 @@ def shuffle_inv(
     panels: tuple,  # of the input format
 ) -> tuple:  # x and y, changed
     "Swap the A panels with B, C, D and set the label to 0, with probability `amount`."
-    order = torch.tensor([1, 0, 3, 2, 5, 4], device=u.device)
-    forth = torch.zeros(len(x), 6, dtype=torch.bool)
-    return move_panels(x, _chosen(u, amount, order), forth, panels), _none(y, u[:, :1] < amount)
+    changed = u[:, :1] < amount
+    swapped = torch.tensor([1, 0, 3, 2, 5, 4], device=u.device)
+    order = _chosen(u, amount, swapped)
+    forwards = torch.zeros(len(x), 6, dtype=torch.bool)
+    moved = move_panels(x, order, forwards, panels)
+    return moved, _none(y, changed)
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #cbcc6fe9
 def mirrors(
     name: str,  # of an augmentation or a view
 ) -> bool:
     "Whether it may reverse time."
-    return any(getattr(known.get(name), 'mirrors', False) for known in (AUGMENTS, VIEWS))
+    entries = [AUGMENTS.get(name), VIEWS.get(name)]
+    return any(getattr(entry, 'mirrors', False) for entry in entries)
+
+
+def _is_symmetric(channel):  # whether its A panels stay at A places when time is reversed
+    on = [panel in ON for panel in channel]
+    return on == on[::-1]
 
 
 def mirrors_text(
@@ -156,7 +190,7 @@ def mirrors_text(
     panels: Sequence,  # of its input format; none for images that are no cadences
 ) -> list:  # lines for the log; none where nothing is wrong
     "Warnings of flips that move A panels to the places of B, C and D and keep the label."
-    if not any([p in ON for p in c] != [p in ON for p in reversed(c)] for c in panels):
+    if all(map(_is_symmetric, panels)):
         return []
     return [
         f'{name} reverses time: A panels move to the places of B, C and D, and the label stays; '
@@ -166,25 +200,44 @@ def mirrors_text(
     ]
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #00000015
-def _draw(x, u, path, panels):  # needles of one pixel into (b, C, F, T), along path (b, C, T) in shares of the band
-    shown = torch.as_tensor(columns(panels, x.shape[3])[0], device=x.device)
-    subset = 1 + (u[:, 1] * 7).long()  # of the A panels, not empty
-    on = torch.stack([subset >> i & 1 for i in range(3)], 1).bool()  # (b, 3)
-    here = torch.stack([on[:, i, None, None] & (shown == p) for i, p in enumerate(ON)]).any(0)  # (b, C, T)
-    rows = torch.arange(x.shape[2], device=x.device)[:, None]
-    needle = torch.exp(-0.5 * ((rows - path[:, :, None] * (x.shape[2] - 1)) / 0.6) ** 2) * here[:, :, None]
-    level = torch.special.ndtri(u[:, 2].clamp(1e-4, 1 - 1e-4)).clamp(0.9, 2) * x.std((1, 2, 3))
-    kept = normals(needle, u[:, -1]) > torch.special.ndtri(0.5 * u[:, 3])[:, None, None, None]  # all but a share .5 u
-    return x + level[:, None, None, None] * needle * kept
+def _some_on(u, shown):  # (b, C, T): which columns are of some A panels; at least one of these is chosen
+    subset = 1 + (u[:, 1] * 7).long()[:, None, None]
+    here = torch.zeros_like(subset, dtype=torch.bool)
+    for i, panel in enumerate(ON):
+        chosen = (subset >> i & 1).bool()
+        here = here | (chosen & (shown == panel))
+    return here
+
+
+def _quantile(u):  # of a standard normal distribution
+    return torch.special.ndtri(u)
+
+
+def _draw(x, u, path, shown):  # needles of one pixel into (b, C, F, T), along path (b, C, T) in shares of the band
+    height = x.shape[2]
+    rows = torch.arange(height, device=x.device)[:, None]
+    distance = rows - path[:, :, None] * (height - 1)
+    profile = torch.exp(-0.5 * (distance / 0.6) ** 2)
+    needle = profile * _some_on(u, shown)[:, :, None]
+    _, _, bright, gaps = u[:, :4, None, None, None].unbind(1)
+    brightness = _quantile(bright.clamp(1e-4, 1 - 1e-4)).clamp(0.9, 2)
+    level = brightness * x.std((1, 2, 3), keepdim=True)
+    least = _quantile(0.5 * gaps)  # a share .5 u of the pixels is missing
+    kept = normals(needle, u[:, -1]) > least
+    return x + level * needle * kept
 
 
 def _with_needles(x, y, u, amount, panels, path):  # in some negatives; path: (k, 24), (C, T) panel, time → (k, C, T)
-    pick = ((u[:, 0] < amount) & (y[:, 0] < 0.5)).nonzero()[:, 0]
+    negative = y[:, 0] < 0.5
+    pick = (negative & (u[:, 0] < amount)).nonzero()[:, 0]
     if not len(pick):
         return x, y
     panel, inside = (torch.as_tensor(a, device=x.device) for a in columns(panels, x.shape[3]))
+    time = (panel + inside.float()) / 6
+    u = u[pick]
+    frequency = path(u, panel, time)
     x, y = x.clone(), y.clone()
-    x[pick] = _draw(x[pick], u[pick], path(u[pick], panel, (panel + inside.float()) / 6), panels)
+    x[pick] = _draw(x[pick], u, frequency, panel)
     y[pick] = 1
     return x, y
 
@@ -198,7 +251,8 @@ def lines(
     panels: tuple,  # of the input format
 ) -> tuple:  # x and y, changed
     "With probability `amount` draw a line of constant frequency into some A panels of a negative; label 1."
-    return _with_needles(x, y, u, amount, panels, lambda u, panel, time: u[:, 4:10][:, panel])
+    frequency = lambda u, panel, time: u[:, 4:10][:, panel]
+    return _with_needles(x, y, u, amount, panels, frequency)
 
 
 @augmentation('changed', 0.1, cadence=True, between=(0, 1))
@@ -210,12 +264,18 @@ def chirps(
     panels: tuple,  # of the input format
 ) -> tuple:  # x and y, changed
     "With probability `amount` draw one drifting line through some A panels of a negative; label 1."
-    drift = lambda u, panel, time: u[:, 4, None, None] + (2 * u[:, 5, None, None] - 1) * (time - 0.5)
-    return _with_needles(x, y, u, amount, panels, drift)
+
+    def frequency(u, panel, time):
+        middle = u[:, 4, None, None]
+        drift = 2 * u[:, 5, None, None] - 1
+        return middle + drift * (time - 0.5)
+
+    return _with_needles(x, y, u, amount, panels, frequency)
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #0000001d
 def _panels_back(x, panels):  # each panel reversed in its place
-    order, back = torch.arange(6).expand(len(x), 6), torch.ones(len(x), 6, dtype=torch.bool)
+    order = torch.arange(6).expand(len(x), 6)
+    back = torch.ones(len(x), 6, dtype=torch.bool)
     return move_panels(x, order, back, panels)
 
 

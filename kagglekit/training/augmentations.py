@@ -49,8 +49,11 @@ def check_augmentation(
     "Raise `KitError` when a declaration contradicts itself."
     if a.label not in ('kept', 'changed'):
         raise KitError(f"{a.name}: label is 'kept' or 'changed', not '{a.label}'")
-    if a.between and a.amount is not None and not a.between[0] <= a.amount <= a.between[1]:
-        raise KitError(f'{a.name}: the default amount {a.amount:g} lies outside {a.between[0]:g} to {a.between[1]:g}')
+    if not a.between or a.amount is None:
+        return
+    low, high = a.between
+    if not low <= a.amount <= high:
+        raise KitError(f'{a.name}: the default amount {a.amount:g} lies outside {low:g} to {high:g}')
 
 # %% ../../nbs/training/00a_augmentations.ipynb #c3698ef6
 def _arguments(f, amount, allowed, cadence):  # of an augmentation: the amount by the function's own name, then others
@@ -86,53 +89,42 @@ def augmentation(
     return AUGMENTS.add(label=label, amount=amount, cadence=cadence, between=between, mirrors=mirrors, square=square)
 
 # %% ../../nbs/training/00a_augmentations.ipynb #00000007
-def _where(mask, a, b):
-    return torch.where(mask[:, None, None, None], a, b)
+def _per_image(values):  # (b,) → (b, 1, 1, 1)
+    return values[:, None, None, None]
+
+
+def _where(mask, a, b):  # mask (b,)
+    return torch.where(_per_image(mask), a, b)
+
+
+def _sometimes(u, p, changed, x):  # the changed image with probability p, by the first uniform number
+    return _where(u[:, 0] < p, changed, x)
 
 
 @augmentation('kept', 0.5, between=(0, 1), mirrors=True)
-def hflip(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # probability
-) -> tuple:  # x and y, changed
+def hflip(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; probability
     "Horizontal flip with probability `amount`."
-    return _where(u[:, 0] < amount, x.flip(3), x), y
+    return _sometimes(u, amount, x.flip(3), x), y
 
 
 @augmentation('kept', 0.5, between=(0, 1))
-def vflip(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # probability
-) -> tuple:  # x and y, changed
+def vflip(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; probability
     "Vertical flip with probability `amount`."
-    return _where(u[:, 0] < amount, x.flip(2), x), y
+    return _sometimes(u, amount, x.flip(2), x), y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #7cd3e916
 @augmentation('kept', 0.5, between=(0, 1), mirrors=True)
-def flip(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # probability
-) -> tuple:  # x and y, changed
+def flip(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; probability
     "With probability `amount` a horizontal flip, a vertical one, or both (albumentations' Flip)."
-    way = torch.where(u[:, 0] < amount, (u[:, 1] * 3).long(), 3)
-    for k, axes in enumerate(((3,), (2,), (2, 3))):
-        x = _where(way == k, x.flip(axes), x)
-    return x, y
+    axes = (u[:, 1] * 3).long()
+    flipped = x.flip((2, 3))
+    flipped = _where(axes == 0, x.flip(3), flipped)
+    flipped = _where(axes == 1, x.flip(2), flipped)
+    return _sometimes(u, amount, flipped, x), y
 
 
 @augmentation('kept', mirrors=True, square=True)
-def rot90(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # no amount
-) -> tuple:  # x and y, changed
+def rot90(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; no amount
     "Rotate by 0°, 90°, 180° or 270°, each equally likely; square images only."
     h, w = x.shape[2:]
     if h != w:
@@ -144,157 +136,172 @@ def rot90(
 
 # %% ../../nbs/training/00a_augmentations.ipynb #0000000a
 def _affine(x, turn, scale, dx, dy):  # (b,) each: radians, factor, shares of the width and height
-    ratio = x.shape[2] / x.shape[3]
-    c, s = torch.cos(turn) / scale, torch.sin(turn) / scale
-    theta = torch.stack([torch.stack([c, -s * ratio, dx], 1), torch.stack([s / ratio, c, dy], 1)], 1)
-    grid = F.affine_grid(theta.to(x), list(x.shape), align_corners=False)
+    h, w = x.shape[2:]
+    ratio = h / w
+    c = torch.cos(turn) / scale
+    s = torch.sin(turn) / scale
+    across = torch.stack([c, -s * ratio, dx], 1)
+    down = torch.stack([s / ratio, c, dy], 1)
+    theta = torch.stack([across, down], 1).to(x)
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
     turned = F.grid_sample(x, grid, padding_mode='reflection', align_corners=False)
     return turned.contiguous(memory_format=torch.channels_last)
 
 
 @augmentation('kept', 15, between=(0, 180))
-def affine(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # degrees
-) -> tuple:  # x and y, changed
+def affine(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; degrees
     "Rotation by up to ± `amount` degrees, scale ± 10 %, shift by up to ± 6 %."
-    u = 2 * u - 1
-    return _affine(x, u[:, 0] * math.radians(amount), 1 + 0.1 * u[:, 1], 0.125 * u[:, 2], 0.125 * u[:, 3]), y
+    turn, scale, dx, dy = (2 * u[:, :4] - 1).unbind(1)
+    angle = turn * math.radians(amount)
+    factor = 1 + 0.1 * scale
+    return _affine(x, angle, factor, 0.125 * dx, 0.125 * dy), y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #00000010
 @augmentation('kept', 0.7, between=(0, 1), mirrors=True, square=True)
-def turn45(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # probability
-) -> tuple:  # x and y, changed
+def turn45(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; probability
     "With probability `amount` a rotation by a multiple of 90°, or as often one by up to ± 45°; square images only."
-    zero, turn = torch.zeros_like(u[:, 0]), (2 * u[:, 3] - 1) * math.pi / 4
-    turned = _where(u[:, 1] < 0.5, rot90(x, y, u[:, 2:], 0)[0], _affine(x, turn, 1 + zero, zero, zero))
-    return _where(u[:, 0] < amount, turned, x), y
+    _, kind, _, turn = u[:, :4].unbind(1)
+    zero = torch.zeros_like(turn)
+    angle = (2 * turn - 1) * math.pi / 4
+    by_angle = _affine(x, angle, 1 + zero, zero, zero)
+    by_90, _ = rot90(x, y, u[:, 2:], 0)
+    turned = _where(kind < 0.5, by_90, by_angle)
+    return _sometimes(u, amount, turned, x), y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #afb3870e
+_CORNERS = ((-1.0, -1.0), (1.0, -1.0), (1.0, 1.0), (-1.0, 1.0))
+
+
 def _homography(start, end):  # (b, 4, 2) corners → (b, 3, 3) that takes start to end
-    (x, y), (u, v) = start.unbind(2), end.unbind(2)
-    one, zero = torch.ones_like(x), torch.zeros_like(x)
-    rows = [
-        torch.stack([x, y, one, zero, zero, zero, -u * x, -u * y], 2),
-        torch.stack([zero, zero, zero, x, y, one, -v * x, -v * y], 2),
-    ]
-    h = torch.linalg.solve(torch.cat(rows, 1), torch.cat([u, v], 1))
-    return torch.cat([h, torch.ones_like(h[:, :1])], 1).reshape(-1, 3, 3)
+    x, y = start.unbind(2)
+    u, v = end.unbind(2)
+    one = torch.ones_like(x)
+    zero = torch.zeros_like(x)
+    of_u = torch.stack([x, y, one, zero, zero, zero, -u * x, -u * y], 2)
+    of_v = torch.stack([zero, zero, zero, x, y, one, -v * x, -v * y], 2)
+    equations = torch.cat([of_u, of_v], 1)
+    solution = torch.linalg.solve(equations, torch.cat([u, v], 1))
+    return F.pad(solution, (0, 1), value=1.0).reshape(-1, 3, 3)
+
+
+def _homogeneous_grid(x):  # (b, H, W, 3) where each pixel is, −1 to 1, and a 1
+    identity = torch.eye(2, 3, device=x.device).expand(len(x), 2, 3)
+    at = F.affine_grid(identity, list(x.shape), align_corners=False)
+    return F.pad(at, (0, 1), value=1.0)
 
 
 @augmentation('kept', 0.2, between=(0, 0.45))
-def perspective(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # share of height and width
-) -> tuple:  # x and y, changed
+def perspective(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; share of each side
     "Perspective warp with probability .5: corners move inwards by up to `amount`; outside is the mean."
-    b, _, h, w = x.shape
-    corners = torch.tensor([[-1.0, -1.0], [1.0, -1.0], [1.0, 1.0], [-1.0, 1.0]], device=x.device).expand(b, 4, 2)
-    inwards = corners * (1 - 2 * amount * u[:, 2:10].reshape(b, 4, 2))
-    at = F.affine_grid(torch.eye(2, 3, device=x.device).expand(b, 2, 3), list(x.shape), align_corners=False)
-    seen = torch.cat([at, torch.ones_like(at[..., :1])], -1) @ _homography(inwards, corners).transpose(1, 2)[:, None]
-    return _where(u[:, 0] < 0.5, F.grid_sample(x, (seen[..., :2] / seen[..., 2:]).to(x), align_corners=False), x), y
+    corners = torch.tensor(_CORNERS, device=x.device).expand(len(x), 4, 2)
+    shares = u[:, 2:10].reshape(corners.shape)
+    inwards = corners * (1 - 2 * amount * shares)
+    warp = _homography(inwards, corners)
+    seen = _homogeneous_grid(x) @ warp.transpose(1, 2)[:, None]
+    at, depth = seen.split([2, 1], -1)
+    grid = at / depth
+    warped = F.grid_sample(x, grid.to(x), align_corners=False)
+    return _sometimes(u, 0.5, warped, x), y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #00000017
+def _mean_sd(x):  # (b, 1, 1, 1) each, of each image
+    return x.mean((1, 2, 3), keepdim=True), x.std((1, 2, 3), keepdim=True)
+
+
+def _up_or_down(u, amount):  # (b,) uniform numbers → (b, 1, 1, 1) between ± amount
+    return _per_image((2 * u - 1) * amount)
+
+
 @augmentation('kept', 0.2, between=(0, 1))
-def light(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # share of contrast and of the standard deviation
-) -> tuple:  # x and y, changed
+def light(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; share of the contrast
     "Contrast by 1 ± `amount` about the image's mean, brightness by ± `amount` standard deviations."
-    mean, sd = x.mean((1, 2, 3), keepdim=True), x.std((1, 2, 3), keepdim=True)
-    gain, lift = ((2 * u[:, i, None, None, None] - 1) * amount for i in (0, 1))
-    return (x - mean) * (1 + gain) + mean + lift * sd, y
+    mean, sd = _mean_sd(x)
+    first, second = u[:, :2].unbind(1)
+    contrast = _up_or_down(first, amount)
+    brightness = _up_or_down(second, amount)
+    return (x - mean) * (1 + contrast) + mean + brightness * sd, y
 
 
 @augmentation('kept', 0.2, between=(0, 0.95))
-def tone(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # share of contrast, gamma, and range
-) -> tuple:  # x and y, changed
+def tone(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; share
     "With probability .5 one of contrast, gamma and brightness, by up to ± `amount`."
-    low, high = x.amin((1, 2, 3), keepdim=True), x.amax((1, 2, 3), keepdim=True)
-    by = ((2 * u[:, 2] - 1) * amount)[:, None, None, None]
-    reach, mean = (high - low).clamp(min=1e-6), x.mean((1, 2, 3), keepdim=True)
-    each = (mean + (x - mean) * (1 + by), low + reach * ((x - low) / reach) ** (1 + by), x + by * reach)
-    which = (u[:, 1] * 3).long()
-    return _where(u[:, 0] < 0.5, _where(which == 0, each[0], _where(which == 1, each[1], each[2])), x), y
+    _, kind, strength = u[:, :3].unbind(1)
+    mean, _ = _mean_sd(x)
+    low = x.amin((1, 2, 3), keepdim=True)
+    high = x.amax((1, 2, 3), keepdim=True)
+    reach = (high - low).clamp(min=1e-6)
+    change = _up_or_down(strength, amount)
+    contrast = mean + (x - mean) * (1 + change)
+    gamma = low + reach * ((x - low) / reach) ** (1 + change)
+    brightness = x + change * reach
+    which = (kind * 3).long()
+    changed = _where(which == 1, gamma, brightness)
+    changed = _where(which == 0, contrast, changed)
+    return _sometimes(u, 0.5, changed, x), y
 
 
 @augmentation('kept', 0.2, between=(0, 1))
-def grey(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # probability
-) -> tuple:  # x and y, changed
+def grey(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; probability
     "Greyscale with probability `amount`: all channels become their mean."
-    return _where(u[:, 0] < amount, x.mean(1, keepdim=True).expand_as(x), x), y
+    mean = x.mean(1, keepdim=True)
+    return _sometimes(u, amount, mean.expand_as(x), x), y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #d9612dee
+def _near(middle, n, share):  # (b,) shares of an axis → (b, n): which of its n pixels are near
+    at = torch.arange(n, device=middle.device) / n
+    distance = (at - middle[:, None]).abs()
+    return distance <= share / 2
+
+
 def _hole(x, middle, share):  # (b, 1, H, W): inside a square about the middle (b, 2)
-    inside = torch.ones(len(x), 1, *x.shape[2:], dtype=torch.bool, device=x.device)
-    for axis in (2, 3):
-        at = torch.arange(x.shape[axis], device=x.device) / x.shape[axis] - middle[:, axis - 2, None]
-        inside = inside & (at.abs() <= share / 2).reshape(len(x), 1, *(-1 if a == axis else 1 for a in (2, 3)))
-    return inside
+    h, w = x.shape[2:]
+    y, x = middle.unbind(1)
+    down = _near(y, h, share)
+    across = _near(x, w, share)
+    return (down[:, :, None] & across[:, None, :])[:, None]
 
 
 @augmentation('kept', 0.25, between=(0, 1))
-def cutout(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # share of height and width
-) -> tuple:  # x and y, changed
+def cutout(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; share of each side
     "Cutout with probability .5: a square of `amount` times height and width becomes 0 (arXiv:1708.04552)."
-    return x.masked_fill(_hole(x, u[:, 2:4], amount) & (u[:, 0] < 0.5)[:, None, None, None], 0), y
+    hole = _hole(x, u[:, 2:4], amount)
+    return _sometimes(u, 0.5, x.masked_fill(hole, 0), x), y
 
 
 @augmentation('kept', 0.1, between=(0, 1))
-def holes(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # share of height and width
-) -> tuple:  # x and y, changed
+def holes(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; share of each side
     "Cutout of five squares with probability .5, as in SETI's second place."
-    inside = torch.stack([_hole(x, u[:, 2 * i : 2 * i + 2], amount) for i in range(1, 6)]).any(0)
-    return x.masked_fill(inside & (u[:, 0] < 0.5)[:, None, None, None], 0), y
+    middles = u[:, 2:12].split(2, 1)
+    cut = x
+    for middle in middles:
+        hole = _hole(x, middle, amount)
+        cut = cut.masked_fill(hole, 0)
+    return _sometimes(u, 0.5, cut, x), y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #50f2f98d
-def _places(u, amount, n):  # (b, steps) uniform numbers → (b, n) where to sample along an axis, −1 to 1
-    steps = 1 + (2 * u - 1) * amount
-    edges = F.pad(steps.cumsum(1) / steps.sum(1, keepdim=True), (1, 0))
-    at = (torch.arange(n, device=u.device) + 0.5) / n * u.shape[1]
-    return 2 * torch.lerp(edges[:, at.long()], edges[:, at.long() + 1], at - at.floor()) - 1
+def _places(u, amount, n):  # (b, strips) uniform numbers → (b, n) where to sample along an axis, −1 to 1
+    widths = 1 + (2 * u - 1) * amount
+    ends = widths.cumsum(1) / widths.sum(1, keepdim=True)
+    edges = F.pad(ends, (1, 0))
+    pixels = torch.arange(n, device=u.device) + 0.5
+    at = pixels / n * u.shape[1]
+    strip = at.long()
+    start = edges[:, strip]
+    end = edges[:, strip + 1]
+    return 2 * torch.lerp(start, end, at - at.floor()) - 1
 
 
 @augmentation('kept', 0.3, between=(0, 0.95))
-def grid(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # share of a strip
-) -> tuple:  # x and y, changed
+def grid(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; share of a strip
     "Grid distortion with probability .5, as in albumentations: six strips along either axis change their width."
     b, _, h, w = x.shape
-    rows, columns = _places(u[:, 2:8], amount, h), _places(u[:, 8:14], amount, w)
-    where = torch.stack([columns[:, None, :].expand(b, h, w), rows[:, :, None].expand(b, h, w)], -1)
+    of_rows, of_columns = u[:, 2:14].split(6, 1)
+    down = _places(of_rows, amount, h)[:, :, None]
+    across = _places(of_columns, amount, w)[:, None, :]
+    both = [across.expand(b, h, w), down.expand(b, h, w)]
+    where = torch.stack(both, -1)
     bent = F.grid_sample(x, where.to(x), padding_mode='border', align_corners=False)
-    return _where(u[:, 0] < 0.5, bent, x), y
+    return _sometimes(u, 0.5, bent, x), y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #27739d58
 def normals(
@@ -302,59 +309,70 @@ def normals(
     u: torch.Tensor,  # (b,) a uniform number for each sample
 ) -> torch.Tensor:  # as x
     "Standard normal numbers that depend on each sample's `u` alone."
-    generators = [torch.Generator(x.device).manual_seed(int(s * 2**24)) for s in u.tolist()]
-    return torch.stack([torch.randn(x.shape[1:], generator=g, device=x.device) for g in generators])
+    noise = []
+    for number in u.tolist():
+        g = torch.Generator(x.device)
+        g.manual_seed(int(number * 2**24))
+        noise.append(torch.randn(x.shape[1:], generator=g, device=x.device))
+    return torch.stack(noise)
 
 
 def _add_noise(x, noise, share):  # standard deviation kept; share (b,) of it
-    mean, sd, share = x.mean((1, 2, 3), keepdim=True), x.std((1, 2, 3), keepdim=True), share[:, None, None, None]
-    return mean + (x - mean + share * sd * noise) / (1 + share**2).sqrt()
+    mean, sd = _mean_sd(x)
+    share = _per_image(share)
+    noisy = x - mean + share * sd * noise
+    return mean + noisy / (1 + share**2).sqrt()
 
 
 @augmentation('kept', 1, between=(0, 10))
-def gauss(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # standard deviations
-) -> tuple:  # x and y, changed
+def gauss(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; standard deviations
     "Gaussian noise of up to `amount` standard deviations, rescaled to the original one."
-    return _add_noise(x, normals(x, u[:, -1]), u[:, 0] * amount), y
+    noise = normals(x, u[:, -1])
+    return _add_noise(x, noise, u[:, 0] * amount), y
 
 
 @augmentation('kept', 1, between=(0, 10))
-def chi2(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # standard deviations
-) -> tuple:  # x and y, changed
+def chi2(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; standard deviations
     "Chi-squared noise (two degrees of freedom) of up to `amount` standard deviations, rescaled likewise."
-    squares = normals(x, u[:, -1]) ** 2 + normals(x, u[:, -2]) ** 2
-    return _add_noise(x, squares / 2 - 1, u[:, 0] * amount), y
+    second, first = u[:, -2:].unbind(1)
+    squares = normals(x, first) ** 2 + normals(x, second) ** 2
+    noise = squares / 2 - 1
+    return _add_noise(x, noise, u[:, 0] * amount), y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #00000022
 def _kernels(along, across, angle):  # (b,) each: standard deviations in pixels, radians → (b, 1, 5, 5) of sum 1
-    yy, xx = torch.meshgrid(*[torch.arange(-2.0, 3, device=angle.device)] * 2, indexing='ij')
-    c, s = torch.cos(angle)[:, None, None], torch.sin(angle)[:, None, None]
-    far = ((xx * c + yy * s) / along[:, None, None]) ** 2 + ((yy * c - xx * s) / across[:, None, None]) ** 2
-    return torch.softmax(-far.flatten(1) / 2, 1).reshape(-1, 1, 5, 5)
+    steps = torch.arange(-2.0, 3, device=angle.device)
+    y, x = torch.meshgrid(steps, steps, indexing='ij')
+    c = _per_image(torch.cos(angle))
+    s = _per_image(torch.sin(angle))
+    lengthwise = (x * c + y * s) / _per_image(along)
+    crosswise = (y * c - x * s) / _per_image(across)
+    exponent = -(lengthwise**2 + crosswise**2) / 2
+    weights = torch.softmax(exponent.flatten(1), 1)
+    return weights.reshape(-1, 1, 5, 5)
+
+
+def _filter(x, kernels):  # each image by its own 5 × 5 kernel
+    b, c, h, w = x.shape
+    padded = F.pad(x, (2, 2, 2, 2), 'replicate')
+    channels = padded.reshape(1, b * c, h + 4, w + 4)
+    weights = kernels.repeat_interleave(c, 0).to(x)
+    filtered = F.conv2d(channels, weights, groups=b * c)
+    return filtered.reshape(x.shape)
 
 
 @augmentation('kept', 1, between=(0, 10))
-def blur_noise(
-    x: torch.Tensor,  # (b, C, H, W) float
-    y: torch.Tensor,  # (b, columns) targets
-    u: torch.Tensor,  # (b, 24) uniform random numbers
-    amount: float,  # pixels
-) -> tuple:  # x and y, changed
+def blur_noise(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a batch; pixels
     "Gaussian blur, motion blur or slight noise with probability .5; standard deviation up to `amount` pixels."
-    b, c, h, w = x.shape
-    wide = (u[:, 2] * amount).clamp(min=0.05)
-    line = u[:, 1] < 1 / 3
-    along, across = torch.where(line, 2 * wide, wide), torch.where(line, 0.3 + 0 * wide, wide)
-    weights = _kernels(along, across, math.pi * u[:, 3]).repeat_interleave(c, 0)
-    padded = F.pad(x, (2, 2, 2, 2), 'replicate').reshape(1, b * c, h + 4, w + 4)
-    blurred = F.conv2d(padded, weights.to(x), groups=b * c).reshape(x.shape)
-    noisy = x + 0.1 * amount * u[:, 2, None, None, None] * x.std((1, 2, 3), keepdim=True) * normals(x, u[:, -1])
-    return _where(u[:, 0] < 0.5, _where(u[:, 1] < 2 / 3, blurred, noisy), x), y
+    _, kind, strength, turn = u[:, :4].unbind(1)
+    sd = (strength * amount).clamp(min=0.05)
+    motion = kind < 1 / 3
+    along = torch.where(motion, 2 * sd, sd)
+    across = torch.where(motion, 0.3, sd)
+    kernels = _kernels(along, across, math.pi * turn)
+    blurred = _filter(x, kernels)
+    _, contrast = _mean_sd(x)
+    level = 0.1 * amount * _per_image(strength) * contrast
+    noisy = x + level * normals(x, u[:, -1])
+    changed = _where(kind < 2 / 3, blurred, noisy)
+    return _sometimes(u, 0.5, changed, x), y

@@ -22,8 +22,8 @@ from ..core.storage import atomic, hash_file
 from ..core.validation import KitError
 from ..models.build import load_weights, save_weights, train_only_head
 from .averages import Ema, Swa, WeightAverage  # noqa: F401  found here, too
-from .fold_fit import FoldFit, best_row, is_stale
-from .guard import TrainingGuard
+from .fold_fit import EpochSigns, FoldFit, best_row, is_stale
+from .guard import TrainingGuard, is_related, is_related_rows
 from .learner import FoldLearner
 from .many_classes import read_validated, validated
 from .optimizers import find_optimizer
@@ -50,14 +50,17 @@ class EpochSchedule(Callback):
 
     def before_train(self):
         "Set the order of the rows and the seed of the epoch."
-        key = self.dls.train.epoch_key = (self.fit.seed, self.fit.fold, self.fit.stage_no, self.epoch)
+        fit = self.fit
+        key = (fit.seed, fit.fold, fit.stage_no, self.epoch)
+        self.dls.train.epoch_key = key
         torch.manual_seed(seed_of('torch', *key))
 
     def before_batch(self):
         "Set the learning rate of the batch."
         if not self.training:
             return
-        stage, at = self.fit.stage, self.epoch + self.iter / self.n_iter
+        stage = self.fit.stage
+        at = self.epoch + self.iter / self.n_iter
         self.rate = self.schedule.rate(at, stage.epochs, self.fit.rows(), stage.lr)
         self.opt.set_hyper('lr', self.rate)
 
@@ -94,12 +97,14 @@ class EpochRecorder(Callback):
         "The logits of a batch; of many classes its loss, and the best of each row."
         if not self.learn.answer.many:
             return self.pred.float().cpu()
-        return validated(self.learn.answer.probabilities(self.pred), self.yb[0], self.loss)
+        p = self.learn.answer.probabilities(self.pred)
+        return validated(p, self.yb[0], self.loss)
 
     def find_moments(self):
         "Number, sum and sum of squares of the batches' losses."
         losses = torch.stack(self.losses).double()
-        return torch.stack([torch.ones_like(losses).sum(), losses.sum(), (losses**2).sum()]).cpu()
+        powers = torch.stack([torch.ones_like(losses), losses, losses**2])
+        return powers.sum(1).cpu()
 
     def after_train(self):
         "Moments of the batch losses; where several processes train, they are already there."
@@ -109,12 +114,13 @@ class EpochRecorder(Callback):
     def error(self):
         "The standard error of the training loss."
         n, total, squares = self.moments.tolist()
-        return math.sqrt(max(0.0, squares / n - (total / n) ** 2) / n)
+        variance = squares / n - (total / n) ** 2
+        return math.sqrt(max(0.0, variance) / n)
 
     def after_validate(self):
         "The epoch's row."
-        loss, metric = self.measure() if self.z else (math.nan, math.nan)
-        self.fit.noise.append([self.n_steps(), self.error()])
+        loss, metric, related = self.measure() if self.z else (math.nan, math.nan, None)
+        self.fit.signs.append(EpochSigns(self.n_steps(), self.error(), related))
         self.fit.history.append(
             dict(
                 fold=self.fit.fold,
@@ -134,15 +140,19 @@ class EpochRecorder(Callback):
         return math.ceil(len(self.dls.train) / (each.batches if each else 1))
 
     def measure(self):
-        "Loss and metric of all validation rows."
-        rows, answer = self.dls.valid.all_rows, self.learn.answer
+        "Loss and metric of all validation rows, and whether the outputs are related to the targets."
+        valid, answer, scorer = self.dls.valid, self.learn.answer, self.fit.scorer
+        rows, z = valid.all_rows, torch.cat(self.z)
         if answer.many:
-            loss, p = read_validated(torch.cat(self.z), answer.columns)
-            return loss, float(self.fit.scorer(rows, p))
-        z, y = torch.cat(self.z), self.dls.valid.y[rows]
+            loss, p = read_validated(z, answer.columns)
+            related = is_related_rows(p, scorer.truth[rows])
+            return loss, float(scorer(rows, p)), related
+        y = valid.y[rows]
         p = answer.probabilities(z).numpy()
-        metric = self.fit.scorer(rows, p) if self.fit.scorer else self.fit.metric(answer.codes(y), p)
-        return float(self.learn.loss_func(z, y)), float(metric)
+        metric = scorer(rows, p) if scorer else self.fit.metric(answer.codes(y), p)
+        loss = self.learn.loss_func(z, y)
+        targets = y[:, : z.shape[1]]  # a last column holds the weights of the rows
+        return float(loss), float(metric), is_related(z, targets)
 
 # %% ../../nbs/training/07_callbacks.ipynb #0000001f
 class Checkpoint(Callback):
@@ -167,7 +177,7 @@ class Checkpoint(Callback):
             model=self.learn.model.state_dict(),
             opt=self.opt.state_dict(),
             history=fit.history,
-            noise=fit.noise,
+            noise=list(map(list, fit.signs)),
             stage=fit.stage_no,
             epoch=self.epoch + 1,
             made_by=fit.made_by,
@@ -189,8 +199,9 @@ class Checkpoint(Callback):
             self.fit.files[path.name] = [path.stat().st_size, hash_file(path)]
 
     def _keep_best(self):  # named by epoch: after a kill, the state of the last epoch still has its own file
-        fit, average = self.fit, self.fit.average
-        net = average.average.module if average and average.steps else self.learn.model
+        fit, net = self.fit, self.learn.model
+        if fit.average and fit.average.steps:
+            net = fit.average.average.module
         fit.files = {name: seal for name, seal in fit.files.items() if not name.startswith('best')}
         save_weights(net, fit.best_weights())
         self._seal(fit.best_weights())
@@ -236,7 +247,8 @@ class Progress(Callback):
             return
         self.last = time.time()
         done = self.fit.done_epochs() + (self.iter + 1) / self.n_iter
-        self.fit.on_progress(done, sum(s.epochs for s in self.fit.stages))
+        total = sum(stage.epochs for stage in self.fit.stages)
+        self.fit.on_progress(done, total)
 
 # %% ../../nbs/training/07_callbacks.ipynb #00000029
 class EarlyStop(Callback):
@@ -299,8 +311,8 @@ def load_state(
             f'{fit.folder / "resume.pt"} holds the state of another network ({type(e).__name__}); '
             'delete it, and the fold starts afresh'
         ) from e
-    fit.history, fit.noise, fit.stage_no = state['history'], state['noise'], state['stage']
-    fit.files = dict(state['files'])
+    fit.history, fit.stage_no, fit.files = state['history'], state['stage'], dict(state['files'])
+    fit.signs = [EpochSigns(*values) for values in state['noise']]  # two each in states of an earlier version
     return state
 
 # %% ../../nbs/training/07_callbacks.ipynb #00000033

@@ -55,7 +55,10 @@ def is_confident(
     sure: Sequence,  # thresholds: below the first or above the second, such as (.05, .9)
 ) -> torch.Tensor:  # (b,) bool
     "Which rows are confident."
-    return (p[:, 0] < sure[0]) | (p[:, 0] > sure[1]) if p.shape[1] == 1 else p.amax(1) > sure[1]
+    low, high = sure
+    if p.shape[1] > 1:
+        return p.amax(1) > high
+    return (p[:, 0] < low) | (p[:, 0] > high)
 
 
 @contextmanager
@@ -82,12 +85,16 @@ def label_rows(
     free = y[:, 0].isnan()
     if not free.any():
         return y, ~free
+    inputs = (x[free],) if t is None else (x[free], t[free])
     with _in_eval_mode(net):
-        p = answer.probabilities(net(x[free]) if t is None else net(x[free], t[free]))
+        p = answer.probabilities(net(*inputs))
     hard = answer.hard(p).to(y)
     y, keep = y.clone(), ~free
-    y[free, : hard.shape[1]], keep[free] = hard, is_confident(p, sure)
-    return (y, keep) if keep.sum() > 1 else (y, torch.ones_like(keep))
+    y[free, : hard.shape[1]] = hard
+    keep[free] = is_confident(p, sure)
+    if keep.sum() < 2:
+        keep = torch.ones_like(keep)
+    return y, keep
 
 # %% ../../nbs/training/06_learner.ipynb #3afc0e5b
 def pixel_stats(
@@ -96,13 +103,13 @@ def pixel_stats(
     dtype: str,  # of the cache: 'uint8', or a float type
 ) -> tuple:  # mean and standard deviation, (1, channels, 1, 1) each, in the cache's unit
     "Mean and standard deviation of the pretrained normalisation; 0 and 1 for data that are floats already."
+    shape = (1, channels, 1, 1)
     if dtype != 'uint8':
-        return torch.zeros(1, channels, 1, 1), torch.ones(1, channels, 1, 1)
+        return torch.zeros(shape), torch.ones(shape)
     cfg = getattr(net, 'pretrained_cfg', {})
-    mean, std = (torch.tensor(cfg.get(k, (0.5, 0.5, 0.5))) * 255 for k in ('mean', 'std'))
-    if channels != 3:
-        mean, std = mean.mean().repeat(channels), std.mean().repeat(channels)
-    return mean.reshape(1, -1, 1, 1), std.reshape(1, -1, 1, 1)
+    rgb = [torch.tensor(cfg.get(name, (0.5, 0.5, 0.5))) * 255 for name in ('mean', 'std')]
+    mean, std = (v if channels == 3 else v.mean().repeat(channels) for v in rgb)
+    return mean.reshape(shape), std.reshape(shape)
 
 # %% ../../nbs/training/06_learner.ipynb #0000000f
 class PrepareBatch(Callback):
@@ -124,60 +131,71 @@ class PrepareBatch(Callback):
         clamp: float = 0.0,  # clip normalised pixels to ± this, in training and prediction; 0 for no limit
         sure: tuple = (),  # confidence thresholds for rows whose target is NaN
     ):
-        self.stats, self.augment, self.mix = stats, tuple(augment), mix or Mix()
-        self.panels, self.clamp, self.sure = panels, clamp, sure
+        self.stats, self.panels = stats, panels
+        self.augment, self.mix = tuple(augment), mix or Mix()
+        self.clamp, self.sure = clamp, sure
 
     def normalise(self, x: torch.Tensor):  # (b, C, H, W) in the cache's unit
         "Pixels to floats with mean 0 and standard deviation 1."
         mean, std = (s.to(x.device) for s in self.stats)
         x = x.float().sub_(mean).div_(std)
-        return x.clamp_(-self.clamp, self.clamp) if self.clamp else x
+        if self.clamp:
+            x.clamp_(-self.clamp, self.clamp)
+        return x
 
     def before_batch(self):
         "Prepare the batch."
-        x, y, rows = self.normalise(self.xb[0]), self.yb[0], self.dls.train.rows
-        t = None if self.table is None else self.side(self.table[self.dl.rows], x.device)
-        if self.training and self.sure:
-            x, y, rows, t = self._label(x, y, rows, t)
+        x, y, t = self.normalise(self.xb[0]), self.yb[0], None
+        if self.table is not None:
+            t = self.side(self.table[self.dl.rows], x.device)
         if self.training:
-            x, y = self.change(x, y, rows, self.dls.train.epoch_key)
-            t = self._mix_side(t, rows, self.dls.train.epoch_key)
-        self.learn.xb, self.learn.yb = (x,) if t is None else (x, t), (y,)
+            x, y, t = self._prepare_training(x, y, t)
+        self.learn.xb = (x,) if t is None else (x, t)
+        self.learn.yb = (y,)
+
+    def _prepare_training(self, x, y, t):  # pseudo labels, augmentation, mixup
+        train = self.dls.train
+        rows = train.rows
+        if self.sure:
+            x, y, rows, t = self._label(x, y, rows, t)
+        x, y = self.change(x, y, rows, train.epoch_key)
+        return x, y, self._mix_side(t, rows, train.epoch_key)
 
     def _label(self, x, y, rows, t):  # the batch with pseudo labels, without rows that are not confident
         with autocast(self.learn.bf16, x.device):
             y, keep = label_rows(self.learn.model, x, y, self.sure, self.learn.answer, t)
-        return x[keep], y[keep], rows[keep.cpu().numpy()], None if t is None else t[keep]
+        if t is not None:
+            t = t[keep]
+        return x[keep], y[keep], rows[keep.cpu().numpy()], t
 
     def side(self, values: torch.Tensor, device: torch.device):  # (b, columns), and where the network is
         "The side table of a batch as inputs of the network."
-        return values.to(device) if self.encode is None else self.encode(values.to(device))
+        values = values.to(device)
+        return values if self.encode is None else self.encode(values)
 
     def _mixes(self):  # whether mixup is on in this epoch
-        return bool(self.mix.alpha) and self.epoch < round(self.n_epoch * (1 - self.mix.off))
+        end = round(self.n_epoch * (1 - self.mix.off))
+        return bool(self.mix.alpha) and self.epoch < end
+
+    def _mix_rng(self, rows, epoch_key):  # of a batch; images and side table are mixed alike
+        return rng('mixup', *epoch_key, int(rows[0]))
 
     def _mix_side(self, t, rows, epoch_key):  # inputs from the side table, mixed as their images are
         if t is None or not self._mixes():
             return t
-        lam, other = draw_mix(len(t), self.mix.alpha, rng('mixup', *epoch_key, int(rows[0])))
+        g = self._mix_rng(rows, epoch_key)
+        lam, other = draw_mix(len(t), self.mix.alpha, g)
         return lam * t + (1 - lam) * t[other.to(t.device)]
 
     def change(
         self, x: torch.Tensor, y: torch.Tensor, rows: np.ndarray, epoch_key: tuple
     ):  # a batch, its rows, and (seed, fold, stage, epoch)
         "Augmentation and mixup of a training batch."
-        x, y = augment_batch(
-            x,
-            y,
-            self.augment,
-            rows,
-            *epoch_key,
-            panels=self.panels,
-            masks={text: may[rows] for text, may in self.sample_masks.items()},
-        )
+        masks = {text: may[rows] for text, may in self.sample_masks.items()}
+        x, y = augment_batch(x, y, self.augment, rows, *epoch_key, panels=self.panels, masks=masks)
         if not self._mixes():
             return x, y
-        return mixup(x, y, self.mix, rng('mixup', *epoch_key, int(rows[0])))
+        return mixup(x, y, self.mix, self._mix_rng(rows, epoch_key))
 
 # %% ../../nbs/training/06_learner.ipynb #00000012
 _per_batch = set(
@@ -265,6 +283,16 @@ def fold_learner(
 PIXELS = 2**27  # height · width · rows of a batch of prediction
 
 
+def _predict_batch(learn, looks, x, t):  # of many classes the best of each row, as a tensor
+    panels = learn.prepare_batch.panels
+    with autocast(learn.bf16, x.device):
+        z = sum(learn.model(look(x, panels), *t).float() for look in looks) / len(looks)
+    p = learn.answer.probabilities(z).cpu()
+    if not learn.answer.many:
+        return p
+    return rows_to_tensor(TopRows.of(p.numpy()))
+
+
 @torch.no_grad()
 def predict(
     learn: FoldLearner,  # trained; of its preparation only the normalisation is used
@@ -279,16 +307,18 @@ def predict(
     if not len(rows):
         none = np.empty((0, learn.answer.columns), np.float32)
         return TopRows.of(none) if learn.answer.many else none
-    net, prepare, device = learn.model.eval(), learn.prepare_batch, learn.dls.device
-    looks, out = [lambda x, panels: x] + [VIEWS[v] for v in views], []
-    bs = max(1, min(bs, PIXELS // (cache.shape[1] * cache.shape[2])))
+    learn.model.eval()
+    prepare, device = learn.prepare_batch, learn.dls.device
+    looks = [lambda x, panels: x] + [VIEWS[v] for v in views]
+    n, h, w, _ = cache.shape
+    bs = max(1, min(bs, PIXELS // (h * w)))
+    out = []
     for start in range(0, len(rows), bs):
         batch = rows[start : start + bs]
         x = prepare.normalise(gather(cache, batch).to(device))
         t = () if table is None else (prepare.side(table[batch], device),)
-        with autocast(learn.bf16, device):
-            z = sum(net(look(x, prepare.panels), *t).float() for look in looks) / len(looks)
-        p = learn.answer.probabilities(z).cpu()
-        out.append(rows_to_tensor(TopRows.of(p.numpy())) if learn.answer.many else p)
+        out.append(_predict_batch(learn, looks, x, t))
     joined = torch.cat(out)
-    return rows_from_tensor(joined, learn.answer.columns) if learn.answer.many else joined.numpy()
+    if not learn.answer.many:
+        return joined.numpy()
+    return rows_from_tensor(joined, learn.answer.columns)

@@ -16,7 +16,10 @@ def rows_to_tensor(
     rows: TopRows,  # n rows with m classes each
 ) -> torch.Tensor:  # (n, 2m + 1) float32
     "Codes, probabilities, and the rest."
-    return torch.from_numpy(np.concatenate([rows.best.astype(np.float32), rows.p, rows.rest[:, None]], 1))
+    codes = rows.best.astype(np.float32)
+    rest = rows.rest[:, None]
+    values = np.concatenate([codes, rows.p, rest], 1)
+    return torch.from_numpy(values)
 
 
 def rows_from_tensor(
@@ -24,8 +27,10 @@ def rows_from_tensor(
     k: int,  # classes
 ) -> TopRows:
     "The rows of such a tensor."
-    values, m = t.numpy(), t.shape[1] // 2
-    return TopRows(values[:, :m].astype(np.int32), values[:, m : 2 * m], values[:, -1], k)
+    m = t.shape[1] // 2
+    codes, p, rest = np.split(t.numpy(), [m, 2 * m], 1)
+    best = codes.astype(np.int32)
+    return TopRows(best, p, rest[:, 0], k)
 
 # %% ../../nbs/training/05a_many_classes.ipynb #b17c0009
 def validated(
@@ -34,8 +39,13 @@ def validated(
     loss: torch.Tensor,  # a scalar, of the batch
 ) -> torch.Tensor:  # (b, 2m + 3) loss, weight, codes, probabilities and the rest
     "What is kept of a validated batch."
-    weight = y[:, p.shape[1] :].float().cpu() if y.shape[1] > p.shape[1] else torch.ones(len(p), 1)
-    return torch.cat([loss.float().cpu().expand(len(p), 1), weight, rows_to_tensor(TopRows.of(p.cpu().numpy()))], 1)
+    n, k = p.shape
+    rows = TopRows.of(p.cpu().numpy())
+    losses = loss.float().cpu().expand(n, 1)
+    weights = torch.ones(n, 1)
+    if y.shape[1] > k:
+        weights = y[:, k:].float().cpu()
+    return torch.cat([losses, weights, rows_to_tensor(rows)], 1)
 
 
 class Validated(NamedTuple):
@@ -50,6 +60,8 @@ def read_validated(
     k: int,  # classes
 ) -> Validated:
     "Loss and predictions of validated rows."
-    loss, weight = t[:, 0].double(), t[:, 1].double()
-    mean = (loss * weight).sum() / weight.sum().clamp(min=1e-12)
-    return Validated(float(mean), rows_from_tensor(t[:, 2:], k))
+    loss, weight = t[:, :2].double().unbind(1)
+    total = weight.sum().clamp(min=1e-12)
+    mean = (loss * weight).sum() / total
+    rows = rows_from_tensor(t[:, 2:], k)
+    return Validated(float(mean), rows)

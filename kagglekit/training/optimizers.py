@@ -42,8 +42,10 @@ class Optimizer:
     def arguments(self) -> dict[str, Argument]:
         "What a recipe may set."
         known = arguments_of(self.make, 1)
-        known = {k: a for k, a in known.items() if k not in GIVEN}
-        return known | {k: replace(known[k], default=v) for k, v in self.settings.items() if k in known}
+        known = {name: argument for name, argument in known.items() if name not in GIVEN}
+        for name in known.keys() & self.settings.keys():
+            known[name] = replace(known[name], default=self.settings[name])
+        return known
 
 
 def _optimizer(name, factory, **settings):  # an entry of OPTIMIZERS
@@ -67,7 +69,9 @@ def parse_optimizer(
     "A recipe's optimizer; torch is imported only to check arguments."
     call = read_call(text, 'optimizer')
     entry = _entry(call.name)
-    return entry, bind_call(call, entry.arguments, 'optimizer') if call.args or call.given else {}
+    if not call.args and not call.given:
+        return entry, {}
+    return entry, bind_call(call, entry.arguments, 'optimizer')
 
 
 def optimizer_text(

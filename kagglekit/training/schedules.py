@@ -40,7 +40,10 @@ def _half_cosine(done, length):  # from 1 at the beginning to 0 at the end
 
 
 def _above(floor, lr, factor):  # a factor between 0 and 1 as one between floor / lr and 1
-    return factor if not floor else floor / lr + (1 - floor / lr) * factor
+    if not floor:
+        return factor
+    least = floor / lr
+    return least + (1 - least) * factor
 
 # %% ../../nbs/training/03_schedules.ipynb #019ccc36
 @schedule
@@ -76,7 +79,8 @@ def step(
     gamma: Decay = 0.1,  # factor of each step
 ) -> float:  # factor of the peak rate
     "A factor after each so many epochs, as StepLR."
-    return gamma ** int(at / (step_size or max(1, math.ceil(epochs / 3))))
+    length = step_size or max(1, math.ceil(epochs / 3))
+    return gamma ** int(at / length)
 
 # %% ../../nbs/training/03_schedules.ipynb #fe3b7018
 def _cycle(at, first, mult, up=0):  # number of the cycle, epochs done in it, its length
@@ -121,7 +125,10 @@ def warmup_restarts(
     if T_up >= T_0:
         raise KitError(f'scheduler: warmup_restarts: T_up={T_up} leaves no epoch to descend; take less than T_0={T_0}')
     n, done, length = _cycle(_moment(at, by), T_0, T_mult, T_up)
-    shape = done / T_up if done < T_up else _half_cosine(done - T_up, length - T_up)
+    if done < T_up:
+        shape = done / T_up
+    else:
+        shape = _half_cosine(done - T_up, length - T_up)
     low, peak = eta_min / lr, gamma**n
     return low + (peak - low) * shape
 
@@ -158,12 +165,13 @@ def onecycle(
     by: Moves = 'batch',  # when the rate moves
 ) -> float:  # factor of the peak rate
     "Up, then down to almost nothing, by half cosines, as OneCycleLR (Smith and Topin, arXiv:1708.07120)."
-    share, start = _moment(at, by) / epochs, div_factor
+    share = _moment(at, by) / epochs
+    first = 1 / div_factor
     if share < pct_start:
-        return 1 + (1 / start - 1) * _half_cosine(share, pct_start)
-    return 1 / start / final_div_factor + (1 - 1 / start / final_div_factor) * _half_cosine(
-        share - pct_start, 1 - pct_start
-    )
+        return 1 + (first - 1) * _half_cosine(share, pct_start)
+    last = first / final_div_factor
+    shape = _half_cosine(share - pct_start, 1 - pct_start)
+    return last + (1 - last) * shape
 
 # %% ../../nbs/training/03_schedules.ipynb #feb60472
 @dataclass(frozen=True)
@@ -174,8 +182,10 @@ class Schedule:
     numbers: dict = field(default_factory=dict)  # argument → value, where it differs from the default
 
     def __str__(self):
-        inner = ', '.join(f'{k}={v!r}' for k, v in self.numbers.items())
-        return f'{self.name}({inner})' if inner else self.name
+        if not self.numbers:
+            return self.name
+        inner = ', '.join(f'{key}={value!r}' for key, value in self.numbers.items())
+        return f'{self.name}({inner})'
 
     @cached_property
     def watches(self):
@@ -193,7 +203,8 @@ class Schedule:
         "The learning rate at a moment of a stage."
         losses = [row[f'{self.watches}_loss'] for row in rows] if self.watches else []
         peak = dict(lr=lr) if self._asks_peak else {}
-        return lr * SCHEDULERS[self.name](at, epochs, losses, **peak, **self.numbers)
+        factor = SCHEDULERS[self.name](at, epochs, losses, **peak, **self.numbers)
+        return lr * factor
 
     @cached_property
     def _asks_peak(self):
@@ -201,7 +212,8 @@ class Schedule:
 
 
 def _arguments(name):  # argument → Argument, of what a recipe may set; training gives the position and the peak rate
-    return {k: a for k, a in arguments_of(SCHEDULERS[name], 3).items() if k != 'lr'}
+    known = arguments_of(SCHEDULERS[name], 3)
+    return {key: argument for key, argument in known.items() if key != 'lr'}
 
 # %% ../../nbs/training/03_schedules.ipynb #a8d55fa2
 def _hint(key):  # what may have been meant by an argument that a schedule does not have
@@ -249,4 +261,5 @@ class Stage:
         rows: Sequence = (),  # its history: a dict an epoch, with train_loss and valid_loss
     ) -> float:  # learning rate
         "The learning rate at a moment of the stage."
-        return parse_schedule(self.scheduler).rate(at, self.epochs, rows, self.lr)
+        schedule = parse_schedule(self.scheduler)
+        return schedule.rate(at, self.epochs, rows, self.lr)
