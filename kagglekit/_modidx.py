@@ -1572,6 +1572,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'kagglekit/fit/preflight.py'),
                                          'kagglekit.fit.preflight._check_recipes': ( 'fit/preflight.html#_check_recipes',
                                                                                      'kagglekit/fit/preflight.py'),
+                                         'kagglekit.fit.preflight._check_table_head': ( 'fit/preflight.html#_check_table_head',
+                                                                                        'kagglekit/fit/preflight.py'),
                                          'kagglekit.fit.preflight._disk': ('fit/preflight.html#_disk', 'kagglekit/fit/preflight.py'),
                                          'kagglekit.fit.preflight._distinct': ( 'fit/preflight.html#_distinct',
                                                                                 'kagglekit/fit/preflight.py'),

@@ -304,6 +304,7 @@ def _into_range(m, target):  # all values in 0 … 1: by one linear map, or clip
     shares = target.kind == 'shares'
 
     def move(p):
+        "Predictions in the range."
         if rounding or shares:
             clipped = np.clip(p, 0, 1)
             return normalise_rows(clipped) if shares else clipped

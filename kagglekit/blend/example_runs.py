@@ -158,6 +158,7 @@ def example_run_of(
     run, g, y = Run(comp.name, exp), rng('toy', comp.name, exp), comp.y[rows.at]
 
     def predicted(truth):
+        "Rows of these targets, as the run predicts them."
         return pd.DataFrame(_predict(truth, target, skill, g), columns=comp.outputs)
 
     units = rows.units()
