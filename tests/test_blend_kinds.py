@@ -15,7 +15,8 @@ from kagglekit.blend.example_runs import example_of, example_run_of
 from kagglekit.blend.join import join_members
 from kagglekit.blend.kinds import Rows, rows_of
 from kagglekit.blend.members import read_member
-from kagglekit.blend.methods import METHODS, apply_blend, find_space, fit_blend, goal, nested
+from kagglekit.blend.means import find_space
+from kagglekit.blend.methods import METHODS, apply_blend, fit_blend, goal, nested
 from kagglekit.blend.recipe import BlendRecipe
 from kagglekit.core.plots import plt
 from kagglekit.core.storage import write_table

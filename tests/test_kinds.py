@@ -5,7 +5,9 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
+from sklearn.utils.class_weight import compute_class_weight
 
 from kagglekit.core.paths import data_dir
 from kagglekit.core.validation import KitError
@@ -13,7 +15,8 @@ from kagglekit.data.competition import READERS, Competition, competition
 from kagglekit.metrics.decisions import nested_decision
 from kagglekit.metrics.registry import find_metric
 from kagglekit.metrics.site_metric import metric_of
-from kagglekit.targets.target import Factors, Grades, Labels, Numbers, Shares
+from kagglekit.models.losses import find_loss
+from kagglekit.targets.target import Factors, Grades, Labels, Numbers, OneOf, Shares
 from kagglekit.fit.plots import check_record, plot_batch
 from kagglekit.fit.preflight import check_columns, inspect_comp
 from kagglekit.fit.target_plots import row_text, truth_rows
@@ -203,11 +206,38 @@ def test_units_are_scored_as_one_and_external_rows_never(made):
 
 
 def test_a_row_of_double_weight_counts_twice():
-    import torch
-
-    from kagglekit.models.losses import find_loss
-
     z, t = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)), torch.eye(4)[:3]
     weighted = find_loss('ce')(z, torch.cat([t, torch.tensor([[1.0], [2.0], [0.0]])], 1))
     first, second = find_loss('ce')(z[:1], t[:1]), find_loss('ce')(z[1:2], t[1:2])
     torch.testing.assert_close(weighted, (first + 2 * second) / 3)
+
+
+def one_of_two(train, test, v):
+    "A rare binary class, and rows of unlike weights."
+    train = train.assign(target=(v[:, 0] > 0.75).astype(int), weight=np.arange(len(train)) % 3 + 0.5)
+    given = dict(classes=('sick',), metric='auc', answer='probability', weight='weight')
+    return train, test, filled(test, sick='.5'), given, 'bce'
+
+
+def one_of_three(train, test, v):
+    "Three classes of unlike sizes, and rows of unlike weights."
+    sizes = dict(target=np.digitize(v[:, 0], [0.1, 0.4]), weight=np.arange(len(train)) % 3 + 0.5)
+    given = dict(target=OneOf(tuple('abc')), metric='macro_f1', answer='label', weight='weight')
+    return train.assign(**sizes), test, filled(test, label='a'), given, 'ce'
+
+
+@pytest.mark.parametrize('made', [one_of_two, one_of_three], indirect=True)
+def test_class_weights_are_those_of_classes_where_rows_have_weights_too(made):
+    "The loss of a fold is the weighted mean over rows, each times its class weight, as scikit-learn balances them."
+    recipe = RECIPES[made.name]['exp0001'].but('exp0002', 'balanced', class_weight_power=1.0)
+    folds = run_folds(recipe, made)
+    learner = make_learner(open_setup(recipe, made, folds, say=lambda line: None), 0)
+    y, w = made.y, made.weights
+    balanced = compute_class_weight('balanced', classes=np.unique(y), y=y[folds.fold != 0])
+    z = torch.randn(TRAIN, len(made.classes), generator=torch.Generator().manual_seed(0))
+    logits = torch.cat([torch.zeros(TRAIN, 1), z], 1) if z.shape[1] == 1 else z  # a sigmoid is a softmax over (0, z)
+    each = torch.nn.functional.cross_entropy(logits, torch.from_numpy(y), reduction='none').numpy()
+    found = learner.loss_func(
+        z, torch.cat([learner.answer.targets(y), torch.tensor(w, dtype=torch.float32)[:, None]], 1)
+    )
+    assert float(found) == pytest.approx((each * balanced[y] * w).sum() / w.sum(), rel=1e-5)

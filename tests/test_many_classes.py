@@ -8,14 +8,29 @@ import pytest
 import torch
 from PIL import Image
 
-from kagglekit.blend.blend_run import replay, run_blend
+from kagglekit.blend.best_rows import TopStack
+from kagglekit.blend.blend_run import read_table_of, replay, run_blend
+from kagglekit.blend.diagnostics import (
+    compare_methods,
+    fitted_weights,
+    gain_table,
+    leave_one_out,
+    member_scores,
+    plot_members,
+)
+from kagglekit.blend.kinds import rows_of
+from kagglekit.blend.means import find_space
 from kagglekit.blend.members import split_predictions
+from kagglekit.blend.methods import fit_blend, goal, nested
 from kagglekit.blend.recipe import BlendRecipe
+from kagglekit.blend.top_evaluators import RankEvaluator, rank_depth
 from kagglekit.core.paths import data_dir
+from kagglekit.core.plots import plt
 from kagglekit.core.validation import KitError
 from kagglekit.targets import top_rows
 from kagglekit.data.competition import READERS, Competition, competition
-from kagglekit.metrics.registry import METRICS, constant_score, find_metric
+from kagglekit.metrics.class_metrics import ranks_of
+from kagglekit.metrics.registry import METRICS, Metric, constant_score, find_metric
 from kagglekit.targets.string_forms import TopForm
 from kagglekit.targets.target import OneOf
 from kagglekit.targets.top_rows import BEST, TopRows, mix_rows, table_of
@@ -183,10 +198,87 @@ def test_a_blend_of_two_runs_is_scored_and_handed_in(space, whales):
     fold = probabilities(TEST, seed=11)
     other = predictions_of(stored('exp0101'), whales.target).dense()
     np.testing.assert_array_equal(rows.labels(), (fold + other).argmax(1))
-    with pytest.raises(KitError, match='mean or weighted'):
-        run_blend(BlendRecipe('exp0103', ('exp0001', 'exp0002'), 'caruana'), whales)
+    with pytest.raises(KitError, match='stack needs all, take mean, weighted'):
+        run_blend(BlendRecipe('exp0103', ('exp0001', 'exp0002'), 'stack'), whales)
     with pytest.raises(KitError, match='this view needs all of them'):
         split_predictions(run.folder / 'oof.parquet', whales)
+
+
+THREE = ('exp0001', 'exp0002', 'exp0003')
+SEARCHED = ('accuracy', 'macro_f1', 'balanced_accuracy_present', 'mcc', 'top_accuracy(3)', 'map_at(5)', 'log_loss')
+
+
+def soft_members(y, k, kept, seed=0):
+    "Members of k classes with no two equal values, and of their best."
+    g = np.random.default_rng(seed)
+    score = g.normal(size=(4, len(y), k)) * np.array([1.5, 1.7, 1.9, 2.5])[:, None, None] + g.normal(size=(len(y), k))
+    score[:, np.arange(len(y)), y] += 4
+    odds = np.exp(score)
+    stack = TopStack([TopRows.of(np.float32(p), kept) for p in odds / odds.sum(-1, keepdims=True)])
+    return stack, np.stack([member.dense() for member in stack])
+
+
+@pytest.mark.parametrize('weighted', [False, True])
+@pytest.mark.parametrize('name', SEARCHED)
+def test_a_search_over_the_best_finds_the_weights_of_a_search_over_all(name, weighted, whales, monkeypatch):
+    "Caruana's selection, a climb and likelihood; also nested, and with weights of the rows."
+    monkeypatch.setattr(top_rows, 'MANY', 50)
+    g, k, n = np.random.default_rng(3), 60, 300
+    y, fold, metric = g.integers(0, 20, n), np.arange(n) % 3, find_metric(name)
+    stack, dense = soft_members(y, k, 10)
+    stack.members[3], dense[3] = stack[1], dense[1]  # a copy, so that ties are decided
+    rows = None
+    if weighted:
+        train = pd.DataFrame(dict(id=[f'{i:03}' for i in range(n)], file='x', target=y, w=g.uniform(0.5, 2, n)))
+        given = dict(target=OneOf(NAMES[:k]), metric='map_at(5)', answer='top', weight='w')
+        rows = rows_of(Competition('whales', train, whales.test, whales.sample, **given))
+    for method, options in [('caruana', dict(rounds=12)), ('climb', dict(step=0.1)), ('likelihood', {})]:
+        a, b = (fit_blend(method, P, y, metric, rows, **options)['params']['weights'] for P in (stack, dense))
+        np.testing.assert_allclose(a, b, atol=1e-9 if method == 'likelihood' else 0)
+        assert 0 < np.max(a) < 1 or method == 'climb'
+    nested_best = nested('caruana', stack, y, fold, metric, rows, rounds=6)
+    nested_all = nested('caruana', dense, y, fold, metric, rows, rounds=6)
+    np.testing.assert_allclose(nested_best.p, -np.sort(-nested_all, 1)[:, :10], atol=1e-6)
+
+
+def test_a_true_class_that_nobody_keeps_is_beyond_what_is_kept():
+    "Ranks up to the number of classes that are kept are those of all classes."
+    y = np.random.default_rng(4).integers(0, 60, 200)
+    stack, dense = soft_members(np.random.default_rng(5).permutation(y), 60, 10)  # the truth is anywhere
+    evaluator = RankEvaluator(goal(find_metric('map_at(10)'), y, find_space('prob')), stack)
+    assert rank_depth(find_metric('map_at(10)'), 10) == 10
+    for w in ([1, 0, 0, 0], [0.2, 0.3, 0.1, 0.4], [0, 0.5, 0.5, 0]):
+        found = evaluator.ranks(np.array(w) @ evaluator.Z)
+        every = ranks_of(y, np.einsum('m,mnk->nk', w, dense.astype(float))[None])[0]
+        np.testing.assert_array_equal(np.minimum(found, 10), np.minimum(every, 10))
+    assert (found >= 10).any() and (found < 10).any()
+
+
+def test_a_metric_that_reads_whole_rows_is_refused_in_a_line(whales):
+    metric = Metric('mass_of_three', True, None, 'probabilities', of_top=lambda y, rows, w: rows.p[:, :3].sum(1).mean())
+    y = whales.train.target.to_numpy()
+    with pytest.raises(KitError, match='^mass_of_three reads more than .* take mean or weighted$'):
+        fit_blend('caruana', TopStack([TopRows.of(probabilities(TRAIN, y, s)) for s in (0, 1)]), y, metric)
+
+
+def test_a_fitted_blend_has_its_page(space, whales):
+    "Scores, other methods, gains and the figure; its nested score is below the one in sample."
+    for i, exp in enumerate(THREE):
+        finished(whales, exp, 7 * i)
+    recipe = BlendRecipe('exp0101', THREE, 'caruana', dict(rounds=8))
+    run = run_blend(recipe, whales)
+    table = read_table_of(recipe, whales)
+    score, alone = run.read('score.json'), member_scores(table, whales)
+    singles = [Run('whales', exp).read('score.json')['oof'] for exp in THREE]
+    np.testing.assert_allclose(alone.OOF, singles)
+    assert score['oof'] >= max(singles) and score['nested']['oof'] <= score['oof']
+    assert set(compare_methods(table, whales).method) == {'mean', 'caruana', 'likelihood'}
+    gain = gain_table(run, table, whales)
+    assert list(gain.OOF[1:]) == [score['oof'], score['nested']['oof']] and '…' in gain.iloc[1, -1]
+    assert leave_one_out(recipe, table, whales).adds.notna().all()
+    plt.close(plot_members(recipe, table, whales))
+    assert len(fitted_weights(run, table)) == 3
+    assert replay(run, whales) == ['oof.parquet', 'test.parquet']
 
 
 def test_wrong_tables_are_refused(whales):

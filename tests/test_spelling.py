@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from kagglekit.blend.label_shift import prior_text
-from kagglekit.blend.methods import find_space, mix
+from kagglekit.blend.means import find_space, mix
 from kagglekit.core.registry import arguments_of, bind_call, call_text, read_call
 from kagglekit.core.validation import KitError
 from kagglekit.models.losses import LOSSES, find_loss, loss

@@ -17,7 +17,7 @@ from kagglekit.core.paths import data_dir, workspace
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.fit.preflight import check_columns, inspect_comp
-from kagglekit.fit.train import train
+from kagglekit.fit.train import load_experiment, train
 from kagglekit.fit.trial import trial
 from kagglekit.models.build import load_weights
 from kagglekit.runs.distributed import predict_shared
@@ -293,6 +293,15 @@ def test_naming_columns_leaves_other_runs_as_they_are(home):
 def test_a_page_without_columns_has_no_table(home):
     with pytest.raises(KitError, match='lesions-bare names no columns for the network; add numbers or categories'):
         check_columns(recipe_of(BARE, 'exp0002', table=True), find_comp(BARE))
+
+
+def test_a_network_that_the_table_cannot_join_is_refused_before_anything_is_decoded(home):
+    given = dict(comp=AGE, exp='exp0012', parent='exp0001', reason='two heads', arch='levit_128', size=224)
+    decoded = set(home.rglob('.cache/**'))
+    with pytest.raises(KitError, match='the head of levit_128 is no single linear layer; take an EfficientNet'):
+        load_experiment(given)
+    assert set(home.rglob('.cache/**')) == decoded
+    check_columns(recipe_of(AGE, 'exp0012', arch='levit_128', size=224, table=False), find_comp(AGE))
 
 
 def test_the_table_joins_one_network():

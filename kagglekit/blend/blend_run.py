@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 from .build import FittedBlend, make_blend
 from .join import Table, join_members
 from .kinds import rows_of
-from .many_classes import make_many_blend, read_many_table
+from .many_classes import read_many_table
 from .members import read_member
 from .recipe import BlendRecipe
 from ..core.storage import atomic, hash_file, write_json, write_table
@@ -199,10 +199,6 @@ def _write_run(run, r, t, made, comp, score):  # the files of a blend
     write_json(run.folder / 'score.json', seal_submission(run, score))
 
 
-def _make(r, t, comp):
-    return make_many_blend(r, t) if is_many(comp.target) else make_blend(r, t, comp)
-
-
 def _lock(run):  # the run's folder, held by this process
     run.folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -222,7 +218,7 @@ def run_blend(
             print(mended)
         return run
     t = read_table_of(r, comp)
-    made = _make(r, t, comp)
+    made = make_blend(r, t, comp)
     score = blend_score(made, t, comp)
     with _lock(run):
         write_json(run.folder / 'params.json', _params(r, t, comp))
@@ -267,7 +263,7 @@ def recreate(
                 f'{run}: its member {m.name} has changed since: {", ".join(changed)}. '
                 'The blend cannot be recreated; take a new id'
             )
-    made = _make(r, t, comp)
+    made = make_blend(r, t, comp)
     if json.loads(json.dumps(blend_json(r, t, made), default=float)) != old:
         raise KitError(f'{run}: the same members give other weights now; compare the versions in params.json')
     return Recreated(t, made)

@@ -17,7 +17,8 @@ import pandas as pd
 from .join import Table
 from .kinds import check_space_of, default_space
 from .label_shift import correct_prior, fit_prior, prior_at_home, prior_effect
-from .methods import METHODS, apply_blend, check_method, fit_blend, mean_logits, nested, normalise_rows
+from .means import mean_logits, normalise_rows
+from .methods import METHODS, apply_blend, check_method, fit_blend, nested
 from .recipe import BlendRecipe, recipe_rules
 from .rule_effects import Evaluation, choose_rules, nested_rules, rule_effects
 from .rule_sources import Source, build_sources, source_spec
@@ -26,6 +27,7 @@ from ..core.validation import KitError, check_names
 from ..data.competition import Competition, class_kinds
 from ..metrics.site_metric import metric_of
 from ..runs.run import Run
+from ..targets.top_rows import is_many
 
 # %% ../../nbs/blend/08_build.ipynb #0000000c
 @dataclass
@@ -304,6 +306,7 @@ def _into_range(m, target):  # all values in 0 … 1: by one linear map, or clip
     shares = target.kind == 'shares'
 
     def move(p):
+        "Predictions in the range."
         if rounding or shares:
             clipped = np.clip(p, 0, 1)
             return normalise_rows(clipped) if shares else clipped
@@ -342,4 +345,6 @@ def make_blend(
         made = with_rules(r, t, rules, made, comp)
     if made.test is None:
         raise KitError('every member is for rules alone, and nothing is mixed; give rules with a base')
-    return _into_range(made, comp.target) if comp.target.is_probability else made
+    if is_many(comp.target) or not comp.target.is_probability:
+        return made
+    return _into_range(made, comp.target)

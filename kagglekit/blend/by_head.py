@@ -9,7 +9,8 @@ __all__ = ['head_sums', 'apply_heads', 'fit_heads', 'given_heads', 'equal_heads'
 from collections.abc import Sequence
 import numpy as np
 from .fitted import likelihood_weights, true_probs
-from .methods import Members, method, mix, normalise_rows, normalise_weights
+from .means import Members, mix, normalise_rows, normalise_weights
+from .methods import method
 from ..core.validation import KitError, check_names
 from ..metrics.registry import Metric
 

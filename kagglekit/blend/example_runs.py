@@ -16,7 +16,7 @@ from ..data.competition import Competition, prob_columns
 from ..metrics.constant_answers import as_answers
 from ..targets.target import Factors, Grades, Labels, Numbers, Shares
 from .kinds import rows_of, sums_of
-from .methods import normalise_rows
+from .means import normalise_rows
 from ..runs.run import Run
 from ..runs.scores import score_oof
 
@@ -158,6 +158,7 @@ def example_run_of(
     run, g, y = Run(comp.name, exp), rng('toy', comp.name, exp), comp.y[rows.at]
 
     def predicted(truth):
+        "Rows of these targets, as the run predicts them."
         return pd.DataFrame(_predict(truth, target, skill, g), columns=comp.outputs)
 
     units = rows.units()

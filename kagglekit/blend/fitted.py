@@ -11,8 +11,10 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.special import expit, logit
 from sklearn.linear_model import LogisticRegression, Ridge
+from .best_rows import TopStack
 from .kinds import Rows, fitting_rows
-from .methods import EPS, Members, Objective, apply_weights, method, weights_method, weights_record
+from .means import EPS, Members
+from .methods import Objective, apply_weights, method, weights_method, weights_record
 from ..core.validation import KitError
 from ..metrics.registry import Metric
 from ..targets.target import Factors
@@ -46,10 +48,12 @@ def likelihood_weights(
 
 # %% ../../nbs/blend/00a_fitted.ipynb #e34b0007
 def true_probs(
-    P: np.ndarray,  # (m, n, k) probabilities
+    P: np.ndarray | TopStack,  # (m, n, k) probabilities
     y: np.ndarray,  # (n,) codes
 ) -> np.ndarray:  # (m, n) float64
     "Each member's probability of the true class."
+    if isinstance(P, TopStack):
+        return P.prob_of(y)
     if P.shape[2] > 1:
         return np.asarray(P[:, np.arange(len(y)), y], np.float64)
     positive = np.asarray(P[:, :, 0], np.float64)
@@ -97,7 +101,7 @@ def _of_all(parts):  # the weights of all parts in common
 _MORE = ('class', 'factors', 'labels', 'shares')  # kinds of target with a likelihood
 
 
-@method('likelihood', apply_weights, kinds=_MORE)
+@method('likelihood', apply_weights, kinds=_MORE, many=True)
 def fit_likelihood(
     P: np.ndarray,  # (m, n, k) probabilities
     y: np.ndarray,  # (n,) codes or (n, c) values

@@ -9,12 +9,14 @@ __all__ = ['check_members', 'Table', 'join_members']
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 import numpy as np
+from .best_rows import TopStack
 from .kinds import Rows, rows_of
 from .members import Member
-from .methods import Members, join_logits
+from .means import Members, join_logits
 from ..core.validation import KitError
 from ..data.competition import Competition
 from ..data.folds import make_folds
+from ..targets.top_rows import TopRows
 
 # %% ../../nbs/blend/07a_join.ipynb #0000000e
 def check_members(
@@ -72,14 +74,22 @@ class Table:
 
     def with_scores(self):
         "The names of mixed members with scores beyond 0 … 1 instead of probabilities."
-        beyond = lambda p: p is not None and (p.min() < -1e-6 or p.max() > 1 + 1e-6)
         members = [self.members[i] for i in self.mixed]
-        return [m.name for m in members if beyond(m.oof) or beyond(m.test)]
+        return [m.name for m in members if _beyond(m.oof) or _beyond(m.test)]
+
+
+def _beyond(p):  # whether there are values beyond 0 … 1
+    if p is None or isinstance(p, TopRows):  # the best classes of each row were checked
+        return False
+    return p.min() < -1e-6 or p.max() > 1 + 1e-6
 
 
 def _stack(arrays):  # (m, …); without a copy where they are views of one array already
+    if isinstance(arrays[0], TopRows):
+        return TopStack(arrays)
     whole = arrays[0].base
-    if whole is not None and whole.ndim == 3 and len(whole) == len(arrays) and all(a.base is whole for a in arrays):
+    are_views = whole is not None and all(a.base is whole for a in arrays)
+    if are_views and whole.ndim == 3 and len(whole) == len(arrays):
         return whole
     return np.stack(arrays)
 

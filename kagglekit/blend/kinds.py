@@ -15,6 +15,7 @@ from ..core.validation import KitError
 from ..data.competition import Competition
 from ..metrics.scored_rows import pool_rows, scored_rows, unit_codes
 from ..targets.target import Factors, Target
+from ..targets.top_rows import is_many
 from ..runs.decision import apply_to, unfitted
 
 # %% ../../nbs/blend/00_kinds.ipynb #94b11d24
@@ -40,7 +41,7 @@ def check_space_of(
     target: Target,  # what is predicted
 ):
     "Raise `KitError` where a mean in this space means nothing for this target."
-    fitting = SPACES_OF[target.kind]
+    fitting = ('prob',) if is_many(target) else SPACES_OF[target.kind]
     if space.split()[0] not in fitting:
         raise KitError(
             f'space: {space} does not fit a target of the kind {target.kind}; '

@@ -9,7 +9,8 @@ __all__ = ['least_squares_weights', 'apply_sum', 'fit_least_squares']
 import numpy as np
 from scipy.optimize import nnls
 from .kinds import Fitting, Rows, fitting_rows
-from .methods import Members, method
+from .means import Members
+from .methods import method
 from ..core.validation import KitError
 from ..metrics.registry import Metric
 

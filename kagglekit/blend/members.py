@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from .kinds import check_space_of, default_space, sums_of
-from .methods import check_space, mean_logits, mix
+from .means import check_space, mean_logits, mix
 from ..data.competition import Competition
 from ..core.tables import match_ids
 from ..targets.top_rows import is_many

@@ -15,7 +15,8 @@ import kagglekit.blend.greedy  # noqa: F401  registers its methods
 import kagglekit.blend.least_squares  # noqa: F401  registers its method
 from .members import member_spec
 from .label_shift import prior_text
-from .methods import METHODS, check_space
+from .means import check_space
+from .methods import METHODS
 from .rules import RuleSet, read_rules
 from ..core.paths import check_exp, inside, root
 from ..core.validation import Count, KitError, check_names, check_value, real, whole

@@ -8,13 +8,16 @@ __all__ = ['EFFECT_COLUMNS', 'Interval', 'gain_interval', 'Evaluation', 'rule_ef
 # %% ../../nbs/blend/04a_rule_effects.ipynb #e3500002
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
+from .best_rows import reading_of
 from .rule_sources import Source
 from .rules import Rule, apply_rules, rule_text
 from ..core.randomness import rng
 from ..metrics.registry import Metric, labels_of
+from ..metrics.top_metrics import top_value
+from ..targets.top_rows import TopRows
 
 # %% ../../nbs/blend/04a_rule_effects.ipynb #00000024
 class Interval(NamedTuple):
@@ -24,10 +27,18 @@ class Interval(NamedTuple):
     high: float  # 97.5 % quantile
 
 
-def _scorer(metric, k, by_labels, w) -> Callable:  # (y, p, rows) → value; p holds labels where they are enough
-    if not by_labels:
-        return lambda y, p, rows: metric(y[rows], p[rows], None if w is None else w[rows])
-    return lambda y, p, rows: metric.of_labels(y[rows], p[None, rows], max(2, k))[0]
+def _of_rows(w, rows):  # the weights of some rows
+    return None if w is None else w[rows]
+
+
+def _scorer(metric, y, p, w) -> Callable:  # rows → value of the metric; only labels are kept where they are enough
+    if isinstance(p, TopRows):
+        reading: Any = reading_of(metric, y, p)
+        return lambda rows: top_value(metric, y[rows], reading[rows], _of_rows(w, rows))
+    if not metric.of_labels or y.ndim > 1 or w is not None:
+        return lambda rows: metric(y[rows], p[rows], _of_rows(w, rows))
+    labels, k = labels_of(p), max(2, p.shape[1])
+    return lambda rows: metric.of_labels(y[rows], labels[None, rows], k)[0]
 
 
 def _draw_rows(order, sizes, g):  # rows of as many groups as there are, drawn with replacement
@@ -40,23 +51,24 @@ def _draw_rows(order, sizes, g):  # rows of as many groups as there are, drawn w
 def gain_interval(
     metric: Metric,  # which
     y: np.ndarray,  # (n,) codes or (n, c) values
-    before: np.ndarray,  # (n, k) predictions, or answers
-    after: np.ndarray,  # (n, k) predictions, or answers
+    before: np.ndarray | TopRows,  # (n, k) predictions, or answers
+    after: np.ndarray | TopRows,  # (n, k) predictions, or answers
     groups: np.ndarray | None = None,  # (n,) groups to draw as a whole; rows when left out
     times: int = 400,  # draws
     w: np.ndarray | None = None,  # (n,) weights of the rows
 ) -> Interval:  # of the gain from before to after
     "A bootstrap interval of a gain."
-    by_labels = metric.of_labels and y.ndim == 1 and w is None
-    score, g, n = _scorer(metric, before.shape[1], by_labels, w), rng('gain', len(y), times), len(y)
-    a, b = (labels_of(p) if by_labels else p for p in (before, after))
-    groups = np.arange(n) if groups is None else np.unique(groups, return_inverse=True)[1]
-    order, sizes = np.argsort(groups, kind='stable'), np.bincount(groups)
+    old, new = (_scorer(metric, y, p, w) for p in (before, after))
+    g = rng('gain', len(y), times)
+    codes = np.arange(len(y)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    order = np.argsort(codes, kind='stable')
+    sizes = np.bincount(codes)
     gains = np.empty(times)
     for i in range(times):
         rows = _draw_rows(order, sizes, g)
-        gains[i] = score(y, b, rows) - score(y, a, rows)
-    low, high = np.nanquantile(gains * (1 if metric.greater else -1), [0.025, 0.975])
+        gains[i] = new(rows) - old(rows)
+    sign = 1 if metric.greater else -1
+    low, high = np.nanquantile(gains * sign, [0.025, 0.975])
     return Interval(float(low), float(high))
 
 # %% ../../nbs/blend/04a_rule_effects.ipynb #00000028

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from .methods import check_space, join_logits, mean_logits, mix
+from .means import check_space, join_logits, mean_logits, mix
 from ..core.validation import KitError, check_names
 
 # %% ../../nbs/blend/03_rule_sources.ipynb #00000004

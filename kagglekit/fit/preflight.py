@@ -46,11 +46,20 @@ class Found:
     notes: tuple[str, ...] = ()  # warnings
 
 
+def _check_table_head(recipe):  # raise KitError where the side table cannot join the network
+    import torch  # late, as timm: few recipes have a side table
+    from kagglekit.models.build import build_model
+    from kagglekit.models.with_table import WithTable
+
+    with torch.device('meta'):  # shapes without numbers
+        WithTable(build_model(recipe.arch, 1, pretrained=False), np.zeros((1, 1)), [])
+
+
 def check_columns(
     recipe: Recipe,  # what is asked for
     comp: Competition,  # of what
 ):
-    "Raise `KitError` if a recipe names an unknown architecture, label column, head, class or column."
+    "Raise `KitError` if a recipe names what is not there, or a network that the side table cannot join."
     check_arch(recipe.arch)
     if comp.target.kind == 'class':
         may_change(recipe.augment, comp.names, np.empty(0, int))
@@ -66,6 +75,8 @@ def check_columns(
     if recipe.heads:
         check_heads(recipe.heads, comp)
     check_table(recipe, comp)
+    if recipe.table:
+        _check_table_head(recipe)
 
 # %% ../../nbs/fit/00_preflight.ipynb #08eec730
 SAMPLE = 12  # images of each table that are opened

@@ -110,6 +110,7 @@ def predictions_of(
 
 def _score_folds(rows, metric):  # the metric of each fold, their mean and deviation, and of all rows
     def score(at):
+        "The metric of some rows."
         return float(metric(rows.y[at], rows.P[at], None if rows.w is None else rows.w[at]))
 
     by_fold = [score(rows.fold == k) for k in np.unique(rows.fold)]

@@ -66,7 +66,7 @@ def arcface_options(
 def output_and_loss(
     r: Recipe,  # of the run
     comp: Competition,  # on what
-    y: torch.Tensor | None = None,  # (n, columns) targets of the training rows, for class weights
+    y: torch.Tensor | None = None,  # (n, columns) targets of the training rows, for class weights; None: no weights
 ) -> OutputAndLoss:
     "The output layout and the loss for a recipe."
     if comp.target.kind != 'class':
@@ -79,9 +79,11 @@ def output_and_loss(
         heads = [parse_head(text, r.loss, r.label_smoothing) for text in r.heads]
         sizes = [len(classes) for _, classes in comp.heads]
         return OutputAndLoss(OutputSpec(len(comp.classes), sizes), heads_loss(heads, sizes))
-    weights = class_weights(y, r.class_weight_power) if r.class_weight_power and y is not None else None
+    output, weights = OutputSpec(len(comp.classes)), None
+    if r.class_weight_power and y is not None:
+        weights = class_weights(y[:, : output.logits], r.class_weight_power)  # without the weights of rows
     loss = find_loss(r.loss, r.label_smoothing, weights, **arcface_options(r, comp))
-    return OutputAndLoss(OutputSpec(len(comp.classes)), loss)
+    return OutputAndLoss(output, loss)
 
 # %% ../../nbs/runs/10_setup.ipynb #0000000c
 def run_folds(
