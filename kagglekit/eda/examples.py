@@ -76,9 +76,11 @@ def write_predictions(
     folds: pd.DataFrame | None = None,  # id, fold
 ):
     "Write the predictions of a run."
-    train = validated_rows(comp)
-    truth = comp.target.store(comp.target.truth(train))
-    rows = train[['id']].assign(**truth) if name == 'oof' else comp.test[['id']]
+    rows = comp.test[['id']]
+    if name == 'oof':
+        train = validated_rows(comp)
+        truth = comp.target.truth(train)
+        rows = train[['id']].assign(**comp.target.store(truth))
     if folds is not None:
         rows = rows.assign(fold=folds.fold.to_numpy())
     probs = pd.DataFrame(p.astype(np.float32), columns=comp.outputs)
@@ -108,15 +110,22 @@ KIND_METRICS = {
 def _truth_columns(kind, v):  # v: (n, 3) amounts of red, green and blue, 0 … 1
     red, green, blue = v.T
     if kind == 'factors':
-        return dict(target_red=(3 * red).astype(int), target_green=(green > 0.5).astype(int))
+        much = (green > 0.5).astype(int)
+        return dict(target_red=(3 * red).astype(int), target_green=much)
     if kind == 'labels':
-        known = np.where(np.arange(len(v)) % 5 > 0, blue > 0.5, np.nan)  # every fifth is not known
-        return dict(red=(red > 0.5).astype(float), green=(green > 0.7).astype(float), blue=known)
+        known = np.arange(len(v)) % 5 > 0
+        return dict(
+            red=(red > 0.5).astype(float),
+            green=(green > 0.7).astype(float),
+            blue=np.where(known, blue > 0.5, np.nan),
+        )
     if kind == 'numbers':
         return dict(mass=10 + 50 * red, height=green)
     if kind == 'shares':
-        return dict(zip(('red', 'green', 'blue'), (v / v.sum(1, keepdims=True)).T))
-    return dict(target=(red * (2 if kind == 'class' else 4)).astype(int))
+        shares = v / v.sum(1, keepdims=True)
+        return dict(zip(('red', 'green', 'blue'), shares.T))
+    n_classes = 2 if kind == 'class' else 4
+    return dict(target=(red * n_classes).astype(int))
 
 
 class KindComp(NamedTuple):
@@ -135,6 +144,14 @@ def _draw_colours(folder, files, v):
         Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / file)
 
 
+def _kind_table(kind, v):  # id, file, patient, and the truth
+    ids = [f'r{i:03d}' for i in range(len(v))]
+    files = [f'{i}.png' for i in ids]
+    patients = [f'p{i // 3:03d}' for i in range(len(v))]
+    table = pd.DataFrame(dict(id=ids, file=files, patient=patients))
+    return table.assign(**_truth_columns(kind, v))
+
+
 def kind_comp(
     kind: str,  # a key of KINDS
     home: Path,  # workspace
@@ -144,20 +161,25 @@ def kind_comp(
     **options,  # of Competition
 ) -> KindComp:  # 'toy-<kind>', with the columns id, file, the truth, and patient (three rows each)
     "A competition of any kind of target."
-    name, v = f'toy-{kind}', rng('amounts', kind).random((n + m, 3))
-    ids = [f'r{i:03d}' for i in range(n + m)]
-    table = pd.DataFrame(dict(id=ids, file=[f'{i}.png' for i in ids]))
-    table['patient'] = [f'p{i // 3:03d}' for i in range(n + m)]
-    table = table.assign(**_truth_columns(kind, v))
-    _draw_colours(home / 'data' / name, table.file, v)
-    target, train = KINDS[kind], table[:n].copy()
+    name, target = f'toy-{kind}', KINDS[kind]
+    folder = home / 'data' / name
+    v = rng('amounts', kind).random((n + m, 3))
+    table = _kind_table(kind, v)
+    _draw_colours(folder, table.file, v)
+    train = table[:n].copy()
     test = table[n:].reset_index(drop=True)
-    y, y_test = target.truth(train).copy(), target.truth(test).copy()
+    y = target.truth(train).copy()
+    y_test = target.truth(test).copy()
     test = test.drop(columns=list(target.columns)).assign(sample_id=test.id)
     if edit:
-        edit(home / 'data' / name, train, test)
-    given: dict[str, Any] = dict(group='patient', metric=KIND_METRICS[kind], form=lambda ids, answers: test[['id']])
-    comp = Competition(name, train, test, test[['id']].assign(answer='1'), target=target, **(given | options))
+        edit(folder, train, test)
+    given: dict[str, Any] = dict(
+        group='patient',
+        metric=KIND_METRICS[kind],
+        form=lambda ids, answers: test[['id']],
+    )
+    sample = test[['id']].assign(answer='1')
+    comp = Competition(name, train, test, sample, target=target, **(given | options))
     return KindComp(comp, y, y_test)
 
 # %% ../../nbs/eda/00a_examples.ipynb #e039455e
@@ -178,15 +200,20 @@ def simulate_outputs(
         p = _probs_of(y, target.n_classes, g)
         return p[:, 1:] if len(target.names) == 1 else p
     if target.kind == 'factors':
-        return np.hstack([_probs_of(codes, k, g) for codes, k in zip(y.T, target.sizes)])
+        parts = [_probs_of(codes, k, g) for codes, k in zip(y.T, target.sizes)]
+        return np.hstack(parts)
     if target.kind == 'labels':
-        present = np.where(np.isnan(y), g.random(y.shape) < 0.5, y).astype(int)
-        return np.stack([_probs_of(column, 2, g)[:, 1] for column in present.T], 1)
+        guessed = g.random(y.shape) < 0.5
+        present = np.where(np.isnan(y), guessed, y).astype(int)
+        columns = [_probs_of(column, 2, g)[:, 1] for column in present.T]
+        return np.stack(columns, 1)
     if target.kind == 'shares':
-        p = np.maximum(y + 0.03 * g.normal(size=y.shape), 0.005)
+        noisy = y + 0.03 * g.normal(size=y.shape)
+        p = np.maximum(noisy, 0.005)
         return p / p.sum(1, keepdims=True)
     y = y.reshape(len(y), -1).astype(float)
-    return y + 0.1 * np.nanstd(y, 0) * g.normal(size=y.shape)
+    noise = 0.1 * np.nanstd(y, 0) * g.normal(size=y.shape)
+    return y + noise
 
 
 def write_kind_runs(
@@ -195,10 +222,12 @@ def write_kind_runs(
     y_test: np.ndarray | None = None,  # (m, …) what they predict of test; the truth when left out
 ):
     "Write the predictions of good runs."
-    comp, folds = drawn.comp, make_folds(drawn.comp, 3)
-    seen = folds[comp.is_validated].reset_index(drop=True)
-    parts = dict(oof=drawn.y[comp.is_validated], test=drawn.y_test if y_test is None else y_test)
+    comp = drawn.comp
+    validated = comp.is_validated
+    folds = make_folds(comp, 3)[validated].reset_index(drop=True)
+    y_test = drawn.y_test if y_test is None else y_test
     for exp in exps:
-        for name, y in parts.items():
-            p = simulate_outputs(comp.target, y, exp, name)
-            write_predictions(comp, exp, p, name, seen if name == 'oof' else None)
+        oof = simulate_outputs(comp.target, drawn.y[validated], exp, 'oof')
+        test = simulate_outputs(comp.target, y_test, exp, 'test')
+        write_predictions(comp, exp, oof, folds=folds)
+        write_predictions(comp, exp, test, 'test')

@@ -33,7 +33,8 @@ def _compression(path, im):  # its length over that of the same pixels saved aga
 
 def _image_metadata(path):
     im = picture_header(path)
-    mode, compression = im.mode, _compression(path, im)
+    mode = im.mode
+    compression = _compression(path, im)
     quantisation = np.mean(im.quantization[0]) if im.format == 'JPEG' else 0.0
     grey = np.asarray(im if mode[0] in 'IF' else im.convert('L'), np.float32)
     height, width = grey.shape
@@ -72,7 +73,8 @@ _OF_PICTURES = ('height', 'width', 'aspect', 'mean', 'sd', 'compression', 'quant
 
 
 def _other_metadata(path):  # a recording, a DICOM file, a package of arrays: its length and date alone
-    return dict(mode=OTHER_FILES.get(path.suffix.lower(), 'array')) | dict.fromkeys(_OF_PICTURES, np.nan)
+    mode = OTHER_FILES.get(path.suffix.lower(), 'array')
+    return dict(mode=mode) | dict.fromkeys(_OF_PICTURES, np.nan)
 
 
 def _reader(path, parts):
@@ -101,8 +103,9 @@ def file_metadata(
     "Metadata of the files of a sample of rows."
     rows = sample_rows(table, most, 'facts')
     files, parts = rows.file.unique(), 'part' in rows  # a file that several rows share is read once
+    read = lambda file: _metadata(comp.folder / file, parts)
     with ThreadPoolExecutor(usable_cores()) as pool:
-        found = dict(zip(files, pool.map(lambda file: _metadata(comp.folder / file, parts), files)))
+        found = dict(zip(files, pool.map(read, files)))
     facts = pd.DataFrame([found[file] for file in rows.file])
     rows = rows.drop(columns=facts.columns.intersection(rows.columns))
     return pd.concat([rows, facts], axis=1)
@@ -114,12 +117,14 @@ def metadata_table(
 ) -> pd.DataFrame:  # one row for each size and type; rows of train and of test, the most common first
     "Counts of sizes and types of files."
     columns = ['height', 'width', 'aspect', 'suffix', 'mode']
-    both = pd.concat([train[columns].assign(part='train'), test[columns].assign(part='test')])
+    sides = dict(train=train, test=test)
+    both = pd.concat([table[columns].assign(part=side) for side, table in sides.items()])
     if both.height.isna().any():  # a file that is no picture has no size
         both[columns] = both[columns].astype(object).fillna('–')
     count = both.value_counts().unstack(fill_value=0)
     count = count.reindex(columns=['train', 'test'], fill_value=0)
-    order = np.argsort(-count.sum(axis=1).to_numpy(), kind='stable')
+    total = count.sum(axis=1).to_numpy()
+    order = np.argsort(-total, kind='stable')
     return count.iloc[order].reset_index().rename_axis(columns=None)
 
 
@@ -128,7 +133,9 @@ LABELS = dict(bytes='length, kB', mean='brightness', sd='contrast', aspect='widt
 
 def _bins(values):
     low, high = values.min(), values.max()
-    return np.linspace(low, high, 31) if high > low else np.array([low - 0.5, low + 0.5])
+    if high > low:
+        return np.linspace(low, high, 31)
+    return np.array([low - 0.5, low + 0.5])
 
 
 def plot_metadata(

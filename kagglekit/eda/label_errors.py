@@ -41,21 +41,24 @@ def _marginals(comp, P, codes):  # of the factors of a class
     sizes = [len(names) for _, names in comp.heads]
     joint = P.reshape(*P.shape[:2], *sizes)
     codes = np.unravel_index(codes, sizes)
-    axes = range(2, 2 + len(sizes))
-    for axis, (name, names) in zip(axes, comp.heads):
-        others = tuple(a for a in axes if a != axis)
-        yield _Head(name, names, joint.sum(others), codes[axis - 2])
+    for k, (name, names) in enumerate(comp.heads):
+        others = [2 + i for i in range(len(sizes)) if i != k]
+        marginal = joint.sum(tuple(others))
+        yield _Head(name, names, marginal, codes[k])
 
 
 def _votes(head):  # (rows, classes) runs that predict each class other than the label
     predicted = head.p.argmax(2)
-    votes = np.stack([(predicted == c).sum(0) for c in range(len(head.classes))], 1)
+    counts = [(predicted == c).sum(0) for c in range(len(head.classes))]
+    votes = np.stack(counts, 1)
     votes[np.arange(len(votes)), head.codes] = 0
     return votes
 
 
 def _contradicted(head, ids, least):  # rows where at least `least` runs agree on another class
-    row, names, mean = np.arange(len(ids)), np.asarray(head.classes), head.p.mean(0)
+    row = np.arange(len(ids))
+    names = np.asarray(head.classes)
+    mean = head.p.mean(0)
     votes = _votes(head)
     other = votes.argmax(1)
     runs = votes[row, other]
@@ -71,7 +74,9 @@ def _contradicted(head, ids, least):  # rows where at least `least` runs agree o
             p_predicted=mean[row, other],
         )
     )
-    return table[(runs >= min(least, len(head.p))) & (head.codes >= 0)]
+    agree = runs >= min(least, len(head.p))
+    known = head.codes >= 0
+    return table[agree & known]
 
 
 def suspects(
@@ -98,7 +103,8 @@ def by_group(
         raise KitError(f'{comp.name} has no groups; look at the rows')
     group = comp.train.set_index('id')[comp.group]
     keys = [comp.group, 'head', 'label', 'predicted']
-    by = table.assign(**{comp.group: table.id.map(group)}).groupby(keys, as_index=False)
+    table = table.assign(**{comp.group: table.id.map(group)})
+    by = table.groupby(keys, as_index=False)
     found = by.agg(suspects=('id', 'size'), p_label=('p_label', 'mean'))
     found.insert(5, 'group_rows', found[comp.group].map(group.value_counts()))
     found['share'] = found.suspects / found.group_rows
@@ -107,8 +113,7 @@ def by_group(
 
 # %% ../../nbs/eda/00b_label_errors.ipynb #0000000d
 def _draw_suspect(ax, pixels, row):
-    image = pixels / 255 if pixels.shape[2] == 3 else pixels[..., 0]
-    ax.imshow(image, cmap='gray', aspect='auto')
+    ax.imshow(pixels / 255, aspect='auto')
     lines = (short(row.id), f'{short(row.label)}?', f'{short(row.predicted)} by {row.runs} runs')
     ax.set_title('\n'.join(lines), fontsize=7)
 
@@ -117,12 +122,12 @@ def show_suspects(
     table: pd.DataFrame,  # from suspects; the first ones are shown
     comp: Competition,  # whose files they are
     n: int = 8,  # images
-    inputs: str = 'rgb',  # input format, as a recipe names it
     size: tuple[int, int] = (96, 96),  # (height, width), pixels
 ):
     "Images of likely label errors, with the label and the prediction."
     rows = table.head(n)
-    files, parts = split_rows(rows_of(comp.train.set_index('id').loc[rows.id]))
+    train = comp.train.set_index('id')
+    files, parts = split_rows(rows_of(train.loc[rows.id]))
     shown = max(1, len(rows))
     down = -(-shown // 8)
     figsize = (11, 2.1 * down)
@@ -130,6 +135,6 @@ def show_suspects(
     for ax in axs.flat:
         ax.axis('off')
     for ax, file, part, row in zip(axs.flat, files, parts, rows.itertuples()):
-        pixels = read_one(inputs, comp.folder / file, size, part)
-        _draw_suspect(ax, pixels.astype(float), row)
+        pixels = read_one('rgb', comp.folder / file, size, part)
+        _draw_suspect(ax, pixels, row)
     plt.tight_layout()

@@ -24,29 +24,35 @@ def output_shifts(
 ) -> np.ndarray:  # (outputs,) in standard deviations of train; 0 for an output that never varies
     "How far the mean of each output moves from train to test."
     sd = oof.std(0)
-    return np.where(sd > 1e-9, (test.mean(0) - oof.mean(0)) / np.maximum(sd, 1e-9), 0)
+    change = test.mean(0) - oof.mean(0)
+    return np.where(sd > 1e-9, change / np.maximum(sd, 1e-9), 0)
 
 # %% ../../nbs/eda/03a_output_shift.ipynb #740dd903
+def _draw_output(ax, oof, test, name):  # the distribution of one output
+    both = np.r_[oof, test]
+    bins = np.linspace(both.min(), both.max() + 1e-9, 31)
+    ax.hist(oof, bins, density=True, alpha=0.5, label='train, out of fold')
+    ax.hist(test, bins, density=True, alpha=0.5, label='test')
+    ax.set_xlabel(f'predicted {short(name)}')
+    ax.set_yticks([])
+    ax.legend(fontsize=8)
+
+
+def _draw_shifts(ax, shifts, names):  # of the outputs that move most
+    order = np.argsort(-np.abs(shifts), kind='stable')[:12][::-1]
+    ax.barh([short(names[i], 20) for i in order], shifts[order])
+    ax.axvline(0, color='black', lw=0.8)
+    ax.tick_params(labelsize=8)
+    ax.set_xlabel('shift of the mean, standard deviations')
+
+
 def _draw_outputs(oof, test, names, top):  # the output that moves most, and the shift of all
     several = len(names) > 1
     figsize = (9 if several else 5, 2.4)
     fig, axs = plt.subplots(1, 1 + several, figsize=figsize, dpi=65, squeeze=False, layout='constrained')
-    left, right = axs[0, 0], axs[0, -1]
-    both = np.r_[oof[:, top], test[:, top]]
-    bins = np.linspace(both.min(), both.max() + 1e-9, 31)
-    left.hist(oof[:, top], bins, density=True, alpha=0.5, label='train, out of fold')
-    left.hist(test[:, top], bins, density=True, alpha=0.5, label='test')
-    left.set_xlabel(f'predicted {short(names[top])}')
-    left.set_yticks([])
-    left.legend(fontsize=8)
-    if not several:
-        return
-    shifts = output_shifts(oof, test)
-    order = np.argsort(-np.abs(shifts), kind='stable')[:12][::-1]
-    right.barh([short(names[i], 20) for i in order], shifts[order])
-    right.axvline(0, color='black', lw=0.8)
-    right.tick_params(labelsize=8)
-    right.set_xlabel('shift of the mean, standard deviations')
+    _draw_output(axs[0, 0], oof[:, top], test[:, top], names[top])
+    if several:
+        _draw_shifts(axs[0, 1], output_shifts(oof, test), names)
 
 
 _MOVED = (
@@ -55,24 +61,30 @@ _MOVED = (
 )
 
 
+def _null_shifts(comp, oof, n):  # (20,) the largest shift of n resampled out-of-fold rows
+    together = pd.Series(kept_together(comp, validated_rows(comp)))
+    groups = together.astype('category').cat.codes.to_numpy()
+    samples = [resample_groups(groups, n, rng('outputs', i)) for i in range(20)]
+    shifts = [output_shifts(oof, oof[rows]) for rows in samples]
+    return np.array([np.abs(s).max() for s in shifts])
+
+
 def check_output_shift(
     comp: Competition,  # whose rows
     exp: str,  # a run with out-of-fold and test predictions
-    draws: int = 20,  # resamples of the out-of-fold rows
 ) -> Finding:  # number: standard deviations
     "Whether the predictions of test differ from those of train."
-    oof, test = (load_predictions(comp, exp, name)[comp.outputs].to_numpy(np.float64) for name in ('oof', 'test'))
-    groups = pd.Series(kept_together(comp, validated_rows(comp))).astype('category').cat.codes.to_numpy()
-    samples = [resample_groups(groups, len(test), rng('outputs', i)) for i in range(draws)]
-    null = np.array([np.abs(output_shifts(oof, oof[rows])).max() for rows in samples])
+    tables = [load_predictions(comp, exp, name)[comp.outputs] for name in ('oof', 'test')]
+    oof, test = (table.to_numpy(np.float64) for table in tables)
+    null = _null_shifts(comp, oof, len(test))
     shifts = output_shifts(oof, test)
-    top = int(np.abs(shifts).argmax())
+    order = np.argsort(-np.abs(shifts), kind='stable')
+    top = order[0]
     names = [c.split('_', 1)[1] for c in comp.outputs]
     rows = pd.DataFrame(dict(output=names, train=oof.mean(0), test=test.mean(0), shift=shifts))
     alarm = bool(abs(shifts[top]) > null.max() + 0.1)
     advice = f'Resampled rows of train give {null.min():.2f} to {null.max():.2f}.'
     advice += _MOVED.format(**rows.iloc[top], exp=exp) if alarm else ' Nothing.'
-    order = np.argsort(-np.abs(shifts), kind='stable')
     return Finding(
         'output shift',
         float(abs(shifts[top])),

@@ -49,8 +49,9 @@ class EdaData:
     notes: list[str]  # what is left out, in sentences
 
     def __repr__(self):
-        files = f'whole files: {len(self.facts):,} and {len(self.test_facts):,}'
-        return '\n'.join([f'{self.comp}\n{self.sample}; {files}', *self.notes])
+        n, m = len(self.facts), len(self.test_facts)
+        lines = [str(self.comp), f'{self.sample}; whole files: {n:,} and {m:,}']
+        return '\n'.join(lines + self.notes)
 
 
 def finished_runs(
@@ -140,9 +141,12 @@ def run_checks(
 ) -> list[Finding]:  # in the order of the checks
     "Every check that applies."
     began = time.time()
-    checks = [*_table_checks(data), *(_run_checks(data) if data.exps else [])]
+    checks = list(_table_checks(data))
+    if data.exps:
+        checks += _run_checks(data)
     found = [run_check(name, check, *args) for name, check, args in checks]
-    say(f'alarms: {sum(f.alarm for f in found)} of {len(found)} checks, {time.time() - began:.0f} s')
+    alarms = sum(f.alarm for f in found)
+    say(f'alarms: {alarms} of {len(found)} checks, {time.time() - began:.0f} s')
     return found
 
 
@@ -201,15 +205,17 @@ def show_random(
     data: EdaData,  # from load_eda_data
 ):
     "Random train rows."
+    comp = data.comp
     n = 6 if data.sample.cadences else 16
-    rows = data.comp.train.sample(min(n, len(data.comp.train)), random_state=0)
-    show_rows(data.comp, rows, row_titles(data.comp, rows))
+    rows = comp.train.sample(min(n, len(comp.train)), random_state=0)
+    show_rows(comp, rows, row_titles(comp, rows))
 
 
 def _show_classes(comp):  # some rows of each of the most common classes
-    few = comp.binary or len(comp.classes) < 9
+    values = 8 if len(comp.names) < 9 else 16
+    each = 3 if comp.binary else 2
     table = comp.train.assign(target=comp.train.target.astype(str))
-    rows = pick_by(table, 'target', values=8 if few else 16, each=3 if comp.binary else 2)
+    rows = pick_by(table, 'target', values, each)
     rows = rows.assign(target=rows.target.astype(int))
     show_rows(comp, rows, row_titles(comp, rows))
 
@@ -235,10 +241,13 @@ def columns_to_show(
     "The given column, or those that group the classes, or the first that fits."
     if column:
         return [column]
+    if comp.class_groups:
+        return list(comp.class_groups)
     layout = {'id', 'file', 'part', 'target', 'label', comp.group, comp.unit, comp.weight, comp.train_only}
-    other = {*layout, *comp.labels, *comp.target.columns}
-    fits = [c for c in map(str, comp.train) if c not in other and 2 <= comp.train[c].nunique() <= 200]
-    return list(comp.class_groups) or fits[:1]
+    own = {*layout, *comp.labels, *comp.target.columns}
+    other = [c for c in map(str, comp.train) if c not in own]
+    fits = [c for c in other if 2 <= comp.train[c].nunique() <= 200]
+    return fits[:1]
 
 # %% ../../nbs/eda/04_overview.ipynb #18f40691
 def _show_groups(comp, by):  # some groups, or units, whole
@@ -247,8 +256,9 @@ def _show_groups(comp, by):  # some groups, or units, whole
     words = truth_words(comp, comp.target.truth(rows))
     if comp.target.kind != 'class':
         words = [fit_title(word) for word in words]
-    parts = [f'\n{part}' for part in rows.part] if 'part' in rows else [''] * len(rows)
-    titles = [f'{str(group)[:22]}\n{word}{part}' for group, word, part in zip(rows.shown, words, parts)]
+    titles = [f'{group[:22]}\n{word}' for group, word in zip(rows.shown, words)]
+    if 'part' in rows:
+        titles = [f'{title}\n{part}' for title, part in zip(titles, rows.part)]
     show_rows(comp, rows, titles, across=7)
 
 
@@ -270,14 +280,18 @@ def show_columns(
     _show_groups(comp, by)
 
 
-def _ranked(comp, exp):  # rows with titles, the worst first
-    if comp.target.kind in ('class', 'factors', 'labels'):
-        ranked = rank_by_oof(comp, exp)
-        heads = [f'{fit_title(head)}\n' if comp.target.kind != 'class' else '' for head in ranked['head']]
-        titles = [f'{head}{label}\n{p:.3f}' for head, label, p in zip(heads, ranked.label, ranked.p_label)]
-        return ranked.assign(title=titles)
+def _ranked_answers(comp, exp):  # rows with titles, the least probable labels first
+    ranked = rank_by_oof(comp, exp)
+    titles = [f'{label}\n{p:.3f}' for label, p in zip(ranked.label, ranked.p_label)]
+    if comp.target.kind != 'class':
+        titles = [f'{fit_title(head)}\n{title}' for head, title in zip(ranked['head'], titles)]
+    return ranked.assign(title=titles)
+
+
+def _ranked_values(comp, exp):  # rows with titles, the largest deviations first
     table = deviations(comp, [exp])
-    table = table.sort_values('deviation', key=lambda d: -d.abs(), kind='stable').drop_duplicates('id')
+    table = table.sort_values('deviation', key=lambda d: -d.abs(), kind='stable')
+    table = table.drop_duplicates('id')
     pairs = zip(table.label, table.predicted)
     titles = [fit_title(f'{label}\npredicted {predicted}') for label, predicted in pairs]
     rows = table[['id']].assign(title=titles)
@@ -290,7 +304,10 @@ def show_ranked(
     "The rows that the first run predicts worst, and those that it predicts best."
     if not data.exps:
         return print('no run with predictions is given: -p exps \'["exp0001"]\'')
-    n, ranked = 6 if data.sample.cadences else 8, _ranked(data.comp, data.exps[0])
+    has_answers = data.comp.target.kind in ('class', 'factors', 'labels')
+    rank = _ranked_answers if has_answers else _ranked_values
+    ranked = rank(data.comp, data.exps[0])
+    n = 6 if data.sample.cadences else 8
     for part in (ranked.head(n), ranked.tail(n)):
         show_rows(data.comp, part, part.title)
         plt.show()

@@ -38,7 +38,8 @@ def column_of(
     column: str,  # of both tables
 ) -> np.ndarray:  # (n + m,) strings
     "A column of the train rows, then of the test rows."
-    return np.r_[s.train[column].to_numpy(str), s.test[column].to_numpy(str)]
+    parts = [table[column].to_numpy(str) for table in (s.train, s.test)]
+    return np.concatenate(parts)
 
 
 def across_groups(
@@ -46,8 +47,9 @@ def across_groups(
     pairs: Pairs,  # of its rows
 ) -> np.ndarray:  # (k,) bool
     "Which pairs are not of one group, unit or file; a test row is otherwise a group of its own."
+    train = kept_together(s.comp, s.train).astype(str)
     test = [f'\0{name}' for name in kept_together(s.comp, s.test, in_test=True)]
-    group = np.r_[kept_together(s.comp, s.train).astype(str), np.array(test, str)]
+    group = np.r_[train, np.array(test, str)]
     return group[pairs.a] != group[pairs.b]
 
 # %% ../../nbs/eda/02a_pairs.ipynb #e45bcbc0
@@ -63,8 +65,9 @@ def _labels_of(s):  # (n + m,) the truth in words; ? for test rows
 def _difference(s, pairs):  # (k,) how far the truths of two train rows differ; NaN for test rows
     y, n = s.comp.target.truth(s.train), len(s.train)
     both = (pairs.a < n) & (pairs.b < n)
+    in_train = pairs.take(both)
     gap = np.full(len(pairs.a), np.nan)
-    gap[both] = truth_distance(s.comp, y[pairs.a[both]], y[pairs.b[both]])
+    gap[both] = truth_distance(s.comp, y[in_train.a], y[in_train.b])
     return gap
 
 
@@ -90,7 +93,8 @@ def pair_table(
     ids, files, labels = column_of(s, 'id'), column_of(s, 'file'), _labels_of(s)
     if s.comp.target.kind != 'class':
         gap = _difference(s, pairs)
-        columns = dict(difference=np.round(gap, 3), differs=differs(s.comp, np.nan_to_num(gap))) | columns
+        tells = differs(s.comp, np.nan_to_num(gap))
+        columns = dict(difference=np.round(gap, 3), differs=tells) | columns
     t = pd.DataFrame(
         dict(
             id_a=ids[pairs.a],
@@ -107,7 +111,9 @@ def pair_table(
     )
     t = t[across_groups(s, pairs)]
     same = ~_different_labels(t).to_numpy()
-    order = np.lexsort((-t.difference.fillna(0), same)) if 'difference' in t else np.argsort(same, kind='stable')
+    order = np.argsort(same, kind='stable')
+    if 'difference' in t:
+        order = np.lexsort((-t.difference.fillna(0), same))
     return t.iloc[order].reset_index(drop=True)
 
 # %% ../../nbs/eda/02a_pairs.ipynb #ac1d12aa
@@ -125,7 +131,8 @@ def _advice(t, what, same_label, kind):
     if not len(t):
         return 'Nothing.'
     count = t['where'].value_counts()
-    places = [f'{n:,} between {k}' if k == 'train and test' else f'{n:,} within {k}' for k, n in count.items()]
+    prepositions = {'train and test': 'between'}
+    places = [f'{n:,} {prepositions.get(place, "within")} {place}' for place, n in count.items()]
     sentences = [f'{len(t):,} pairs of {what}: {", ".join(places)}']
     different = t[_different_labels(t)]
     if same_label and len(different):
@@ -144,17 +151,16 @@ def show_pairs(
 ):
     "Images of pairs, one above the other."
     t = t.head(n)
-    ids = pd.concat([t.id_a, t.id_b])
-    labels = pd.concat([t.label_a, t.label_b])
-    files = pd.concat([t.file_a, t.file_b])
-    titles = [f'{i}\n{label}' for i, label in zip(ids, labels)]
+    columns = [c for c in ('id', 'label', 'file', 'part') if f'{c}_a' in t]
+    sides = [t[[f'{c}_{side}' for c in columns]].set_axis(columns, axis=1) for side in 'ab']
+    rows = pd.concat(sides)
     if comp.target.kind != 'class':
-        titles = [f'{str(i)[-16:]}\n{fit_title(label)}' for i, label in zip(ids, labels)]
-    rows = pd.DataFrame(dict(file=files))
-    if 'part_a' in t:
-        rows['part'] = pd.concat([t.part_a, t.part_b])
-        titles = [f'{title}\n{part}' for title, part in zip(titles, rows.part)]
-    show_rows(comp, rows, titles, across=len(t))
+        rows['id'] = rows.id.str[-16:]
+        rows['label'] = rows.label.map(fit_title)
+    titles = rows.id + '\n' + rows.label
+    if 'part' in rows:
+        titles += '\n' + rows.part
+    show_rows(comp, rows, titles.tolist(), across=len(t))
 
 
 def pairs_finding(

@@ -37,11 +37,13 @@ class Sample:
     cadences: bool  # whether they are cadences
 
     def __repr__(self):
-        train = f'{len(self.train):,} of {len(self.comp.train):,} train rows'
-        test = f'{len(self.test):,} of {len(self.comp.test):,} test rows'
-        unit = self.comp.unit
-        units = f', of {self.train[unit].nunique():,} values of {unit} in train' if unit else ''
-        return f'{self.comp.name}: {train}, {test}{units}'
+        comp = self.comp
+        train = f'{len(self.train):,} of {len(comp.train):,} train rows'
+        test = f'{len(self.test):,} of {len(comp.test):,} test rows'
+        text = f'{comp.name}: {train}, {test}'
+        if comp.unit:
+            text += f', of {self.train[comp.unit].nunique():,} values of {comp.unit} in train'
+        return text
 
 
 def sample_rows(
@@ -72,11 +74,12 @@ OTHER_FILES = {
 def usual_inputs(
     table: pd.DataFrame,  # rows
 ) -> str:  # an input format
-    "How files of this type are looked at: cadences as such, pictures in their colours."
+    "The input format that shows files of this type: pictures in colour, cadences as six panels."
     suffix = Path(str(table.file.iloc[0])).suffix.lower()
+    has_parts = 'part' in table
     if suffix == '.npy':
-        return 'npy' if 'part' in table else 'abacad'
-    return OTHER_FILES.get(suffix, 'rgb_part' if 'part' in table else 'rgb')
+        return 'npy' if has_parts else 'abacad'
+    return OTHER_FILES.get(suffix, 'rgb_part' if has_parts else 'rgb')
 
 
 def file_column(
@@ -101,17 +104,14 @@ def kept_together(
 def take_sample(
     comp: Competition,  # the competition
     most: int = 60_000,  # train rows at most, and as many test rows
-    inputs: str = '',  # input format; as in usual_inputs when left out
-    size: tuple = (),  # (height, width); 256 × 96 for cadences and 64 × 64 for images when left out
     say: Callable = print,  # called with a line of progress
 ) -> Sample:
-    "Sample rows and decode their small images."
+    "Sample rows and decode their small images: 64 × 64 pixels, cadences 256 × 96."
     train = sample_rows(comp.train, most, comp.name, 'train')
     test = sample_rows(comp.test, most, comp.name, 'test')
-    inputs = inputs or usual_inputs(train)
+    inputs = usual_inputs(train)
     cadences = bool(find_inputs(inputs).panels)
-    if not size:
-        size = (256, 96) if cadences else (64, 64)
+    size = (256, 96) if cadences else (64, 64)
     wanted = [(rows_of(train), size), (rows_of(test), size)]
     x_train, x_test = open_caches(comp.folder, wanted, inputs, say)
     return Sample(comp, train, test, x_train, x_test, cadences)
@@ -190,7 +190,8 @@ def rank_by_oof(
     exp: str,  # a run with out-of-fold predictions
 ) -> pd.DataFrame:  # the rows, and head and p_label (the probability of the label): the worst first
     "Train rows by the probability that a run gives to their label."
-    table = suspects(comp, [exp], least=0).sort_values('p_label', kind='stable').drop_duplicates('id')
+    table = suspects(comp, [exp], least=0)
+    table = table.sort_values('p_label', kind='stable').drop_duplicates('id')
     rows = comp.train.drop(columns=['label', 'head'], errors='ignore')
     return table[['id', 'head', 'label', 'p_label']].merge(rows, on='id')
 

@@ -57,7 +57,11 @@ class _Task(NamedTuple):  # what the runs have in common
     target: Target
     metric: Metric
 
-    def score(self, oof):  # of a table of predictions, as the metric sees it
+    def score(
+        self,
+        oof: pd.DataFrame,  # from read_oof
+    ) -> float:
+        "The metric of a run's predictions, or of a blend's."
         seen = seen_rows(self.run, oof, self.metric, self.comp)
         return self.metric(seen.rows.y, seen.answers.astype(np.float64), seen.rows.w)
 
@@ -71,20 +75,25 @@ def _task_of(run):
 def _blend_rows(task, oof):  # what blending must know of the rows
     from kagglekit.blend.kinds import Rows
 
-    at = None if task.comp is None else pd.Index(task.comp.train.id).get_indexer(oof.id)
-    return Rows(task.target) if at is None or (at < 0).any() else Rows(task.target, task.comp, at)
+    if task.comp is None:
+        return Rows(task.target)
+    at = pd.Index(task.comp.train.id).get_indexer(oof.id)
+    return Rows(task.target) if (at < 0).any() else Rows(task.target, task.comp, at)
 
 
 def _blend(task, oofs):  # weights of the runs, and the nested score
     import kagglekit.blend.greedy  # noqa: F401  registers caruana; a second, which other journals do not need
     from kagglekit.blend.methods import fit_blend, nested
 
-    first, columns = next(iter(oofs.values())), task.target.outputs
-    y, fold, rows = task.target.stored_truth(first), first.fold.to_numpy(), _blend_rows(task, first)
+    first, *_ = oofs.values()
+    columns = task.target.outputs
+    y, fold = task.target.stored_truth(first), first.fold.to_numpy()
+    rows = _blend_rows(task, first)
     P = np.stack([table[columns].to_numpy(np.float64) for table in oofs.values()])
-    weights = fit_blend('caruana', P, y, task.metric, rows)['params']['weights']
+    fitted = fit_blend('caruana', P, y, task.metric, rows)
     mixed = pd.DataFrame(nested('caruana', P, y, fold, task.metric, rows), columns=columns)
-    return weights, task.score(pd.concat([first.drop(columns=columns), mixed], axis=1))
+    oof = pd.concat([first.drop(columns=columns), mixed], axis=1)
+    return fitted['params']['weights'], task.score(oof)
 
 
 def _fit_preview(oofs, task):  # None where the metric is undefined for all

@@ -14,7 +14,7 @@ from ..core.registry import read_call
 from ..core.validation import KitError
 from ..metrics.registry import find_metric, labels_of
 from ..targets.target import Factors
-from .pairs import Pair, by_class, hard_predictions
+from .pairs import Pair, by_class, hard_predictions, score_row, score_table
 
 # %% ../../nbs/report/00ca_by_output.ipynb #37199352
 class OutputScore(NamedTuple):
@@ -58,20 +58,12 @@ def output_score(
     return _of_metric('number', 'root mean squared error', 'rmse')
 
 
-def _table(pair, rows, noun, score, last, less=False):  # sorted, the best for the second run first
-    change = 'change' if less else 'gain'
-    columns = [noun, 'rows', pair.first, pair.second, change, f'{last} {pair.first}', f'{last} {pair.second}']
-    table = pd.DataFrame(rows, columns=columns)
-    table = table.sort_values(change, ascending=less, kind='stable', ignore_index=True)
-    table.attrs.update(score=score, less=less)
-    return table
-
-
-def _misses(pair, y, values):  # (2, n) how far off each answer is; of a label 0 or 1
-    if pair.kind != 'labels':
-        return np.abs(values - y)
-    codes = y.astype(np.int64)
-    return np.stack([hard_predictions(codes, p[:, None], pair.metric) != codes for p in values]).astype(int)
+def _right_or_nearer(pair, y, values):  # (2, n) bool: labels that are right, numbers that are nearer
+    if pair.kind == 'labels':
+        codes = y.astype(np.int64)
+        return [hard_predictions(codes, p[:, None], pair.metric) == codes for p in values]
+    one, two = np.abs(values - y)
+    return [one < two, two < one]
 
 
 def _column_row(pair, score, i, name):  # of a label, number or share
@@ -79,17 +71,18 @@ def _column_row(pair, score, i, name):  # of a label, number or share
     known = np.flatnonzero(~np.isnan(truth))
     y, values = truth[known], pair.seen[:, known, i]
     w = None if pair.w is None else pair.w[known]
-    one, two = (score.value(y[:, None], p[:, None], w) for p in values) if len(y) else (np.nan, np.nan)
-    off = _misses(pair, y, values)
-    counted = int((y == 1).sum()) if pair.kind == 'labels' else len(y)
-    return name, counted, one, two, two - one, int((off[0] < off[1]).sum()), int((off[1] < off[0]).sum())
+    scores = [np.nan, np.nan]
+    if len(y):
+        scores = [score.value(y[:, None], p[:, None], w) for p in values]
+    n = int((y == 1).sum()) if pair.kind == 'labels' else len(y)
+    return score_row(name, n, scores, _right_or_nearer(pair, y, values))
 
 
 def _by_column(pair):
     score = output_score(pair)
     rows = [_column_row(pair, score, i, name) for i, name in enumerate(pair.classes)]
-    last = 'only' if pair.kind == 'labels' else 'nearer'
-    return _table(pair, rows, score.noun, score.name, last, score.less)
+    count = 'only' if pair.kind == 'labels' else 'nearer'
+    return score_table(pair, rows, score.noun, score.name, count, score.less)
 
 # %% ../../nbs/report/00ca_by_output.ipynb #cdc16188
 def _head_metric(metric):  # of one head
@@ -102,27 +95,29 @@ def _head_metric(metric):  # of one head
 def _by_head(pair):
     assert isinstance(pair.target, Factors)
     metric, rows = _head_metric(pair.metric), []
-    ones, twos = (pair.target.parts(p) for p in pair.seen)
+    parts = [pair.target.parts(p) for p in pair.seen]
     for i, (name, _) in enumerate(pair.target.heads):
         y = pair.y[:, i]
-        one, two = (metric(y, p, pair.w) for p in (ones[i], twos[i]))
-        a, b = (labels_of(p) == y for p in (ones[i], twos[i]))
-        rows.append((name, len(y), one, two, two - one, int((a & ~b).sum()), int((b & ~a).sum())))
-    return _table(pair, rows, 'head', metric.name, 'only', not metric.greater)
+        probs = [heads[i] for heads in parts]
+        scores = [metric(y, p, pair.w) for p in probs]
+        right = [labels_of(p) == y for p in probs]
+        rows.append(score_row(name, len(y), scores, right))
+    return score_table(pair, rows, 'head', metric.name, less=not metric.greater)
 
 
 def _grades(pair):  # (2, n) codes
-    return np.rint(pair.seen[..., 0]).clip(0, len(pair.classes) - 1).astype(int)
+    nearest = np.rint(pair.seen[..., 0])
+    return nearest.clip(0, len(pair.classes) - 1).astype(int)
 
 
 def _by_grade(pair):
-    a, b = (codes == pair.y for codes in _grades(pair))
+    right = _grades(pair) == pair.y
     rows = []
     for grade, name in enumerate(pair.classes):
         on = pair.y == grade
-        one, two = (right[on].mean() if on.any() else np.nan for right in (a, b))
-        rows.append((name, int(on.sum()), one, two, two - one, int((a & ~b)[on].sum()), int((b & ~a)[on].sum())))
-    return _table(pair, rows, 'grade', 'share of rows with the right grade', 'only')
+        shares = [r.mean() if on.any() else np.nan for r in right[:, on]]
+        rows.append(score_row(name, int(on.sum()), shares, right[:, on]))
+    return score_table(pair, rows, 'grade', 'share of rows with the right grade')
 
 
 def grade_confusion(
@@ -131,11 +126,12 @@ def grade_confusion(
     "How often each grade is predicted for each."
     if pair.kind != 'grades':
         raise KitError(f'a confusion of grades is for grades, and {pair.first} predicts {pair.kind}')
-    counts = []
-    for codes in _grades(pair):
-        counts.append(np.zeros((len(pair.classes),) * 2, int))
-        np.add.at(counts[-1], (pair.y, codes), 1)
-    texts = [[f'{a} → {b}' if a or b else '' for a, b in zip(*row)] for row in zip(*counts)]
+    k = len(pair.classes)
+    counts = np.zeros((2, k, k), int)
+    for count, codes in zip(counts, _grades(pair)):
+        np.add.at(count, (pair.y, codes), 1)
+    as_text = lambda a, b: f'{a} → {b}' if a or b else ''
+    texts = [[as_text(a, b) for a, b in zip(*row)] for row in zip(*counts)]
     shown = pd.DataFrame(texts, columns=[f'as {name}' for name in pair.classes])
     shown.insert(0, 'true', pair.classes)
     return shown
@@ -154,10 +150,11 @@ def right_rows(
 ) -> np.ndarray | None:  # (2, n) bool; None where rows are not right or wrong
     "Which rows each run has right."
     if pair.kind == 'class' and pair.metric.values != 'scores':
-        return np.stack([hard_predictions(pair.y, p, pair.metric) == pair.y for p in pair.seen])
+        preds = [hard_predictions(pair.y, p, pair.metric) for p in pair.seen]
+        return np.stack(preds) == pair.y
     if pair.kind == 'grades':
         return _grades(pair) == pair.y
     if isinstance(pair.target, Factors):
-        heads = [np.stack([labels_of(part) for part in pair.target.parts(p)], 1) for p in pair.seen]
-        return (np.stack(heads) == pair.y).all(2)
+        heads = [[labels_of(part) for part in pair.target.parts(p)] for p in pair.seen]
+        return (np.array(heads) == pair.y.T).all(1)
     return None

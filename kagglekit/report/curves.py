@@ -83,7 +83,7 @@ def _curve_row(run):
 
 
 def curve_table(
-    runs: Sequence[Run],
+    runs: Sequence[Run],  # one row each
 ) -> pd.DataFrame:  # last losses and metric, best metric and its epoch; attrs['flaws']: what cannot be read
     "How runs learned: means over their folds, a row for each run that has a history."
     rows, flaws = [], []

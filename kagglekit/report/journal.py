@@ -93,7 +93,8 @@ def blend_text(
     members = blend.get('members')
     names = [_member_name(m) for m in members] if isinstance(members, (list, tuple, dict)) else []
     more = f' and {len(names) - 5} more' if len(names) > 5 else ''
-    return f'{_text(blend.get("method")) or "blend"} of {", ".join(names[:5])}{more}'
+    method = _text(blend.get('method')) or 'blend'
+    return f'{method} of {", ".join(names[:5])}{more}'
 
 
 def _difference(params, blend, reason):

@@ -88,9 +88,13 @@ def _name(x, y, name, text):  # a run's name, and its difference
 
 
 def _marker(kind, x, y, color):  # o a circle, s a square, < and > triangles
-    side = 6 if kind == '>' else -6
-    shapes = dict(o=f'M{x - 4:.1f} {y:.1f}a4 4 0 1 0 8 0a4 4 0 1 0 -8 0', s=f'M{x - 4:.1f} {y - 4:.1f}h8v8h-8z')
-    path = shapes.get(kind, f'M{x:.1f} {y - 5:.1f}v10l{side} -5z')
+    if kind == 'o':
+        path = f'M{x - 4:.1f} {y:.1f}a4 4 0 1 0 8 0a4 4 0 1 0 -8 0'
+    elif kind == 's':
+        path = f'M{x - 4:.1f} {y - 4:.1f}h8v8h-8z'
+    else:
+        side = 6 if kind == '>' else -6
+        path = f'M{x:.1f} {y - 5:.1f}v10l{side} -5z'
     return f'<path d="{path}" fill="{color}"/>'
 
 # %% ../../nbs/report/03_journal_plots.ipynb #ddacfdc9
@@ -108,14 +112,17 @@ def _limits(x):  # a range that fits most scores
 def _nice_ticks(low, high):  # two to five round values
     reach = high - low
     power = 10.0 ** math.floor(math.log10(reach / 2))
-    step = next(power * k for k in (5, 2, 1) if reach / (power * k) >= 2)
-    first, last = math.ceil(low / step), math.floor(high / step)
+    steps = [power * k for k in (5, 2, 1)]
+    step = next(step for step in steps if reach / step >= 2)
+    first = math.ceil(low / step)
+    last = math.floor(high / step)
     return np.arange(first, last + 1) * step
 
 # %% ../../nbs/report/03_journal_plots.ipynb #d5b93acf
 def _gain_colors(runs):  # green for a gain, red for a loss, grey for another seed
     better = np.where(runs.direction == 'less', runs.gain < 0, runs.gain > 0)
-    return np.where(ideas(runs) != runs.exp, GREY, np.where(better, GREEN, RED))
+    is_repeat = ideas(runs) != runs.exp
+    return np.select([is_repeat, better], [GREY, GREEN], RED)
 
 
 def _marker_color(run, best, plain):  # green for the best, else blue or grey
@@ -193,12 +200,13 @@ def _scores(table, lines, best):  # the right side of the tree
     metric = ' or '.join(sorted(set(table.metric) - {''}))
     yield from _axis_parts(low, high, len(lines), metric)
     runs, gain_colors = list(table.itertuples()), _gain_colors(table)
+    at = lambda v: _scale(v, low, high)
     for n, line in enumerate(lines):
         run = runs[line.row]
+        y = _TOP + _ROW * n
         parent = np.nan if line.parent is None else runs[line.parent].score
         color = _marker_color(run, best, run.same)
-        at = lambda v: _scale(v, low, high)
-        yield from _score_parts(run, _TOP + _ROW * n, at, parent, color, gain_colors[line.row])
+        yield from _score_parts(run, y, at, parent, color, gain_colors[line.row])
 
 
 def tree_svg(
@@ -226,7 +234,8 @@ def plot_tree(
 
 # %% ../../nbs/report/03_journal_plots.ipynb #6386d2a6
 def _mark_stages(rows, left, right):  # a dashed line where a stage begins
-    begin = rows[(rows.epoch == 0) & (rows.stage > 0)][['at', 'stage']].drop_duplicates().sort_values(['at', 'stage'])
+    first_epochs = rows[(rows.epoch == 0) & (rows.stage > 0)]
+    begin = first_epochs[['at', 'stage']].drop_duplicates().sort_values(['at', 'stage'])
     style = dict(textcoords='offset points', va='top', fontsize=8, color='.4')
     for at, stage in begin.itertuples(index=False, name=None):
         for ax in (left, right):

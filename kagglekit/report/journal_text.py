@@ -43,19 +43,20 @@ def as_text(
         text[name.replace('_', '-')] = [number_text(x) for x in table[name]]
     text['time'] = ['–' if pd.isna(s) else seconds_text(s) for s in table.seconds]
     text |= {name: table[name] for name in ('state', 'note', 'problem')}
-    filled = {name.replace('_', '-'): table[name].notna().any() for name in ('in_sample', 'nested', 'gain')}
-    filled |= {name: (table[name] != '').any() for name in ('note', 'problem')}
-    return pd.DataFrame(text, index=table.index).drop(columns=[name for name, used in filled.items() if not used])
+    empty = [name for name in ('in_sample', 'nested', 'gain') if table[name].isna().all()]
+    empty += [name for name in ('note', 'problem') if (table[name] == '').all()]
+    left_out = [name.replace('_', '-') for name in empty]
+    return pd.DataFrame(text, index=table.index).drop(columns=left_out)
 
 # %% ../../nbs/report/02a_journal_text.ipynb #c7ed653d
 def problems_text(
     table: pd.DataFrame,  # the journal
-    width: int | None = None,  # columns of the terminal; the real one's when left out
-) -> str:  # lines; '' where nothing is wrong
+) -> str:  # lines of the terminal's width; '' where nothing is wrong
     "What is wrong with which run."
-    width = max(40, width or shutil.get_terminal_size().columns)
+    width = max(40, shutil.get_terminal_size().columns)
     lines = list(table.attrs.get('flaws', []))
-    lines += [f'{exp}: {problem}' for exp, problem in zip(table.exp, table.problem) if problem]
+    pairs = zip(table.exp, table.problem)
+    lines += [f'{exp}: {problem}' for exp, problem in pairs if problem]
     wrap = textwrap.TextWrapper(width, subsequent_indent='  ', break_on_hyphens=False, break_long_words=False)
     return '\n'.join(wrap.fill(line) for line in lines)
 

@@ -35,14 +35,15 @@ def spearman(
     n = len(x)
     if n < 3:
         return Correlation(np.nan, np.nan, np.nan)
-    ranks = [pd.Series(np.asarray(values, float)).rank() for values in (x, y)]
-    rho = float(ranks[0].corr(ranks[1]))
+    x_ranks, y_ranks = (pd.Series(np.asarray(values, float)).rank() for values in (x, y))
+    rho = float(x_ranks.corr(y_ranks))
     if n < 5:
         return Correlation(rho, np.nan, np.nan)
-    edge = 1 - 6 / (n**3 - n)
-    z = np.arctanh(np.clip(rho, -edge, edge))
+    largest = 1 - 6 / (n**3 - n)
+    z = np.arctanh(np.clip(rho, -largest, largest))
     error = np.sqrt((1 + rho**2 / 2) / (n - 3))
-    low, high = np.tanh(z - 1.96 * error), np.tanh(z + 1.96 * error)
+    low = np.tanh(z - 1.96 * error)
+    high = np.tanh(z + 1.96 * error)
     return Correlation(rho, float(low), float(high))
 
 # %% ../../nbs/report/03a_leaderboard.ipynb #00000009
@@ -58,11 +59,12 @@ def _studentised(x, y):  # slope, intercept, and each point's distance from the 
     n = len(x)
     slope, intercept = np.polyfit(x, y, 1)
     residual = y - intercept - slope * x
-    centred = x - x.mean()
-    free = 1 - 1 / n - centred**2 / (centred**2).sum()
-    others = (residual**2).sum() - residual**2 / np.maximum(free, 1e-12)
-    variance = others / (n - 3) * free
-    return slope, intercept, residual / np.sqrt(np.maximum(variance, 1e-18))
+    squares = (x - x.mean()) ** 2
+    leverage_left = 1 - 1 / n - squares / squares.sum()
+    others = (residual**2).sum() - residual**2 / np.maximum(leverage_left, 1e-12)
+    variance = others / (n - 3) * leverage_left
+    sd = np.sqrt(np.maximum(variance, 1e-18))
+    return slope, intercept, residual / sd
 
 
 def outliers(
@@ -79,7 +81,8 @@ def outliers(
             break
         slope, intercept, away = _studentised(cv[on], board[on])
         worst = np.argmax(np.abs(away))
-        if abs(away[worst]) <= t.ppf(1 - 0.025 / n, n - 3):
+        border = t.ppf(1 - 0.025 / n, n - 3)
+        if abs(away[worst]) <= border:
             break
         distance[on[worst]] = away[worst]
     return Trend(float(slope), float(intercept), distance)
@@ -95,7 +98,8 @@ class Agreement(NamedTuple):
 
     def interval(self, form: str) -> str:  # '' below 5 runs
         "The interval of the correlation in words."
-        return '' if np.isnan(self.correlation.low) else form.format(self.correlation.low, self.correlation.high)
+        _, low, high = self.correlation
+        return '' if np.isnan(low) else form.format(low, high)
 
 
 def agreement(
@@ -107,32 +111,35 @@ def agreement(
         both = comparable(table) & table[name].notna()
         if not both.any():
             continue
-        trend = outliers(score[both], table[name][both])
+        cv, board = score[both], table[name][both]
+        trend = outliers(cv, board)
         far = {exp: v for exp, v in zip(table.exp[both], trend.distance) if v}
-        found[name] = Agreement(int(both.sum()), spearman(score[both], table[name][both]), trend, far)
+        found[name] = Agreement(len(cv), spearman(cv, board), trend, far)
     return found
 
 
 def _agreement_line(name, a):
     ends = a.interval('95 % interval {:.2f} to {:.2f}, ')
+    first = f'{name} {a.correlation.rho:.2f} ({ends}n {a.n})'
+    if a.n < 5:
+        return f'{first}; fewer than 5 runs show no trend'
     far = []
     for exp, distance in a.outliers.items():
         side = 'above' if distance > 0 else 'below'
         far.append(f'{exp} {abs(distance):.1f} sd {side}')
-    line = f'off the line: {", ".join(far) or "none"}' if a.n >= 5 else 'fewer than 5 runs show no trend'
-    return f'{name} {a.correlation.rho:.2f} ({ends}n {a.n}); {line}'
+    return f'{first}; off the line: {", ".join(far) or "none"}'
 
 
 def leaderboard_text(
     table: pd.DataFrame,  # the journal
 ) -> str:  # lines
     "How many runs have a leaderboard score, how their ranks agree with CV, and which lie off the line."
-    n = int(table[list(BOARDS)].notna().any(axis=1).sum())
-    enough = {name: a for name, a in agreement(table).items() if a.n >= 3}
-    first = f'{n} of {len(table)} runs have a leaderboard score'
-    if enough:
+    has_score = table[list(BOARDS)].notna().any(axis=1)
+    lines = [_agreement_line(name, a) for name, a in agreement(table).items() if a.n >= 3]
+    first = f'{has_score.sum()} of {len(table)} runs have a leaderboard score'
+    if lines:
         first += '; Spearman correlation with CV:'
-    return '\n'.join([first, *(_agreement_line(name, a) for name, a in enough.items())])
+    return '\n'.join([first, *lines])
 
 # %% ../../nbs/report/03a_leaderboard.ipynb #5ebc23d9
 _BESIDE = (  # side, dx, dy
@@ -150,7 +157,9 @@ _BESIDE = (  # side, dx, dy
 def _corners(x, y, w, h):  # lower left corners of a label, the nearest places first
     for r in (1, 2.2, 3.4):
         for side, dx, dy in _BESIDE:
-            left = {1: x + dx * r, -1: x - dx * r - w, 0: x - w / 2}[side]
+            to_the_right = x + dx * r
+            to_the_left = x - dx * r - w
+            left = {1: to_the_right, -1: to_the_left, 0: x - w / 2}[side]
             yield left, y + dy * r - h / 2
 
 
@@ -177,8 +186,8 @@ def place_labels(
     for (x, y), (w, h) in zip(points, sizes):
         corner = np.array(list(_corners(x, y, w, h)))
         boxes = np.hstack([corner, corner + [w, h]])
-        outside = _outside(boxes, room)
-        best = boxes[np.argmin(_crossings(boxes, taken) + 10 * outside)]
+        faults = _crossings(boxes, taken) + 10 * _outside(boxes, room)
+        best = boxes[np.argmin(faults)]
         corners.append(best[:2])
         taken = np.vstack([taken, best])
     return np.array(corners).reshape(-1, 2)
@@ -190,11 +199,13 @@ def _board_rows(table, name):  # comparable rows with a score on this board, and
 
 
 def _colors(rows, a, best):  # red for outliers, green for the best run
-    return np.where(rows.exp.isin(list(a.outliers)), 'C3', np.where(rows.exp == best, 'C2', 'C0'))
+    is_outlier = rows.exp.isin(list(a.outliers))
+    return np.select([is_outlier, rows.exp == best], ['C3', 'C2'], 'C0')
 
 
 def _draw_lines(ax, x, trend):  # leaderboard = CV, and the line through the runs
-    ax.axline((x.iloc[0], x.iloc[0]), slope=1, color='.8', lw=1, ls=':', zorder=0, label='leaderboard = CV')
+    start = x.iloc[0], x.iloc[0]
+    ax.axline(start, slope=1, color='.8', lw=1, ls=':', zorder=0, label='leaderboard = CV')
     if np.isfinite(trend.slope):
         middle = x.mean(), trend.intercept + trend.slope * x.mean()
         ax.axline(middle, slope=trend.slope, color='.6', lw=1, zorder=0, label='through the runs')
@@ -202,10 +213,12 @@ def _draw_lines(ax, x, trend):  # leaderboard = CV, and the line through the run
 
 
 def _draw_board(ax, rows, name, a, best):  # CV against one leaderboard
-    color, blend = _colors(rows, a, best), rows.kind == 'blend'
+    color = _colors(rows, a, best)
+    blend = rows.kind == 'blend'
     for part, marker in ((~blend, 'o'), (blend, 's')):
         ax.scatter(rows.score[part], rows[name][part], s=24, c=color[part], marker=marker, zorder=3)
-    title = f'{name}: ρ {a.correlation.rho:.2f}{a.interval(" ({:.2f} to {:.2f})")}, n {a.n}'
+    interval = a.interval(' ({:.2f} to {:.2f})')
+    title = f'{name}: ρ {a.correlation.rho:.2f}{interval}, n {a.n}'
     metric = short(rows.metric.iloc[0])
     ax.margins(0.08)
     ax.set(xlabel=f'CV, {metric}', ylabel=name, title=title)
@@ -219,18 +232,20 @@ def _label(ax, rows, name, styles):  # names beside points, where there is room;
     rows = rows.assign(labelled=rows.exp.isin(list(styles)))
     rows = rows.sort_values('labelled', ascending=False, kind='stable')  # the others are points to keep clear of
     exps = rows.exp[rows.labelled]
-    at = ax.transData.transform(np.c_[rows.score, rows[name]])
+    to_pixels = ax.transData
+    points = to_pixels.transform(np.c_[rows.score, rows[name]])
     texts = [short(exp, 24) for exp in exps]
     scale = ax.figure.dpi / 100
     sizes = [(5.6 * len(text) * scale, 11 * scale) for text in texts]
-    corners = place_labels(at, sizes, ax.bbox.extents)
-    places = ax.transData.inverted().transform(corners)
+    corners = place_labels(points, sizes, ax.bbox.extents)
+    places = to_pixels.inverted().transform(corners)
     for exp, text, place in zip(exps, texts, places):
         ax.text(*place, text, fontsize=7.5, color=styles[exp], zorder=4)
 
 
 def _name_points(ax, rows, name, a, best):  # the best ones and the outliers; of few runs all
-    top = set(rows.exp[rows[name].sort_values(ascending=less_is_better(rows)).index[:3]])
+    by_score = rows.sort_values(name, ascending=less_is_better(rows))
+    top = set(by_score.exp[:3])
     styles = {}
     for exp, color in zip(rows.exp, _colors(rows, a, best)):
         if color != 'C0':
@@ -247,8 +262,10 @@ def plot_leaderboard(
     boards = {name: a for name, a in agreement(table).items() if a.n >= 2}
     if not boards:
         return None
-    fig, axs = plt.subplots(1, len(boards), figsize=(5.5 * len(boards), 4.4), layout='constrained', squeeze=False)
-    best, rows = best_run(table), {name: _board_rows(table, name) for name in boards}
+    figsize = (5.5 * len(boards), 4.4)
+    fig, axs = plt.subplots(1, len(boards), figsize=figsize, layout='constrained', squeeze=False)
+    best = best_run(table)
+    rows = {name: _board_rows(table, name) for name in boards}
     for ax, (name, a) in zip(axs[0], boards.items()):
         _draw_board(ax, rows[name], name, a, best)
     settle(fig)

@@ -120,12 +120,16 @@ def seen_rows(
     comp: Competition | None,  # from data_of
 ) -> SeenRows:
     "A run's rows as its metric sees them."
-    target, unit = target_of(run), as_dict(read_record(run, 'params.json').get('target')).get('unit')
+    target = target_of(run)
     doubts: tuple[str, ...] = ()
+    unit = None
     if comp is not None and oof.id.isin(comp.train.id).all():
-        rows, unit = scored_oof(comp, oof, predictions_of(oof, target)), comp.unit
+        rows = scored_oof(comp, oof, predictions_of(oof, target))
+        unit = comp.unit
     else:
-        rows, doubts, unit = _plain_rows(oof, target), _not_joined(run, unit), None
+        recorded = as_dict(read_record(run, 'params.json').get('target'))
+        rows = _plain_rows(oof, target)
+        doubts = _not_joined(run, recorded.get('unit'))
     decide, undecided = _decide_of(run, comp)
     answers = rows.P
     if decide is not None:

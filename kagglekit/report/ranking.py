@@ -41,7 +41,9 @@ def ranked(
 ) -> pd.DataFrame:  # the comparable rows, the best first
     "Runs by their selection score."
     rows = table[comparable(table)]
-    return rows.loc[selection_score(rows).sort_values(ascending=less_is_better(rows), kind='stable').index]
+    score = selection_score(rows)
+    order = score.sort_values(ascending=less_is_better(rows), kind='stable').index
+    return rows.loc[order]
 
 
 def best_run(

@@ -62,7 +62,8 @@ def environment_drift(
     comp: Competition,  # as it is read now
 ) -> list[str]:  # sentences; empty where nothing has changed
     "What differs now from what the run recorded."
-    old, new, changes = read_record(run, 'params.json'), environment(), []
+    old, new = read_record(run, 'params.json'), environment()
+    changes = []
     comp = object_states(comp, as_dict(old.get('recipe')).get('single_object', ''))
     commit = commit_of(old)
     was = commit.name + '+' * commit.dirty
@@ -183,10 +184,12 @@ def _answer_texts(form, table):  # the columns of answers; labels of one field i
 
 
 def _differences(a, b):  # the largest difference of two tables of numbers, and whether it is one of digits alone
-    numbers = [table.apply(pd.to_numeric, errors='coerce') for table in (a, b)]
-    if any(n.isna().to_numpy().any() for n in numbers):
+    one, two = (table.apply(pd.to_numeric, errors='coerce') for table in (a, b))
+    difference = (one - two).abs().to_numpy()
+    if np.isnan(difference).any():
         return np.nan, False
-    return float((numbers[0] - numbers[1]).abs().to_numpy().max()), bool((b.map(_seven_digits) == a).all(axis=None))
+    rounded = (b.map(_seven_digits) == a).all(axis=None)
+    return float(difference.max()), bool(rounded)
 
 
 def same_answers(

@@ -82,7 +82,10 @@ class Report:
         with atomic(self.folder / 'reproduce.md') as part:
             part.write_text(self.text(), encoding='utf8')
 
-    def add(self, lines: list[str]):
+    def add(
+        self,
+        lines: list[str],  # of Markdown
+    ):
         "Add a part that is complete."
         self.lines += lines
         self.save()

@@ -39,7 +39,8 @@ def seed_means(
     differences = table.set_index('exp').difference
     means.insert(0, 'seeds', groups.CV.count())
     means.insert(0, 'difference', differences.reindex(means.index))
-    return means[means.seeds > 1].rename_axis('exp').reset_index()
+    repeated = means[means.seeds > 1]
+    return repeated.rename_axis('exp').reset_index()
 
 # %% ../../nbs/report/01_seed_noise.ipynb #73ab4876
 def seed_sd(
@@ -48,8 +49,10 @@ def seed_sd(
     "The standard deviation of a CV over seeds, pooled over ideas."
     groups = table.CV.groupby(ideas(table))
     degrees = (groups.count() - 1).clip(lower=0).sum()
-    squares = ((table.CV - groups.transform('mean')) ** 2).sum()
-    return float(np.sqrt(squares / degrees)) if degrees else float('nan')
+    if not degrees:
+        return float('nan')
+    deviations = table.CV - groups.transform('mean')
+    return float(np.sqrt((deviations**2).sum() / degrees))
 
 # %% ../../nbs/report/01_seed_noise.ipynb #965eda32
 _FACTS = ['exp', 'parent', 'difference', 'note', 'direction']
@@ -61,7 +64,8 @@ def outcomes(
     "The gain of each idea that has a comparable parent, and whether it is more than seed noise."
     first = ideas(table)
     stats = table.CV.groupby(first).agg(['mean', 'count'])
-    compared = table.gain.notna() & (first == table.exp) & table.parent.isin(table.exp)
+    is_idea = first == table.exp
+    compared = table.gain.notna() & is_idea & table.parent.isin(table.exp)
     rows = table.loc[compared, _FACTS].copy()
     base = rows.parent.map(dict(zip(table.exp, first)))
     theirs = stats.loc[base].set_axis(rows.index)
@@ -89,9 +93,11 @@ def plot_outcomes(
     rows = found.sort_values('gain')
     border, at = rows.border.fillna(0), range(len(rows))
     names = [f'{exp} · {what[:60]}' for exp, what in zip(rows.exp, rows.difference)]
-    fig, ax = plt.subplots(figsize=(8, 0.24 * len(rows) + 0.8), dpi=70)
+    colours = rows.outcome.map(_COLOURS).fillna('.5')
+    height = 0.24 * len(rows) + 0.8
+    fig, ax = plt.subplots(figsize=(8, height), dpi=70)
     ax.barh(at, 2 * border, left=-border, height=1, color='.92', label='noise')
-    ax.scatter(rows.gain, at, c=rows.outcome.map(_COLOURS).fillna('.5'), s=22, zorder=3)
+    ax.scatter(rows.gain, at, c=colours, s=22, zorder=3)
     ax.set_yticks(at, names, fontsize=7)
     ax.axvline(0, color='.5', lw=0.7)
     ax.set(xlabel='gain in CV over the parent', ylim=(-0.7, len(rows) - 0.3))

@@ -81,7 +81,7 @@ def toy_five(comp: str = 'toy'):  # competition
 # %% ../../nbs/report/00_toy_runs.ipynb #76808607
 def toy_history(
     run: Run,  # whose
-    folds: int = 2,
+    folds: int = 2,  # number of folds
     stages: Sequence[int] = (6,),  # epochs of each stage
     top: float = 0.8,  # metric that the run approaches
 ):
@@ -151,7 +151,9 @@ def toy_truth(
         y = (g.random((n, k)) < 0.4).astype(float)
         y[::10, 0] = np.nan
         return y
-    return g.dirichlet(np.ones(k), n) if target.kind == 'shares' else g.integers(0, max(2, k), n)
+    if target.kind == 'shares':
+        return g.dirichlet(np.ones(k), n)
+    return g.integers(0, max(2, k), n)
 
 
 def _softmax(z):
@@ -173,16 +175,18 @@ def toy_predictions(
     "Predictions of a made-up truth."
     sizes = _sizes(target)
     off = noise * g.normal(0, 1, (len(y), sum(sizes)))
+    values = y.reshape(len(y), -1)
     if target.kind in ('class', 'factors'):
-        on = [np.eye(size)[codes] for size, codes in zip(sizes, y.reshape(len(y), -1).T)]
+        on = [np.eye(size)[codes] for size, codes in zip(sizes, values.T)]
         parts = np.split(off, np.cumsum(sizes)[:-1], axis=1)
-        P = np.concatenate([_softmax(4 * (o + z)) for o, z in zip(on, parts)], 1)[:, -len(target.outputs) :]
+        probs = [_softmax(4 * (o + z)) for o, z in zip(on, parts)]
+        P = np.concatenate(probs, 1)[:, -len(target.outputs) :]
     elif target.kind == 'labels':
-        P = 1 / (1 + np.exp(-4 * (np.nan_to_num(y, nan=0.5) - 0.5 + off)))
+        logits = 4 * (np.nan_to_num(y, nan=0.5) - 0.5 + off)
+        P = 1 / (1 + np.exp(-logits))
     elif target.kind == 'shares':
         P = _softmax(np.log(y + 0.01) + off)
     else:
-        values = y.reshape(len(y), -1)
         P = values + off * values.std(0)
     return P.astype(np.float32)
 
@@ -199,8 +203,9 @@ def toy_target(
     y = toy_truth(target, n)
     P = toy_predictions(target, y, noise, rng('predictions', seed, noise))
     ids = [f'{i:05d}' for i in range(n)]
-    rows = dict(id=ids, fold=np.arange(n) % 2) | target.store(y)
-    table = pd.concat([pd.DataFrame(rows), pd.DataFrame(P, columns=target.outputs)], axis=1)
+    rows = pd.DataFrame(dict(id=ids, fold=np.arange(n) % 2) | target.store(y))
+    predictions = pd.DataFrame(P, columns=target.outputs)
+    table = pd.concat([rows, predictions], axis=1)
     record: dict[str, Any] = dict(classes=list(target.names))
     if facts := target_record(target):
         record['target'] = facts

@@ -45,19 +45,30 @@ def _made_up(g, comp, n, y=None):  # (n, k) predictions that favour y, as a tabl
     return pd.DataFrame(toy_predictions(comp.target, y, 0.5, g), columns=comp.outputs)
 
 
-def _write_predictions(run, comp, seed):
-    g, train, columns = rng('toy', seed), comp.train[comp.is_validated], comp.outputs
-    y, fold = comp.target.truth(train), np.arange(len(train)) % 2
+def _made_up_oof(g, comp):  # of two folds
+    train = comp.train[comp.is_validated]
+    y = comp.target.truth(train)
+    fold = np.arange(len(train)) % 2
     rows = pd.DataFrame(dict(id=train.id.to_numpy(), fold=fold) | comp.target.store(y))
-    write_table(run.folder / 'oof.parquet', pd.concat([rows, _made_up(g, comp, len(train), y)], axis=1))
+    return pd.concat([rows, _made_up(g, comp, len(train), y)], axis=1)
+
+
+def _made_up_test(g, comp):  # of two folds, one below the other
     folds = []
     for k in range(2):
         rows = pd.DataFrame(dict(fold=k, id=comp.test.id))
         probs = _made_up(g, comp, len(rows))
         folds.append(pd.concat([rows, probs], axis=1))
-    table = pd.concat(folds, ignore_index=True)
-    write_table(run.folder / 'test_folds.parquet', table)
-    write_table(run.folder / 'test.parquet', choose_folds(table, [0, 1], columns, run.exp))
+    return pd.concat(folds, ignore_index=True)
+
+
+def _write_predictions(run, comp, seed):
+    g = rng('toy', seed)
+    oof = _made_up_oof(g, comp)
+    folds = _made_up_test(g, comp)
+    test = choose_folds(folds, [0, 1], comp.outputs, run.exp)
+    for name, table in dict(oof=oof, test_folds=folds, test=test).items():
+        write_table(run.folder / f'{name}.parquet', table)
 
 
 def _score(run, comp):  # made up for a class; otherwise that of the predictions, with a decision
@@ -75,7 +86,7 @@ def _target_facts(comp):  # as params.json has them
 
 
 def finished_run(
-    comp: Competition,
+    comp: Competition,  # whose rows are predicted
     exp: str,  # experiment
     seed: int,  # of the predictions
     **recipe,  # more fields of the recipe
