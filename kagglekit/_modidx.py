@@ -3933,6 +3933,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                   'kagglekit/report/compare.py'),
                                           'kagglekit.report.compare.outputs_title': ( 'report/compare.html#outputs_title',
                                                                                       'kagglekit/report/compare.py'),
+                                          'kagglekit.report.compare.pair_text': ( 'report/compare.html#pair_text',
+                                                                                  'kagglekit/report/compare.py'),
                                           'kagglekit.report.compare.state_of': ( 'report/compare.html#state_of',
                                                                                  'kagglekit/report/compare.py'),
                                           'kagglekit.report.compare.unfinished': ( 'report/compare.html#unfinished',
