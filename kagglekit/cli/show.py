@@ -89,11 +89,11 @@ def show_run(
     difference = f'{params["parent"]} with {diff_text(diff)}' if params.get('parent') else '–'
     rows = [('run', f'{run} ({run.state()})')]
     if at:
-        rows.append(('at', at))
-    rows += [('what', params.get('reason') or diff_text(diff)), ('difference', difference), *score_rows(run)]
+        rows.append(('progress', at))
+    rows += [('reason', params.get('reason') or '–'), ('difference', difference), *score_rows(run)]
     if error:
         rows.append(('error', error))
-    rows.append(('look at', str(run.folder)))
+    rows.append(('folder', str(run.folder)))
     return '\n'.join(f'{name:14s} {wrap_text(str(text), 15)}' for name, text in rows)
 
 # %% ../../nbs/cli/00_show.ipynb #70d72d77
@@ -106,7 +106,7 @@ def status_text(
     if not runs:
         where = f'of {comp} ' if comp else ''
         return f'There are no runs {where}yet. The first one: kagglekit run {comp or "shapes-practice"} exp0001'
-    rows = [['run', 'state', 'at', 'heard of']]
+    rows = [['run', 'state', 'progress', 'last heartbeat']]
     for run in runs:
         rows.append([str(run), run.state(), progress_text(run), str(run.peek('status.json').get('heartbeat', ''))])
     title, *table = as_table(rows)
