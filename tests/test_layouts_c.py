@@ -263,6 +263,37 @@ def test_rows_and_answers_that_only_one_side_knows_are_asked_about(home):
     assert 'The sample answers nocall' in more.questions
 
 
+def test_classes_by_the_names_of_the_files(home):
+    "As dogs and cats: no train table and no folders; the sample asks for a number."
+    page = page_of(
+        home,
+        'pets',
+        {
+            'sample_submission.csv': dict(id=range(M), label=0.5),
+            **{f'train/{kind}.{k}.jpg': None for kind in ('cat', 'dog') for k in range(12)},
+            **images('test/{}.jpg', range(M)),
+        },
+    )
+    assert page.comp.classes == ('dog',) and page.comp.train.target.tolist() == [0] * 12 + [1] * 12
+    assert page.comp.train.file[0] == 'train/cat.0.jpg' and page.comp.test.file[0] == 'test/0.jpg'
+
+
+@pytest.mark.parametrize(
+    'answer, label, form, metric',
+    [
+        ('a b c', cycle('a', 'b', 'c', 'd'), 'top', 'map_at(3)'),  # the best three
+        ('sugar beet', cycle('sugar beet', 'black grass'), 'label', 'accuracy'),  # a name of two words
+        ('', cycle('a', 'b', 'c'), 'label', 'accuracy'),  # nothing to go by
+    ],
+)
+def test_what_one_field_of_the_sample_holds(home, answer, label, form, metric):
+    files = images('train/{}.png', TRAIN) | images('test/{}.png', TEST)
+    tables = {'train.csv': dict(id=TRAIN, label=label), 'sample_submission.csv': dict(id=TEST, label=answer)}
+    page = page_of(home, 'plants', tables | files)
+    assert (page.comp.answer, page.comp.metric) == (form, metric)
+    assert 'which no train row has' not in page.questions
+
+
 # Rows
 
 

@@ -56,13 +56,19 @@ def _best_named(names, *words):  # the name that holds the most of the words, th
     return min(names, key=lambda name: (-held(name), name.count('/'), len(name), name), default='')
 
 
+def _columns(folder, name):  # of a table
+    table = run_code(folder, 'table', table_code(folder, 'table', name))
+    return set(table.columns)
+
+
 def _pick_train(folder, names, sample):  # the table that has what the sample asks for
     wanted = set(sample.columns)
 
     def key(name):
-        columns = set(run_code(folder, 'train', table_code(folder, 'train', name)).columns)
-        named = re.search('train', name, re.I)
-        return -len(columns & wanted), bool(_EXTRA.search(name)), not named, name.count('/'), len(name), name
+        shared = len(_columns(folder, name) & wanted)
+        is_extra = bool(_EXTRA.search(name))
+        is_named = bool(re.search('train', name, re.I))
+        return -shared, is_extra, not is_named, name.count('/'), len(name), name
 
     return min(names, key=key, default='')
 
@@ -70,7 +76,10 @@ def _pick_train(folder, names, sample):  # the table that has what the sample as
 def _notes_beside(folder, files):  # a pattern of JSON files, one beside each train image; '' where there are none
     train = [file for file in files if 'train' in file.lower()]
     beside = [file for file in train if (folder / file).with_suffix('.json').is_file()]
-    return f'{beside[0].split("/")[0]}/{NOTES}' if len(beside) > len(train) / 2 else ''
+    if len(beside) <= len(train) / 2:
+        return ''
+    home = beside[0].split('/')[0]
+    return f'{home}/{NOTES}'
 
 
 @dataclass

@@ -16,6 +16,7 @@ from ..targets.labels import encode, find_classes
 from ..data.long_tables import split_ids, widen
 from .data_survey import Survey
 from .table_code import tools
+from .file_names import on_side
 from .row_guess import Long, Unit, same_values, unique_columns
 from .target_guess import numbers_of
 
@@ -147,25 +148,50 @@ def make_test(
     return _test_from_sample(d, long)
 
 # %% ../../nbs/launch/08_draft_rows.ipynb #2e7ddd0b
-def _class_home(files):  # the folder that has a folder for each class; None where there is none
-    own = [f for f in files if 'train' in f.lower()] or [f for f in files if 'test' not in f.lower()]
-    parents = {os.path.dirname(f) for f in own}
-    homes = {os.path.dirname(p) for p in parents}
+def _class_home(own):  # the folder that has a folder for each class; None where there is none
+    parents = {os.path.dirname(file) for file in own}
+    homes = {os.path.dirname(parent) for parent in parents}
     several = 1 < len(parents) <= len(own) / 2
-    return (homes.pop(), own) if several and len(homes) == 1 else None
+    return homes.pop() if several and len(homes) == 1 else None
+
+
+_WORD = '^([A-Za-z]+)'  # that begins the name of a file, such as cat.0.jpg
+
+
+def _has_words(own):  # whether the names of the files begin with a few words
+    words = pd.Series(own).str.split('/').str[-1].str.extract(_WORD, expand=False)
+    return words.notna().all() and 1 < words.nunique() <= len(own) / 3
+
+
+def _train_from_names(d, own):
+    home, suffix = os.path.dirname(own[0]), os.path.splitext(own[0])[1]
+    d.add(
+        f'paths = sorted((folder / {home!r}).glob({"*" + suffix!r}))',
+        'train = pd.DataFrame(dict(file=[path.relative_to(folder).as_posix() for path in paths]))',
+        "train['id'] = [path.stem for path in paths]",
+        f"train['label'] = train['id'].str.extract({_WORD!r}, expand=False)",
+    )
+    d.tell(
+        'train rows',
+        f'the images in {home}',
+        f'there is no train table, and names such as {own[0]} hold a class',
+        False,
+    )
 
 
 def _train_from_folders(d):
-    found = _class_home(d.survey.files)
-    if found is None:
+    own = on_side(d.survey.files, 'train')
+    home = _class_home(own)
+    if home is None and _has_words(own):
+        return _train_from_names(d, own)
+    if home is None:
         raise KitError(
             f'{d.survey.folder} has no table of train rows, and no folder with a folder of images for each class; '
             'put train.csv there'
         )
-    home, own = found
-    suffixes = ', '.join(repr(e) for e in sorted({os.path.splitext(f)[1].lower() for f in own}))
+    suffixes = ', '.join(map(repr, sorted({os.path.splitext(file)[1].lower() for file in own})))
     d.add(f'train = class_folders(folder, {home!r}, {suffixes})')
-    d.tell('train rows', f'the images below {home}', 'there is no train table, and each class has a folder')
+    return d.tell('train rows', f'the images below {home}', 'there is no train table, and each class has a folder')
 
 
 def _long_train(d, long):  # columns of the train table that are long: (lines that make id and name, name, value)

@@ -177,28 +177,37 @@ def _pattern(files, rows, column):  # code from files of the rows; None where no
     return None if None in parts else _join_code(parts)
 
 # %% ../../nbs/launch/05_file_names.ipynb #b26ed21b
-def _by_stem_code(files, column, way):  # code that finds the files by their stems
+def _home(files):  # the folder that all of them are in
     homes = [os.path.dirname(file) for file in files]
-    home = os.path.commonpath(homes) if all(homes) else ''
+    return os.path.commonpath(homes) if all(homes) else ''
+
+
+def _by_stem_code(files, column, way):  # code that finds the files by their stems
     stem = ".str.rsplit('.', n=1).str[0]" if way == 'path' else ''
-    return f'{_cell(column)}{stem}.map(by_stem(folder, {home!r}, {{suffixes}}))'
+    return f'{_cell(column)}{stem}.map(by_stem(folder, {_home(files)!r}, {{suffixes}}))'
 
 
-def _pattern_of_slices(files, values):  # such as 'train/*/FLAIR/*.dcm', and where the value stands in it
-    levels = list(zip(*(file.split('/')[:-1] for file in files)))
-    at = next(i for i, level in enumerate(levels) if list(level) == list(values))
-    parts = [level[0] if len(set(level)) == 1 else '*' for level in levels]
-    return '/'.join([*parts, '*' + os.path.splitext(files[0])[1]]), at - len(levels) - 1
+def _folder_levels(files, values):  # (names of the folders, level by level; the level that is the row's)
+    folders = [file.split('/')[:-1] for file in files]
+    if len(set(map(len, folders))) > 1:
+        return [], -1
+    levels = list(zip(*folders))
+    places = [i for i, level in enumerate(levels) if list(level) == values]
+    return levels, places[0] if places else -1
 
 
 def _slices_code(files, values, column):  # (lines, code) that find a file of each row's folder
-    pattern, at = _pattern_of_slices(files, values)
-    home, _, rest = pattern.partition('/*/')
-    if at == -2 and '/' not in rest:
+    levels, own = _folder_levels(files, values)
+    varied = [i for i, level in enumerate(levels) if len(set(level)) > 1]
+    if own == len(levels) - 1 and set(varied) <= {own}:  # so it is where depths differ
+        home = _home([os.path.dirname(file) for file in files])
         return (), f'{_cell(column)}.map(by_folder(folder, {home!r}, {{suffixes}}))'
+    names = ['*' if i in varied else level[0] for i, level in enumerate(levels)]
+    pattern = '/'.join([*names, '*' + os.path.splitext(files[0])[1]])
+    place = own - len(levels) - 1  # counted from the end of a path
     before = (
         f'{{df}}_slices = sorted(folder.glob({pattern!r}))',
-        f'{{df}}_slices = {{path.parts[{at}]: path.relative_to(folder).as_posix() for path in {{df}}_slices}}',
+        f'{{df}}_slices = {{path.parts[{place}]: path.relative_to(folder).as_posix() for path in {{df}}_slices}}',
     )
     return before, f'{_cell(column)}.map({{df}}_slices)'
 
@@ -213,13 +222,18 @@ def _has_slices(found, way):  # whether each row has a folder of slices
 _CHANNELS = 16  # files of a row, at most
 
 
+def _ends_of(files, value):  # what follows the value in the names
+    return [os.path.basename(file).removeprefix(value) for file in files]
+
+
 def _common_ends(found, values):  # of the names of the files, where all rows have the same ones
-    ends = [[os.path.basename(file).removeprefix(value) for file in files] for files, value in zip(found, values)]
-    first = ends[0]
+    first, *others = [_ends_of(files, value) for files, value in zip(found, values)]
+    different = any(set(ends) != set(first) for ends in others)
+    repeated = len(set(first)) < len(first)
     suffixes = {os.path.splitext(end)[1] for end in first}
-    alike = all(set(others) == set(first) for others in ends)
-    plain = len(set(first)) == len(first) and not any(map(_MASKS.search, first))
-    return tuple(first) if alike and plain and len(suffixes) == 1 and 2 <= len(first) <= _CHANNELS else ()
+    if different or repeated or len(suffixes) > 1 or any(map(_MASKS.search, first)):
+        return ()
+    return tuple(first) if 2 <= len(first) <= _CHANNELS else ()
 
 
 def _try(index, rows, column, way, side):  # the files of each row, [] where there is none

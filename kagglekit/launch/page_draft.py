@@ -84,7 +84,7 @@ def _one_target(d, answer):
     if not sure:
         others = [c for c in _candidates(d) if c != column][:6]
         guess.questions.append(f'Is {column} what is to be predicted? Other columns are {", ".join(others)}')
-    unknown = sorted(set(values) - set(guess.names))
+    unknown = sorted(set(values) - {'', *guess.names})
     if guess.form == 'label' and unknown and numbers_of(values) is None:
         guess.questions.append(f'The sample answers {unknown[0]}, which no train row has. What does it stand for?')
     return guess
@@ -136,7 +136,7 @@ def _form_why(s, long):
     if long:
         how = f'<id>{long.mark}<name>' if long.mark else f'{s.sample.columns[0]} and {long.column}'
         return f'a row for each id and name: {how}'
-    columns, first = s.sample.columns[1:], s.sample.iloc[0, 1]
+    columns, first = s.sample.columns[1:], s.sample.iloc[0, 1] or 'an empty field'
     if len(columns) == 1:
         return f'the sample submission has the column {columns[0]}, such as {first}'
     return f'the sample submission has the columns {", ".join(columns[:3])}{" …" * (len(columns) > 3)}, such as {first}'

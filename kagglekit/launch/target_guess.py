@@ -17,7 +17,7 @@ _METRICS_OF = {
     'label': ('accuracy', 'macro_f1', 'balanced_accuracy', 'mcc'),
     'binary': ('auc', 'log_loss', 'average_precision', 'pauc(tpr=0.8)', 'pfbeta(beta=1)'),
     'probability': ('log_loss', 'auc', 'macro_f1', 'balanced_log_loss'),
-    'top': ('map_at(5)', 'top_accuracy(5)'),
+    'top': ('map_at({k})', 'top_accuracy({k})'),
     'labels': ('column_auc', 'column_log_loss', 'column_average_precision', 'padded_cmap', 'lwlrap'),
     'sets': ("fbeta(beta=1, average='samples')", "fbeta(beta=1, average='macro')", 'exact_match', 'label_accuracy'),
     'number': ('rmse', 'mae', 'r2', 'spearman'),
@@ -40,6 +40,7 @@ class TargetGuess:
     target: str = ''  # Python for the argument target; '' where classes are given
     answer: str = 'label'  # as Competition has it
     decide: str = ''  # as Competition has it
+    k: int = 0  # classes of one answer, where the best few are asked for
     column: str = ''  # of the train table, where a single one holds the truth
     sure: bool = True
     questions: list[str] = field(default_factory=list)
@@ -47,7 +48,7 @@ class TargetGuess:
     @property
     def metrics(self) -> tuple[str, ...]:
         "Usual metrics, the default first."
-        return _METRICS_OF[self.form]
+        return tuple(metric.format(k=self.k) for metric in _METRICS_OF[self.form])
 
 # %% ../../nbs/launch/06_target_guess.ipynb #d7b35029
 def numbers_of(
@@ -245,7 +246,7 @@ def _sets(column, values, mark):
 
 def _top(column, values, k):
     guess = _classes(column, values)
-    guess.form, guess.answer = 'top', 'top'
+    guess.form, guess.answer, guess.k = 'top', 'top', k
     guess.what = f'the best {k} of {len(guess.names):,} classes'
     guess.why = f'{column} holds one class, and the sample {k} in one field'
     return guess
@@ -308,7 +309,8 @@ def guess_one(
     words = answers.map(lambda text: len(re.split(r'[ ,;|]+', text)))
     if several and (mark := _sets_mark(values, answers)):
         return _sets(column, values, mark)
-    if words.min() > 1 and words.nunique() == 1 and not set(answers) <= set(values):
+    single = not values.str.contains(r'[ ,;|]').any()
+    if single and words.min() > 1 and words.nunique() == 1:
         return _top(column, values, int(words.iloc[0]))
     if _is_binary(values):
         return _binary(column, values, _decimal(answers))
