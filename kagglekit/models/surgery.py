@@ -39,7 +39,7 @@ def stem_stride1(
 
 # %% ../../nbs/models/02_surgery.ipynb #0000000c
 class Gem(nn.Module):
-    "Generalised mean over the picture (Radenović, Tolias, Chum 2018, arXiv:1711.02512)."
+    "Generalised mean over the image (Radenović, Tolias, Chum 2018, arXiv:1711.02512)."
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ def gem_pool(
     net: nn.Module,  # a timm network, changed in place
     p: float = 3.0,  # power to start from, > 0
 ) -> nn.Module:  # the same
-    "`Gem` where the network took the average over the picture."
+    "Replace average pooling by `Gem`."
     if p <= 0:
         raise KitError(f'gem_pool: p is above 0, such as 3; got {p:g}')
     if not isinstance(getattr(net, 'global_pool', None), SelectAdaptivePool2d):

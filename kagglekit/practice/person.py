@@ -51,7 +51,8 @@ def mix(
 ) -> RGB:  # integers
     "A colour between two."
     s = min(max(share, 0.0), 1.0)
-    return tuple(round(x + (y - x) * s) for x, y in zip(a, b))
+    mixed = [x + (y - x) * s for x, y in zip(a, b)]
+    return tuple(map(round, mixed))
 
 # %% ../../nbs/practice/00a_person.ipynb #47cce2b5
 def _draw_features(g, gender, age):  # feature → value

@@ -33,10 +33,12 @@ def elpv_labels() -> pd.DataFrame:  # path, probability, class, state, label
 
 
 def _copy_photographs(rows, folder, first):  # as 10000.png, 10001.png …; returns their table
-    names = [f'{first + i}.png' for i in range(len(rows))]
+    index = range(len(rows))
+    names = [f'{first + i}.png' for i in index]
     for source, name in zip(rows.path, names):
         shutil.copyfile(source, folder / name)
-    return rows.assign(index=range(len(rows)), file_name=names)[['index', 'file_name', 'class', 'state', 'label']]
+    table = rows.assign(index=index, file_name=names)
+    return table[['index', 'file_name', 'class', 'state', 'label']]
 
 
 @stand_in('anomaly-practice')

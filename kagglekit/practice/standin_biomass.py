@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 
 from ..core.randomness import rng
 from ..core.storage import write_table
-from .drawing import noisy_image
+from .drawing import direction, noisy_image
 from .registry import stand_in
 
 # %% ../../nbs/practice/01q_standin_biomass.ipynb #bio00006
@@ -42,8 +42,8 @@ def _draw_place(g):
 def _draw_blades(pen, n, length, colours, g):
     for _ in range(n):
         x, y = _draw_place(g)
-        angle = g.normal(-np.pi / 2, 0.5)
-        tip = (x + length * np.cos(angle), y + length * np.sin(angle))
+        dx, dy = length * direction(g.normal(-np.pi / 2, 0.5))
+        tip = (x + dx, y + dy)
         colour = colours[g.integers(len(colours))]
         pen.line([(x, y), tip], fill=colour, width=2)
 
@@ -53,9 +53,8 @@ def _draw_clover(pen, n, g):  # three round leaves each
         x, y = _draw_place(g)
         turn = g.uniform(0, 2)
         for k in range(3):
-            angle = turn + 2.1 * k
-            a = x + 4 * np.cos(angle)
-            b = y + 4 * np.sin(angle)
+            dx, dy = 4 * direction(turn + 2.1 * k)
+            a, b = x + dx, y + dy
             pen.ellipse([a - 3, b - 3, a + 3, b + 3], **_LEAF)
 
 

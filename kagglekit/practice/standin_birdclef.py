@@ -37,8 +37,9 @@ SONGS = dict(  # species: first and last frequency (Hz), syllable and gap (s), s
 def _draw_syllable(first, last, seconds, trill):
     t = np.arange(round(seconds * RATE)) / RATE
     glide = first + (last - first) * t / seconds
-    wobble = (trill > 0) * 300 * np.sin(2 * np.pi * trill * t)
-    phase = 2 * np.pi * np.cumsum(glide + wobble) / RATE
+    wobble = 300 * np.sin(2 * np.pi * trill * t) if trill else 0
+    turns = np.cumsum(glide + wobble)
+    phase = 2 * np.pi * turns / RATE
     tone = np.sin(phase) + 0.2 * np.sin(2 * phase)
     return np.hanning(len(t)) * tone
 
@@ -49,7 +50,8 @@ def draw_song(
 ) -> np.ndarray:  # (samples,) −1.2 … 1.2, up to 2.7 s
     "One song of a singer."
     first, last, syllable, gap, n, trill = SONGS[species]
-    pitch, tempo = g.uniform(0.96, 1.04), g.uniform(0.9, 1.1)
+    pitch = g.uniform(0.96, 1.04)
+    tempo = g.uniform(0.9, 1.1)
     one = _draw_syllable(pitch * first, pitch * last, tempo * syllable, trill)
     silence = np.zeros(round(tempo * gap * RATE))
     return np.concatenate(n * [one, silence])
@@ -62,7 +64,8 @@ def mix_songs(
 ) -> np.ndarray:  # (samples,) float32, −1 … 1
     "A recording: songs over wind and hiss."
     n = round(seconds * RATE)
-    wind = np.convolve(g.normal(0, 0.12, n + 63), np.ones(64) / 64, 'valid')
+    gusts = g.normal(0, 0.12, n + 63)
+    wind = np.convolve(gusts, np.ones(64) / 64, 'valid')
     x = wind + g.normal(0, 0.004, n)
     for song, loudness, start in songs:
         first = round(start * RATE)
@@ -174,8 +177,11 @@ def write_birdclef(
     "Eight species in five seconds: 96 train recordings and 20 test soundscapes of four windows; macro AUC."
     g = rng('birdclef-practice')
     _write_train(folder, g)
-    paths = [folder / 'test_soundscapes' / f'soundscape_{i + 1}.ogg' for i in range(SOUNDSCAPES)]
-    solution = pd.DataFrame([row for path in paths for row in _write_soundscape(path, g)])
+    rows = []
+    for number in range(1, SOUNDSCAPES + 1):
+        path = folder / 'test_soundscapes' / f'soundscape_{number}.ogg'
+        rows += _write_soundscape(path, g)
+    solution = pd.DataFrame(rows)
     sample = solution[['row_id']].assign(**dict.fromkeys(SONGS, 1 / len(SONGS)))
     write_table(folder / 'sample_submission.csv', sample)
     return solution.assign(unit=np.repeat(range(SOUNDSCAPES), WINDOWS))

@@ -17,7 +17,7 @@ from sklearn.metrics import auc, roc_curve
 from ..core.randomness import rng
 from ..core.storage import write_table
 
-from .drawing import to_bytes
+from .drawing import blend, to_bytes
 from .registry import import_extra, stand_in
 
 # %% ../../nbs/practice/01n_standin_isic.ipynb #isi00006
@@ -34,6 +34,13 @@ def _outline(angle, ragged, g):  # radius in each direction, about 1
     return 1 + ragged * waves
 
 
+def _polar(side, g):  # angle and distance of each pixel from the middle of a lesion, which is an ellipse
+    shift = g.uniform(-2, 2, (2, 1, 1))
+    y, x = np.mgrid[:side, :side] - (side - 1) / 2 - shift
+    stretch = g.uniform(1, 1.25)
+    return np.arctan2(y, x), np.hypot(x, y * stretch)
+
+
 def draw_lesion(
     malignant: float,  # 0 benign … 1 malignant: how uneven border and colour are
     radius: float,  # pixels
@@ -41,17 +48,15 @@ def draw_lesion(
     g: np.random.Generator,  # random generator
 ) -> np.ndarray:  # (side, side, 3) uint8
     "A lesion in the middle of an image of skin."
-    shift = g.uniform(-2, 2, (2, 1, 1))
-    y, x = np.mgrid[:side, :side] - (side - 1) / 2 - shift
-    angle = np.arctan2(y, x)
-    distance = np.hypot(x, y * g.uniform(1, 1.25))
+    angle, distance = _polar(side, g)
     edge = radius * _outline(angle, 0.04 + 0.16 * malignant, g)
-    inside = np.clip((edge - distance) / 2 + 0.5, 0, 1)[..., None]
+    inside = np.clip((edge - distance) / 2 + 0.5, 0, 1)
     brown = np.array([128, 84, 60]) * g.uniform(0.85, 1.25)
     spiral = angle + distance / 6
     patches = _outline(spiral, 0.25 * malignant, g).clip(0.3, 1.6)
     colour = brown * patches[..., None] ** np.array([1.0, 1.4, 1.4])
-    return to_bytes(inside * colour + (1 - inside) * _skin(side, g))
+    image = blend(_skin(side, g), colour, inside[..., None])
+    return to_bytes(image)
 
 # %% ../../nbs/practice/01n_standin_isic.ipynb #isi00009
 def score_isic(

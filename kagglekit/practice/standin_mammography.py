@@ -42,8 +42,9 @@ def _draw_tissue(density, x, y, g):  # glandular clouds, denser for 3 (D) than f
 
 
 def _draw_mass(spicules, x, y, centre, g):  # spicules from 0 (round) to 1; pixels around the centre
-    dx = (x - centre[0]) * WIDTH
-    dy = (y - centre[1]) * HEIGHT / 2
+    middle_x, middle_y = centre
+    dx = (x - middle_x) * WIDTH
+    dy = (y - middle_y) * HEIGHT / 2
     angle = np.arctan2(dy, dx)
     number, turn = g.integers(3, 5), g.uniform(0, 3)
     rays = np.abs(np.cos(number * angle + turn)) ** 3
@@ -163,11 +164,14 @@ def _write_patient(folder, patient, images, g):  # its four images; returns thei
         facts, masses = _describe_breast(shared['site_id'], g)
         x, y = g.uniform(0.2, 0.5), g.uniform(-0.35, 0.35)
         for view, mass in zip(VIEWS, masses):
-            row = shared | facts | dict(image_id=next(images), laterality=side, view=view)
+            name = next(images)
+            row = shared | facts | dict(image_id=name, laterality=side, view=view)
             row['prediction_id'] = f'{patient}_{side}'
-            image = draw_mammogram(view, shared['level'], mass, (x, y + g.normal(0, 0.05)), g)
-            placed = image if side == 'L' else image[:, ::-1]
-            _save_mammogram(folder / str(patient) / f'{row["image_id"]}.dcm', placed, row)
+            centre = (x, y + g.normal(0, 0.05))
+            image = draw_mammogram(view, shared['level'], mass, centre, g)
+            if side == 'R':
+                image = image[:, ::-1]
+            _save_mammogram(folder / str(patient) / f'{name}.dcm', image, row)
             yield row
 
 
@@ -179,13 +183,11 @@ def write_mammography(
     g = rng('mammography-practice')
     patients = [int(i) for i in 1000 + g.choice(64_000, TRAIN + TEST, replace=False)]
     images = iter([int(i) for i in 10**6 + g.choice(2**30, 4 * len(patients), replace=False)])
-    parts = dict(train=sorted(patients[:TRAIN]), test=sorted(patients[TRAIN:]))
-    tables = {
-        part: pd.DataFrame(
-            row for patient in rows for row in _write_patient(folder / f'{part}_images', patient, images, g)
-        )
-        for part, rows in parts.items()
-    }
+    tables = {}
+    for part, some in dict(train=patients[:TRAIN], test=patients[TRAIN:]).items():
+        home = folder / f'{part}_images'
+        rows = [row for patient in sorted(some) for row in _write_patient(home, patient, images, g)]
+        tables[part] = pd.DataFrame(rows)
     train, test = tables['train'], tables['test']
     write_table(folder / 'train.csv', train[TRAIN_COLUMNS])
     write_table(folder / 'test.csv', test[TEST_COLUMNS])

@@ -26,18 +26,18 @@ _VESSEL = (120, 40, 24)
 def _paint_vessels(canvas, g, disc, middle):  # curves from the disc over the retina
     side = np.sign(middle[0] - disc[0])
     for bend in (-1.2, -0.7, 0.7, 1.2):
-        reach = disc + [side * g.uniform(30, 44), bend * g.uniform(16, 26)]
-        pull = disc + [side * g.uniform(4, 10), bend * g.uniform(18, 26)]
-        path = curve([disc, pull, reach])
+        reach = [side * g.uniform(30, 44), bend * g.uniform(16, 26)]
+        pull = [side * g.uniform(4, 10), bend * g.uniform(18, 26)]
+        path = curve([disc, disc + pull, disc + reach])
         canvas.line(path, _VESSEL, width=g.uniform(1, 1.8))
 
 
 def _draw_places(g, n, middle, radius, apart):  # n points in a disc, none close to another
     places = []
     while len(places) < n:
-        angle = g.uniform(0, 2 * np.pi)
+        ray = direction(g.uniform(0, 2 * np.pi))
         out = radius * np.sqrt(g.random())
-        place = middle + out * direction(angle)
+        place = middle + out * ray
         distances = [np.linalg.norm(place - other) for other in places]
         if all(distance > apart for distance in distances):
             places.append(place)
@@ -65,7 +65,8 @@ def draw_eye(
     x, y = middle
     inside = np.hypot(across - x, down - y) < radius
     light = inside * (1 + 0.06 * clouds(g, canvas.size, 3))
-    return noisy_image(canvas.pixels() * light[:, :, None], g, 5)
+    lit = canvas.pixels() * light[:, :, None]
+    return noisy_image(lit, g, 5)
 
 # %% ../../nbs/practice/01g_standin_photographs.ipynb #b68313a4
 def score_aptos(

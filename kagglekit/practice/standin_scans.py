@@ -16,7 +16,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 from ..core.randomness import rng
 from ..core.storage import write_table
 from .dicom_files import write_dicom
-from .drawing import Canvas, clouds, curve, direction, draw_ids, noisy_image
+from .drawing import Canvas, blend, clouds, curve, direction, draw_ids, noisy_image
 from .registry import stand_in
 
 # %% ../../nbs/practice/01i_standin_scans.ipynb #0479bfc9
@@ -182,10 +182,6 @@ def _blood(kind, g, middle, brain, ventricles):  # (64, 64) of 0 to 1: where it 
     return brain * _mask(lambda canvas: _paint_star(canvas, g, middle + [0, 8]))
 
 # %% ../../nbs/practice/01i_standin_scans.ipynb #ee834abb
-def _fill(image, mask, value):  # where the mask is 1
-    return image * (1 - mask) + mask * value
-
-
 def draw_head(
     kinds: list[str],  # some of BLEEDINGS
     g: np.random.Generator,  # random generator
@@ -197,11 +193,12 @@ def draw_head(
     left, right = (_disc(middle + [side, -2], (1.8, 6)) for side in (-4, 4))
     ventricles = np.maximum(left, right)
     head = -1000 + 1900 * bone
-    head = _fill(head, brain, 35 + 2 * clouds(g, (64, 64), 6))
-    head = _fill(head, ventricles, 8)
+    tissue = 35 + 2 * clouds(g, (64, 64), 6)
+    head = blend(head, tissue, brain)
+    head = blend(head, 8, ventricles)
     for kind in kinds:
         blood = _blood(kind, g, middle, brain, ventricles)
-        head = _fill(head, blood, g.uniform(62, 76))
+        head = blend(head, g.uniform(62, 76), blood)
     return head + g.normal(0, 4, head.shape)
 
 # %% ../../nbs/practice/01i_standin_scans.ipynb #3861a75f

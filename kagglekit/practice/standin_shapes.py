@@ -23,7 +23,8 @@ SHAPES = ('circle', 'cross', 'square', 'triangle')
 def _draw_outline(pen, kind, middle, radius, angle):
     def at(turn):
         "A point of the outline."
-        direction = np.array([np.cos(angle + turn), np.sin(angle + turn)])
+        a = angle + turn
+        direction = np.array([np.cos(a), np.sin(a)])
         return tuple(middle + radius * direction)
 
     if kind == 'circle':
@@ -51,7 +52,7 @@ def draw_shape(
     _draw_outline(ImageDraw.Draw(im), kind, middle, radius, angle)
     blurred = im.filter(ImageFilter.GaussianBlur(3))
     small = blurred.resize((side, side), Image.Resampling.BOX)
-    pixels = np.asarray(small).astype(float)
+    pixels = np.asarray(small, float)
     noisy = pixels + g.normal(0, 22, pixels.shape)
     return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
 
@@ -66,7 +67,8 @@ def write_shapes(
     kinds = g.permutation(np.repeat(SHAPES, 90))
     ids = [f'{i:05d}' for i in g.permutation(360)]
     for i, kind in zip(ids, kinds):
-        draw_shape(kind, g).save(folder / 'images' / f'{i}.png')
+        image = draw_shape(kind, g)
+        image.save(folder / 'images' / f'{i}.png')
     table = pd.DataFrame(dict(id=ids, label=kinds))
     train, test = table[:240], table[240:].reset_index(drop=True)
     write_table(folder / 'train.csv', train)

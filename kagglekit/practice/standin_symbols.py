@@ -37,7 +37,8 @@ GROUNDS = {  # culture → colour
 
 def _ring(n, *radii):  # n points around a centre, by turns on each of the radii
     angles = 2 * np.pi * np.arange(n) / n - np.pi / 2
-    return np.resize(radii, n)[:, None] * direction(angles)
+    radius = np.resize(radii, n)
+    return radius[:, None] * direction(angles)
 
 
 FILLED = {  # thing → corners around the centre, colour
@@ -91,7 +92,8 @@ def draw_object(
     canvas.polygon(corner, GROUNDS[cultures[-1]])
     for thing, cell in zip(things, g.permutation(9)):
         row, column = divmod(cell, 3)
-        place = np.array([column + 0.5, row + 0.5]) / 3 * [w, h]
+        share = np.array([column + 0.5, row + 0.5]) / 3
+        place = share * [w, h]
         middle = place + g.normal(0, 1.5, 2)
         _paint_thing(canvas, g, thing, middle)
     return photograph(canvas, g, 0.06)

@@ -14,7 +14,7 @@ from PIL import Image
 
 from ..core.randomness import rng
 from ..core.storage import write_table
-from .drawing import draw_ids, to_bytes
+from .drawing import blend, draw_ids, to_bytes
 from .registry import stand_in
 
 # %% ../../nbs/practice/01r_standin_whales.ipynb #wha00006
@@ -26,22 +26,20 @@ def _sample_grid(grids, rows, columns):  # (n, 4, 8), and positions (n, h, w) in
     top = np.clip(rows, 0, GRID[0] - 1.001)
     left = np.clip(columns, 0, GRID[1] - 1.001)
     i, j = top.astype(int), left.astype(int)
-    down, right = top - i, left - j
+    right = left - j
     n = np.arange(len(grids))[:, None, None]
-
-    def blend_columns(row):
-        start, end = grids[n, row, j], grids[n, row, j + 1]
-        return start * (1 - right) + end * right
-
-    return blend_columns(i) * (1 - down) + blend_columns(i + 1) * down
+    upper = blend(grids[n, i, j], grids[n, i, j + 1], right)
+    lower = blend(grids[n, i + 1, j], grids[n, i + 1, j + 1], right)
+    return blend(upper, lower, top - i)
 
 
 def _fluke_shape(u, v):  # u −1 … 1 from tip to tip, v 0 … 1 down → 0 … 1, soft at the edge
+    out = np.abs(u)
     notch = 0.35 * np.exp(-((u / 0.12) ** 2))
-    trailing = 0.15 * np.abs(u) + notch
-    leading = 1 - 0.75 * np.abs(u) ** 1.5
+    trailing = 0.15 * out + notch
+    leading = 1 - 0.75 * out**1.5
     inside = np.minimum(v - trailing, leading - v) * 14
-    beside = (1 - np.abs(u)) * 12
+    beside = (1 - out) * 12
     depth = np.minimum(inside, beside)
     return np.clip(depth + 0.5, 0, 1)
 
@@ -113,7 +111,8 @@ def _save_photographs(folder, plan, g):
     photographs = draw_flukes(pigment[plan.animal], g)
     for image, train, x in zip(plan.image, plan.train, photographs):
         part = 'train_images' if train else 'test_images'
-        Image.fromarray(x).save(folder / part / image, quality=90)
+        path = folder / part / image
+        Image.fromarray(x).save(path, quality=90)
 
 
 @stand_in('whales-practice', score=score_whales)

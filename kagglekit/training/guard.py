@@ -19,7 +19,7 @@ from .fold_fit import FoldFit
 from .schedules import Stage, parse_schedule
 
 # %% ../../nbs/training/05_guard.ipynb #c04dd56f
-MIN_STEPS = 40  # optimizer steps with a flat training loss before a fold counts as dead
+MIN_STEPS = 100  # optimizer steps with a flat training loss before a fold counts as dead
 SHUFFLES = 50  # of the targets
 CELLS = 5_000_000  # rows · columns that are compared; of more rows an even sample
 

@@ -174,8 +174,10 @@ class PrepareBatch(Callback):
         return values if self.encode is None else self.encode(values)
 
     def _mixes(self):  # whether mixup is on in this epoch
+        if not self.mix.alpha:
+            return False
         end = round(self.n_epoch * (1 - self.mix.off))
-        return bool(self.mix.alpha) and self.epoch < end
+        return self.epoch < end
 
     def _mix_rng(self, rows, epoch_key):  # of a batch; images and side table are mixed alike
         return rng('mixup', *epoch_key, int(rows[0]))
