@@ -122,6 +122,14 @@ def mend_contents(links, headings):  # of headings with code mkdocs-jupyter know
         mend_contents(link.children, headings)
 
 
+CODE = '|'.join(  # in cells: the copy of the code that a button takes, code, output as text; not what Markdown shows
+    (
+        '<clipboard-copy',
+        '<div class="clipboard-copy-txt"',
+        '(?<=hl-python">)<pre',
+        '(?<=tabindex="0">\n)<pre',
+    )
+)
 styles = {}  # the style sheets of notebooks, each once, in their order
 
 
@@ -133,7 +141,7 @@ def on_page_content(html, page, config, files):
     html = re.sub(r'<script\b[^>]*>(?:(?!</script>).)*?</script>', own_script, html, flags=re.S)
     html = re.sub(r'<style\b[^>]*>((?:(?!</style>).)*)</style>', shared_style, html, flags=re.S)
     html = re.sub(r'href="([^":]+\.(?:ipynb|md)(?:#[^"]*)?)"', lambda m: f'href="{to_html(m[1], path)}"', html)
-    html = html.replace('<div class="jp-Cell jp-CodeCell', '<div data-search-exclude class="jp-Cell jp-CodeCell')
+    html = re.sub(CODE, r'\g<0> data-search-exclude', html)
     found = re.findall(r'<h\d id="([^"]+)">(.*?)<a class="anchor-link"', html, flags=re.S)
     mend_contents(page.toc, dict(found))
     sheet = posixpath.relpath(STYLES, posixpath.dirname(path))
