@@ -30,6 +30,15 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture
+def data(tmp_path):
+    "A data folder in a workspace of this test's own."
+    folder = tmp_path / 'data' / 'toy'
+    folder.mkdir(parents=True)
+    with workspace(tmp_path):
+        yield folder
+
+
+@pytest.fixture
 def space(tmp_path, monkeypatch):
     "A workspace of this test's own; its folder of runs."
     (tmp_path / 'settings.ini').write_text((ROOT / 'settings.ini').read_text())

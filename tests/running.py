@@ -15,6 +15,20 @@ ARGS = ['shapes-practice', 'exp0001']
 LONG = ['shapes-practice', 'exp0009', '-p', 'parent', 'exp0001', '-p', 'epochs', '500']  # longer than any test
 
 
+def quiet(line):
+    "Progress that nobody reads."
+
+
+def cells(path):
+    "The cells of a notebook."
+    return json.loads(path.read_text(encoding='utf8'))['cells']
+
+
+def source(cell):
+    "The text of a cell."
+    return ''.join(cell['source'])
+
+
 def kit(*args, **kw):
     return subprocess.run([KIT, *args], cwd=ROOT, capture_output=True, text=True, **kw)
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 import pytest
 import yaml
-from running import ROOT, python
+from running import ROOT, cells, python, source
 
 GUIDES = sorted((ROOT / 'docs').glob('*.md'))
 TEXTS = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', ROOT / 'CHANGELOG.md', ROOT / 'data/README.md', *GUIDES]
@@ -25,14 +25,6 @@ def read(path):
 
 def blocks(text, language):
     return re.findall(rf'^```{language}\n(.*?)^```', text, re.M | re.S)
-
-
-def cells(path):
-    return json.loads(read(path))['cells']
-
-
-def source(cell):
-    return ''.join(cell['source'])
 
 
 # Commands
