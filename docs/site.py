@@ -32,7 +32,7 @@ def order(room):  # rooms from the lowest, then those that are not named here
 
 
 def title(path):  # 'nbs/data/09_folds.ipynb' → 'folds'
-    return re.sub(r'^\d\w*?_', '', Path(path).stem)
+    return 'the map' if path == 'nbs/index.ipynb' else re.sub(r'^\d\w*?_', '', Path(path).stem)
 
 
 def by_room(paths, top):  # navigation: the paths directly in a folder under a heading of their own, then a room each
@@ -114,17 +114,36 @@ def to_html(link, page):  # the link of a notebook to another one or to a text, 
     return posixpath.relpath(html, here) + hash + part
 
 
+def mend_contents(links, headings):  # of headings with code mkdocs-jupyter knows but the beginning
+    for link in links:
+        whole = next((id for id in headings if link.id and id.startswith(link.id)), link.id)
+        if link.id not in headings and whole in headings:
+            link.id, link.title = whole, re.sub('<[^>]+>', '', headings[whole])
+        mend_contents(link.children, headings)
+
+
+CODE = '|'.join(  # in cells: the copy of the code that a button takes, code, output as text; not what Markdown shows
+    (
+        '<clipboard-copy',
+        '<div class="clipboard-copy-txt"',
+        '(?<=hl-python">)<pre',
+        '(?<=tabindex="0">\n)<pre',
+    )
+)
 styles = {}  # the style sheets of notebooks, each once, in their order
 
 
 def on_page_content(html, page, config, files):
-    "In notebooks: links between files, no script from elsewhere, and no style sheet of half a megabyte."
+    "In notebooks: links between files, no script from elsewhere, no style sheet of half a megabyte, no code in search."
     path = page.file.src_uri
     if not path.endswith('.ipynb'):
         return html
     html = re.sub(r'<script\b[^>]*>(?:(?!</script>).)*?</script>', own_script, html, flags=re.S)
     html = re.sub(r'<style\b[^>]*>((?:(?!</style>).)*)</style>', shared_style, html, flags=re.S)
     html = re.sub(r'href="([^":]+\.(?:ipynb|md)(?:#[^"]*)?)"', lambda m: f'href="{to_html(m[1], path)}"', html)
+    html = re.sub(CODE, r'\g<0> data-search-exclude', html)
+    found = re.findall(r'<h\d id="([^"]+)">(.*?)<a class="anchor-link"', html, flags=re.S)
+    mend_contents(page.toc, dict(found))
     sheet = posixpath.relpath(STYLES, posixpath.dirname(path))
     return f'<link rel="stylesheet" href="{sheet}">{html}'
 

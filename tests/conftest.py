@@ -2,8 +2,10 @@
 
 import os
 import pytest
+from filelock import FileLock
 from layouts import LAYOUTS
 from running import ROOT, papermill
+from kagglekit.core.paths import workspace
 from kagglekit.practice.standins import write_practice
 
 
@@ -11,13 +13,29 @@ def pytest_configure(config):
     config.addinivalue_line('markers', 'slow: left out of the gate; KAGGLEKIT_SLOW=1 runs it')
 
 
+LONG = (
+    'reproduce gpus layouts stops twelve shell runs resume new eda extensions oneclass own_pages trial blend_kinds'
+).split()  # files of tests that take longest, in an order in which two at a time do not wait for one fixture
+
+
 def pytest_collection_modifyitems(items):
-    "Leave out the slow tests, unless they are asked for."
+    "Begin with the longest files, so that none is left for the end; leave out slow tests, unless they are asked for."
+    place = {f'test_{name}': at for at, name in enumerate(LONG)}
+    items.sort(key=lambda item: place.get(item.path.stem, len(LONG)))
     if os.environ.get('KAGGLEKIT_SLOW'):
         return
     for item in items:
         if item.get_closest_marker('slow'):
             item.add_marker(pytest.mark.skip(reason='slow; KAGGLEKIT_SLOW=1 runs it'))
+
+
+@pytest.fixture
+def data(tmp_path):
+    "A data folder in a workspace of this test's own."
+    folder = tmp_path / 'data' / 'toy'
+    folder.mkdir(parents=True)
+    with workspace(tmp_path):
+        yield folder
 
 
 @pytest.fixture
@@ -28,38 +46,44 @@ def space(tmp_path, monkeypatch):
     return tmp_path / 'outputs' / 'shapes-practice'
 
 
-@pytest.fixture(scope='session')
-def drawn(tmp_path_factory):
-    "A workspace in which drawn competitions are written, each once."
-    home = tmp_path_factory.mktemp('drawn')
+def shared_home(tmp_path_factory, name):
+    "A workspace that all processes of this test run share."
+    base = tmp_path_factory.getbasetemp()
+    home = (base.parent if 'PYTEST_XDIST_WORKER' in os.environ else base) / name
+    home.mkdir(exist_ok=True)
     (home / 'settings.ini').write_text((ROOT / 'settings.ini').read_text())
     return home
 
 
-@pytest.fixture
-def written(drawn, monkeypatch):
-    "A function: drawn competition → its folder, to be read; the workspace is that of the folder."
-    monkeypatch.setenv('KAGGLEKIT_ROOT', str(drawn))
-    monkeypatch.setenv('KAGGLEKIT_DATA', '')
+@pytest.fixture(scope='session')
+def drawn(tmp_path_factory):
+    "A function: drawn competition → its folder, written once, to be read."
+    home = shared_home(tmp_path_factory, 'drawn')
 
     def folder(comp):
         if LAYOUTS[comp].package:
             pytest.importorskip(LAYOUTS[comp].package)
-        return write_practice(comp, say=lambda line: None)
+        with workspace(home):
+            return write_practice(comp, say=lambda line: None)
 
     return folder
 
 
+@pytest.fixture
+def written(tmp_path_factory, drawn, monkeypatch):
+    "The same function, in the workspace of those folders."
+    monkeypatch.setenv('KAGGLEKIT_ROOT', str(shared_home(tmp_path_factory, 'drawn')))
+    monkeypatch.setenv('KAGGLEKIT_DATA', '')
+    return drawn
+
+
 @pytest.fixture(scope='session')
 def undisturbed(tmp_path_factory):
-    "The predictions and the history of a run that nothing happened to, by plain papermill."
-    root = tmp_path_factory.mktemp('undisturbed')
-    (root / 'settings.ini').write_text((ROOT / 'settings.ini').read_text())
-    before, os.environ['KAGGLEKIT_ROOT'] = os.environ.get('KAGGLEKIT_ROOT'), str(root)
-    try:
-        folder = root / 'outputs' / 'shapes-practice' / 'exp0001'
-        done = papermill(folder / 'train.ipynb', '-p', 'comp', 'shapes-practice', '-p', 'exp', 'exp0001')
-        assert done.returncode == 0, done.stderr[-2000:]
-    finally:
-        os.environ.pop('KAGGLEKIT_ROOT') if before is None else os.environ.update(KAGGLEKIT_ROOT=before)
+    "The folder of a run that nothing happened to, by plain papermill."
+    home = shared_home(tmp_path_factory, 'undisturbed')
+    folder = home / 'outputs' / 'shapes-practice' / 'exp0001'
+    with FileLock(home / 'one.lock'), workspace(home):
+        if not folder.exists():
+            done = papermill(folder / 'train.ipynb', '-p', 'comp', 'shapes-practice', '-p', 'exp', 'exp0001')
+            assert done.returncode == 0, done.stderr[-2000:]
     return folder

@@ -4,12 +4,11 @@ import ast
 import json
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 import pytest
 import yaml
-from running import ROOT
+from running import ROOT, cells, python, source
 
 GUIDES = sorted((ROOT / 'docs').glob('*.md'))
 TEXTS = [ROOT / 'README.md', ROOT / 'CONTRIBUTING.md', ROOT / 'CHANGELOG.md', ROOT / 'data/README.md', *GUIDES]
@@ -26,14 +25,6 @@ def read(path):
 
 def blocks(text, language):
     return re.findall(rf'^```{language}\n(.*?)^```', text, re.M | re.S)
-
-
-def cells(path):
-    return json.loads(read(path))['cells']
-
-
-def source(cell):
-    return ''.join(cell['source'])
 
 
 # Commands
@@ -292,7 +283,7 @@ def test_the_examples_of_the_guide_do_what_they_say(tmp_path):
     page = '\n'.join(blocks(read(ROOT / 'docs/extending.md'), 'python')) + USE
     (tmp_path / 'page.py').write_text(page, encoding='utf8')
     (tmp_path / 'settings.ini').write_text(read(ROOT / 'settings.ini'), encoding='utf8')
-    done = subprocess.run([sys.executable, 'page.py'], cwd=tmp_path, capture_output=True, text=True)
+    done = python('page.py', cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-2000:]
 
 

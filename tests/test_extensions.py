@@ -2,13 +2,9 @@
 
 import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 import pandas as pd
 import pytest
-
-ROOT = Path(__file__).parent.parent
+from running import ROOT, python
 
 PAGE = """
 import numpy as np, pandas as pd, torch
@@ -136,7 +132,7 @@ def stranger(tmp_path_factory):
 
     def run(*args):
         env = os.environ | dict(KAGGLEKIT_ROOT=str(home), KAGGLEKIT_DATA='')
-        return subprocess.run([sys.executable, *args], cwd=home, env=env, capture_output=True, text=True)
+        return python(*args, cwd=home, env=env)
 
     written = run('-c', "from kagglekit.practice.standins import write_practice as w; w('shapes-practice')")
     assert written.returncode == 0, written.stderr

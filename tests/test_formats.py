@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
-from kagglekit.core.paths import root, workspace
+from kagglekit.core.paths import root
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import Competition
 from kagglekit.images.formats import content_hash, find_inputs, open_cache, open_caches, read_one
@@ -15,6 +15,7 @@ from kagglekit.images.sizes import FITS, fit_image
 from kagglekit.fit.preflight import open_samples
 from kagglekit.runs.identity import data_hashes
 from kagglekit.runs.recipe import Recipe
+from running import quiet
 
 h5py = pytest.importorskip('h5py')
 pydicom = pytest.importorskip('pydicom')
@@ -22,19 +23,6 @@ sf = pytest.importorskip('soundfile')
 NOISE = np.random.default_rng(0).integers(0, 256, (40, 60, 3)).astype(np.uint8)
 SIDE = (40, 60)
 RATE = 16_000
-
-
-def quiet(line):
-    "Progress that nobody reads."
-
-
-@pytest.fixture
-def data(tmp_path):
-    "A data folder in a workspace of its own."
-    folder = tmp_path / 'data' / 'toy'
-    folder.mkdir(parents=True)
-    with workspace(tmp_path):
-        yield folder
 
 
 def encoded(array, kind='PNG'):

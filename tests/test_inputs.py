@@ -14,27 +14,15 @@ import zlib
 import numpy as np
 import pytest
 from PIL import Image
-from kagglekit.core.paths import root, workspace
+from kagglekit.core.paths import root
 from kagglekit.core.validation import KitError
 from kagglekit.images.formats import input_format, open_cache, open_caches
 import kagglekit.images.cadence
+from running import quiet
 
 RAMP = np.linspace(0, 1, 64)[None].repeat(48, 0)
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
 SIDE = (48, 64)
-
-
-def quiet(line):
-    "Progress that nobody reads."
-
-
-@pytest.fixture
-def data(tmp_path):
-    "A data folder in a workspace of its own."
-    folder = tmp_path / 'data' / 'toy'
-    folder.mkdir(parents=True)
-    with workspace(tmp_path):
-        yield folder
 
 
 def save(path, array, kind=None, **options):

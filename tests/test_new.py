@@ -2,6 +2,7 @@
 
 import io
 import json
+import shutil
 import subprocess
 import sys
 from contextlib import suppress
@@ -21,9 +22,8 @@ from kagglekit.fit.preflight import inspect_comp
 from kagglekit.launch.data_survey import survey
 from kagglekit.launch.new_page import new_page
 from kagglekit.launch.page_draft import make_draft
-from kagglekit.practice.standins import write_practice
 from kagglekit.runs.recipe import RECIPES
-from running import ROOT
+from running import train_here
 
 for _name in ('arrays', 'audio', 'dicom', 'image_parts'):  # formats that a module registers
     with suppress(ImportError):
@@ -680,9 +680,9 @@ LAYOUTS = {
 
 
 @pytest.mark.parametrize('name', LAYOUTS)
-def test_a_drawn_layout_is_understood_and_its_page_checked(home, name):
+def test_a_drawn_layout_is_understood_and_its_page_checked(home, drawn, name):
     comp, wanted = f'{name}-practice', LAYOUTS[name]
-    write_practice(comp, say=lambda line: None)
+    shutil.copytree(drawn(comp), home / 'data' / comp)
     c = check_written(comp)
     found = vars(c) | dict(kind=c.target.kind, inputs=RECIPES[comp]['exp0001'].inputs)
     assert {key: found[key] for key in wanted} == wanted
@@ -793,10 +793,7 @@ def test_the_first_recipe_trains(home):
     "From data to a scored run."
     simple(home)
     new_page('weeds')
-    (home / 'nbs/train.ipynb').write_text((ROOT / 'nbs/train.ipynb').read_text())
-    with pytest.raises(SystemExit) as done:
-        main(['run', 'weeds', 'exp0001'])
-    assert done.value.code == 0
+    train_here('weeds', 'exp0001')
     assert json.loads((home / 'outputs/weeds/exp0001/score.json').read_text())['metric'] == 'accuracy'
 
 

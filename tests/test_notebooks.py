@@ -5,17 +5,9 @@ import re
 import subprocess
 from pathlib import Path
 import pytest
+from running import ROOT, cells, source
 
-ROOT = Path(__file__).parent.parent
 RUN = [p for n in ('train', 'journal', 'blend', 'eda', 'compare') if (p := ROOT / 'nbs' / f'{n}.ipynb').exists()]
-
-
-def cells(path):
-    return json.loads(path.read_text(encoding='utf8'))['cells']
-
-
-def source(cell):
-    return ''.join(cell['source'])
 
 
 @pytest.mark.parametrize('path', RUN, ids=lambda p: p.stem)

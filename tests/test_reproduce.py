@@ -5,21 +5,22 @@ import os
 import re
 import shutil
 import subprocess
-import sys
-from pathlib import Path
+from types import SimpleNamespace
 import pandas as pd
 import pytest
+from kagglekit.blend.blend_run import run_blend
+from kagglekit.blend.recipe import BlendRecipe
+from kagglekit.cli import main
 from kagglekit.core.paths import workspace
-from kagglekit.core.storage import write_json
+from kagglekit.core.storage import read_json, write_json
 from kagglekit.core.validation import KitError
+from kagglekit.data.competition import find_comp
 from kagglekit.report.journal_html import write_page
 from kagglekit.report.provenance import commit_of, reproduction_report
 from kagglekit.report.reproduce import reproduce
 from kagglekit.report.retrain import unpack_commit
 from kagglekit.runs.run import Run
-
-ROOT = Path(__file__).parent.parent
-KIT = str(Path(sys.executable).with_name('kagglekit'))
+from running import KIT, ROOT, train_here
 
 
 @pytest.fixture(scope='module')
@@ -140,32 +141,16 @@ def test_the_journal_is_one_file_that_needs_nothing_else(run):
     assert not re.findall(r'https?://|<script|<link|@import|(?:src|href)\s*=\s*["\']?(?!data:)\w', page)
 
 
-def test_a_blend_is_retrained_with_its_members(space):
-    "One fold of the run as a blend: its member is trained first, then the blend is made of what came out."
-    git(space, 'commit', '-qam', 'whole again')
-    made = subprocess.run(
-        [
-            sys.executable,
-            '-m',
-            'papermill',
-            str(space / 'nbs' / 'blend.ipynb'),
-            str(space / 'outputs' / 'shapes-practice' / 'blend.ipynb'),
-            '-p',
-            'comp',
-            'shapes-practice',
-            '-p',
-            'exp',
-            'exp0101',
-            '-p',
-            'members',
-            '[{"exp": "exp0009", "folds": [0]}]',
-        ],
-        cwd=space,
-        capture_output=True,
-        text=True,
-        env=os.environ | dict(KAGGLEKIT_ROOT=str(space), PYTHONPATH=str(space), OMP_NUM_THREADS='1'),
-    )
-    assert made.returncode == 0, made.stderr[-2000:]
+@pytest.fixture(scope='module')
+def retrained(space):
+    "A blend of one fold of the run and of a run with its pseudo labels, that have changed since: all made again."
+    git(space, 'commit', '--allow-empty', '-qam', 'whole again')
+    with workspace(space):
+        train_here('shapes-practice', 'exp0010', parent='exp0009', pseudo_labels='exp0009')
+        members = (dict(exp='exp0009', folds=[0]), 'exp0010')
+        blend = run_blend(BlendRecipe('exp0101', members), find_comp('shapes-practice'))
+    path = folder(space).with_name('exp0010') / 'params.json'
+    write_json(path, read_json(path) | dict(sources={'exp0009/test_folds.parquet': '0' * 16}))
     commit, page = git(space, 'rev-parse', 'HEAD'), space / 'nbs' / 'blend.ipynb'
     keep = page.read_text()
     page.write_text('the page of today')
@@ -175,69 +160,73 @@ def test_a_blend_is_retrained_with_its_members(space):
     finally:
         page.write_text(keep)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert (
-        'training shapes-practice/exp0009 again' in done.stdout
-        and f'blending shapes-practice/exp0101 again with the code of commit {commit}' in done.stdout
-    )
-    assert done.stdout.count('the same submission to the byte') == 2
-    listed = (space / 'outputs' / 'shapes-practice' / 'exp0101' / 'reproduce.md').read_text()
-    assert (
-        listed.index('kagglekit run shapes-practice exp0009')
-        < listed.index('nbs/blend.ipynb')
-        < listed.index('kagglekit submit shapes-practice/exp0101')
-    )
+    yield SimpleNamespace(printed=done.stdout, commit=commit, report=(blend.folder / 'reproduce.md').read_text())
 
 
-def test_changed_pseudo_labels_are_retrained_first(space):
-    "A run has pseudo labels of another one that have changed since: both are retrained, the other one first."
-    done = kit(space, 'run', 'shapes-practice', 'exp0010', '-p', 'parent', 'exp0009', '-p', 'pseudo_labels', 'exp0009')
-    assert done.returncode == 0, done.stdout[-1500:] + done.stderr[-1500:]
-    path = space / 'outputs' / 'shapes-practice' / 'exp0010' / 'params.json'
-    params = json.loads(path.read_text())
-    path.write_text(json.dumps(params | dict(sources={'exp0009/test_folds.parquet': '0' * 16})))
-    done = kit(space, 'reproduce', 'exp0010', '--retrain')
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    assert done.stdout.index('training shapes-practice/exp0009 again') < done.stdout.index(
-        'training shapes-practice/exp0010 again'
-    )
-    assert (
-        done.stdout.count('the same submission to the byte') == 2
-        and 'exp0009/test_folds.parquet, which it learned from, has changed since' in done.stdout
-    )
-    listed = (path.parent / 'reproduce.md').read_text()
-    assert listed.index('kagglekit run shapes-practice exp0009') < listed.index('kagglekit run shapes-practice exp0010')
+def test_a_blend_is_retrained_with_its_members(retrained):
+    "Its members are trained first, each once, then the blend is made of what came out."
+    steps = [
+        'training shapes-practice/exp0009 again',
+        'training shapes-practice/exp0010 again',
+        f'blending shapes-practice/exp0101 again with the code of commit {retrained.commit}',
+    ]
+    assert [retrained.printed.count(step) for step in steps] == [1, 1, 1]
+    assert sorted(steps, key=retrained.printed.index) == steps
+    assert retrained.printed.count('the same submission to the byte') == 2
+    commands = ['kagglekit run shapes-practice exp0009', 'nbs/blend.ipynb', 'kagglekit submit shapes-practice/exp0101']
+    assert sorted(commands, key=retrained.report.index) == commands
 
 
-def test_a_failed_retraining_leaves_the_run_as_it_was(space):
+def test_changed_pseudo_labels_are_retrained_first(retrained, space):
+    "The run that they come from is trained before the one that learns from them, which gives the same bits."
+    with workspace(space):
+        assert reproduce(learner := Run('shapes-practice', 'exp0010'), say=lambda text: None)
+    report = (learner.folder / 'reproduce.md').read_text()
+    assert 'exp0009/test_folds.parquet, which it learned from, has changed since' in report
+    (again,) = learner.folder.parent.glob('exp0101/reproduced-*/workspace/outputs/shapes-practice/exp0010')
+    for name in ('oof.parquet', 'test.parquet'):
+        assert (again / name).read_bytes() == (learner.folder / name).read_bytes()
+    commands = [f'kagglekit run shapes-practice {exp}' for exp in ('exp0009', 'exp0010')]
+    assert sorted(commands, key=retrained.report.index) == commands
+
+
+def retrain_here(space, capfd):
+    "Exit status and output of `kagglekit reproduce exp0009 --retrain`, in this process."
+    with workspace(space), pytest.raises(SystemExit) as end:
+        main(['reproduce', 'exp0009', '--retrain'])
+    return end.value.code, capfd.readouterr()
+
+
+def test_a_failed_retraining_leaves_the_run_as_it_was(space, capfd):
     "The comparison with what is stored is in the report, and why the training failed; the exit says so."
     path = folder(space) / 'params.json'
     keep = path.read_text()
     record = json.loads(keep)
     path.write_text(json.dumps(record | dict(recipe=record['recipe'] | dict(arch='no_such_network'))))
     try:
-        done = kit(space, 'reproduce', 'exp0009', '--retrain')
+        code, said = retrain_here(space, capfd)
     finally:
         path.write_text(keep)
     report = (folder(space) / 'reproduce.md').read_text()
-    assert done.returncode == 2 and 'cannot be made again' in done.stderr, done.stdout[-2000:] + done.stderr[-2000:]
-    for text in (done.stdout, report):
+    assert code == 2 and 'cannot be made again' in said.err, said.out[-2000:] + said.err[-2000:]
+    for text in (said.out, report):
         assert (
             'From stored predictions: the same submission to the byte' in text
             and 'Trained again: shapes-practice/exp0009 cannot be made again' in text
         )
 
 
-def test_a_run_of_another_training_table_is_not_retrained(space):
+def test_a_run_of_another_training_table_is_not_retrained(space, capfd):
     "It would be no repetition: refused before anything is trained, by a sentence that names the table."
     path = folder(space) / 'params.json'
     keep = path.read_text()
     path.write_text(json.dumps(json.loads(keep) | dict(data_hash='0' * 16)))
     try:
-        done = kit(space, 'reproduce', 'exp0009', '--retrain')
+        code, said = retrain_here(space, capfd)
     finally:
         path.write_text(keep)
-    assert done.returncode == 2 and 'cannot be made again: the training table is another one' in done.stderr
-    assert 'training shapes-practice/exp0009 again' not in done.stdout
+    assert code == 2 and 'cannot be made again: the training table is another one' in said.err
+    assert 'training shapes-practice/exp0009 again' not in said.out
 
 
 def test_the_commands_switch_commits_over_new_outputs(run, space, tmp_path):

@@ -5,9 +5,10 @@ import shutil
 import pandas as pd
 import pytest
 from kagglekit.cli import main
-from kagglekit.data.competition import find_comp, load_pages
+from kagglekit.core.validation import KitError
+from kagglekit.data.competition import find_comp
 from kagglekit.practice.standins import write_practice
-from running import kit, papermill, status
+from running import kit, papermill, status, train_here
 
 
 def test_plain_papermill_leaves_every_file_of_the_contract(undisturbed):
@@ -95,63 +96,28 @@ def test_a_run_with_pseudo_labels_of_another_run(space, undisturbed):
     "Weights and soft labels of exp0001, fold by fold; and the mark on one that takes the labels of all folds together."
     shutil.copytree(undisturbed, space / 'exp0001')
     shutil.copytree(undisturbed.parent.parent.parent / 'data', space.parent.parent / 'data')
-    taught = ['-p', 'parent', 'exp0001', '-p', 'init_from', 'exp0001', '-p', 'epochs', '1']
-    for exp, source in [('exp0009', 'exp0001'), ('exp0010', 'unsafe exp0001')]:
-        done = papermill(space / exp / 'train.ipynb', '-p', 'exp', exp, *taught, '-p', 'pseudo_labels', source)
-        assert done.returncode == 0, done.stderr[-2000:]
+    taught = dict(comp='shapes-practice', parent='exp0001', init_from='exp0001', epochs=1)
+    score = train_here(exp='exp0009', pseudo_labels='exp0001', **taught)
+    train_here(exp='exp0010', pseudo_labels='unsafe exp0001', **taught)
     params = [json.loads((space / exp / 'params.json').read_text()) for exp in ('exp0009', 'exp0010')]
-    assert (
-        list(params[0]['sources'])
-        == [*(f'exp0001/fold{k}/model.safetensors' for k in range(3)), 'exp0001/test_folds.parquet']
-        and 'not_comparable' not in params[0]
-    )
-    assert 'has seen all rows' in params[1]['not_comparable']
-    told = [line for line in kit('journal', 'shapes-practice').stdout.splitlines() if 'cannot be compared' in line]
-    assert len(told) == 1 and 'exp0010' in told[0]
-    assert (
-        json.loads((space / 'exp0009' / 'score.json').read_text())['mean']
-        > json.loads((space / 'exp0001' / 'score.json').read_text())['mean'] - 0.1
-    )
-    (space / 'exp0001' / 'test_folds.parquet').write_bytes((space / 'exp0010' / 'test_folds.parquet').read_bytes())
-    changed = papermill(
-        space / 'exp0009' / 'train.ipynb', '-p', 'exp', 'exp0009', *taught, '-p', 'pseudo_labels', 'exp0001'
-    )
-    assert (
-        changed.returncode != 0
-        and 'exp0001/test_folds.parquet, which it learns from, has changed since' in changed.stderr
-    )
+    weights = [f'exp0001/fold{k}/model.safetensors' for k in range(3)]
+    assert list(params[0]['sources']) == [*weights, 'exp0001/test_folds.parquet']
+    assert 'not_comparable' not in params[0] and 'has seen all rows' in params[1]['not_comparable']
+    marked = [line for line in kit('journal', 'shapes-practice').stdout.splitlines() if 'cannot be compared' in line]
+    assert len(marked) == 1 and 'exp0010' in marked[0]
+    assert score['mean'] > json.loads((space / 'exp0001' / 'score.json').read_text())['mean'] - 0.1
+    shutil.copy(space / 'exp0010' / 'test_folds.parquet', space / 'exp0001')
+    with pytest.raises(KitError, match='exp0001/test_folds.parquet, which it learns from, has changed since'):
+        train_here(exp='exp0009', pseudo_labels='exp0001', **taught)
 
 
 def test_three_heads_train_on_other_labels_than_they_are_scored_on(space):
     "Drawn people: three questions, the oldest class from 58 in training only; and all rows, without a CV."
-    load_pages()
     write_practice('mask-practice', rows=210, say=lambda line: None)
-    tiny = [
-        '-p',
-        'comp',
-        'mask-practice',
-        '-p',
-        'parent',
-        'exp0004',
-        '-p',
-        'arch',
-        'test_convnext',
-        '-p',
-        'pretrained',
-        'False',
-        '-p',
-        'epochs',
-        '1',
-        '-p',
-        'dead_after',
-        '0',
-        '-y',
-        'size: 32',
-    ]
+    tiny = dict(arch='test_convnext', pretrained=False, epochs=1, dead_after=0, size=32)
     folder = space.parent / 'mask-practice'
-    for exp, more in [('heads', ['-p', 'folds', '2']), ('all', ['-p', 'train_all', 'True'])]:
-        done = papermill(folder / exp / 'train.ipynb', '-p', 'exp', exp, *tiny, *more)
-        assert done.returncode == 0, done.stderr[-2000:]
+    for exp, more in [('heads', dict(folds=2)), ('all', dict(train_all=True))]:
+        train_here('mask-practice', exp, parent='exp0004', **tiny, **more)
     oof, comp, score = (
         pd.read_parquet(folder / 'heads' / 'oof.parquet'),
         find_comp('mask-practice'),

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -25,6 +23,7 @@ from kagglekit.runs.identity import data_hashes
 from kagglekit.runs.recipe import Recipe, find_recipe
 from kagglekit.runs.run import Run
 from kagglekit.runs.setup import make_learner, open_setup, run_folds
+from running import python
 
 TRAIN, TEST, SIDE = 200, 40, 32
 AGE, PLACE, BARE = 'lesions-age', 'lesions-place', 'lesions-bare'
@@ -211,7 +210,7 @@ fit.train(recipe, comp, run_folds(recipe, comp))
 
 def test_a_killed_run_resumes_to_the_same_bytes(home):
     whole = results(run_it(AGE, 'exp0006', mixup=0.2))
-    done = subprocess.run([sys.executable, '-c', KILLED], capture_output=True, text=True)
+    done = python('-c', KILLED)
     assert done.returncode == -9, done.stderr
     run = Run(AGE, 'exp0007')
     assert (run.fold_folder(1) / 'resume.pt').exists() and not (run.folder / 'oof.parquet').exists()

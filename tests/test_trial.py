@@ -1,11 +1,13 @@
 "A trial: the same code at a small size, apart from the experiments."
 
+import io
 import json
-import subprocess
+from contextlib import redirect_stdout
 from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from kagglekit.cli import main
 from kagglekit.cli.show import show_run
 from kagglekit.data.competition import Competition, find_comp, load_pages
 from kagglekit.core.paths import out_dir, workspace
@@ -21,20 +23,20 @@ from kagglekit.runs.run import Run, is_trial
 from kagglekit.runs.lineage import fold_source
 from kagglekit.fit.trial import cut_recipe, cut_rows, cut_size, take_rows, trial
 from kagglekit.handin.upload import submit
-from running import KIT, ROOT
+from running import ROOT
 
 load_pages()
 
 
 @pytest.fixture(scope='module')
 def space():
-    "A workspace in which the shell has tried one recipe: what it printed."
+    "A workspace in which the command has tried one recipe: what it printed."
     with workspace() as home:
         (home / 'settings.ini').write_text((ROOT / 'settings.ini').read_text())
-        line = [KIT, 'trial', 'shapes-practice', 'exp0009', '-p', 'parent', 'exp0002', '-p', 'lr', '1e-3']
-        done = subprocess.run(line, cwd=home, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        yield SimpleNamespace(home=home, printed=done.stdout, run=Run('shapes-practice', 'trial-exp0009'))
+        with redirect_stdout(io.StringIO()) as printed, pytest.raises(SystemExit) as end:
+            main(['trial', 'shapes-practice', 'exp0009', '-p', 'parent', 'exp0002', '-p', 'lr', '1e-3'])
+        assert not end.value.code
+        yield SimpleNamespace(home=home, printed=printed.getvalue(), run=Run('shapes-practice', 'trial-exp0009'))
 
 
 def test_a_trial_reports_its_cuts_and_the_time_of_the_whole_run(space):
