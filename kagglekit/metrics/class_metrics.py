@@ -59,10 +59,11 @@ def mcc_of(
         return np.full(len(hits), np.nan)
     total = support.sum()
     covariance = hits.sum(1) * total - predicted @ support
-    true_spread = np.sqrt(total**2 - (support**2).sum())
-    spread = np.sqrt(np.maximum(0, total**2 - (predicted**2).sum(1)))
+    of_truth = total**2 - (support**2).sum()
+    of_labels = total**2 - (predicted**2).sum(1)
+    norm = np.sqrt(of_truth) * np.sqrt(np.maximum(0, of_labels))
     constant = (predicted > 0).sum(1) < 2
-    norm = np.where(constant, 1.0, true_spread * spread)
+    norm[constant] = 1
     return np.where(constant, 0.0, covariance / norm)
 
 
@@ -92,8 +93,11 @@ def curve_of(
     scores = p[order]
     last = np.append(scores[1:] != scores[:-1], True)  # of equal scores
     weights = np.ones(len(p)) if w is None else np.asarray(w, np.float64)
-    true, false = (np.cumsum((weights * side)[order])[last] for side in (on, ~on))
-    return Curve(true, false)
+
+    def _positives(side):
+        return np.cumsum((weights * side)[order])[last]
+
+    return Curve(_positives(on), _positives(~on))
 
 
 def average_precision_of(
@@ -138,12 +142,14 @@ def _positive_column(P, name):  # (m, n) scores of the positive class
 @np.errstate(invalid='ignore', divide='ignore')
 def _area_above(curve, least):  # of ROC points, joined by straight lines
     tpr = np.append(0.0, curve.true / curve.true[-1])
-    specificity = np.append(1.0, 1 - curve.false / curve.false[-1])
-    begin = np.clip(least, tpr[:-1], tpr[1:])
-    share = np.nan_to_num((begin - tpr[:-1]) / np.diff(tpr))  # how far along the line the area begins
-    first = specificity[:-1] + share * np.diff(specificity)
-    height = (first + specificity[1:]) / 2
-    return float(((tpr[1:] - begin) * height).sum())
+    fpr = np.append(0.0, curve.false / curve.false[-1])
+    start, end = tpr[:-1], tpr[1:]
+    left, right = 1 - fpr[:-1], 1 - fpr[1:]
+    begin = np.clip(least, start, end)
+    share = np.nan_to_num((begin - start) / (end - start))  # how far along the line the area begins
+    first = left + share * (right - left)
+    height = (first + right) / 2
+    return float(((end - begin) * height).sum())
 
 
 def pauc(
@@ -173,7 +179,8 @@ def pfbeta(
     if not support > 0:
         return np.full(len(P), np.nan)
     predicted = (p if w is None else p * w).sum(1)
-    return (1 + beta**2) * (p @ on) / (beta**2 * support + predicted)
+    square = beta**2
+    return (1 + square) * (p @ on) / (square * support + predicted)
 
 
 def weighted_log_loss(
@@ -206,7 +213,8 @@ def balanced_log_loss(
 # %% ../../nbs/metrics/04_class_metrics.ipynb #4789ab26
 def _ranks(y, p, earlier):  # of one candidate and some rows
     own = np.take_along_axis(p, y[:, None], 1)
-    return ((p > own) | ((p == own) & earlier)).sum(1)
+    tied_before = (p == own) & earlier
+    return ((p > own) | tied_before).sum(1)
 
 
 def ranks_of(
@@ -214,15 +222,17 @@ def ranks_of(
     P: np.ndarray,  # (m, n, k) scores of m candidates; k = 1 is binary
 ) -> np.ndarray:  # (m, n) 0 for the best
     "How many classes stand before the true one."
-    P = np.concatenate([1 - P, P], 2) if P.shape[2] == 1 else P
-    few = max(1, CHUNK // P.shape[2])  # rows
-    out = np.empty(P.shape[:2], np.int64)
-    for i in range(0, len(y), few):
+    if P.shape[2] == 1:
+        P = np.concatenate([1 - P, P], 2)
+    m, n, k = P.shape
+    few = max(1, CHUNK // k)  # rows
+    ranks = np.empty((m, n), np.int64)
+    for i in range(0, n, few):
         rows = slice(i, i + few)
-        earlier = np.arange(P.shape[2]) < y[rows, None]
+        earlier = np.arange(k) < y[rows, None]
         for j, p in enumerate(P[:, rows]):
-            out[j, rows] = _ranks(y[rows], p, earlier)
-    return out
+            ranks[j, rows] = _ranks(y[rows], p, earlier)
+    return ranks
 
 
 Best = Annotated[int, Field(ge=1, le=100_000)]  # how many answers of a row count

@@ -6,7 +6,7 @@
 __all__ = ['PREFIXES', 'as_answers', 'constant_answers']
 
 # %% ../../nbs/metrics/00_constant_answers.ipynb #e8e3e4d9
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 import numpy as np
 from ..targets.labels import one_hot
@@ -22,7 +22,8 @@ def as_answers(
     if target.kind == 'class':
         return one_hot(y.ravel(), len(target.names), dtype)
     if isinstance(target, Factors):
-        return np.concatenate([one_hot(codes, k, dtype) for codes, k in zip(y.T, target.sizes)], 1)
+        parts = [one_hot(codes, k, dtype) for codes, k in zip(y.T, target.sizes)]
+        return np.concatenate(parts, 1)
     return np.asarray(y, dtype).reshape(len(y), -1)
 
 # %% ../../nbs/metrics/00_constant_answers.ipynb #336447e5
@@ -30,9 +31,10 @@ PREFIXES = 20  # numbers of labels that are tried
 
 
 def _mean(y, w):  # (c,) mean of the known values; NaN where there is none
-    known = ~np.isnan(y) * (1.0 if w is None else np.asarray(w, np.float64)[:, None])
+    of_row = 1.0 if w is None else np.asarray(w, np.float64)[:, None]
+    counts = ~np.isnan(y) * of_row
     with np.errstate(invalid='ignore'):
-        return (np.nan_to_num(y) * known).sum(0) / known.sum(0)
+        return (np.nan_to_num(y) * counts).sum(0) / counts.sum(0)
 
 
 def _frequencies(codes, k, w=None):  # (k,) of classes
@@ -48,26 +50,32 @@ def _of_classes(y, target, w):
 def _of_factors(y, target, w):
     each = [_frequencies(codes, k, w) for codes, k in zip(y.T, target.sizes)]
     yield np.concatenate(each)
-    yield np.concatenate([one_hot([p.argmax()], len(p))[0] for p in each])
+    most_frequent = np.array([[p.argmax() for p in each]])
+    yield as_answers(most_frequent, target)[0]
 
 
 def _of_labels(y, target, w):
     mean = np.nan_to_num(_mean(y, w))
     yield mean
     yield np.zeros(len(mean))
-    sets, counts = np.unique(np.packbits(y == 1, axis=1), axis=0, return_counts=True)
-    yield np.unpackbits(sets[counts.argmax()], count=len(mean)).astype(np.float64)
+    packed = np.packbits(y == 1, axis=1)
+    sets, counts = np.unique(packed, axis=0, return_counts=True)
+    most_frequent = sets[counts.argmax()]
+    yield np.unpackbits(most_frequent, count=len(mean)).astype(np.float64)
     rank = np.argsort(np.argsort(-mean, kind='stable'))
-    for size in np.unique(np.geomspace(1, len(mean), PREFIXES).round()):
+    sizes = np.geomspace(1, len(mean), PREFIXES).round()
+    for size in np.unique(sizes):
         yield (rank < size).astype(np.float64)
 
 
 def _of_numbers(y, target, w):
     known = ~np.isnan(y).all(0)
-    middle = np.array([np.nanmedian(column) if any_known else np.nan for column, any_known in zip(y.T, known)])
+    middle = np.full(len(known), np.nan)
+    middle[known] = [np.nanmedian(column) for column in y.T[known]]
     spread = np.nanmean(abs(y[:, known] - middle[known]))
+    sigma = np.sqrt(2) * spread  # that of a Laplace distribution, for a σ of which nothing is known
     for values in (_mean(y, w), middle):
-        yield np.where(known, values, np.sqrt(2) * spread)  # nothing known of a σ: that of a Laplace distribution
+        yield np.where(known, values, sigma)
 
 
 def _of_grades(y, target, w):
@@ -79,8 +87,13 @@ def _of_shares(y, target, w):
     yield _mean(y, w)
 
 
-_OF_KIND = dict(factors=_of_factors, labels=_of_labels, numbers=_of_numbers, grades=_of_grades, shares=_of_shares) | {
-    'class': _of_classes
+_OF_KIND: dict[str, Callable] = {
+    'class': _of_classes,
+    'factors': _of_factors,
+    'labels': _of_labels,
+    'numbers': _of_numbers,
+    'grades': _of_grades,
+    'shares': _of_shares,
 }
 
 

@@ -19,12 +19,13 @@ def count_below(
     if len(a) > len(b):
         return 2 * len(a) * len(b) - count_below(b, a)
     below = np.searchsorted(b, a)
+    won = 2 * int(below.sum())
     at_most_last = np.minimum(below, len(b) - 1)
     tied = a[b[at_most_last] == a]
     if not len(tied):
-        return 2 * int(below.sum())
-    ties = np.searchsorted(b, tied, 'right').sum() - np.searchsorted(b, tied).sum()
-    return 2 * int(below.sum()) + int(ties)
+        return won
+    first, after = np.searchsorted(b, tied), np.searchsorted(b, tied, 'right')
+    return won + int(after.sum() - first.sum())
 
 
 def _weight_below(a, b, w):  # twice the weight of the b below each a, a tie counting half; and that of all b
@@ -45,10 +46,12 @@ def auc_of(
     if not len(pos) or not len(neg):
         return np.nan
     if pos_weights is None:
-        return count_below(np.sort(pos), np.sort(neg)) / (2 * len(pos) * len(neg))
+        pairs = len(pos) * len(neg)
+        return count_below(np.sort(pos), np.sort(neg)) / (2 * pairs)
     halves, total = _weight_below(pos, neg, neg_weights)
+    pairs = 2 * pos_weights.sum() * total
     with np.errstate(invalid='ignore', divide='ignore'):
-        return float((pos_weights * halves).sum() / (2 * pos_weights.sum() * total))
+        return float((pos_weights * halves).sum() / pairs)
 
 # %% ../../nbs/metrics/01_counts.ipynb #0000000a
 CHUNK = 4_000_000  # values at a time: argmax copies an array that is read-only
@@ -61,9 +64,10 @@ def labels_of(
     if P.shape[-1] == 1:
         return (P[..., 0] > 0.5).astype(np.int64)
     few = max(1, CHUNK // P.shape[-1])  # rows
-    if P.ndim == 1 or P.shape[-2] <= few:
+    n = 1 if P.ndim == 1 else P.shape[-2]
+    if n <= few:
         return P.argmax(-1)
-    parts = [P[..., i : i + few, :].argmax(-1) for i in range(0, P.shape[-2], few)]
+    parts = [P[..., i : i + few, :].argmax(-1) for i in range(0, n, few)]
     return np.concatenate(parts, -1)
 
 # %% ../../nbs/metrics/01_counts.ipynb #0000000d
@@ -91,7 +95,9 @@ def f1_counts(
     "True positives, predicted positives and support of each class."
     correct = np.where(labels == y, labels, k)  # k: a wrong one
     true_positives = _count(correct, k + 1, w)[:, :k]
-    return F1Counts(true_positives, _count(labels, k, w), np.bincount(y, w, k))
+    predicted = _count(labels, k, w)
+    support = np.bincount(y, w, k)
+    return F1Counts(true_positives, predicted, support)
 
 
 def counts_of(
@@ -109,4 +115,5 @@ def mean_f1(
     "Macro-F1, over the classes that have support or are predicted."
     total = counts.predicted + counts.support
     with np.errstate(invalid='ignore'):
-        return np.nansum(2 * counts.true_positives / total, -1) / (total > 0).sum(-1)
+        each = 2 * counts.true_positives / total
+        return np.nansum(each, -1) / (total > 0).sum(-1)

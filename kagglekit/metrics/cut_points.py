@@ -8,7 +8,9 @@ __all__ = ['PLACES', 'TRIED', 'TURNS', 'ROWS', 'rounding_cuts', 'apply_cuts', 'q
 
 # %% ../../nbs/metrics/12_cut_points.ipynb #3075eebb
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 import numpy as np
+from .means import weights_at
 from .threshold_search import gaps
 
 # %% ../../nbs/metrics/12_cut_points.ipynb #6ed8591e
@@ -17,8 +19,10 @@ def rounding_cuts(
 ) -> np.ndarray:  # (k − 1,)
     "The cut points by which each number becomes the nearest level."
     at = np.asarray(levels, np.float64)
-    middle = (at[1:] + at[:-1]) / 2
-    return np.where(at[:-1] % 2 == 0, middle, np.nextafter(middle, -np.inf))
+    low, high = at[:-1], at[1:]
+    middle = (high + low) / 2
+    just_below = np.nextafter(middle, -np.inf)
+    return np.where(low % 2 == 0, middle, just_below)
 
 
 def apply_cuts(
@@ -27,7 +31,8 @@ def apply_cuts(
     cuts: Sequence | np.ndarray,  # (k − 1,) ascending
 ) -> np.ndarray:  # (n,) float64, each one of the levels
     "The level of each number."
-    return np.asarray(levels, np.float64)[np.searchsorted(np.asarray(cuts), np.asarray(x, np.float64), 'left')]
+    numbers, values = np.asarray(x, np.float64), np.asarray(levels, np.float64)
+    return values[np.searchsorted(np.asarray(cuts), numbers, 'left')]
 
 
 def quantile_cuts(
@@ -36,8 +41,8 @@ def quantile_cuts(
     levels: Sequence | np.ndarray,  # (k,) ascending
 ) -> np.ndarray:  # (k − 1,)
     "The cut points by which each level is given as often as it is true."
-    below = np.searchsorted(np.sort(y), np.asarray(levels)[1:]) / len(y)
-    return np.quantile(np.asarray(x, np.float64), below)
+    counts = np.searchsorted(np.sort(y), np.asarray(levels)[1:])  # of rows below each level but the first
+    return np.quantile(np.asarray(x, np.float64), counts / len(y))
 
 # %% ../../nbs/metrics/12_cut_points.ipynb #bf4f0aca
 def kappa(
@@ -48,20 +53,52 @@ def kappa(
     "Quadratic weighted kappa."
     w = np.ones(len(y)) if w is None else w
     y, a = np.asarray(y, np.float64), np.asarray(a, np.float64)
-    if not w.sum():
+    rows, sum_a = w.sum(), w @ a
+    if not rows:
         return np.nan
-    centre = (w @ y) / w.sum()
-    total = w @ y**2 + w @ a**2 - 2 * centre * (w @ a)
-    return 2 * (w @ (y * a) - centre * (w @ a)) / total if total > 1e-12 else np.nan
+    centre = (w @ y) / rows
+    total = w @ y**2 + w @ a**2 - 2 * centre * sum_a
+    if not total > 1e-12:
+        return np.nan
+    return 2 * (w @ (y * a) - centre * sum_a) / total
 
 
 def _above(values, order, places):  # weight of the rows above each place
-    return np.append(0.0, values[order][::-1].cumsum())[places]
+    highest_first = values[order][::-1]
+    return np.append(0.0, highest_first.cumsum())[places]
 
 
 def _nearest_best(f, cuts, default):  # the cut of the highest value, the nearest to the default of equals
-    equal = f >= f.max() - 1e-9 * max(1.0, abs(f.max()))
-    return np.where(equal, -np.abs(cuts - default), -np.inf).argmax()
+    most = f.max()
+    equal = f >= most - 1e-9 * max(1.0, abs(most))
+    nearness = -np.abs(cuts - default)
+    return cuts[np.where(equal, nearness, -np.inf).argmax()]
+
+
+class _Sums(NamedTuple):  # what the terms of kappa are made of
+    cuts: np.ndarray  # (g,) all places of a cut point that differ
+    rows: np.ndarray  # (g,) weight of the rows above each
+    grades: np.ndarray  # (g,) the same with their grades
+    centre: float  # mean grade
+
+    @classmethod
+    def of(cls, y, x, w):
+        "The sums of some rows."
+        cuts, order = gaps(x), np.argsort(x, kind='stable')
+        places = len(x) - np.searchsorted(x[order], cuts, 'right')
+        rows = _above(w, order, places)
+        grades = _above(w * y, order, places)
+        centre = (w @ y) / w.sum()
+        return cls(cuts, rows, grades, centre)
+
+    def best(self, rate, default):
+        "The cut points where numerator − rate × denominator is largest."
+        found = []
+        for j, near in enumerate(default, 1):
+            cost = rate * (2 * j - 1 - 2 * self.centre)
+            term = 2 * (self.grades - self.centre * self.rows) - cost * self.rows
+            found.append(_nearest_best(term, self.cuts, near))
+        return np.sort(found)
 
 
 def kappa_cuts(
@@ -72,17 +109,13 @@ def kappa_cuts(
 ) -> np.ndarray:  # (k − 1,)
     "The cut points with the highest quadratic weighted kappa."
     w = np.ones(len(y)) if w is None else np.asarray(w, np.float64)
-    x, k = np.asarray(x, np.float64), len(default) + 1
-    cuts, order = gaps(x), np.argsort(x, kind='stable')
-    places = len(x) - np.searchsorted(x[order], cuts, 'right')
-    rows, grades = _above(w, order, places), _above(w * y, order, places)
-    centre, best = (w @ y) / w.sum(), default
-    value = kappa(y, apply_cuts(x, range(k), best), w)
+    x, grades = np.asarray(x, np.float64), range(len(default) + 1)
+    sums, best = _Sums.of(y, x, w), default
+    value = kappa(y, apply_cuts(x, grades, best), w)
     for _ in range(50):
         rate = max(0.0, np.nan_to_num(value))
-        terms = [2 * (grades - centre * rows) - rate * (2 * j - 1 - 2 * centre) * rows for j in range(1, k)]
-        found = np.sort([cuts[_nearest_best(f, cuts, d)] for f, d in zip(terms, default)])
-        new = kappa(y, apply_cuts(x, range(k), found), w)
+        found = sums.best(rate, default)
+        new = kappa(y, apply_cuts(x, grades, found), w)
         if not new > np.nan_to_num(value, nan=-np.inf) + 1e-12:
             break
         value, best = new, found
@@ -93,21 +126,30 @@ PLACES, TRIED, TURNS = 2000, 24, 5  # places of a cut point; how many are tried 
 ROWS = 50_000  # on which a metric is climbed; more rows are thinned out
 
 
-def _spread(places):  # some of them, evenly
-    return places[np.unique(np.linspace(0, len(places) - 1, TRIED).round().astype(int))] if len(places) else places
+def _spread(places, most):  # some of them, evenly
+    if not len(places):
+        return places
+    steps = np.linspace(0, len(places) - 1, most)
+    return places[np.unique(steps.round().astype(int))]
+
+
+def _between(places, lower, upper):
+    return places[(places > lower) & (places < upper)]
 
 
 def _move(cuts, j, places, merit_of, best):  # the j-th cut point at the best place between its neighbours
-    inside = places[(places > (cuts[j - 1] if j else -np.inf)) & (places < np.r_[cuts, np.inf][j + 1])]
+    with_ends = [-np.inf, *cuts, np.inf]
+    inside = _between(places, with_ends[j], with_ends[j + 2])
     for _ in range(2):  # coarse, then fine
-        tried = _spread(inside)
+        tried = _spread(inside, TRIED)
         for place in tried:
             moved = np.r_[cuts[:j], place, cuts[j + 1 :]]
             value = merit_of(moved)
             if value > best + 1e-12:
                 cuts, best = moved, value
-        lower, upper = tried[tried < cuts[j]], tried[tried > cuts[j]]
-        inside = inside[(inside > max(lower, default=-np.inf)) & (inside < min(upper, default=np.inf))]
+        lower = max(tried[tried < cuts[j]], default=-np.inf)
+        upper = min(tried[tried > cuts[j]], default=np.inf)
+        inside = _between(inside, lower, upper)
     return cuts, best
 
 
@@ -117,8 +159,7 @@ def climb_cuts(
     merit_of: Callable[[np.ndarray], float],  # cut points → merit
 ) -> np.ndarray:  # (k − 1,)
     "The best start, improved one cut point at a time."
-    places = gaps(x)
-    places = places[np.unique(np.linspace(0, len(places) - 1, PLACES).round().astype(int))]
+    places = _spread(gaps(x), PLACES)
     values = [merit_of(cuts) for cuts in starts]
     best = max(values)
     cuts = starts[values.index(best)]
@@ -147,17 +188,20 @@ def find_cuts(
     default, known = rounding_cuts(levels), ~np.isnan(np.asarray(y, np.float64))
     if not len(default) or not known.any():
         return default
-    grade, weights = np.searchsorted(levels, y[known]), None if w is None else w[known]
-    starts = [default, quantile_cuts(y[known], x[known], levels), kappa_cuts(grade, x[known], default, weights)]
-    rows = slice(None, None, max(1, len(x) // ROWS))
+    truth, numbers, weights = y[known], x[known], weights_at(w, known)
+    grade = np.searchsorted(levels, truth)
+    by_quantiles = quantile_cuts(truth, numbers, levels)
+    by_kappa = kappa_cuts(grade, numbers, default, weights)
+    starts = [default, by_quantiles, by_kappa]
 
-    def merit_on(cuts, rows=slice(None)):
+    def _merit(cuts, rows=slice(None)):  # on all rows, or on some
         return merit_of(apply_cuts(x[rows], levels, cuts), rows)
 
-    merits = [merit_on(cuts) for cuts in starts]
-    indices = [np.searchsorted(cuts, x[known], 'left') for cuts in starts]
+    merits = [_merit(cuts) for cuts in starts]
+    indices = [np.searchsorted(cuts, numbers, 'left') for cuts in starts]
     if _is_kappa(merits, indices, grade, weights):
-        best = starts[2]
+        best = by_kappa
     else:
-        best = climb_cuts(starts, x[rows], lambda cuts: merit_on(cuts, rows))
-    return best if merit_on(best) > merits[0] + 1e-12 else default
+        few = slice(None, None, max(1, len(x) // ROWS))
+        best = climb_cuts(starts, x[few], lambda cuts: _merit(cuts, few))
+    return best if _merit(best) > merits[0] + 1e-12 else default

@@ -9,6 +9,7 @@ __all__ = ['DECISIONS', 'Best', 'LEVELS', 'Decision', 'find_decision', 'own_answ
 # %% ../../nbs/metrics/13_decisions.ipynb #e906b16e
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 import numpy as np
 from pydantic import Field
@@ -19,6 +20,7 @@ from ..data.competition import CHECKS
 from .constant_answers import as_answers
 from .cut_points import apply_cuts, find_cuts, rounding_cuts
 from ..targets.labels import class_codes
+from .means import weights_at
 from .registry import Metric
 from ..targets.target import Factors, Target
 from ..targets.top_rows import TopRows
@@ -85,7 +87,8 @@ def _top(kept, P, target):
 
 
 def _round(kept, P, target):
-    return np.rint(P).clip(0, len(target.names) - 1) if target.kind == 'grades' else np.rint(P)
+    whole = np.rint(P)
+    return whole.clip(0, len(target.names) - 1) if target.kind == 'grades' else whole
 
 
 def _clip(kept, P, target):
@@ -121,10 +124,11 @@ def _fit_threshold(y, P, metric, target, w):
     if target.kind == 'labels':
         return dict(threshold=find_common_threshold(y, P, metric, w))
 
-    def merit_at(threshold):
-        return merit(metric, y, _above(dict(threshold=threshold), P, target), w)
+    def _merit(threshold):
+        answers = _above(dict(threshold=threshold), P, target)
+        return merit(metric, y, answers, w)
 
-    return dict(threshold=find_threshold(P[:, -1], merit_at))
+    return dict(threshold=find_threshold(P[:, -1], _merit))
 
 
 def _fit_thresholds(y, P, metric, target, w):
@@ -132,7 +136,8 @@ def _fit_thresholds(y, P, metric, target, w):
 
 
 def _each_above(kept, P, target):
-    return (P > np.array([kept['thresholds'][name] for name in target.names])).astype(P.dtype)
+    thresholds = np.array([kept['thresholds'][name] for name in target.names])
+    return (P > thresholds).astype(P.dtype)
 
 
 DECISIONS.put('threshold', Decision(_fit_threshold, _above, True, ('labels', 'class'), 'threshold'))
@@ -160,24 +165,26 @@ def _cut(x, levels, cuts):  # a number of no known level is rounded
 def _fit_cuts(y, P, metric, target, w):
     names, truth = output_names(target), y.reshape(len(y), len(target.outputs))
     weights = w if metric.weighted else None
-    levels = [_levels_of(truth[:, i], name, target) for i, name in enumerate(names)]
-    answers = np.column_stack([_cut(P[:, i], at, rounding_cuts(at)) for i, at in enumerate(levels)])
+    levels = [_levels_of(column, name, target) for column, name in zip(truth.T, names)]
+    rounded = [_cut(p, at, rounding_cuts(at)) for p, at in zip(P.T, levels)]
+    answers = np.column_stack(rounded)
+
+    def _merit(i, column, rows):  # of some rows, with other answers in the i-th column
+        tried = answers[rows].copy()
+        tried[:, i] = column
+        return merit(metric, y[rows], tried, weights_at(w, rows))
+
     kept = {}
-    for i, name in enumerate(names):
-
-        def merit_of(column, rows, i=i):
-            tried = answers[rows].copy()
-            tried[:, i] = column
-            return merit(metric, y[rows], tried, None if w is None else w[rows])
-
-        cuts = find_cuts(truth[:, i], P[:, i], levels[i], merit_of, weights)
-        answers[:, i] = _cut(P[:, i], levels[i], cuts)
-        kept[name] = dict(levels=levels[i], cuts=cuts.tolist())
+    for i, (name, at) in enumerate(zip(names, levels)):
+        cuts = find_cuts(truth[:, i], P[:, i], at, partial(_merit, i), weights)
+        answers[:, i] = _cut(P[:, i], at, cuts)
+        kept[name] = dict(levels=at, cuts=cuts.tolist())
     return dict(cut_points=kept)
 
 
 def _apply_cuts(kept, P, target):
-    columns = [_cut(P[:, i], **kept['cut_points'][name]) for i, name in enumerate(output_names(target))]
+    of_columns = [kept['cut_points'][name] for name in output_names(target)]
+    columns = [_cut(p, **cut_points) for p, cut_points in zip(P.T, of_columns)]
     return np.column_stack(columns).astype(P.dtype)
 
 
@@ -191,6 +198,13 @@ def _from_codes(answers, target, what):  # (n,) or (n, heads) codes → (n, outp
     return as_answers(np.column_stack(codes), target)
 
 
+def _are_codes(answers, P, target):  # whether a function returned a code for each row, or head
+    n, heads = len(P), len(target.heads) if isinstance(target, Factors) else 1
+    if target.kind not in ('class', 'factors', 'grades') or answers.shape == P.shape:
+        return False
+    return answers.shape in ((n,), (n, heads))
+
+
 def own_answers(
     function: Callable,  # of the page
     P: np.ndarray,  # (n, outputs)
@@ -202,9 +216,8 @@ def own_answers(
         answers = np.asarray(function(P))
     except Exception as e:  # it is the page's code
         raise KitError(f'{what}: {type(e).__name__}: {e}') from e
-    heads = len(target.heads) if isinstance(target, Factors) else 1
-    if target.kind in ('class', 'factors', 'grades') and answers.shape in ((len(P),), (len(P), heads)):
-        answers = _from_codes(answers, target, what) if answers.shape != P.shape else answers
+    if _are_codes(answers, P, target):
+        answers = _from_codes(answers, target, what)
     if answers.shape == (len(P),) and P.shape[1] == 1:
         answers = answers[:, None]
     if answers.shape != P.shape:
@@ -235,8 +248,9 @@ def fit_decision(
     if callable(decide):
         return dict(decide='function', function=getattr(decide, '__name__', type(decide).__name__))
     decision, name, values = find_decision(decide, target)
-    if decision.fitted and not (rows := _complete(P)).all():
-        y, P, w = y[rows], P[rows], None if w is None else w[rows]
+    if decision.fitted and not _complete(P).all():
+        rows = _complete(P)
+        y, P, w = y[rows], P[rows], weights_at(w, rows)
     kept = decision.fit(y, P, metric, target, w, **values)
     return dict(decide=call_text(name, values), **kept)
 
@@ -270,9 +284,10 @@ def apply_decision(
 
 def _check_names(params, target):  # kept values are those of this target
     for kept, names in (('thresholds', target.names), ('cut_points', output_names(target))):
-        if kept in params and set(params[kept]) != set(names):
-            odd = sorted(set(params[kept]) ^ set(names))[0]
-            raise KitError(f'decide: {kept} were fitted for other outputs than these, such as {odd}; fit them again')
+        odd = set(params.get(kept, names)) ^ set(names)
+        if odd:
+            first = min(odd)
+            raise KitError(f'decide: {kept} were fitted for other outputs than these, such as {first}; fit them again')
 
 
 def nested_decision(
@@ -287,11 +302,13 @@ def nested_decision(
     "The answers of each fold by what the other folds say; a single fold is decided unfitted."
     folds, function = np.asarray(folds), decide if callable(decide) else None
     if isinstance(P, TopRows):
-        return apply_decision(fit_decision(decide, y, P, metric, target, w), P, target)
-    answers = np.full_like(P, np.nan)
-    for fold in np.unique(folds[folds >= 0]):
-        here, others = folds == fold, (folds >= 0) & (folds != fold)
-        params = fit_decision(decide, y[others], P[others], metric, target, None if w is None else w[others])
+        params = fit_decision(decide, y, P, metric, target, w)
+        return apply_decision(params, P, target)
+    answers, validated = np.full_like(P, np.nan), folds >= 0
+    for fold in np.unique(folds[validated]):
+        here = folds == fold
+        others = validated & ~here
+        params = fit_decision(decide, y[others], P[others], metric, target, weights_at(w, others))
         answers[here] = apply_decision(params, P[here], target, function)
     return answers
 

@@ -25,10 +25,16 @@ def head_mean(
 ) -> np.ndarray:  # (m,) values; nan where a head has none
     "The weighted mean of the heads' metrics."
     _check_sizes(sizes, y, P)
-    parts = np.split(P, np.cumsum(sizes)[:-1].astype(int), 2)
-    values = np.array([find_metric(metric).many(codes, part, w) for codes, part in zip(y.T, parts)])
+    of_head = find_metric(metric)
+    values = [of_head.many(codes, part, w) for codes, part in zip(y.T, _parts(P, sizes))]
     given = weights_of(weights, len(sizes), 'head_mean')
-    return given[given > 0] @ values[given > 0] / given.sum()
+    kept = given > 0
+    return given[kept] @ np.array(values)[kept] / given.sum()
+
+
+def _parts(P, sizes):  # (m, n, outputs) predictions → (m, n, classes) of each head
+    ends = np.cumsum(sizes).astype(int)
+    return np.split(P, ends[:-1], 2)
 
 
 def _check_sizes(sizes, y, P):
@@ -45,16 +51,17 @@ def _flaw(y, P, metric='accuracy', weights=(), sizes=()):
     if not sizes:
         return ''
     inner, given = find_metric(metric), weights_of(weights, len(sizes), 'head_mean')
-    for j, part in enumerate(np.split(P, np.cumsum(sizes)[:-1].astype(int), 2)):
+    for j, part in enumerate(_parts(P, sizes)):
         flaws = [inner.why(y[:, j], p) for p in part] if given[j] else []
         if any(flaws):
-            return f'head {j + 1}: {next(filter(None, flaws))}'
+            first = next(filter(None, flaws))
+            return f'head {j + 1}: {first}'
     return ''
 
 
 def _as_heads(m, **given):  # head_mean with its arguments, and so with the facts of another metric
     inner = find_metric(given.get('metric', 'accuracy'))
-    if inner.kinds != ('class',) and 'class' not in inner.kinds:
+    if 'class' not in inner.kinds:
         raise KitError(f'head_mean: {inner.name} is for {", ".join(inner.kinds)}; a head has one class')
     return replace(
         m,
@@ -89,4 +96,5 @@ def bind_heads(
     "A metric of factors that knows the number of classes of each head; others as they are."
     if not isinstance(target, Factors) or 'factors' not in m.kinds or m.site is not None:
         return m
-    return replace(m, fn=partial(m.fn, sizes=target.sizes), flaw=m.flaw and partial(m.flaw, sizes=target.sizes))
+    sizes = target.sizes
+    return replace(m, fn=partial(m.fn, sizes=sizes), flaw=m.flaw and partial(m.flaw, sizes=sizes))

@@ -14,7 +14,9 @@ def grades_of(
     P: np.ndarray,  # (m, n, 1) expected grades, or (m, n, k) probabilities of classes
 ) -> np.ndarray:  # (m, n) int64
     "The predicted grades."
-    return np.rint(P[..., 0]).astype(np.int64) if P.shape[-1] == 1 else labels_of(P)
+    if P.shape[-1] > 1:
+        return labels_of(P)
+    return np.rint(P[..., 0]).astype(np.int64)
 
 
 def qwk(
@@ -25,17 +27,20 @@ def qwk(
     "Quadratic weighted kappa."
     a, b = np.asarray(y, np.int64), grades_of(P)
     weights = np.ones(len(a), np.int64) if w is None else np.asarray(w, np.float64)
-    total, sum_a, sum_b = weights.sum(), (weights * a).sum(), (weights * b).sum(1)
+    total = weights.sum()
+    sum_a, squares_a = (weights * a).sum(), (weights * a**2).sum()
+    sum_b, squares_b = (weights * b).sum(1), (weights * b**2).sum(1)
     observed = total * (weights * (a - b) ** 2).sum(1)
-    expected = total * ((weights * a**2).sum() + (weights * b**2).sum(1)) - 2 * sum_a * sum_b
-    same = (b == b[:, :1]).all(1) & (b[:, 0] == a[0]) & (a == a[0]).all()  # 0 / 0
+    expected = total * (squares_a + squares_b) - 2 * sum_a * sum_b
+    same = (a == a[0]).all() & (b == a[0]).all(1)  # 0 / 0
     with np.errstate(invalid='ignore', divide='ignore'):
         return np.where(same, np.nan, 1 - observed / expected)
 
 # %% ../../nbs/metrics/07_grade_metrics.ipynb #2bd8db3b
 def _one_grade(y, P):
-    grades = grades_of(P)
-    return 'all rows have one grade, and all are right' if (y == y[0]).all() and (grades == y).all(1).any() else ''
+    all_right = (grades_of(P) == y).all(1).any()
+    one_grade = (y == y[0]).all()
+    return 'all rows have one grade, and all are right' if one_grade and all_right else ''
 
 
 add_metric(

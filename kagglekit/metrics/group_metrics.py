@@ -29,16 +29,21 @@ def _missed(comp, y, labels):  # (n,) 1 for a defect predicted as good, else 0; 
 
 
 def _group_score(here, y, counts, missed):  # here: (k,) bool, the classes of the group
-    support = counts.support[here].sum()
-    total = counts.predicted[0] + counts.support
-    f1 = 2 * counts.true_positives[0] / np.where(total > 0, total, np.nan)
+    hits, support = counts.true_positives[0], counts.support
+    total = counts.predicted[0] + support
+    f1 = 2 * hits / np.where(total > 0, total, np.nan)
+    rows, lost = support[here].sum(), missed[here[y]].mean()
     score = dict(
-        rows=int(support),
+        rows=int(rows),
         f1=float(np.nanmean(f1[here])),
-        recall=float(counts.true_positives[0][here].sum() / support),
+        recall=float(hits[here].sum() / rows),
     )
-    lost = missed[here[y]].mean()
     return score if np.isnan(lost) else score | dict(missed=float(lost))
+
+
+def _truth_and_labels(oof, comp):  # (n,) codes each
+    P = oof[prob_columns(comp.classes)].to_numpy()
+    return oof.target.to_numpy(), labels_of(P)
 
 
 def part_scores(
@@ -46,13 +51,13 @@ def part_scores(
     comp: Competition,  # with class_groups
 ) -> dict[str, dict[str, dict]]:  # column → value → rows, f1, recall; missed, where there are defects
     "The score of each group of classes."
-    y, labels = oof.target.to_numpy(), labels_of(oof[prob_columns(comp.classes)].to_numpy())
+    y, labels = _truth_and_labels(oof, comp)
     counts = f1_counts(y, labels[None], comp.n_classes)
     missed = pd.Series(_missed(comp, y, labels))
     scores = {}
     for column in comp.class_groups:
         group = class_kinds(comp, column)
-        present = sorted({g for g, n in zip(group, counts.support) if n})
+        present = sorted(set(group[counts.support > 0]))
         scores[column] = {value: _group_score(group == value, y, counts, missed) for value in present}
     return scores
 
@@ -67,19 +72,22 @@ def confusion(
     check_names([column], comp.class_groups, f'column of {comp.name}')
     group, names = class_kinds(comp, column), np.array(comp.names)
     check_names([value], group, column)
-    y, labels = oof.target.to_numpy(), labels_of(oof[prob_columns(comp.classes)].to_numpy())
-    here, classes = group[y] == value, names[group == value]
-    predicted = np.where(group[labels] == value, names[labels], 'another')
+    inside = group == value
+    y, labels = _truth_and_labels(oof, comp)
+    predicted = np.where(inside[labels], names[labels], 'another')
+    here, classes = inside[y], names[inside]
     table = pd.crosstab(names[y][here], predicted[here])
     table = table.reindex(index=classes, columns=[*classes, 'another'], fill_value=0)
     return table.rename_axis(index='true', columns='called')
 
 # %% ../../nbs/metrics/15_group_metrics.ipynb #0000000c
 def _draw_bars(ax, values, rows, label, colour):  # values and rows by group
-    ax.barh(range(len(values)), values, color=colour)
+    at = range(len(values))
+    ax.barh(at, values, color=colour)
     ax.invert_yaxis()
     names = [f'{name}  ({int(rows[name])})' for name in values.index]
-    ax.set(yticks=range(len(values)), yticklabels=names, xlim=(0, 1), xlabel=label)
+    ax.set(yticks=at, yticklabels=names)
+    ax.set(xlim=(0, 1), xlabel=label)
 
 
 def plot_parts(
@@ -88,14 +96,16 @@ def plot_parts(
     most: int = 18,  # bars
 ) -> Figure:
     "The groups with the lowest F1, and the missed defects."
-    table = pd.DataFrame(parts[column]).T.reindex(columns=['rows', 'f1', 'missed']).astype(float)
+    groups = pd.DataFrame(parts[column]).T
+    table = groups.reindex(columns=['rows', 'f1', 'missed']).astype(float)
+    worst = table.f1.sort_values()[:most]
+    missed = table.missed.dropna().sort_values(ascending=False)[:most]
     height = 0.9 + 0.2 * min(most, len(table))
-    fig, axes = plt.subplots(1, 2, figsize=(9.5, height), dpi=60, layout='constrained')
-    missed = table.missed.dropna().sort_values(ascending=False)
-    _draw_bars(axes[0], table.f1.sort_values()[:most], table.rows, f'F1, by {column}', 'C0')
-    _draw_bars(axes[1], missed[:most], table.rows, f'missed defects, by {column}', 'C3')
+    fig, (left, right) = plt.subplots(1, 2, figsize=(9.5, height), dpi=60, layout='constrained')
+    _draw_bars(left, worst, table.rows, f'F1, by {column}', 'C0')
+    _draw_bars(right, missed, table.rows, f'missed defects, by {column}', 'C3')
     if not len(missed):
-        axes[1].remove()
+        right.remove()
     return fig
 
 # %% ../../nbs/metrics/15_group_metrics.ipynb #b79c922e

@@ -55,12 +55,13 @@ def column_log_loss(
     weights: tuple = (),  # of the labels, in their order; () for 1 each
 ) -> np.ndarray:  # (m,) lower is better
     "The mean log loss of the labels, clipped as the log loss of a class."
-    eps, on, counts = np.finfo(P.dtype).eps, y == 1, cell_weights(y, w)
+    on, counts = y == 1, cell_weights(y, w)
+    eps = np.finfo(P.dtype).eps
     sums = np.empty((len(P), y.shape[1]))
     for i, p in enumerate(P):
         p = np.clip(p, eps, 1 - eps)
-        losses = -np.log(np.where(on, p, 1 - p), dtype=np.float64)
-        sums[i] = (counts * losses).sum(0)
+        of_truth = np.where(on, p, 1 - p)
+        sums[i] = (counts * -np.log(of_truth, dtype=np.float64)).sum(0)
     with np.errstate(invalid='ignore'):
         values = sums / counts.sum(0)
     return mean_of_columns(values, weights, 'column_log_loss')
@@ -96,23 +97,30 @@ def padded_cmap(
 ) -> np.ndarray:  # (m,) values
     "Average precision by label, with rows appended that have every label and the prediction 1 (BirdCLEF 2023)."
     m, n, c = P.shape
+    sure = np.ones((m, padding, c), P.dtype)
+    P = np.concatenate([P, sure], 1)
     y = np.concatenate([y, np.ones((padding, c))])
-    P = np.concatenate([P, np.ones((m, padding, c), P.dtype)], 1)
     if w is not None:
         w = np.concatenate([w, np.ones(padding)])
     return column_average_precision(y, P, w)
 
 # %% ../../nbs/metrics/05_label_metrics.ipynb #a2f086c8
+def _end_of_ties(scores):  # (n, c) sorted → the place where scores equal to each end
+    n, c = scores.shape
+    last = np.ones((n, c), bool)
+    last[:, :-1] = scores[:, 1:] != scores[:, :-1]
+    places = np.where(last, np.arange(c), c)
+    from_right = np.minimum.accumulate(places[:, ::-1], 1)
+    return from_right[:, ::-1]
+
+
 def _ranking_precision(on, known, p):  # (n, c) → (n,) mean precision at the labels of each row; 1 without one
     order = np.argsort(np.where(known, -p, np.inf), 1, kind='stable')
     on = np.take_along_axis(on, order, 1)
     scores = np.take_along_axis(np.where(known, p, -np.inf), order, 1)
-    n, c = on.shape
-    last = np.ones((n, c), bool)  # of equal scores
-    last[:, :-1] = scores[:, 1:] != scores[:, :-1]
-    places = np.where(last, np.arange(c), c)
-    end = np.minimum.accumulate(places[:, ::-1], 1)[:, ::-1]  # the place where equal scores end
-    precision = np.take_along_axis(on.cumsum(1), end, 1) / (end + 1)
+    end = _end_of_ties(scores)
+    hits = np.take_along_axis(on.cumsum(1), end, 1)
+    precision = hits / (end + 1)
     total = on.sum(1)
     mean = (precision * on).sum(1) / np.maximum(1, total)
     return np.where(total > 0, mean, 1.0)
@@ -149,8 +157,9 @@ def f_of(
     beta: float,  # β
 ) -> np.ndarray:  # (…) 0 to 1; nan where there is neither
     "Fβ from counts."
+    square = beta**2
     with np.errstate(invalid='ignore', divide='ignore'):
-        return (1 + beta**2) * hits / (beta**2 * support + predicted)
+        return (1 + square) * hits / (square * support + predicted)
 
 
 def _answers(y, P):  # (m, n, c) predicted positives, where the truth is known
@@ -158,14 +167,17 @@ def _answers(y, P):  # (m, n, c) predicted positives, where the truth is known
 
 
 def _total(x, w):  # (m, n, c) bool → (m, c) sums of weights
-    return x.sum(1) if w is None else np.tensordot(np.asarray(w, np.float64), x, (0, 1))
+    if w is None:
+        return x.sum(1)
+    return np.tensordot(np.asarray(w, np.float64), x, (0, 1))
 
 
 def _counts(y, P, w):  # of labels or classes
     if y.ndim == 1:
         return counts_of(y, P, w)
     on, answers = y == 1, _answers(y, P)
-    return F1Counts(_total(answers & on, w), _total(answers, w), _total(on[None], w)[0])
+    support = _total(on[None], w)[0]
+    return F1Counts(_total(answers & on, w), _total(answers, w), support)
 
 
 def _samples(y, P, w, beta):  # the mean over rows of the Fβ of their labels
@@ -176,8 +188,9 @@ def _samples(y, P, w, beta):  # the mean over rows of the Fβ of their labels
 
 
 def _mean_of_known(each):  # (m, k) → (m,); what is NaN is left out
+    known = ~np.isnan(each)
     with np.errstate(invalid='ignore'):
-        return np.nansum(each, 1) / (~np.isnan(each)).sum(1)
+        return np.nansum(each, 1) / known.sum(1)
 
 
 def _averaged(counts, beta, average, skip):  # skip: leave out what is neither present nor predicted
@@ -254,7 +267,8 @@ def label_accuracy(
 def _missing(bad, what, instead=''):  # (c,) bool → why the labels are not enough
     if not bad.any():
         return ''
-    return f'{first_column(bad, "label")} has {what}' + (f"; metric='{instead}' leaves it out" if instead else '')
+    remedy = f"; metric='{instead}' leaves it out" if instead else ''
+    return f'{first_column(bad, "label")} has {what}{remedy}'
 
 
 def _needed(weights, y):  # (c,) whether a label counts
@@ -270,8 +284,9 @@ def _no_positive(y, P, weights=(), instead='column_average_precision_present'):
 
 
 def _one_sided(y, P, weights=()):
+    no_positive = _no_positive(y, P, weights, 'column_auc_present')
     no_negative = _needed(weights, y) & ~_has(y, 0)
-    return _no_positive(y, P, weights, 'column_auc_present') or _missing(no_negative, 'no known negative row')
+    return no_positive or _missing(no_negative, 'no known negative row')
 
 
 def _none_positive(y, P):
@@ -279,7 +294,8 @@ def _none_positive(y, P):
 
 
 def _one_sided_present(y, P):
-    return _none_positive(y, P) or _missing(_has(y, 1) & ~_has(y, 0), 'no known negative row')
+    no_negative = _has(y, 1) & ~_has(y, 0)
+    return _none_positive(y, P) or _missing(no_negative, 'no known negative row')
 
 
 def _unknown_label(y, P, weights=()):
@@ -290,7 +306,8 @@ def _f_missing(y, P, average='macro'):
     if y.ndim == 1 or average != 'macro':
         return ''
     predicted = _answers(y, P).any(1).all(0)
-    return _missing(~_has(y, 1) & ~predicted, 'no positive row, true or predicted', 'fbeta_present')
+    neither = ~_has(y, 1) & ~predicted
+    return _missing(neither, 'no positive row, true or predicted', 'fbeta_present')
 
 
 def _f_of_labels(y, labels, k, w=None, beta=1.0, average='macro'):

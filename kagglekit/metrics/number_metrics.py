@@ -45,7 +45,8 @@ def rmse(
     w: np.ndarray | None = None,  # (n,) row weights
 ) -> np.ndarray:  # (m,) lower is better
     "The root of the mean squared error over all numbers."
-    return np.sqrt(_over_all(errors(y, P) ** 2, cell_weights(y, w)))
+    squared = errors(y, P) ** 2
+    return np.sqrt(_over_all(squared, cell_weights(y, w)))
 
 
 def mae(
@@ -65,7 +66,8 @@ def mape(
     "The mean absolute error over all numbers, each as a share of the truth."
     size = np.where(y == 0, np.nan, abs(y))
     size[np.isnan(y)] = 1
-    return _over_all(abs(errors(y, P)) / size, cell_weights(y, w))
+    relative = abs(errors(y, P)) / size
+    return _over_all(relative, cell_weights(y, w))
 
 
 def mcrmse(
@@ -100,7 +102,8 @@ def _deviation(y, counts, axis):  # sum of squared deviations from the mean
     low = np.where(counted, known, np.inf).min(axis)
     high = np.where(counted, known, -np.inf).max(axis)
     with np.errstate(invalid='ignore'):
-        mean = (known * counts).sum(axis, keepdims=True) / counts.sum(axis, keepdims=True)
+        total = (known * counts).sum(axis, keepdims=True)
+        mean = total / counts.sum(axis, keepdims=True)
     squared = ((known - mean) ** 2 * counts).sum(axis)
     return np.where(low == high, 0.0, squared)  # exactly 0 where all are the same
 
@@ -124,7 +127,8 @@ def pooled_r2(
     weights: tuple = (),  # of the columns, in their order; () for 1 each
 ) -> np.ndarray:  # (m,) 1 or less
     "One R² over all numbers, weighted by column (CSIRO 2026)."
-    counts = cell_weights(y, w) * weights_of(weights, y.shape[1], 'pooled_r2')
+    of_column = weights_of(weights, y.shape[1], 'pooled_r2')
+    counts = cell_weights(y, w) * of_column
     squared = (errors(y, P) ** 2 * counts).sum((1, 2))
     return _r2(squared, _deviation(y, counts, (0, 1)))
 
@@ -134,7 +138,8 @@ def average_ranks(
 ) -> np.ndarray:  # (n,) from 1; equal numbers have the mean of their ranks
     "Ranks, the lowest first."
     _, place, counts = np.unique(x, return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[place]
+    ranks = np.cumsum(counts) - (counts - 1) / 2
+    return ranks[place]
 
 
 def _is_constant(x):  # (n,) numbers, fewer than two of them included
@@ -146,8 +151,10 @@ def _correlation(a, b, w):  # of numbers with weights above 0
         return np.nan
     a = a - np.average(a, weights=w)
     b = b - np.average(b, weights=w)
+    covariance = (w * a * b).sum()
+    variances = (w * a * a).sum() * (w * b * b).sum()
     with np.errstate(invalid='ignore', divide='ignore'):
-        return (w * a * b).sum() / np.sqrt((w * a * a).sum() * (w * b * b).sum())
+        return covariance / np.sqrt(variances)
 
 
 def _linear(truth, p, w):  # the correlation of a column
@@ -193,7 +200,8 @@ def laplace(
     truth, predicted = y[:, :1], P[..., :1]
     sigma = np.maximum(P[..., 1:].astype(np.float64), floor)
     error = np.minimum(abs(errors(truth, predicted)), cap)
-    value = -np.sqrt(2) * error / sigma - np.log(np.sqrt(2) * sigma)
+    root = np.sqrt(2)
+    value = -root * error / sigma - np.log(root * sigma)
     return _over_all(value, cell_weights(truth, w))
 
 # %% ../../nbs/metrics/06_number_metrics.ipynb #01e7897c

@@ -18,10 +18,11 @@ import numpy as np
 from ..data.competition import CHECKS, Competition
 from .constant_answers import constant_answers
 from .counts import F1Counts, auc_of, counts_of, f1_counts, labels_of, mean_f1
+from .input_checks import input_flaw, missing_classes, shaped
 from .means import weighted_mean
 from ..core.registry import Registry, arguments_of, bind_call, read_call
 from ..core.validation import KitError, check_names
-from ..targets.labels import class_codes
+
 from ..targets.target import KINDS, OneOf, Target
 from .top_metrics import check_many, constant_top, log_loss_of, takes_top, top_flaw, top_value
 from ..targets.top_rows import TopRows, is_many
@@ -38,6 +39,12 @@ def auc_of_class(
     return auc_of(p[on], p[~on], w[on], w[~on])
 
 
+def _against_rest(y, k):  # class → (n,) bool, whether a row is of it; of a binary target the positive one alone
+    if k <= 2:
+        return {k - 1: y == 1}  # the last column
+    return {c: y == c for c in range(k)}
+
+
 def mean_by_class(
     f: Callable,  # such as auc_of_class
     y: np.ndarray,  # (n,) codes
@@ -46,15 +53,15 @@ def mean_by_class(
     present: bool = False,  # whether classes without rows are left out
 ) -> np.ndarray:  # (m,) values
     "The mean over classes of what is computed for each against the rest; of a binary target, of the positive one."
-    k = P.shape[2]
     weights = None if w is None else np.asarray(w, np.float64)
-    classes = [(k - 1, y == 1)] if k <= 2 else [(c, y == c) for c in range(k)]
+    classes = _against_rest(y, P.shape[2])
     if present:
-        counted = np.ones(len(y), bool) if w is None else np.asarray(w) > 0
-        classes = [(c, on) for c, on in classes if on[counted].any()]
-    if not classes:
-        return np.full(len(P), np.nan)
-    return np.array([np.mean([f(on, p[:, c], weights) for c, on in classes]) for p in P])
+        counted = slice(None) if weights is None else weights > 0
+        classes = {c: on for c, on in classes.items() if on[counted].any()}
+    values = np.full(len(P), np.nan)
+    for i, p in enumerate(P if classes else ()):
+        values[i] = np.mean([f(on, p[:, c], weights) for c, on in classes.items()])
+    return values
 
 
 def auc(
@@ -105,7 +112,8 @@ def log_of_true(
 ) -> np.ndarray:  # (m, n) float64
     "The logarithm of the probability of the true class, clipped."
     eps = np.finfo(P.dtype).eps
-    return np.log(np.clip(_prob_of_true(y, P), eps, 1 - eps), dtype=np.float64)
+    p = np.clip(_prob_of_true(y, P), eps, 1 - eps)
+    return np.log(p, dtype=np.float64)
 
 
 def log_loss(
@@ -115,56 +123,6 @@ def log_loss(
 ) -> np.ndarray:  # (m,) values; lower is better
     "Minus the mean log-probability of the true class."
     return -weighted_mean(log_of_true(y, P), w)
-
-# %% ../../nbs/metrics/03_registry.ipynb #00000013
-def _missing_classes(y, k, needs, instead):  # why the classes of the rows are not enough; '' where they are
-    n = len(np.unique(y))
-    if k <= 2:
-        return '' if n == 2 else f'all {len(y)} rows are ' + ('positive' if y[0] == 1 else 'negative')
-    if n == 1:
-        return f'all {len(y)} rows are of one class'
-    if needs == 'two' or n == k:
-        return ''
-    return f'{k - n} of {k} classes have no row' + (f"; metric='{instead}' leaves them out" if instead else '')
-
-
-def _known(y):  # (n,) whether anything of a row's truth is known
-    return ~np.isnan(y).all(tuple(range(1, y.ndim))) if y.dtype.kind == 'f' and y.ndim > 1 else np.ones(len(y), bool)
-
-
-def _flaw(y, P, metric):  # why the metric is undefined; '' where it is defined
-    if not len(y):
-        return 'there are no rows'
-    finite = np.isfinite(P).all((0, 2))
-    if not finite.all():
-        return f'{(~finite).sum()} rows have a prediction that is NaN or infinite'
-    if metric.values == 'probabilities' and (P.min() < 0 or P.max() > 1):
-        return f'a probability lies outside 0 … 1: {P.min():g} … {P.max():g}'
-    if not _known(y).any():
-        return 'the truth of no row is known'
-    if metric.flaw is not None:
-        return metric.flaw(y, P)
-    return _missing_classes(y, P.shape[2], metric.needs, metric.instead) if metric.needs else ''
-
-
-def _shaped(y, P, kinds=('class',)):  # the truth and (m, n, k) predictions, or an error
-    y, P = np.asarray(y), np.asarray(P)
-    if P.dtype.kind != 'f':
-        P = P.astype(np.float64)
-    if P.ndim == 2:
-        P = P[:, :, None]
-    if y.ndim == 1 and not {'class', 'grades'} & set(kinds):
-        y = y[:, None]
-    codes = set(kinds) <= {'class', 'grades'}
-    columns = y.ndim == 2 and 'factors' not in kinds and y.shape[1:] != P.shape[2:]
-    if y.ndim > 2 or codes and y.ndim != 1 or P.ndim != 3 or P.shape[1] != len(y) or columns:
-        raise KitError(f'predictions of shape {P.shape} (candidates, rows, outputs) do not fit {y.shape} targets')
-    are_codes = y.ndim == 1 and 'class' in kinds and ('grades' not in kinds or P.shape[2] > 1)
-    if are_codes:
-        return class_codes(y, max(2, P.shape[2])), P
-    if y.dtype.kind not in 'biuf':
-        raise KitError(f'the truth is of the type {y.dtype}, and must be numbers')
-    return y, P
 
 # %% ../../nbs/metrics/03_registry.ipynb #00000015
 @dataclass(frozen=True)
@@ -198,13 +156,13 @@ class Metric:
         w: np.ndarray | None = None,  # (n,) weights of the rows; read by a weighted metric
     ) -> np.ndarray:  # (m,) float64; nan where undefined
         "The value of each of many candidates."
-        y, P = _shaped(y, P, self.kinds)
-        if not _flaw(y, P, self):
+        y, P = shaped(y, P, self.kinds)
+        if not input_flaw(y, P, self):
             return self._value(y, P, w)
         values = np.full(len(P), np.nan)
         for i in range(len(P)):
             one = P[i : i + 1]
-            if not _flaw(y, one, self):
+            if not input_flaw(y, one, self):
                 values[i] = self._value(y, one, w)[0]
         return values
 
@@ -226,9 +184,9 @@ class Metric:
     ) -> str:  # '' where it is defined
         "Why the metric is undefined here."
         if isinstance(p, TopRows):
-            return top_flaw(y, p) or (_missing_classes(y, p.k, self.needs, self.instead) if self.needs else '')
-        y, P = _shaped(y, np.asarray(p)[None], self.kinds)
-        return _flaw(y, P, self)
+            return top_flaw(y, p) or missing_classes(y, p.k, self)
+        y, P = shaped(y, np.asarray(p)[None], self.kinds)
+        return input_flaw(y, P, self)
 
     def better(
         self,
@@ -290,7 +248,8 @@ def metric(
     def _add(f):
         @wraps(f)
         def _many(y, P, *w, **given):  # one candidate after the other
-            y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+            if y.ndim == 2 and y.shape[1] == 1:
+                y = y[:, 0]
             shown = _shown(P, values, facts.get('kinds', ('class',)))
             try:
                 return np.array([float(f(y, p, *w, **given)) for p in shown])
@@ -314,7 +273,10 @@ def load_metrics():
 
 
 def _given(f, given):  # a function with those of the arguments that it takes
-    taken = {name: value for name, value in given.items() if f and name in signature(f).parameters}
+    if f is None:
+        return None
+    names = signature(f).parameters
+    taken = {name: value for name, value in given.items() if name in names}
     return partial(f, **taken) if taken else f
 
 
@@ -378,14 +340,13 @@ def check_metric(
     comp: Competition,  # as a reader gave it
 ):
     "Raise `KitError` where a competition's metric is unknown, or reads what the submission does not hold."
-    m = find_metric(comp.metric)
-    if comp.target.kind not in m.kinds:
-        fits = [name for name, other in METRICS.items() if comp.target.kind in other.kinds]
+    m, kind = find_metric(comp.metric), comp.target.kind
+    if kind not in m.kinds:
+        fits = [name for name, other in METRICS.items() if kind in other.kinds]
         raise KitError(
-            f'{comp.name}: the metric {m.name} is not for a target of the kind {comp.target.kind}; '
-            f'those are {", ".join(fits)}'
+            f'{comp.name}: the metric {m.name} is not for a target of the kind {kind}; those are {", ".join(fits)}'
         )
-    if comp.target.kind == 'class' and comp.answer == 'label' and m.values != 'labels':
+    if kind == 'class' and comp.answer == 'label' and m.values != 'labels':
         raise KitError(
             f'{comp.name}: the metric {m.name} reads {m.values}, '
             f"and a submission with answer='label' holds none; say answer='probability'"

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from ..core.validation import KitError
 from ..data.competition import Competition
+from .means import weights_at
 from .registry import Metric, constant_score
 
 # %% ../../nbs/metrics/14_scored_rows.ipynb #58040ec2
@@ -33,7 +34,9 @@ def pool_rows(
     if how == 'noisy_or':
         missed = np.log1p(-np.clip(P.astype(np.float64), 0, 1 - 1e-12))
         return (1 - np.exp(_sums(missed, codes, n))).astype(P.dtype)
-    return (_sums(P.astype(np.float64), codes, n) / np.bincount(codes, minlength=n)[:, None]).astype(P.dtype)
+    sizes = np.bincount(codes, minlength=n)
+    mean = _sums(P.astype(np.float64), codes, n) / sizes[:, None]
+    return mean.astype(P.dtype)
 
 
 def unit_codes(
@@ -46,9 +49,10 @@ def unit_codes(
 # %% ../../nbs/metrics/14_scored_rows.ipynb #4dca4860
 def _pool_truth(y, codes, kind):  # the truth of each unit
     table = pd.DataFrame(y).groupby(codes, sort=True)
-    pooled = table.mean() if kind in ('numbers', 'shares') else table.max()  # both leave NaN out
-    pooled = pooled.to_numpy().astype(y.dtype)
-    return pooled[:, 0] if y.ndim == 1 else pooled
+    means = kind in ('numbers', 'shares')
+    pooled = table.mean() if means else table.max()  # both leave NaN out
+    values = pooled.to_numpy().astype(y.dtype)
+    return values[:, 0] if y.ndim == 1 else values
 
 
 class ScoredRows(NamedTuple):
@@ -61,8 +65,12 @@ class ScoredRows(NamedTuple):
     w: np.ndarray | None  # (u,) weights; None for equal ones
 
 
-def _first(values, codes):  # (units,) the value of the first row of each unit
-    return np.asarray(values)[np.unique(codes, return_index=True)[1]]
+def _pooled(rows, units, comp):  # ScoredRows of files → those of their units
+    codes, names = unit_codes(units)
+    first = np.unique(codes, return_index=True)[1]  # of the rows of each unit
+    y = _pool_truth(rows.y, codes, comp.target.kind)
+    P = pool_rows(rows.P, codes, comp.pool)
+    return ScoredRows(names, y, P, np.asarray(rows.fold)[first], weights_at(rows.w, first))
 
 
 def scored_rows(
@@ -74,20 +82,20 @@ def scored_rows(
 ) -> ScoredRows:
     "The rows that are scored, with their truth; a class competition without units gets its rows as they are."
     some: Any = slice(None) if rows is None else rows
-    train = comp.train[['id', *([comp.unit] if comp.unit else [])]].iloc[some]  # a row may have thousands of labels
-    y, w = comp.y[some] if truth is None else truth, comp.weights
-    w = None if w is None else w[some]
+    columns = ['id', comp.unit] if comp.unit else ['id']  # no others: a row may have thousands of labels
+    train = comp.train[columns].iloc[some]
+    y = comp.y[some] if truth is None else truth
+    w = weights_at(comp.weights, some)
     if len(P) != len(train) or len(fold) != len(train):
         raise KitError(f'{comp.name}: {len(P):,} predictions for {len(train):,} rows')
     at = np.asarray(fold) >= 0
     if not at.all():
-        train, y, P, fold, w = train[at], y[at], P[at], fold[at], None if w is None else w[at]
+        train, y, P, fold = train[at], y[at], P[at], fold[at]
+        w = weights_at(w, at)
+    scored = ScoredRows(train.id.to_numpy(), y, P, fold, w)
     if comp.unit is None or not len(train):
-        return ScoredRows(train.id.to_numpy(), y, P, fold, w)
-    codes, names = unit_codes(train[comp.unit])
-    pooled = pool_rows(P, codes, comp.pool)
-    weights = None if w is None else _first(w, codes)
-    return ScoredRows(names, _pool_truth(y, codes, comp.target.kind), pooled, _first(fold, codes), weights)
+        return scored
+    return _pooled(scored, train[comp.unit], comp)
 
 
 def scored_oof(
@@ -98,9 +106,10 @@ def scored_oof(
     "The rows of out-of-fold predictions that are scored, by the truth that is stored beside them."
     rows = pd.Index(comp.train.id).get_indexer(oof.id)
     if (rows < 0).any():
-        raise KitError(f'{comp.name}: {oof.id.iloc[int(np.argmin(rows))]} is in the predictions, and not in train')
-    stored = all(column in oof for column in comp.target.stored)
-    y = comp.target.stored_truth(oof) if stored else None
+        lost = oof.id.iloc[int(np.argmin(rows))]
+        raise KitError(f'{comp.name}: {lost} is in the predictions, and not in train')
+    is_stored = set(comp.target.stored) <= set(oof.columns)
+    y = comp.target.stored_truth(oof) if is_stored else None
     return scored_rows(comp, P, oof.fold.to_numpy(), rows, y)
 
 
@@ -144,5 +153,6 @@ class Scorer:
         rows: np.ndarray,  # (m,) positions of train rows
     ) -> float:  # nan where undefined
         "The metric of the best constant prediction."
-        scored = self._rows(rows, np.zeros((len(rows), len(self.comp.outputs))))
+        no_predictions = np.zeros((len(rows), len(self.comp.outputs)))
+        scored = self._rows(rows, no_predictions)
         return constant_score(self.metric, scored.y, self.comp.target, scored.w)

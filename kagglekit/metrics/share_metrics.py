@@ -20,10 +20,11 @@ def kl_divergence(
     w: np.ndarray | None = None,  # (n,) row weights
 ) -> np.ndarray:  # (m,) lower is better
     "The mean Kullback–Leibler divergence of rows, as in Kaggle's HMS."
-    values = np.empty(P.shape[:2])
+    positive, values = y > 0, np.empty(P.shape[:2])
     for i, p in enumerate(P):
         p = np.clip(p.astype(np.float64), EPSILON, 1 - EPSILON)
-        values[i] = (y * np.log(np.where(y > 0, y, 1) / np.where(y > 0, p, 1))).sum(1)
+        ratio = np.where(positive, y, 1) / np.where(positive, p, 1)
+        values[i] = (y * np.log(ratio)).sum(1)
     return weighted_mean(values, w)
 
 

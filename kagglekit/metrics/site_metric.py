@@ -30,15 +30,19 @@ def site_metric(
     "A metric that is the host's own function."
 
     @wraps(score)
-    def unbound(y, P):
+    def _unbound(y, P):  # what it is before metric_of
         raise KitError(f'metric {name}: it reads tables in the form of a hand-in; take it from metric_of(comp)')
 
-    return add_metric(Metric(name, greater, unbound, values, kinds=tuple(KINDS), site=score))
+    return add_metric(Metric(name, greater, _unbound, values, kinds=tuple(KINDS), site=score))
 
 # %% ../../nbs/metrics/10_site_metric.ipynb #6109dbdb
+def _parsed_column(column):  # numbers, where all fields are numbers
+    numbers = pd.to_numeric(column, errors='coerce')
+    return column if numbers.isna().any() else numbers
+
+
 def _parsed(table):  # a table of text as it comes from a CSV file
-    number = {c: pd.to_numeric(table[c], errors='coerce') for c in table.columns}
-    return pd.DataFrame({c: table[c] if number[c].isna().any() else number[c] for c in table.columns})
+    return pd.DataFrame({name: _parsed_column(column) for name, column in table.items()})
 
 
 def _as_written(P, kind, values):  # (n, outputs) predictions as answers, where the metric reads labels
@@ -53,7 +57,8 @@ def _known_rows(y):  # rows that can be written, and their truth with 0 in colum
     if y.dtype.kind != 'f':
         return np.arange(len(y)), y
     filled = np.where(np.isnan(y).all(0), 0.0, y)
-    rows = np.flatnonzero(~np.isnan(filled).reshape(len(y), -1).any(1))
+    unknown = np.isnan(filled).reshape(len(y), -1)
+    rows = np.flatnonzero(~unknown.any(1))
     return rows, filled[rows]
 
 # %% ../../nbs/metrics/10_site_metric.ipynb #195792d5

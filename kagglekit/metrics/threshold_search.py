@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 import numpy as np
 from ..core.validation import KitError
+from .means import weights_at
 from .registry import Metric
 
 # %% ../../nbs/metrics/11_threshold_search.ipynb #592f66c9
@@ -52,20 +53,37 @@ def gaps(
 ) -> np.ndarray:  # below the lowest, between each two, at the highest
     "The thresholds that part distinct values."
     distinct = np.unique(values).astype(np.float64)
-    return np.concatenate([[np.nextafter(distinct[0], -np.inf)], (distinct[1:] + distinct[:-1]) / 2, distinct[-1:]])
+    lowest = np.nextafter(distinct[0], -np.inf)
+    middles = (distinct[1:] + distinct[:-1]) / 2
+    return np.concatenate([[lowest], middles, distinct[-1:]])
+
+
+_LEVELS = np.concatenate([np.linspace(0, 1, 33), 1 - 0.5 ** np.arange(6, 18)])  # quantiles, dense towards 1
 
 
 def _first_thresholds(values):  # (candidates, whether these are all that differ)
-    few = values[:: max(1, len(values) // 1_000_000)]
-    if len(values) <= 100_000 and len(distinct := np.unique(values)) <= EXACT:
-        return np.append(gaps(distinct), 0.5), True
-    levels = np.concatenate([np.linspace(0, 1, 33), 1 - 0.5 ** np.arange(6, 18)])
-    return np.concatenate([np.quantile(few, levels), GRID[::32], [0.5]]), False
+    if len(values) <= 100_000:
+        distinct = np.unique(values)
+        if len(distinct) <= EXACT:
+            return np.append(gaps(distinct), 0.5), True
+    step = max(1, len(values) // 1_000_000)
+    quantiles = np.quantile(values[::step], _LEVELS)
+    return np.concatenate([quantiles, GRID[::32], [0.5]]), False
 
 
 def _best(tried):  # threshold → merit; the best one, the nearest to ½ of equals
     most = max(tried.values())
-    return min((t for t in tried if tried[t] == most), key=lambda t: (abs(t - 0.5), t))
+    equal = [t for t, value in tried.items() if value == most]
+    return min(equal, key=lambda t: (abs(t - 0.5), t))
+
+
+def _finer(tried):  # thresholds around the best one that were not tried
+    known = sorted(tried)
+    at = known.index(_best(tried))
+    low = known[max(0, at - 1)]
+    high = known[min(len(known) - 1, at + 1)]
+    steps = np.linspace(low, high, FINE + 1).tolist()
+    return sorted(set(steps) - set(tried))
 
 
 STEPS, WIDEST = 2048, 12.0  # of a grid of logits
@@ -80,14 +98,11 @@ def find_threshold(
     if not values.size:
         return 0.5
     first, exact = _first_thresholds(values.ravel())
-    tried = {float(t): merit_at(float(t)) for t in np.unique(first)}
+    tried = {t: merit_at(t) for t in np.unique(first).tolist()}
     for _ in range(0 if exact else ROUNDS):
-        known = sorted(tried)
-        at = known.index(_best(tried))
-        low, high = known[max(0, at - 1)], known[min(len(known) - 1, at + 1)]
-        finer = set(np.linspace(low, high, FINE + 1).tolist()) - set(tried)
-        tried |= {t: merit_at(t) for t in sorted(finer)}
-    return 0.5 if max(tried.values()) <= tried[0.5] else _best(tried)
+        tried |= {t: merit_at(t) for t in _finer(tried)}
+    best = _best(tried)
+    return best if tried[best] > tried[0.5] else 0.5
 
 # %% ../../nbs/metrics/11_threshold_search.ipynb #b3342b0c
 PRIOR = 10.0  # positives of the average label that join each label's own
@@ -103,23 +118,31 @@ class Counts(NamedTuple):
 
 
 def _bins(p):  # (n, c) → how many thresholds of GRID lie below each
-    p = np.clip(np.asarray(p, np.float32), 1e-7, 1 - 1e-7)
+    p = np.asarray(p, np.float32).clip(1e-7, 1 - 1e-7)
     logit = np.log(p) - np.log1p(-p)
-    return np.ceil((logit + np.float32(WIDEST)) * np.float32(STEPS / 2 / WIDEST)).clip(0, STEPS + 1).astype(np.intp)
+    scale = np.float32(STEPS / 2 / WIDEST)
+    steps = np.ceil((logit + np.float32(WIDEST)) * scale)
+    return steps.clip(0, STEPS + 1).astype(np.intp)
 
 
-def _histogram(y, P, w):  # (2, c, bins): with the label, and all of which it is known
+def _counted(y, P, w):  # (2, c × bins): with the label, and all of which it is known
     c, bins = P.shape[1], STEPS + 2
-    made = np.zeros((2, c * bins))
-    rows = max(1, 2 * c * bins, 1_000_000) // c
-    for i in range(0, len(P), rows):
-        part = y[i : i + rows]
-        at = _bins(P[i : i + rows]) + np.arange(c) * bins
-        weights = None if w is None else np.broadcast_to(w[i : i + rows, None], at.shape)
-        for k, on in enumerate((part > 0.5, part >= 0)):
-            kept = None if weights is None else weights[on]
-            made[k] += np.bincount(at[on], kept, minlength=c * bins)
-    return made.reshape(2, c, bins)
+    at = _bins(P) + np.arange(c) * bins
+    weights = None if w is None else np.broadcast_to(w[:, None], at.shape)
+    total = []
+    for on in (y > 0.5, y >= 0):
+        total.append(np.bincount(at[on], weights_at(weights, on), c * bins))
+    return np.array(total)
+
+
+def _histogram(y, P, w):  # (2, c, bins) the same, counted in parts, so that memory stays small
+    c, bins = P.shape[1], STEPS + 2
+    total = np.zeros((2, c * bins))
+    few = max(2 * c * bins, 1_000_000) // c  # rows
+    for i in range(0, len(P), few):
+        rows = slice(i, i + few)
+        total += _counted(y[rows], P[rows], weights_at(w, rows))
+    return total.reshape(2, c, bins)
 
 
 def label_counts(
@@ -128,14 +151,15 @@ def label_counts(
     w: np.ndarray | None = None,  # (n,) weights of the rows
 ) -> Counts:
     "What is above each threshold, for each label."
-    made = _histogram(y, P, w)
-    total = made.sum(2, keepdims=True)
-    above = total - made.cumsum(2)[..., :-1]
+    in_bin = _histogram(y, P, w)
+    total = in_bin.sum(2, keepdims=True)
+    above = total - in_bin.cumsum(2)[..., :-1]
     return Counts(*above, *total)
 
 # %% ../../nbs/metrics/11_threshold_search.ipynb #138badaa
 def _f(beta):
-    return lambda n: (1 + beta**2) * n.hits / (beta**2 * n.support + n.chosen)
+    square = beta**2
+    return lambda n: (1 + square) * n.hits / (square * n.support + n.chosen)
 
 
 def _gain(rate):  # a hit is worth 1, and each choice costs the rate
@@ -143,12 +167,15 @@ def _gain(rate):  # a hit is worth 1, and each choice costs the rate
 
 
 def _balanced(n):  # the sum of both recalls
-    return n.hits / n.support - (n.chosen - n.hits) / np.maximum(n.rows - n.support, 1e-9)
+    negatives = np.maximum(n.rows - n.support, 1e-9)
+    return n.hits / n.support - (n.chosen - n.hits) / negatives
 
 
 def _correlation(n):  # Matthews
-    variance = n.chosen * (n.rows - n.chosen) * n.support * (n.rows - n.support)
-    return (n.hits * n.rows - n.chosen * n.support) / np.sqrt(np.maximum(variance, 1e-9))
+    covariance = n.hits * n.rows - n.chosen * n.support
+    spread = n.chosen * (n.rows - n.chosen)
+    variance = spread * n.support * (n.rows - n.support)
+    return covariance / np.sqrt(np.maximum(variance, 1e-9))
 
 
 RATES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5, 0.6, 0.7)
@@ -168,7 +195,8 @@ def _with_average(counts):  # counts of each label and of PRIOR positives of the
 def _highest(values):  # (c, thresholds) → (c,) the best threshold of each row, the nearest to ½ of equals
     most = values.max(1, keepdims=True)
     equal = values >= most - 1e-12 * np.abs(most)
-    return GRID[np.where(equal, -np.abs(np.arange(STEPS + 1) - STEPS // 2), -STEPS).argmax(1)]
+    nearness = -np.abs(np.arange(STEPS + 1) - STEPS // 2)
+    return GRID[np.where(equal, nearness, -STEPS).argmax(1)]
 
 
 def common_candidates(
@@ -177,7 +205,9 @@ def common_candidates(
     "Thresholds for all labels together, by the mean over labels of each objective, and by pooled counts."
     pooled = Counts(*(part.sum(0, keepdims=True) for part in counts))
     joined = _with_average(counts)
-    values = [made(n).mean(0, keepdims=True) for made in OBJECTIVES for n in (joined, pooled)]
+    values = []
+    for objective in OBJECTIVES:
+        values += [objective(n).mean(0, keepdims=True) for n in (joined, pooled)]
     return np.unique(_highest(np.concatenate(values)))
 
 
@@ -192,19 +222,25 @@ def _candidates(counts):  # (objectives, c) thresholds; labels in parts, so that
 
 class _Trial:  # merits of thresholds on all rows, or on some
     def __init__(self, y, P, metric, w):
-        self.whole, self.metric = (y, P, w), metric
+        self.metric, self.whole = metric, (y, P, w)
         some = thinned(*P.shape)
-        self.few = (y[some], P[some], None if w is None else w[some])
+        self.few = (y[some], P[some], weights_at(w, some))
 
-    def merit(self, thresholds, on):
-        y, P, w = on
-        return merit(self.metric, y, (P > thresholds).astype(P.dtype), w)
+    def merit(self, thresholds, rows):
+        "How good thresholds are, on `whole` or on `few`."
+        y, P, w = rows
+        answers = (P > thresholds).astype(P.dtype)
+        return merit(self.metric, y, answers, w)
 
-    def best(self, tried):  # of thresholds, the first one being ½; it stays unless another is better on all rows
-        found = tried[int(np.argmax([self.merit(thresholds, self.few) for thresholds in tried]))]
-        if found is tried[0] or self.merit(found, self.whole) <= self.merit(tried[0], self.whole):
-            return tried[0]
-        return found
+    def best(self, tried):
+        "The best of some thresholds, the first of them ½, which stays unless another is better on all rows."
+        half = tried[0]
+        merits = [self.merit(thresholds, self.few) for thresholds in tried]
+        found = tried[int(np.argmax(merits))]
+        if found is half:
+            return half
+        is_better = self.merit(found, self.whole) > self.merit(half, self.whole)
+        return found if is_better else half
 
 
 def _commonest(trial, counts):  # the best threshold for all labels
@@ -239,5 +275,5 @@ def find_thresholds(
     if not counts.support.sum():
         return half
     trial = _Trial(y, P, metric, w)
-    common = np.full(P.shape[1], _commonest(trial, counts))
+    common = np.full_like(half, _commonest(trial, counts))
     return trial.best([half, common, *_candidates(counts)])

@@ -45,7 +45,8 @@ def log_loss_of(
 ) -> float:  # lower is better
     "Minus the mean log-probability of the true class."
     eps = np.finfo(np.float32).eps
-    return -_mean(np.log(np.clip(rows.prob_of(y), eps, 1 - eps), dtype=np.float64), w)
+    p = np.clip(rows.prob_of(y), eps, 1 - eps)
+    return -_mean(np.log(p, dtype=np.float64), w)
 
 # %% ../../nbs/metrics/02_top_metrics.ipynb #b17d0009
 def takes_top(

@@ -44,7 +44,8 @@ def _best(p, k):  # (n, k) columns, best first; equal values in their order
     room = k - sure.sum(1, keepdims=True)
     taken = sure | equal & (equal.cumsum(1) <= room)
     columns = np.nonzero(taken)[1].reshape(len(p), k)
-    order = np.argsort(-np.take_along_axis(p, columns, 1), axis=1, kind='stable')
+    values = np.take_along_axis(p, columns, 1)
+    order = np.argsort(-values, axis=1, kind='stable')
     return np.take_along_axis(columns, order, 1)
 
 
@@ -55,9 +56,11 @@ def best_columns(
     "The columns of the k highest values of each row; of equal ones the first."
     if not isinstance(P, np.ndarray):
         return P.top(k)
-    rows = max(1, CHUNK // P.shape[1])
-    parts = [_best(np.asarray(P[i : i + rows]), k) for i in range(0, len(P), rows)]
-    return np.concatenate([np.empty((0, k), np.int64), *parts])
+    few = max(1, CHUNK // P.shape[1])  # rows
+    parts = [np.empty((0, k), np.int64)]
+    for i in range(0, len(P), few):
+        parts.append(_best(P[i : i + few], k))
+    return np.concatenate(parts)
 
 # %% ../../nbs/targets/04_answer_forms.ipynb #1d581d7a
 def output_names(
@@ -184,8 +187,10 @@ class ColumnsForm(Form):
 
     def write(self, ids: Sequence[str], answers: np.ndarray) -> pd.DataFrame:
         "The table of a submission."
-        texts = {column: number_texts(answers[:, self.at[column]]) for column in self.columns}
-        return pd.DataFrame({self.id: list(ids), **texts}, dtype='str')
+        columns: dict[str, Any] = {self.id: list(ids)}
+        for column in self.columns:
+            columns[column] = number_texts(answers[:, self.at[column]])
+        return pd.DataFrame(columns, dtype='str')
 
     def read(self, table: pd.DataFrame, what: str) -> np.ndarray:  # (n, outputs) float64
         "The answers of a submission."
@@ -286,8 +291,10 @@ class LabelForm(Form):
 
     def write(self, ids: Sequence[str], answers: np.ndarray) -> pd.DataFrame:
         "The table of a submission."
-        texts = dict(zip(self.shown.values(), answer_texts(self.comp, answers).T))
-        return pd.DataFrame({self.id: list(ids), **{column: texts[column] for column in self.columns}}, dtype='str')
+        texts = answer_texts(self.comp, answers)
+        columns = dict(zip(self.shown.values(), texts.T))
+        table = pd.DataFrame({self.id: list(ids), **columns}, dtype='str')
+        return table[[self.id, *self.columns]]
 
     def codes(
         self,
@@ -296,12 +303,17 @@ class LabelForm(Form):
     ) -> list[np.ndarray]:  # for each column, (n,) codes
         "The code of each answer of a submission."
         in_file = np.argsort(table.index, kind='stable')  # so that a message names the row of the file
-        ordered = [table[column].iloc[in_file].reset_index(drop=True) for column in self.shown.values()]
-        return [encode(texts, names, what)[np.argsort(in_file)] for texts, names in zip(ordered, self.names)]
+        back = np.argsort(in_file)
+        codes = []
+        for column, names in zip(self.shown.values(), self.names):
+            texts = table[column].iloc[in_file].reset_index(drop=True)
+            codes.append(encode(texts, names, what)[back])
+        return codes
 
     def read(self, table: pd.DataFrame, what: str) -> np.ndarray:  # one-hot, or (n, 1) codes
         "The answers of a submission."
         codes = self.codes(table, what)
         if len(self.target.names) == 1 or self.target.kind == 'grades':
             return codes[0][:, None].astype(float)
-        return np.concatenate([one_hot(c, len(names)) for c, names in zip(codes, self.names)], 1)
+        parts = [one_hot(c, len(names)) for c, names in zip(codes, self.names)]
+        return np.concatenate(parts, 1)

@@ -77,7 +77,8 @@ class OwnForm(Form):
 
 # %% ../../nbs/targets/09_forms.ipynb #4fc28b14
 def _fields(comp):  # a thousand fields of the sample, of each column
-    return [(column, comp.sample[column].astype(str).head(1000)) for column in comp.sample.columns[1:]]
+    first = comp.sample.head(1000)
+    return [(column, first[column].astype(str)) for column in first.columns[1:]]
 
 
 def _several(comp, values):  # the first field that holds several answers; '' for none
@@ -263,8 +264,10 @@ def _type_notes(table, comp):  # columns of numbers where the sample has text, o
 
 def _range_notes(answers, target):  # numbers outside of the target's range
     low, high = getattr(target, 'range', None) or (-np.inf, np.inf)
-    out = int(((answers < low) | (answers > high)).sum())
-    return [f"{out} numbers lie outside {low:g} … {high:g}; say decide='clip({low:g}, {high:g})'"] if out else []
+    outside = (answers < low) | (answers > high)
+    if not outside.any():
+        return []
+    return [f"{outside.sum()} numbers lie outside {low:g} … {high:g}; say decide='clip({low:g}, {high:g})'"]
 
 # %% ../../nbs/targets/09_forms.ipynb #d74643e8
 def _id_error(error, ids, want, what):  # the message for wrong ids, with the row counts and the likely cause

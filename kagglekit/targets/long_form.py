@@ -7,7 +7,7 @@ __all__ = ['Template', 'find_template', 'LongForm']
 
 # %% ../../nbs/targets/07_long_form.ipynb #0b4e1753
 from collections.abc import Sequence
-from itertools import product
+from itertools import combinations, product
 from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
@@ -36,37 +36,51 @@ class Template(NamedTuple):
 
 
 def _inside(text, known):  # (start, end) of all that a text holds of a set
-    ends = [(i, j) for i in range(len(text)) for j in range(i + 1, len(text) + 1)]
-    return [(i, j) for i, j in ends if text[i:j] in known]
-
-
-def _templates(key, ids, names):  # all that could have made a key, those with the least text around first
     found = []
+    for start, end in combinations(range(len(text) + 1), 2):
+        if text[start:end] in known:
+            found.append((start, end))
+    return found
+
+
+def _order(template):  # those with the least text around, and with the id first, come first
+    text = template.before + template.between + template.after
+    return len(text), not template.id_first
+
+
+def _templates(key, ids, names):  # all that could have made a key
+    found = set()
     for (i, j), (k, m) in product(_inside(key, ids), _inside(key, names)):
         if j <= k:
-            found.append(Template(key[:i], key[j:k], key[m:], True))
+            found.add(Template(key[:i], key[j:k], key[m:], True))
         elif m <= i:
-            found.append(Template(key[:k], key[m:i], key[j:], False))
-    return sorted(set(found), key=lambda t: (len(t.before) + len(t.between) + len(t.after), not t.id_first))
+            found.add(Template(key[:k], key[m:i], key[j:], False))
+    return sorted(found, key=_order)
 
 # %% ../../nbs/targets/07_long_form.ipynb #3650a401
 def _grid(template, ids, names):  # keys of all rows, id by id
     before, between, after, id_first = template
     if id_first:
-        starts, ends = [before + id + between for id in ids], [name + after for name in names]
+        starts = [before + id + between for id in ids]
+        ends = [name + after for name in names]
         return [start + end for start in starts for end in ends]
-    starts, ends = [before + name + between for name in names], [id + after for id in ids]
+    starts = [before + name + between for name in names]
+    ends = [id + after for id in ids]
     return [start + end for end in ends for start in starts]
 
 
 def _proved(template, ids, names, shown):  # (rows of the sample,) positions in the grid; None where it does not fit
-    if len(shown) != len(ids) * len(names) or shown.isin(_grid(template, ids[:1], names)).sum() != len(names):
+    if len(shown) != len(ids) * len(names):
+        return None
+    of_first_id = _grid(template, ids[:1], names)
+    if shown.isin(of_first_id).sum() != len(names):
         return None
     keys = pd.Index(_grid(template, ids, names), dtype=shown.dtype)
     if not keys.is_unique:
         return None
     at = keys.get_indexer(shown)
-    return at if at.min() >= 0 and np.bincount(at).max() == 1 else None
+    each_once = at.min() >= 0 and np.bincount(at).max() == 1
+    return at if each_once else None
 
 
 def find_template(
@@ -125,31 +139,38 @@ class LongForm(Form):
         self.value, self.columns = others[0], list(comp.sample.columns)
 
     def _find(self, names):  # set what tells how rows are made; whether that was found
-        sample = self.comp.sample
+        sample, m = self.comp.sample, len(names)
         named = _name_column(sample, names)
-        self.name, shown = named or ('', dict.fromkeys(names))
-        self.template, self.names = Template('', ' × ', '', True), [shown[name] or name for name in names]
-        keys = self.keys_of(sample)
-        at = _proved(self.template, self.ids, self.names, pd.Index(keys)) if named else None
-        if not named:
-            found = find_template(pd.Index(keys), self.ids, self.names, self.comp.name)
+        self.name, shown = named or ('', {name: name for name in names})
+        self.template, self.names = Template('', ' × ', '', True), [shown[name] for name in names]
+        keys = pd.Index(self.keys_of(sample))
+        if named:
+            at = _proved(self.template, self.ids, self.names, keys)
+        else:
+            found = find_template(keys, self.ids, self.names, self.comp.name)
             self.template, at = found or (self.template, None)
         if at is None:
             return False
-        self.order = pd.unique(at % len(names))
-        self.by_id = len(names) == 1 or at[0] // len(names) == at[1] // len(names)
+        self.order = pd.unique(at % m)
+        self.by_id = m == 1 or at[0] // m == at[1] // m
         return True
 
+    def _ordered(self):  # the names, as the sample orders them
+        return [self.names[i] for i in self.order]
+
     def _pairs(self, ids):  # ids and names of the rows
-        names = [self.names[i] for i in self.order]
+        names = self._ordered()
         if self.by_id:
             return [id for id in ids for _ in names], names * len(ids)
         return list(ids) * len(names), [name for name in names for _ in ids]
 
     def keys(self, ids: Sequence[str]) -> list[str]:
         "The key of each row, as the rows are written."
-        grid = _grid(self.template, ids, [self.names[i] for i in self.order])
-        return grid if self.by_id else np.array(grid, object).reshape(len(ids), -1).T.ravel().tolist()
+        keys = _grid(self.template, ids, self._ordered())
+        if self.by_id:
+            return keys
+        by_id = np.array(keys, object).reshape(len(ids), -1)
+        return by_id.T.ravel().tolist()
 
     def keys_of(self, table: pd.DataFrame) -> pd.Series:
         "The key of each row of a table."
@@ -164,11 +185,15 @@ class LongForm(Form):
 
     def write(self, ids: Sequence[str], answers: np.ndarray) -> pd.DataFrame:
         "The table of a submission."
+        if self.name:
+            row_ids, names = self._pairs(ids)
+            columns = {self.id: row_ids, self.name: names}
+        else:
+            columns = {self.id: self.keys(ids)}
         texts = self._texts(answers)[:, self.order]
-        row_ids, names = self._pairs(ids)
-        made = {self.id: row_ids, self.name: names} if self.name else {self.id: self.keys(ids)}
-        made[self.value] = list(texts.ravel() if self.by_id else texts.T.ravel())
-        return pd.DataFrame(made, dtype='str')[self.columns]
+        in_order = texts if self.by_id else texts.T
+        columns[self.value] = list(in_order.ravel())
+        return pd.DataFrame(columns, dtype='str')[self.columns]
 
     def read(self, table: pd.DataFrame, what: str) -> np.ndarray:  # (n, outputs) float64
         "The answers of a submission, whose rows are ordered as from `keys`."
@@ -183,7 +208,8 @@ class LongForm(Form):
     def _labels(self, texts, what):  # (n, heads) class names → (n, outputs)
         parts = []
         for column, names in zip(texts.T, answer_names(self.comp)):
-            parts.append(one_hot(encode(pd.Series(column), names, what), len(names)))
+            codes = encode(pd.Series(column), names, what)
+            parts.append(one_hot(codes, len(names)))
         return np.concatenate(parts, 1)
 
     def _by_output(self, column):  # the column of answers → (n, outputs)

@@ -21,13 +21,23 @@ def _filled(codes, k, m):  # the first m of: distinct codes, then the lowest oth
     return [*codes, *(next(others) for _ in range(m - len(codes)))]
 
 
+def _first_ranks(words, at):  # code → the place where its name stands first, in the order of the places
+    ranks: dict[int, int] = {}
+    for rank, name in enumerate(words):
+        if name in at:
+            ranks.setdefault(at[name], rank)
+    return ranks
+
+
 class ManyLabelForm(LabelForm):
     "The name of one of many classes."
 
     def read(self, table: pd.DataFrame, what: str) -> Any:  # TopRows, 1 for the label
         "The answers of a submission."
-        best = self.codes(table, what)[0][:, None].astype(np.int32)
-        return TopRows(best, np.ones(best.shape, np.float32), np.zeros(len(best), np.float32), len(self.target.names))
+        codes = self.codes(table, what)[0]
+        best = codes[:, None].astype(np.int32)
+        sure, nothing = np.ones(best.shape, np.float32), np.zeros(len(best), np.float32)
+        return TopRows(best, sure, nothing, len(self.target.names))
 
 
 class ManyTopForm(TopForm):
@@ -48,11 +58,11 @@ class ManyTopForm(TopForm):
         p = np.zeros((len(table), self.k), np.float32)
         for row, text in enumerate(table[self.column]):
             words = self.words(text, table.index[row], what)
-            ranks = dict(reversed([(at[name], rank) for rank, name in enumerate(words) if name in at]))
-            codes = sorted(ranks, key=lambda code: ranks[code])
-            best[row] = _filled(codes, len(at), self.k)
-            p[row, : len(codes)] = [1 - ranks[code] / self.k for code in codes]
-        return TopRows(best, p, np.zeros(len(best), np.float32), len(at))
+            ranks = _first_ranks(words, at)
+            best[row] = _filled(list(ranks), len(at), self.k)
+            p[row, : len(ranks)] = [1 - rank / self.k for rank in ranks.values()]
+        nothing = np.zeros(len(best), np.float32)
+        return TopRows(best, p, nothing, len(at))
 
 
 MANY_FORMS: dict[str, type] = dict(label=ManyLabelForm, top=ManyTopForm)

@@ -60,12 +60,12 @@ class LabelsForm(Form):
     ):
         self.id, self.column = comp.sample.columns[0], _one_column(comp)
         self.names = output_names(comp.target)
-        values = list(dict.fromkeys(comp.sample[self.column]))
-        self.separator = find_separator(values, set(self.names), comp.name)
-        known = set(self.names)
+        values, known = list(dict.fromkeys(comp.sample[self.column])), set(self.names)
+        self.separator = find_separator(values, known, comp.name)
         other = [value for value in values if value and set(value.split(self.separator)) - known]
         if len(other) > 1 or any(self.separator in value for value in other):
-            odd = next(p for value in other for p in value.split(self.separator) if p not in known)
+            parts = self.separator.join(other).split(self.separator)
+            odd = next(part for part in parts if part not in known)
             raise KitError(
                 f'{comp.name}: sample_submission has the label {odd!r}, which is not among the {len(known)} labels '
                 f'({some_names(self.names)}); give the labels as the sample writes them'
@@ -74,9 +74,10 @@ class LabelsForm(Form):
 
     def write(self, ids: Sequence[str], answers: np.ndarray) -> pd.DataFrame:
         "The table of a submission."
-        names, positive = np.asarray(self.names, object), answers > 0.5
-        texts = [self.separator.join(names[row]) or self.empty for row in positive]
-        return pd.DataFrame({self.id: list(ids), self.column: texts}, dtype='str')
+        names = np.asarray(self.names, object)
+        texts = [self.separator.join(names[row]) for row in answers > 0.5]
+        shown = [text or self.empty for text in texts]
+        return pd.DataFrame({self.id: list(ids), self.column: shown}, dtype='str')
 
     def read(self, table: pd.DataFrame, what: str) -> np.ndarray:  # (n, labels) float64, 0 or 1
         "The answers of a submission."
@@ -115,8 +116,10 @@ class TopForm(Form):
 
     def write(self, ids: Sequence[str], answers: np.ndarray) -> pd.DataFrame:
         "The table of a submission."
-        best = np.asarray(self.names, object)[best_columns(answers, self.k)]
-        return pd.DataFrame({self.id: list(ids), self.column: [self.separator.join(row) for row in best]}, dtype='str')
+        names = np.asarray(self.names, object)
+        best = names[best_columns(answers, self.k)]
+        texts = [self.separator.join(row) for row in best]
+        return pd.DataFrame({self.id: list(ids), self.column: texts}, dtype='str')
 
     def words(self, text: str, row: int, what: str) -> list[str]:  # a field, its row in the table, and which table
         "The answers in a field, the best first."

@@ -122,9 +122,11 @@ class Target:
 
 # %% ../../nbs/targets/02_target.ipynb #4e1d74c2
 def _refuse_constant(values, names, what):  # raise KitError at a column that holds one known value
+    if len(values) < 2:
+        return
     for column, name in zip(np.asarray(values, np.float64).T, names):
         known = np.unique(column[~np.isnan(column)])
-        if len(column) > 1 and len(known) < 2:
+        if len(known) < 2:
             held = f'{known[0]:g}' if len(known) else 'missing'
             raise KitError(f'{what}: {name} is {held} in every row, so there is nothing to learn; leave it out')
 
@@ -294,8 +296,10 @@ def quantile_bins(
     "Numbers sorted into bins of about equal size."
     known = ~np.isnan(x)
     bins = min(BINS, max(1, known.sum() // IN_BIN))
-    edges = np.unique(np.quantile(x[known], np.linspace(0, 1, bins + 1)[1:-1]))
-    return np.where(known, np.searchsorted(edges, np.nan_to_num(x), 'right'), len(edges) + 1)
+    inner = np.linspace(0, 1, bins + 1)[1:-1]
+    edges = np.unique(np.quantile(x[known], inner))
+    codes = np.searchsorted(edges, np.nan_to_num(x), 'right')
+    return np.where(known, codes, len(edges) + 1)
 
 
 def _standard(y):  # columns of mean 0 and standard deviation 1
@@ -338,7 +342,8 @@ class Numbers(Target):
     def guess(self, n: int, g: np.random.Generator, y: np.ndarray) -> np.ndarray:  # (n, c)
         "Random numbers between the lowest and the highest of the train rows."
         low, high = np.nanmin(y, 0), np.nanmax(y, 0)
-        return (low + g.random((n, len(self.names))) * (high - low)).astype(np.float32)
+        share = g.random((n, len(self.names)))
+        return (low + share * (high - low)).astype(np.float32)
 
 # %% ../../nbs/targets/02_target.ipynb #b129ee9f
 @dataclass(frozen=True)

@@ -38,4 +38,5 @@ def recorded_target(
     kind = recorded.get('kind', 'class')
     if not names or kind not in KINDS:
         raise KitError('its record does not say what was predicted')
-    return KINDS[kind](names, **{name: recorded[name] for name in _facts_of(kind) if name in recorded})
+    facts = {name: recorded[name] for name in _facts_of(kind) if name in recorded}
+    return KINDS[kind](names, **facts)

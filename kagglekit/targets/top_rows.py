@@ -40,9 +40,11 @@ def _best_of(P, m):  # of a few rows: best, p and rest
         P = np.where(finite[:, None], P, 0)
     best = best_columns(P, m)
     p = np.take_along_axis(P, best, 1)
-    rest = np.maximum(0, P.sum(1, dtype=np.float64) - p.sum(1, dtype=np.float64))
+    rest = P.sum(1, dtype=np.float64) - p.sum(1, dtype=np.float64)
     unknown = np.where(finite, 0, np.nan).astype(np.float32)
-    return best.astype(np.int32), np.float32(p) + unknown[:, None], np.float32(rest) + unknown
+    p = np.float32(p) + unknown[:, None]
+    rest = np.float32(np.maximum(0, rest)) + unknown
+    return best.astype(np.int32), p, rest
 
 
 @dataclass(frozen=True)
@@ -62,10 +64,12 @@ class TopRows:
         m: int = BEST,  # classes to keep
     ) -> TopRows:
         "The best of each row."
-        few = max(1, _CELLS // P.shape[1])
-        blocks = [_best_of(P[i : i + few], min(m, P.shape[1])) for i in range(0, max(1, len(P)), few)]
+        n, k = P.shape
+        few = max(1, _CELLS // k)  # rows
+        starts = range(0, max(1, n), few)
+        blocks = [_best_of(P[i : i + few], min(m, k)) for i in starts]
         best, p, rest = (np.concatenate(values) for values in zip(*blocks))
-        return cls(best, p, rest, P.shape[1])
+        return cls(best, p, rest, k)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -89,13 +93,16 @@ class TopRows:
 
     def is_wrong(self) -> np.ndarray:  # (n,) bool
         "Which rows are no probabilities of these classes."
-        codes = (self.best < 0).any(1) | (self.best >= self.k).any(1)
-        outside = (self.p < -1e-6).any(1) | (self.p > 1 + 1e-6).any(1) | (self.rest < -1e-6)
-        return ~self.is_finite() | codes | outside
+        no_code = (self.best < 0) | (self.best >= self.k)
+        no_probability = (self.p < -1e-6) | (self.p > 1 + 1e-6)
+        negative_rest = self.rest < -1e-6
+        return ~self.is_finite() | no_code.any(1) | no_probability.any(1) | negative_rest
 
     def is_constant(self) -> bool:
         "Whether all rows have the same prediction."
-        return bool((self.best == self.best[:1]).all() and (self.p == self.p[:1]).all())
+        same_best = (self.best == self.best[:1]).all()
+        same_p = (self.p == self.p[:1]).all()
+        return bool(same_best and same_p)
 
     def labels(self) -> np.ndarray:  # (n,) int64
         "The most probable class of each row."
@@ -116,16 +123,18 @@ class TopRows:
     ) -> np.ndarray:  # (n,) float32
         "The probability of one class in each row."
         hit = self.best == np.asarray(y)[:, None]
-        return np.where(hit.any(1), (self.p * hit).sum(1), self.spread).astype(np.float32)
+        among_best = (self.p * hit).sum(1)
+        return np.where(hit.any(1), among_best, self.spread).astype(np.float32)
 
     def ranks(
         self,
         y: np.ndarray,  # (n,) codes
     ) -> np.ndarray:  # (n,) int64, 0 for the best
         "How many classes stand before one class in each row."
-        y = np.asarray(y)[:, None]
-        hit = self.best == y
-        behind = self.best.shape[1] + y[:, 0] - (self.best < y).sum(1)  # the others, in the order of the classes
+        codes = np.asarray(y)
+        hit = self.best == codes[:, None]
+        lower = (self.best < codes[:, None]).sum(1)
+        behind = self.best.shape[1] + codes - lower  # the others, in the order of the classes
         return np.where(hit.any(1), hit.argmax(1), behind)
 
     def dense(self) -> np.ndarray:  # (n, k) float32
@@ -148,37 +157,52 @@ def guess_rows(
 ) -> TopRows:
     "Random predictions: a run of classes from a random one on."
     m = min(BEST, k)
-    best = (g.integers(0, k, (n, 1)) + np.arange(m)) % k
-    p = np.sort(g.dirichlet(np.ones(m + 1), n).astype(np.float32), 1)
-    return TopRows(best.astype(np.int32), p[:, :0:-1], p[:, 0], k)
+    first = g.integers(0, k, (n, 1))
+    best = (first + np.arange(m)) % k
+    p = g.dirichlet(np.ones(m + 1), n).astype(np.float32)
+    p.sort(1)
+    highest_first = p[:, :0:-1]
+    return TopRows(best.astype(np.int32), highest_first, p[:, 0], k)
 
 # %% ../../nbs/targets/05_top_rows.ipynb #b17a0014
 def join_rows(
     parts: Sequence[TopRows],  # of the same classes
 ) -> TopRows:
     "Rows below each other."
-    best, p, rest = (np.concatenate([getattr(part, name) for part in parts]) for name in ('best', 'p', 'rest'))
+    best = np.concatenate([part.best for part in parts])
+    p = np.concatenate([part.p for part in parts])
+    rest = np.concatenate([part.rest for part in parts])
     return TopRows(best, p, rest, parts[0].k)
 
 
 _BLOCK = 10_000  # rows that are mixed at a time
 
 
-def _mix(parts, weights):  # of a few rows
-    m, spreads = parts[0].best.shape[1], [w * part.spread[:, None] for part, w in zip(parts, weights)]
-    codes = np.concatenate([part.best for part in parts], 1)
-    above = np.concatenate([w * part.p - s for part, w, s in zip(parts, weights, spreads)], 1)
+def _sum_by_code(codes, values):  # (n, j) each → codes, sorted, and their sums; −∞ where a code comes again
     order = codes.argsort(1, kind='stable')
-    codes, above = np.take_along_axis(codes, order, 1), np.take_along_axis(above, order, 1)
+    codes = np.take_along_axis(codes, order, 1)
+    values = np.take_along_axis(values, order, 1)
     first = np.ones(codes.shape, bool)
     first[:, 1:] = codes[:, 1:] != codes[:, :-1]
-    total = np.full(codes.shape, -np.inf)
-    total[first] = np.add.reduceat(above.ravel(), np.flatnonzero(first))
-    at = best_columns(total, m)
-    p = np.take_along_axis(total, at, 1) + sum(spreads)
-    everything = sum(w * (part.p.sum(1, dtype=np.float64) + part.rest) for part, w in zip(parts, weights))
-    rest = np.maximum(0, everything - p.sum(1))
-    return TopRows(np.take_along_axis(codes, at, 1), np.float32(p), np.float32(rest), parts[0].k)
+    sums = np.full(codes.shape, -np.inf)
+    sums[first] = np.add.reduceat(values.ravel(), np.flatnonzero(first))
+    return codes, sums
+
+
+def _mix(parts, weights):  # of a few rows
+    above, spread, total = [], 0.0, 0.0
+    for part, w in zip(parts, weights):
+        own = w * part.spread[:, None]
+        above.append(w * part.p - own)  # what is more than the spread
+        spread = spread + own
+        total = total + w * (part.p.sum(1, dtype=np.float64) + part.rest)
+    best = np.concatenate([part.best for part in parts], 1)
+    codes, sums = _sum_by_code(best, np.concatenate(above, 1))
+    at = best_columns(sums, parts[0].best.shape[1])
+    p = np.take_along_axis(sums, at, 1) + spread
+    rest = np.maximum(0, total - p.sum(1))
+    best = np.take_along_axis(codes, at, 1)
+    return TopRows(best, np.float32(p), np.float32(rest), parts[0].k)
 
 
 def mix_rows(
@@ -189,8 +213,11 @@ def mix_rows(
     if len({(part.shape, part.best.shape) for part in parts}) > 1:
         shapes = ', '.join(str(part.shape) for part in parts)
         raise KitError(f'predictions of {shapes} rows and classes cannot be mixed')
-    starts = range(0, max(1, len(parts[0])), _BLOCK)
-    return join_rows([_mix([part[i : i + _BLOCK] for part in parts], weights) for i in starts])
+    blocks = []
+    for i in range(0, max(1, len(parts[0])), _BLOCK):
+        some = [part[i : i + _BLOCK] for part in parts]
+        blocks.append(_mix(some, weights))
+    return join_rows(blocks)
 
 # %% ../../nbs/targets/05_top_rows.ipynb #b17a0017
 COLUMNS = ('best', 'p', 'rest')  # of a table of such predictions
