@@ -22,7 +22,7 @@ from .members import split_predictions
 from .methods import METHODS, apply_blend, fit_blend, nested
 from .recipe import BlendRecipe
 from .rule_effects import gain_interval
-from ..core.plots import plt
+from ..core.plots import plt, short
 from ..core.validation import KitError
 from ..data.competition import Competition
 from ..metrics.scored_rows import ScoredRows, scored_rows
@@ -198,14 +198,15 @@ def _draw_ranks(ax, t, P, pair, target):  # of the true class, or of all predict
     look = dict(c=_column_ranks(t.y), cmap='coolwarm') if coloured else dict(c='C0')
     ax.scatter(x, y, s=4, alpha=0.6, **look)
     labels = [f'rank of the {word}, {names[m]}' for m in pair]
-    ax.set(xlabel=labels[0], ylabel=labels[1], title='the two least similar')
+    title = 'the two least similar' + coloured * '; red: high or true'
+    ax.set(xlabel=labels[0], ylabel=labels[1], title=title)
 
 
 def _draw_gains(ax, table, metric):  # of leave_one_out
     ax.barh(table.member, table.adds)
     ax.invert_yaxis()
     ax.axvline(0, color='grey', lw=0.8)
-    ax.set_xlabel(f'{metric} that it adds (nested)')
+    ax.set_xlabel(f'{short(metric, 24)} that it adds (nested)')
 
 
 def plot_members(
@@ -272,7 +273,9 @@ def gain_table(
     if best is None:
         return pd.DataFrame([in_sample, nested])
     in_sample['gain over the best member, 95 %'] = _gain_over(t.members[t.mixed[best]], run, t, comp)
-    member = dict(what=f'best member, {alone.member[best]}', OOF=alone.OOF[best])
+    folds = alone.filter(like='fold ').loc[best]
+    own = dict(mean=folds.mean(), sd=folds.std())
+    member = dict(what=f'best member, {alone.member[best]}', OOF=alone.OOF[best], CV=cv(own))
     return pd.DataFrame([member, in_sample, nested]).fillna('')
 
 
@@ -334,6 +337,8 @@ def prior_text(
 ) -> str:  # lines
     "A blend's label shift, in words."
     prior = run.read('blend.json').get('prior')
+    if comp.target.kind != 'class':
+        return f'prior: not for {comp.target.kind}'
     if not prior:
         return 'prior: not asked for'
     lines = [_prior_table(prior, comp)]

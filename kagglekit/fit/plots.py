@@ -19,8 +19,8 @@ from ..data.competition import Competition
 from ..metrics.group_metrics import confusion, plot_confusion, plot_parts
 from ..metrics.registry import labels_of
 from ..targets.top_rows import TopRows, is_many
-from .target_plots import plot_target_errors, plot_truth, row_text, scored_predictions, target_errors
-from .target_plots import target_groups, target_values
+from .target_plots import plot_target_errors, plot_truth, scored_predictions, target_errors, target_groups
+from .target_words import row_text, target_values
 from ..runs.decision import DECISION
 from ..runs.recipe import Recipe
 from ..runs.run import Run
