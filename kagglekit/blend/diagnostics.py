@@ -9,7 +9,7 @@ __all__ = ['COMPARED', 'DRAWS', 'FEW', 'SHOWN', 'MISCALIBRATED', 'answer_rows', 
 
 # %% ../../nbs/blend/10_diagnostics.ipynb #11ba0001
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
@@ -41,7 +41,7 @@ def answer_rows(
     comp: Competition,  # whose metric
 ) -> ScoredRows:  # units instead of rows, answers instead of predictions, those of each fold decided by the others
     "Out-of-fold predictions as they are scored."
-    whole = p if isinstance(p, TopRows) else np.asarray(p, np.float64)
+    whole: Any = p if isinstance(p, TopRows) else np.asarray(p, np.float64)
     rows = scored_rows(comp, whole, np.asarray(t.fold), rows_of(comp).at)
     return decided_rows(comp, rows, metric_of(comp))
 
@@ -269,7 +269,7 @@ def gain_table(
     in_sample = dict(what='blend, in sample', OOF=score['oof'], CV=cv(score))
     nested = dict(what='blend, nested', OOF=score['nested']['oof'], CV=cv(score['nested']))
     alone = member_scores(t, comp)
-    best = metric_of(comp).best(alone.OOF)
+    best = metric_of(comp).best(alone.OOF.to_numpy())
     if best is None:
         return pd.DataFrame([in_sample, nested])
     in_sample['gain over the best member, 95 %'] = _gain_over(t.members[t.mixed[best]], run, t, comp)

@@ -70,7 +70,7 @@ class TopLabelEvaluator(LabelEvaluator):
         metric = self.goal.metric
         if metric.of_labels and not (metric.weighted and self.goal.seen.w is not None):
             return super().values(labels)
-        readings = [Reading('labels', row, self.k) for row in labels]
+        readings: Any = [Reading('labels', row, self.k) for row in labels]
         return np.array([top_value(metric, self.goal.y, r, self.goal.seen.w) for r in readings])
 
 # %% ../../nbs/blend/00d_top_evaluators.ipynb #0d50000b
