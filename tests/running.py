@@ -33,10 +33,10 @@ def kit(*args, **kw):
     return subprocess.run([KIT, *args], cwd=ROOT, capture_output=True, text=True, **kw)
 
 
-def papermill(out, *params):
+def papermill(out, *params, page='train'):
     out.parent.mkdir(parents=True, exist_ok=True)
     return subprocess.run(
-        [sys.executable, '-m', 'papermill', 'nbs/train.ipynb', str(out), '--no-progress-bar', *params],
+        [sys.executable, '-m', 'papermill', f'nbs/{page}.ipynb', str(out), '--no-progress-bar', *params],
         cwd=ROOT,
         capture_output=True,
         text=True,

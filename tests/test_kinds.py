@@ -19,7 +19,7 @@ from kagglekit.models.losses import find_loss
 from kagglekit.targets.target import Factors, Grades, Labels, Numbers, OneOf, Shares
 from kagglekit.fit.plots import check_record, plot_batch
 from kagglekit.fit.preflight import check_columns, inspect_comp
-from kagglekit.fit.target_plots import row_text, truth_rows
+from kagglekit.fit.target_words import row_text, truth_rows
 from kagglekit.fit.train import load_experiment, train
 from kagglekit.runs.recipe import RECIPES, Recipe, Recipes, find_recipe
 from kagglekit.runs.run import Run

@@ -1,10 +1,11 @@
 "Twelve competitions the whole way: practice data, `kagglekit new`, check, two tiny runs, blend, the site's score."
 
+import json
 import math
 import sys
 import pytest
 from kagglekit.data.competition import load_pages
-from running import ROOT
+from running import ROOT, papermill
 
 sys.path.append(str(ROOT / 'bench'))
 from twelve import EDITS, walk  # noqa: E402  EDITS: what is corrected in the page that new writes
@@ -27,13 +28,27 @@ def test_at_most_one_line_is_corrected():
     assert max(map(len, EDITS.values())) == 1
 
 
+def shown_by_the_page(comp, out):
+    "All that the page of a blend shows, as text."
+    params = ['-p', 'comp', comp, '-p', 'exp', 'exp0102', '-p', 'members', '["exp0011", "exp0012"]']
+    done = papermill(out, *params, page='blend')
+    assert not done.returncode, done.stderr[-2000:]
+    outputs = [o for c in json.loads(out.read_text(encoding='utf8'))['cells'] for o in c.get('outputs', [])]
+    parts = [[o.get('text', [])] + [[kind, *text] for kind, text in o.get('data', {}).items()] for o in outputs]
+    return '\n'.join(''.join(part) for some in parts for part in some)
+
+
 @pytest.mark.parametrize('name', [name if name in QUICK else pytest.param(name, marks=SLOW) for name in EDITS])
-def test_from_data_to_a_score(name):
+def test_from_data_to_a_score(name, home):
     walked = walk(name, epochs=1, folds=2)
     assert walked.lines == len(EDITS[name])
     assert not walked.wrong
     assert len(walked.cv) == 3 and all(math.isfinite(score) for score in walked.cv)
     assert math.isfinite(walked.board['public']) and math.isfinite(walked.board['private'])
+    shown = shown_by_the_page(f'{name}-practice', home / 'blend.ipynb')
+    assert 'replayed: oof.parquet, test.parquet' in shown and 'private ' in shown and 'rules: none' in shown
+    assert 'best member, exp001' in shown and 'blend, nested' in shown and 'image/png' in shown
+    assert 'NaN' not in shown and '<NA>' not in shown
 
 
 @SLOW

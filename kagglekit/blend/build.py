@@ -191,22 +191,33 @@ def _check_choice(rules, unscored, has_base):  # raise KitError where choose has
         )
 
 
+def _evaluation(t, comp):  # how out-of-fold rows are scored
+    groups = comp.train[comp.group].to_numpy()[comp.is_validated] if comp.group else None
+    return Evaluation(t.y, metric_of(comp), groups)
+
+
 def _score_rules(r, t, rules, made, comp):
     S = _sources(t, rules, 'oof', _mix_source(made.oof, comp, made.oof_logits))
     has_base = rules.base in S
-    scored = [k for k in rules.rules if _sources_of(k) <= set(S)] if has_base else []
+    scored = [k for k in rules.rules if has_base and _sources_of(k) <= set(S)]
     unscored = [k.name or k.take for k in rules.rules if k not in scored]
     if r.choose:
         _check_choice(rules, unscored, has_base)
     if not has_base:
         return RuleScores(rules.rules, unscored)
-    groups = comp.train[comp.group].to_numpy()[comp.is_validated] if comp.group else None
-    e, classes, base = Evaluation(t.y, metric_of(comp), groups), comp.classes, S[rules.base].p
+    e, classes = _evaluation(t, comp), comp.classes
+    base = S[rules.base].p
     kept = choose_rules(e, base, rules.rules, S, classes) if r.choose else rules.rules
-    apply = lambda S: apply_rules(S[rules.base].p, [k for k in kept if k in scored], S, classes).p
-    out = RuleScores(kept, unscored, rule_effects(e, base, scored, S, classes), oof=apply(S))
+    applied = [k for k in kept if k in scored]
+    out = RuleScores(kept, unscored)
+    out.effects = rule_effects(e, base, scored, S, classes)
+    out.oof = apply_rules(base, applied, S, classes).p
     H = S if made.nested is made.oof else _sources(t, rules, 'oof', _mix_source(made.nested, comp))
-    out.nested = nested_rules(e, t.fold, H[rules.base].p, rules.rules, H, classes) if r.choose else apply(H)
+    honest = H[rules.base].p
+    if r.choose:
+        out.nested = nested_rules(e, t.fold, honest, rules.rules, H, classes)
+    else:
+        out.nested = apply_rules(honest, applied, H, classes).p
     return out
 
 # %% ../../nbs/blend/08_build.ipynb #e3570008

@@ -9,7 +9,7 @@ __all__ = ['COMPARED', 'DRAWS', 'FEW', 'SHOWN', 'MISCALIBRATED', 'answer_rows', 
 
 # %% ../../nbs/blend/10_diagnostics.ipynb #11ba0001
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
@@ -22,7 +22,7 @@ from .members import split_predictions
 from .methods import METHODS, apply_blend, fit_blend, nested
 from .recipe import BlendRecipe
 from .rule_effects import gain_interval
-from ..core.plots import plt
+from ..core.plots import plt, short
 from ..core.validation import KitError
 from ..data.competition import Competition
 from ..metrics.scored_rows import ScoredRows, scored_rows
@@ -41,7 +41,7 @@ def answer_rows(
     comp: Competition,  # whose metric
 ) -> ScoredRows:  # units instead of rows, answers instead of predictions, those of each fold decided by the others
     "Out-of-fold predictions as they are scored."
-    whole = p if isinstance(p, TopRows) else np.asarray(p, np.float64)
+    whole: Any = p if isinstance(p, TopRows) else np.asarray(p, np.float64)
     rows = scored_rows(comp, whole, np.asarray(t.fold), rows_of(comp).at)
     return decided_rows(comp, rows, metric_of(comp))
 
@@ -198,14 +198,15 @@ def _draw_ranks(ax, t, P, pair, target):  # of the true class, or of all predict
     look = dict(c=_column_ranks(t.y), cmap='coolwarm') if coloured else dict(c='C0')
     ax.scatter(x, y, s=4, alpha=0.6, **look)
     labels = [f'rank of the {word}, {names[m]}' for m in pair]
-    ax.set(xlabel=labels[0], ylabel=labels[1], title='the two least similar')
+    title = 'the two least similar' + coloured * '; red: high or true'
+    ax.set(xlabel=labels[0], ylabel=labels[1], title=title)
 
 
 def _draw_gains(ax, table, metric):  # of leave_one_out
     ax.barh(table.member, table.adds)
     ax.invert_yaxis()
     ax.axvline(0, color='grey', lw=0.8)
-    ax.set_xlabel(f'{metric} that it adds (nested)')
+    ax.set_xlabel(f'{short(metric, 24)} that it adds (nested)')
 
 
 def plot_members(
@@ -268,11 +269,13 @@ def gain_table(
     in_sample = dict(what='blend, in sample', OOF=score['oof'], CV=cv(score))
     nested = dict(what='blend, nested', OOF=score['nested']['oof'], CV=cv(score['nested']))
     alone = member_scores(t, comp)
-    best = metric_of(comp).best(alone.OOF)
+    best = metric_of(comp).best(alone.OOF.to_numpy())
     if best is None:
         return pd.DataFrame([in_sample, nested])
     in_sample['gain over the best member, 95 %'] = _gain_over(t.members[t.mixed[best]], run, t, comp)
-    member = dict(what=f'best member, {alone.member[best]}', OOF=alone.OOF[best])
+    folds = alone.filter(like='fold ').loc[best]
+    own = dict(mean=folds.mean(), sd=folds.std())
+    member = dict(what=f'best member, {alone.member[best]}', OOF=alone.OOF[best], CV=cv(own))
     return pd.DataFrame([member, in_sample, nested]).fillna('')
 
 
@@ -334,6 +337,8 @@ def prior_text(
 ) -> str:  # lines
     "A blend's label shift, in words."
     prior = run.read('blend.json').get('prior')
+    if comp.target.kind != 'class':
+        return f'prior: not for {comp.target.kind}'
     if not prior:
         return 'prior: not asked for'
     lines = [_prior_table(prior, comp)]

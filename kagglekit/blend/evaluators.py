@@ -9,7 +9,7 @@ __all__ = ['POOL', 'BINS', 'NODES', 'DEGREE', 'FEW_ROWS', 'FEW_CANDIDATES', 'CLO
 # %% ../../nbs/blend/00c_evaluators.ipynb #0ea00002
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from .methods import Objective
@@ -316,4 +316,5 @@ class LabelEvaluator(Evaluator):
         labels: np.ndarray,  # (c, n) labels
     ) -> np.ndarray:  # (c,)
         "The metric of labels."
-        return self.goal.metric.of_labels(self.goal.y, labels, self.k)
+        of_labels: Any = self.goal.metric.of_labels
+        return of_labels(self.goal.y, labels, self.k)

@@ -31,23 +31,43 @@ class Example(NamedTuple):
     hidden: np.ndarray  # (t,) targets of the test rows
 
 
+def _files(letter, n):  # ids and files of n rows
+    ids = [f'{letter}{i:04d}' for i in range(n)]
+    return pd.DataFrame(dict(id=ids, file='x.png'))
+
+
 def example(
     n: int = 400,  # train rows
     t: int = 120,  # test rows
 ) -> Example:  # the same at every call
     "A small competition, scored by macro-F1."
-    g, classes = rng('members'), ('cable-cut', 'cable-good', 'tile-good', 'tile-oil')
-    train = pd.DataFrame(dict(id=[f'a{i:04d}' for i in range(n)], file='x.png', target=g.integers(0, 4, n)))
-    sample_ids = [str(i) for i in range(t)]
-    test = pd.DataFrame(dict(id=[f't{i:04d}' for i in range(t)], file='x.png', sample_id=sample_ids))
-    sample = pd.DataFrame(dict(index=sample_ids, label='tile-good'))
-    return Example(Competition('toy', train, test, sample, classes, 'macro_f1'), g.integers(0, 4, t))
+    g = rng('members')
+    classes = ('cable-cut', 'cable-good', 'tile-good', 'tile-oil')
+    train = _files('a', n).assign(target=g.integers(0, 4, n))
+    test = _files('t', t).assign(sample_id=[str(i) for i in range(t)])
+    sample = pd.DataFrame(dict(index=test.sample_id, label='tile-good'))
+    comp = Competition('toy', train, test, sample, classes, 'macro_f1')
+    return Example(comp, g.integers(0, 4, t))
 
 # %% ../../nbs/blend/06a_example_runs.ipynb #e3530007
 def _probs(codes, skill, g):  # (n, 4) float32; the higher the skill, the more often they are right
     S = g.normal(size=(len(codes), 4))
     S[np.arange(len(codes)), codes] += skill
-    return (np.exp(S) / np.exp(S).sum(1, keepdims=True)).astype(np.float32)
+    odds = np.exp(S)
+    return (odds / odds.sum(1, keepdims=True)).astype(np.float32)
+
+
+def _write(comp, exp, oof, parts, mean):  # the files of a finished run, from its tables of outputs
+    run = Run(comp.name, exp)
+    ids = comp.test[['id']]
+    folds = [ids.assign(fold=k)[['fold', 'id']].join(part) for k, part in enumerate(parts)]
+    tables = dict(oof=oof, test=ids.join(mean), test_folds=pd.concat(folds))
+    for name, table in tables.items():
+        write_table(run.folder / f'{name}.parquet', table)
+    params = dict(comp=comp.name, exp=exp, recipe={})
+    write_json(run.folder / 'params.json', params)
+    write_json(run.folder / 'score.json', score_oof(oof, comp))
+    return run
 
 
 def example_run(
@@ -56,18 +76,14 @@ def example_run(
 ) -> Run:  # finished, in the current workspace
     "Write a finished run with invented predictions."
     comp, hidden = example()
-    run, g, columns = Run(comp.name, exp), rng('toy', exp), prob_columns(comp.classes)
-    rows = comp.train[['id']].assign(fold=np.arange(len(comp.train)) % FOLDS, target=comp.train.target)
-    oof = rows.join(pd.DataFrame(_probs(comp.train.target, skill, g), columns=columns))
-    parts = [pd.DataFrame(_probs(hidden, skill, g), columns=columns) for _ in range(FOLDS)]
-    mean = pd.DataFrame(np.mean(parts, 0), columns=columns).astype(np.float32)
-    folds = [pd.concat([comp.test[['id']].assign(fold=k)[['fold', 'id']], p], axis=1) for k, p in enumerate(parts)]
-    tables = dict(oof=oof, test=comp.test[['id']].join(mean), test_folds=pd.concat(folds))
-    for name, table in tables.items():
-        write_table(run.folder / f'{name}.parquet', table)
-    write_json(run.folder / 'params.json', dict(comp=comp.name, exp=exp, recipe={}))
-    write_json(run.folder / 'score.json', score_oof(oof, comp))
-    return run
+    g = rng('toy', exp)
+    table = lambda p: pd.DataFrame(p, columns=prob_columns(comp.classes))
+    fold = np.arange(len(comp.train)) % FOLDS
+    rows = comp.train[['id']].assign(fold=fold, target=comp.train.target)
+    oof = rows.join(table(_probs(comp.train.target, skill, g)))
+    parts = [table(_probs(hidden, skill, g)) for _ in range(FOLDS)]
+    mean = table(np.mean(parts, 0)).astype(np.float32)
+    return _write(comp, exp, oof, parts, mean)
 
 # %% ../../nbs/blend/06a_example_runs.ipynb #exr17a02
 def _numbers(g, n):
@@ -128,10 +144,11 @@ def example_of(
     g = rng('example', kind)
     y, hidden = draw(g, n), draw(g, t)
     truth = dict(zip(target.columns, y.reshape(n, -1).T))
-    train = pd.DataFrame(dict(id=[f'a{i:04d}' for i in range(n)], file='x.png') | truth)
-    ids = [f't{i:04d}' for i in range(t)]
-    test = pd.DataFrame(dict(id=ids, file='x.png', sample_id=ids))
-    comp = Competition(f'toy-{kind}', train, test, _sample(ids, target, fields['answer']), target=target, **fields)
+    train = _files('a', n).assign(**truth)
+    test = _files('t', t)
+    test['sample_id'] = test.id
+    sample = _sample(test.id, target, fields['answer'])
+    comp = Competition(f'toy-{kind}', train, test, sample, target=target, **fields)
     return Example(comp, as_answers(hidden, target))
 
 # %% ../../nbs/blend/06a_example_runs.ipynb #exr17a04
@@ -139,9 +156,11 @@ def _predict(truth, target, skill, g):  # (n, outputs) float32: the truth with n
     noise = g.normal(size=truth.shape)
     if not target.is_probability:
         spread = np.nanstd(truth, 0)
-        known = np.where(np.isnan(truth), np.nanmean(truth, 0) + spread * g.normal(size=truth.shape), truth)
+        drawn = np.nanmean(truth, 0) + spread * g.normal(size=truth.shape)
+        known = np.where(np.isnan(truth), drawn, truth)
         return (known + noise * spread / skill).astype(np.float32)
-    logits = skill * (2 * np.nan_to_num(truth, nan=0.5) - 1) + noise
+    signs = 2 * np.nan_to_num(truth, nan=0.5) - 1
+    logits = skill * signs + noise
     if target.kind == 'labels' or truth.shape[1] == 1:
         return expit(logits).astype(np.float32)
     return normalise_rows(np.exp(logits), sums_of(target)).astype(np.float32)
@@ -155,22 +174,17 @@ def example_run_of(
     "Write a finished run with invented predictions of any target."
     comp, hidden = made
     target, rows = comp.target, rows_of(comp)
-    run, g, y = Run(comp.name, exp), rng('toy', comp.name, exp), comp.y[rows.at]
+    g = rng('toy', comp.name, exp)
+    y = comp.y[rows.at]
 
     def predicted(truth):
         "Rows of these targets, as the run predicts them."
         return pd.DataFrame(_predict(truth, target, skill, g), columns=comp.outputs)
 
     units = rows.units()
-    fold = np.arange(len(y)) if units is None else units
-    ids = dict(id=comp.train.id.to_numpy()[rows.at], fold=fold % FOLDS)
+    each = np.arange(len(y)) if units is None else units
+    ids = dict(id=comp.train.id.to_numpy()[rows.at], fold=each % FOLDS)
     oof = pd.DataFrame(ids | target.store(y)).join(predicted(as_answers(y, target)))
     parts = [predicted(hidden) for _ in range(FOLDS)]
-    folds = [pd.concat([comp.test[['id']].assign(fold=k)[['fold', 'id']], p], axis=1) for k, p in enumerate(parts)]
     mean = (sum(parts) / FOLDS).astype(np.float32)
-    tables = dict(oof=oof, test=comp.test[['id']].join(mean), test_folds=pd.concat(folds))
-    for name, table in tables.items():
-        write_table(run.folder / f'{name}.parquet', table)
-    write_json(run.folder / 'params.json', dict(comp=comp.name, exp=exp, recipe={}))
-    write_json(run.folder / 'score.json', score_oof(oof, comp))
-    return run
+    return _write(comp, exp, oof, parts, mean)

@@ -120,13 +120,25 @@ def nelder_weights(
     steps: int = 0,  # evaluations at most; 60 a member when 0
 ) -> dict:  # weights, and how many evaluations it took
     "Non-negative weights by Nelder–Mead on the metric itself."
-    norm = lambda v: np.abs(v) / np.abs(v).sum()
-    loss = lambda v: -goal(np.einsum('mnk,m->nk', Z, norm(v))[None])[0]
-    start = np.full(len(Z), 1 / len(Z))
-    simplex = np.vstack([start, start + np.eye(len(Z)) * 0.25])
-    options = dict(maxfev=steps or 60 * len(Z), initial_simplex=simplex, xatol=1e-3, fatol=1e-7)
-    found = minimize(loss, start, method='Nelder-Mead', options=options)
-    return dict(weights=norm(found.x), evaluations=int(found.nfev))
+    m = len(Z)
+
+    def _weights(v):
+        size = np.abs(v)
+        return size / size.sum()
+
+    def _loss(v):
+        mixture = np.einsum('mnk,m->nk', Z, _weights(v))
+        return -goal(mixture[None])[0]
+
+    start = np.full(m, 1 / m)
+    options = dict(
+        maxfev=steps or 60 * m,
+        initial_simplex=np.vstack([start, start + np.eye(m) * 0.25]),
+        xatol=1e-3,
+        fatol=1e-7,
+    )
+    found = minimize(_loss, start, method='Nelder-Mead', options=options)
+    return dict(weights=_weights(found.x), evaluations=int(found.nfev))
 
 # %% ../../nbs/blend/00a_fitted.ipynb #00000022
 def _logits(P):  # (m, n, k) logits
@@ -160,35 +172,57 @@ def _fit_class_stack(P, y, C, w):
     return dict(coef=model.coef_.tolist(), intercept=model.intercept_.tolist(), classes=model.classes_.tolist())
 
 # %% ../../nbs/blend/00a_fitted.ipynb #fit17b01
+def _some(w, known):  # the weights of some rows
+    return None if w is None else w[known]
+
+
+def _equal(m):  # m equal weights, and no shift
+    return np.full(m, 1 / m), 0.0
+
+
 def _label_stack(Z, truth, C, w):  # m weights and a shift, of (m, n) logits; equal weights if nothing can be learnt
     known = ~np.isnan(truth)
-    if len(np.unique(truth[known])) < 2:
-        return np.full(len(Z), 1 / len(Z)), 0.0
-    model = LogisticRegression(C=C, max_iter=2000).fit(Z[:, known].T, truth[known], None if w is None else w[known])
+    y = truth[known]
+    if len(np.unique(y)) < 2:
+        return _equal(len(Z))
+    model = LogisticRegression(C=C, max_iter=2000)
+    model.fit(Z[:, known].T, y, _some(w, known))
     return model.coef_[0], model.intercept_[0]
 
 
 def _number_stack(V, truth, C, w):  # m weights and a shift, of (m, n) values; in units of the truth's deviation
     known = ~np.isnan(truth)
-    if not known.any():
-        return np.full(len(V), 1 / len(V)), 0.0
-    zero, unit = truth[known].mean(), truth[known].std() or 1.0
-    X, t = (V[:, known].T - zero) / unit, (truth[known] - zero) / unit
-    model = Ridge(alpha=1 / C).fit(X, t, None if w is None else w[known])
-    return model.coef_, zero * (1 - model.coef_.sum()) + unit * model.intercept_
+    y = truth[known]
+    if not len(y):
+        return _equal(len(V))
+    zero, unit = y.mean(), y.std() or 1.0
+    X = (V[:, known].T - zero) / unit
+    t = (y - zero) / unit
+    model = Ridge(alpha=1 / C).fit(X, t, _some(w, known))
+    shift = zero * (1 - model.coef_.sum()) + unit * model.intercept_
+    return model.coef_, shift
+
+
+def _values(P, is_label):  # what the regression reads
+    return _logits(P) if is_label else np.asarray(P, np.float64)
 
 
 def _own_column_stack(P, y, C, w, is_label):  # a regression for each column of the predictions
-    values = _logits(P) if is_label else np.asarray(P, np.float64)
-    fit, truth = (_label_stack if is_label else _number_stack), y.reshape(len(y), -1)
-    columns = [fit(v, t, C, w) for v, t in zip(np.moveaxis(values, 2, 0), truth.T)]
-    coef, intercept = zip(*columns)
-    return dict(own_columns=np.array(coef).tolist(), intercept=np.array(intercept).tolist(), logits=is_label)
+    fit = _label_stack if is_label else _number_stack
+    of_columns = np.moveaxis(_values(P, is_label), 2, 0)
+    truth = y.reshape(len(y), -1)
+    columns = [fit(v, t, C, w) for v, t in zip(of_columns, truth.T)]
+    coef, intercept = map(np.array, zip(*columns))
+    return dict(
+        own_columns=coef.tolist(),
+        intercept=intercept.tolist(),
+        logits=is_label,
+    )
 
 
 def _apply_own_columns(P, params):
-    values = _logits(P) if params['logits'] else np.asarray(P, np.float64)
-    S = np.einsum('mnk,km->nk', values, np.array(params['own_columns'])) + params['intercept']
+    values, coef = _values(P, params['logits']), np.array(params['own_columns'])
+    S = np.einsum('mnk,km->nk', values, coef) + params['intercept']
     return expit(S) if params['logits'] else S
 
 # %% ../../nbs/blend/00a_fitted.ipynb #fit17b02

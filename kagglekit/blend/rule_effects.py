@@ -105,11 +105,20 @@ def _verdict(changes, interval):  # in words
 
 
 def _effect(rule, before, after, hit, e):  # a row of rule_effects
-    gain = (e.score(after) - e.score(before)) * (1 if e.metric.greater else -1)
-    interval = gain_interval(e.metric, e.y, before, after, e.groups) if hit.any() else Interval(0.0, 0.0)
-    counts = dict(rows=int(hit.sum()), right_before=e.correct(before, hit), right_after=e.correct(after, hit))
-    words = dict(rule=rule.name, words=rule_text(rule), verdict=_verdict(hit.any(), interval))
-    return words | counts | dict(gain=gain) | interval._asdict()
+    change = e.score(after) - e.score(before)
+    interval = Interval(0.0, 0.0)
+    if hit.any():
+        interval = gain_interval(e.metric, e.y, before, after, e.groups)
+    row = dict(
+        rule=rule.name,
+        words=rule_text(rule),
+        rows=int(hit.sum()),
+        right_before=e.correct(before, hit),
+        right_after=e.correct(after, hit),
+        gain=change if e.metric.greater else -change,
+        verdict=_verdict(hit.any(), interval),
+    )
+    return row | interval._asdict()
 
 
 def rule_effects(

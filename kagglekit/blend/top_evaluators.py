@@ -8,7 +8,7 @@ __all__ = ['top_entries', 'TopLabelEvaluator', 'TrueRanks', 'true_ranks', 'rank_
 
 # %% ../../nbs/blend/00d_top_evaluators.ipynb #0d500002
 from copy import copy
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 from .best_rows import Reading, TopStack, Union, union_of, what_is_read
@@ -21,7 +21,7 @@ from ..metrics.top_metrics import top_value
 # %% ../../nbs/blend/00d_top_evaluators.ipynb #0d500006
 def _blocks(P):  # rows at a time, so that a union of all members' classes stays small
     m, n, _ = P.shape
-    step = max(1, 8_000_000 // (m * m * P[0].best.shape[1]))
+    step = max(1, 2_000_000 // (m * m * P[0].best.shape[1]))
     return [slice(i, i + step) for i in range(0, n, step)]
 
 
@@ -70,7 +70,7 @@ class TopLabelEvaluator(LabelEvaluator):
         metric = self.goal.metric
         if metric.of_labels and not (metric.weighted and self.goal.seen.w is not None):
             return super().values(labels)
-        readings = [Reading('labels', row, self.k) for row in labels]
+        readings: Any = [Reading('labels', row, self.k) for row in labels]
         return np.array([top_value(metric, self.goal.y, r, self.goal.seen.w) for r in readings])
 
 # %% ../../nbs/blend/00d_top_evaluators.ipynb #0d50000b
@@ -148,8 +148,10 @@ def rank_depth(
 ) -> int:  # at most kept
     "The rank from which on all ranks count the same, such as 5 for MAP@5."
     y = np.zeros(1, int)
-    values = [top_value(metric, y, cast(Any, Reading('ranks', y + rank, kept + 1))) for rank in range(kept + 1)]
-    return int(np.flatnonzero(np.array(values) != values[-1]).max(initial=-1)) + 1
+    rows: Any = [Reading('ranks', y + rank, kept + 1) for rank in range(kept + 1)]
+    values = np.array([top_value(metric, y, row) for row in rows])
+    counts = np.flatnonzero(values != values[-1])
+    return int(counts.max(initial=-1)) + 1
 
 
 class RankEvaluator(Evaluator):
@@ -161,9 +163,13 @@ class RankEvaluator(Evaluator):
         P: TopStack,  # members
     ):
         self.goal, self.k = goal, P.shape[2]
-        self.true = t = true_ranks(P, goal.y, rank_depth(goal.metric, P[0].best.shape[1]))
+        depth = rank_depth(goal.metric, P[0].best.shape[1])
+        t = true_ranks(P, goal.y, depth)
         self.Z = np.concatenate([t.own, t.values], 1)
-        self.gap = np.abs(t.values - t.own[:, t.row]).max(0, initial=0)  # from the true class, at most
+        self.true = t._replace(own=self.Z[:, : len(t.sure)], values=self.Z[:, len(t.sure) :])  # held once
+        self.gap = np.zeros(len(t.row))  # from the true class, at most
+        for own, values in zip(self.true.own, self.true.values):
+            np.maximum(self.gap, np.abs(values - own[t.row]), out=self.gap)
 
     def ranks(
         self,
@@ -187,11 +193,18 @@ class RankEvaluator(Evaluator):
         t, n = self.true, len(self.true.sure)
         ahead = base[n:] - base[t.row]
         far = np.abs(ahead) > ratio * self.gap + CLOSE
+        if not far.any():
+            return self, base
         above = far & (ahead > 0)
-        sure = t.sure + np.bincount(t.row[above], t.more[above], n).astype(int)
+        passed = np.bincount(t.row[above], t.more[above], n)
         near = np.flatnonzero(~far)
         part = copy(self)
-        part.true = TrueRanks(t.own, sure, t.row[near], t.values[:, near], t.more[near], t.tied[near])
+        part.true = t._replace(
+            sure=t.sure + passed.astype(int),
+            row=t.row[near],
+            more=t.more[near],
+            tied=t.tied[near],
+        )
         at = np.r_[np.arange(n), n + near]
         part.Z = self.Z[:, at]
         return part, base[at]

@@ -19,8 +19,8 @@ from ..data.competition import Competition
 from ..metrics.group_metrics import confusion, plot_confusion, plot_parts
 from ..metrics.registry import labels_of
 from ..targets.top_rows import TopRows, is_many
-from .target_plots import plot_target_errors, plot_truth, row_text, scored_predictions, target_errors
-from .target_plots import target_groups, target_values
+from .target_plots import plot_target_errors, plot_truth, scored_predictions, target_errors, target_groups
+from .target_words import row_text, target_values
 from ..runs.decision import DECISION
 from ..runs.recipe import Recipe
 from ..runs.run import Run
@@ -52,9 +52,11 @@ def fold_table(
         groups = target_groups(comp.target, comp.y)
         counts = {name: folds.fold[on].value_counts() for name, on in groups.items()}
         columns = pd.Index(sorted(folds.fold.unique()), name='fold')
-        return pd.DataFrame(counts).T.reindex(columns=columns).fillna(0).astype(int).head(most)
+        table = pd.DataFrame(counts).T.reindex(columns=columns)
+        return table.fillna(0).astype(int).head(most)
     names = dict(enumerate(comp.names))
-    return pd.crosstab(comp.train.target.map(names), folds.fold.to_numpy(), colnames=['fold']).head(most)
+    table = pd.crosstab(comp.train.target.map(names), folds.fold.to_numpy(), colnames=['fold'])
+    return table.head(most)
 
 # %% ../../nbs/fit/02_plots.ipynb #80626a8b
 def plot_folds(
@@ -107,9 +109,11 @@ def target_text(
 # %% ../../nbs/fit/02_plots.ipynb #d9f9d043
 def _titles(learner, comp, targets):  # of a batch
     if comp.target.kind == 'class':
-        codes, targets = learner.answer.codes(targets), targets[:, : learner.answer.logits]  # without row weights
-        return [target_text(t, int(code), comp.names) for t, code in zip(targets, codes)]
-    return [short(row_text(comp.target, row), 40) for row in target_values(learner.answer, targets).round(6)]
+        codes = learner.answer.codes(targets)
+        shares = targets[:, : learner.answer.logits]  # without row weights
+        return [target_text(t, int(code), comp.names) for t, code in zip(shares, codes)]
+    values = target_values(learner.answer, targets).round(6)
+    return [short(row_text(comp.target, row), 40) for row in values]
 
 
 def plot_batch(

@@ -82,9 +82,9 @@ def cut_rows(
     "A small part of a competition, in two folds."
     some = take_rows(_kinds_of_rows(comp), rows, comp.name)
     asked = take_rows(np.zeros(len(comp.test)), tested, f'{comp.name} test')
+    train = comp.train.iloc[some].reset_index(drop=True)
     test = comp.test.iloc[asked].reset_index(drop=True)
-    sample = _sample_of(comp, test)
-    small = replace(comp, train=comp.train.iloc[some].reset_index(drop=True), test=test, sample=sample)
+    small = replace(comp, train=train, test=test, sample=_sample_of(comp, test))
     fold = folds.fold.to_numpy()[some]
     halves = np.where(fold < 0, fold, fold % 2).astype(np.int8)
     return small, pd.DataFrame(dict(id=small.train.id, fold=halves))
@@ -216,10 +216,15 @@ def cut_text(
 ) -> list[str]:  # lines
     "What is cut, a line each."
     old, new = r.params(), child.params()
-    rows = [('train rows', comp.train, small.train), ('test rows', comp.test, small.test)]
-    lines = [(what, f'{len(before):,}', f'{len(after):,}') for what, before, after in rows]
-    lines += [(f, _cell(old[f]), _cell(new[f])) for f in new if new[f] != old[f]]
-    return [f'  {name:12s} {after}   instead of {before}' for name, before, after in lines if before != after]
+    lines = [
+        ('train rows', f'{len(comp.train):,}', f'{len(small.train):,}'),
+        ('test rows', f'{len(comp.test):,}', f'{len(small.test):,}'),
+    ]
+    for field in new:
+        if new[field] != old[field]:
+            lines.append((field, _cell(old[field]), _cell(new[field])))
+    changed = [line for line in lines if line[1] != line[2]]
+    return [f'  {name:12s} {after}   instead of {before}' for name, before, after in changed]
 
 # %% ../../nbs/fit/03_trial.ipynb #d34fe193
 PIXELS = 600_000  # in the images that a CPU predicts
@@ -268,10 +273,13 @@ def time_needed(
 ) -> float:  # s
     "The approximate time of the recipe on this machine, without reading and decoding."
     epochs = sum(stage.epochs for stage in r.stages())
-    sizes = [(folds.fold == k).sum() for k in fold_numbers(folds)]
-    trained = sum(len(folds) - n for n in sizes) * epochs
-    predicted = sum(n * (epochs + 1) + len(comp.test) for n in sizes) * (1 + len(r.tta))
-    return image_seconds(r, comp) * (trained + predicted / 3)
+    trained = predicted = 0
+    for k in fold_numbers(folds):
+        validated = (folds.fold == k).sum()
+        trained += (len(folds) - validated) * epochs
+        predicted += validated * (epochs + 1) + len(comp.test)
+    views = 1 + len(r.tta)
+    return image_seconds(r, comp) * (trained + predicted * views / 3)
 
 
 def time_text(
