@@ -249,6 +249,33 @@ def _submit(a):
     scorer = (lambda path: local_score(comp, path)) if run.comp in STAND_INS else None
     submit(run, comp, a.to, a.message, scorer)
 
+# %% ../../nbs/cli/01_commands.ipynb #835bb853
+@command(
+    'put finished runs into one file for a team mate',
+    argument('exps', nargs='+', metavar='exp', help='exp0001, or comp/exp0001; several of one competition'),
+    argument('--out', metavar='FILE', help='a new zip; in the current folder when left out'),
+    argument('--weights', action='store_true', help='the weights, too, so that the team mate can start from them'),
+    argument('--as', dest='sender', metavar='NAME', help='your short name, such as kim; from git when left out'),
+)
+def _share(a):
+    from kagglekit.data.competition import find_comp
+    from kagglekit.handin.share import share
+
+    runs = [find_run(exp) for exp in a.exps]
+    share(runs, find_comp(runs[0].comp), a.out, a.sender, a.weights)
+
+
+@command(
+    'take over the runs in a file of a team mate, as NAME-exp0001',
+    argument('file', help='from kagglekit share'),
+    argument('--as', dest='sender', metavar='NAME', help="the name before the runs; the sender's when left out"),
+)
+def _receive(a):
+    from kagglekit.data.competition import find_comp
+    from kagglekit.handin.receive import receive, shared_comp
+
+    receive(a.file, find_comp(shared_comp(a.file)), a.sender)
+
 # %% ../../nbs/cli/01_commands.ipynb #8c20cf95
 @command('fetch and unpack the data', COMP, argument('--zip', help='a zip that is here already'))
 def _download(a):
