@@ -232,22 +232,33 @@ def _scores(a):
     fetch_scores(a.comp)
 
 # %% ../../nbs/cli/01_commands.ipynb #b10a929f
-@command(
-    'send a submission, once and checked',
-    EXP,
-    argument('--message', default='', help="the run's own reason when left out"),
-    argument('--to', choices=('kaggle', 'dacon', 'local'), help='as settings.ini says when left out'),
-)
-def _submit(a):
+def _submit_file(run, to, message):  # submission.csv of a run
     from kagglekit.data.competition import find_comp
     from kagglekit.practice.registry import STAND_INS
     from kagglekit.practice.standins import local_score
     from kagglekit.handin.upload import submit
 
-    run = find_run(a.exp)
     comp = find_comp(run.comp)
     scorer = (lambda path: local_score(comp, path)) if run.comp in STAND_INS else None
-    submit(run, comp, a.to, a.message, scorer)
+    submit(run, comp, to, message, scorer)
+
+
+@command(
+    'send a submission, once and checked',
+    EXP,
+    argument('--message', default='', help="the run's own reason when left out"),
+    argument('--to', choices=('kaggle', 'dacon', 'local'), help='as settings.ini says when left out'),
+    argument('--notebook', metavar='OWNER/NAME/VERSION', help='in a code competition: the notebook that is scored'),
+)
+def _submit(a):
+    run = find_run(a.exp)
+    if not a.notebook:
+        return _submit_file(run, a.to, a.message)
+    if a.to not in (None, 'kaggle'):
+        raise KitError(f'submit: a notebook is submitted on Kaggle, and not to {a.to}')
+    from kagglekit.handin.notebook import submit_notebook
+
+    submit_notebook(run, a.notebook, a.message)
 
 # %% ../../nbs/cli/01_commands.ipynb #835bb853
 @command(
