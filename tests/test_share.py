@@ -11,21 +11,24 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from kagglekit.blend.blend_run import run_blend
+from kagglekit.blend.blend_run import read_table_of, run_blend
+from kagglekit.blend.example_runs import example_of, example_run_of
 from kagglekit.blend.members import read_member
 from kagglekit.blend.recipe import blend_recipe
 from kagglekit.cli import main
 from kagglekit.cli.show import show_run, status_text
 from kagglekit.core.storage import hash_file, write_json
 from kagglekit.core.validation import KitError
-from kagglekit.data.competition import find_comp
+from kagglekit.data.competition import Competition, find_comp
 from kagglekit.data.folds import make_folds
+from kagglekit.handin.fitting import folds_of
 from kagglekit.handin.receive import receive, shared_comp
 from kagglekit.handin.share import share
 from kagglekit.practice.standins import write_practice
 from kagglekit.report.compare import compare_text
 from kagglekit.report.journal import journal
 from kagglekit.report.journal_html import write_page
+from kagglekit.runs.decision import decide_run
 from kagglekit.runs.form import write_submission
 from kagglekit.runs.identity import data_hashes
 from kagglekit.runs.recipe import Recipe
@@ -146,9 +149,11 @@ def test_a_received_run_is_blended_compared_and_listed_at_once(people, monkeypat
     blend = run_blend(blend_recipe(dict(exp='exp0101', members=['exp0012', 'kim-exp0012'])), comp)
     assert blend.read('score.json')['oof'] > min(own.read('score.json')['oof'], theirs.read('score.json')['oof'])
     second = sent(people, monkeypatch, run, weights=True)
-    with pytest.raises(KitError, match='--as kim2'):
+    with pytest.raises(KitError, match='fold0/model.safetensors is not there now; move kim-exp0012 away'):
         receive(second, comp)
     receive(second, comp, 'kim2', say=said.append)
+    receive(path, comp, 'kim2', say=said.append)
+    assert said[-1] == f'{COMP}/kim2-exp0012 is here already'  # with its weights, though this file has none
     assert (Run(COMP, 'kim2-exp0012').fold_folder(2) / 'model.safetensors').is_file()
     # lee's blend goes back to kim, whose own run is a member
     enter(monkeypatch, people / 'lee')
@@ -210,10 +215,51 @@ def test_as_commands(people, monkeypatch, capsys):
     assert 'kim-exp0012: received from kim' in capsys.readouterr().out
 
 
+def many_classes():
+    "A competition of 2,500 classes, and a run of which the best of each row are kept."
+    names = tuple(f'w{i}' for i in range(2500))
+    train = pd.DataFrame(dict(id=[f'a{i}' for i in range(200)], file='x.png', target=np.arange(200) % 40))
+    test = pd.DataFrame(dict(id=[f't{i}' for i in range(30)], file='x.png', sample_id=[f't{i}' for i in range(30)]))
+    sample = pd.DataFrame(dict(id=test.id, whale='w0'))
+    comp, run = Competition('toy-many', train, test, sample, names, 'accuracy'), Run('toy-many', 'exp0012')
+    folds = pd.DataFrame(dict(id=train.id, fold=np.arange(200) % 3))
+    for fold in range(3):
+        valid = train[folds.fold == fold]
+        p = [predicted(codes, 2500, [fold, i]) for i, codes in enumerate((valid.target, np.zeros(30, int)))]
+        save_fold(run, fold, comp, valid.id, p, seconds=1.0, images=10)
+    finish_run(run, comp, folds)
+    return comp, run
+
+
+@pytest.mark.parametrize('kind', ['labels', 'numbers', 'grades', 'shares', 'factors', 'many classes'])
+def test_a_run_of_any_target_travels(people, monkeypatch, kind):
+    enter(monkeypatch, people / 'kim')
+    if kind == 'many classes':
+        comp, run = many_classes()
+    else:
+        made = example_of(kind)
+        comp, run = made.comp, example_run_of(made, 'exp0012', 2)
+    recipe, oof = Recipe(exp='exp0012', reason='a baseline'), pd.read_parquet(run.folder / 'oof.parquet')
+    record = dict(comp=comp.name, recipe=recipe.params(), **recipe.about())
+    write_json(run.folder / 'params.json', record | data_hashes(recipe, comp, folds_of(oof, comp)))
+    decide_run(run, comp, oof, run.read('score.json'))
+    if kind == 'grades':
+        write_submission(run, comp)
+    path = share([run], comp, people / 'kim.zip', 'kim', say=lambda line: None)
+    enter(monkeypatch, people / 'lee')
+    (theirs,) = receive(path, comp, say=lambda line: None)
+    here, there = tree(theirs.folder), tree(run.folder)
+    same = [n for n in here if n in there and n not in ('params.json', 'status.json', 'log.txt')]
+    assert len(same) >= 4 and all(here[n] == there[n] for n in same)
+    members = [dict(exp='kim-exp0012', folds=[0, 2])]
+    table = read_table_of(blend_recipe(dict(exp='exp0101', members=members)), comp)
+    assert table.names() == ['kim-exp0012[0,2]']
+
+
 KILLED = """
 import os, signal, sys
 import kagglekit.handin.receive as module
-from kagglekit.data.competition import find_comp
+from kagglekit.data.competition import Competition, find_comp
 
 def kill(*args, **kw):
     os.kill(os.getpid(), signal.SIGKILL)
@@ -350,6 +396,7 @@ HOSTILE = {
     'another data hash': (edit('params.json', data_hash='0' * 16), 'the training table has changed'),
     'another metric': (edit('params.json', metric='auc'), 'the metric has changed'),
     'another run in the record': (edit('params.json', exp='exp0099'), 'not that of a run with this name'),
+    'a reason that is a list': (edit('params.json', reason=['x']), 'holds a wrong value under reason'),
     'a trial': (edit('params.json', trial=dict(of='exp0001')), 'not that of a run with this name'),
     'members that are no list': (edit('params.json', blend=dict(members='../x')), 'not that of a run with this name'),
     'labels that are no text': (edit('params.json', recipe=dict(pseudo_labels=[1])), 'pseudo_labels holds'),

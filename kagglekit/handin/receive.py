@@ -18,7 +18,16 @@ from ..core.text import one_line
 from ..core.validation import KitError
 from ..data.competition import Competition
 from .fitting import check_fit
-from .share_file import Share, check_sender, extract, has_controls, is_stored, open_share, strict_json
+from kagglekit.handin.share_file import (
+    WEIGHTS,
+    Share,
+    check_sender,
+    extract,
+    has_controls,
+    is_stored,
+    open_share,
+    strict_json,
+)
 from ..runs.form import write_submission
 from ..runs.lineage import as_dict, blend_members
 from ..runs.process import now
@@ -103,7 +112,8 @@ def content_hash(
 ) -> str:  # 16 hex digits
     "What a run is known by."
     files = share.manifest.runs[exp]
-    return hash_json([share.manifest.sender, exp, {k: v for k, v in files.items() if k not in _LATER}])
+    kept = {name: record for name, record in files.items() if name not in _LATER and not WEIGHTS.fullmatch(name)}
+    return hash_json([share.manifest.sender, exp, kept])
 
 
 def _is_here(share, exp, run):  # whether it was received before; a KitError where another run has its name
@@ -214,6 +224,8 @@ def _stage(share, exp, folder, name, comp):  # a run as it will be, checked, in 
     received = dict(sender=share.manifest.sender, exp=exp, when=now(), content=content_hash(share, exp))
     _write_records(run, records, name, received)
     run.set_status('done')
+    if flaw := run.flaw():
+        raise KitError(f'{what}: {flaw}')
     _write_submission(run, comp, what)
 
 # %% ../../nbs/handin/02c_receive.ipynb #5d00000e
