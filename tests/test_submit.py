@@ -3,6 +3,7 @@
 import http.server
 import io
 import json
+import re
 import threading
 import zipfile
 from pathlib import Path
@@ -17,11 +18,13 @@ from kagglekit.core.validation import KitError
 from kagglekit.data.download import download
 from kagglekit.data.site_tools import ToolRefused
 from kagglekit.handin.ledger import read_ledger
+from kagglekit.handin.notebook import submit_notebook
 from kagglekit.runs.run import Run
-from kagglekit.handin.upload import submit
+from kagglekit.handin.upload import fetch_scores, submit
 
 pytest.importorskip('kaggle', reason="Kaggle's tool is not installed: pip install 'kagglekit[kaggle]'")
 TOKEN, SLUG = 'planted0token1planted2token3', 'toys-and-tools'
+CREATE = ('CreateSubmission', 'CreateCodeSubmission')  # of a file; of a notebook
 
 
 class Site(http.server.BaseHTTPRequestHandler):
@@ -57,7 +60,9 @@ class Site(http.server.BaseHTTPRequestHandler):
             )
         if call == 'DownloadDataFiles':
             return self.reply(302, Location=f'{s.url}/files/archive.zip')
-        if call == 'CreateSubmission' and not s.forgets:
+        if call == 'CreateCodeSubmission':
+            s.asked, s.name = asked, asked['fileName']
+        if call in CREATE and not s.forgets:
             s.entries.insert(
                 0,
                 dict(
@@ -70,14 +75,14 @@ class Site(http.server.BaseHTTPRequestHandler):
                     privateScore='',
                 ),
             )
-        if call == 'CreateSubmission':
+        if call in CREATE:
             s.wrong |= s.afterwards
         if call == 'StartSubmissionUpload':
             s.name = asked['fileName']
         said = dict(
             ListSubmissions=dict(submissions=s.entries[: asked.get('pageSize', 20)]),
             StartSubmissionUpload=dict(token='blob', createUrl=f'{s.url}/upload'),
-            CreateSubmission=dict(message='Successfully submitted to Toys', ref=1),
+            **dict.fromkeys(CREATE, dict(message='Successfully submitted to Toys', ref=1)),
         )[call]
         self.reply(200, json.dumps(said).encode(), Content_Type='application/json')
 
@@ -334,6 +339,56 @@ def test_no_token_goes_out_with_the_message(site, tmp_path):
     submit(begin(), COMP, message=f'tried with {TOKEN}', say=print)
     assert site.entries[0]['description'].endswith(': tried with …') and read_ledger('toy').message[0] == 'tried with …'
     no_token(tmp_path)
+
+
+def hand_in(said, exp='exp0001', version=7):
+    "Submit a notebook; its status, or the error."
+    try:
+        return submit_notebook(begin(exp), f'Kim/Toys-Hand-In/{version}', say=said.append)
+    except KitError as e:
+        return e
+
+
+def test_a_notebook_is_submitted_once_and_scored_later(site, tmp_path):
+    said, site.status, site.score = [], 'PENDING', ''
+    assert hand_in(said) == 'sent' and said[-1].endswith('; kaggle: 1 of 2 submissions left today')
+    asked = {k: v for k, v in site.asked.items() if k != 'submissionDescription'}
+    assert asked == dict(
+        competitionName=SLUG, kernelOwner='kim', kernelSlug='toys-hand-in', kernelVersion=7, fileName='submission.csv'
+    )
+    line = read_ledger('toy').iloc[0]
+    assert (line.status, line.message) == ('sent', '첫 제출 (notebook kim/toys-hand-in, version 7)')
+    assert site.entries[0]['description'] == f'exp0001 {line.hash}: {line.message}' and not site.files
+    assert 'was submitted as exp0001' in str(hand_in(said, 'exp0002')) and len(site.entries) == 1  # the same version
+    site.entries[0] |= dict(status='COMPLETE', publicScore='0.75')
+    assert fetch_scores('toy', say=said.append) == 1 and read_ledger('toy').public[0] == 0.75
+    assert Run('toy', 'exp0001').read('leaderboard.json')['public'] == 0.75
+    assert hand_in(said, version=8) == 'sent'
+    assert '0 of 2 submissions left today' in str(hand_in(said, version=9)) and len(site.entries) == 2
+    no_token(tmp_path, *said)
+
+
+@pytest.mark.parametrize(
+    'code, message, words',
+    [
+        (404, '', 'version 7: .*Is there such a version, finished, with submission.csv'),
+        (403, 'You must accept the rules', "accept the competition's rules"),
+        (400, 'Your team has used its daily Submission allowance (5) today', 'are used up'),
+    ],
+)
+def test_a_rejected_notebook_spends_nothing(site, code, message, words):
+    site.wrong['CreateCodeSubmission'] = (code, message)
+    error = hand_in([])
+    assert isinstance(error, ToolRefused) and re.search(words, str(error)), error
+    assert read_ledger('toy').status.tolist() == ['failed'] and not site.entries
+
+
+def test_a_notebook_without_an_answer_is_looked_up(site):
+    said, site.afterwards = [], dict(ListSubmissions=(429, ''))
+    assert 'unsure' in str(hand_in(said)) and read_ledger('toy').status.tolist() == ['unsure']
+    site.wrong.clear()
+    assert hand_in(said) == 'scored' and 'had arrived after all' in said[-1]
+    assert site.calls.count('CreateCodeSubmission') == 1
 
 
 def test_a_silent_tool_is_stopped(site, monkeypatch):

@@ -238,22 +238,60 @@ def _scores(a):
     fetch_scores(a.comp)
 
 # %% ../../nbs/cli/01_commands.ipynb #b10a929f
-@command(
-    'check a submission, and send it once',
-    EXP,
-    argument('--message', metavar='TEXT', default='', help="the run's own reason when left out"),
-    argument('--to', choices=('kaggle', 'dacon', 'local'), help='the site in settings.ini when left out'),
-)
-def _submit(a):
+def _submit_file(run, to, message):  # submission.csv of a run
     from kagglekit.data.competition import find_comp
     from kagglekit.practice.registry import STAND_INS
     from kagglekit.practice.standins import local_score
     from kagglekit.handin.upload import submit
 
-    run = find_run(a.exp)
     comp = find_comp(run.comp)
     scorer = (lambda path: local_score(comp, path)) if run.comp in STAND_INS else None
-    submit(run, comp, a.to, a.message, scorer)
+    submit(run, comp, to, message, scorer)
+
+
+@command(
+    'check a submission, and send it once',
+    EXP,
+    argument('--message', metavar='TEXT', default='', help="the run's own reason when left out"),
+    argument('--to', choices=('kaggle', 'dacon', 'local'), help='the site in settings.ini when left out'),
+    argument('--notebook', metavar='OWNER/NAME/VERSION', help='in a code competition: the notebook that is scored'),
+)
+def _submit(a):
+    run = find_run(a.exp)
+    if not a.notebook:
+        return _submit_file(run, a.to, a.message)
+    if a.to not in (None, 'kaggle'):
+        raise KitError(f'submit: a notebook is submitted on Kaggle, and not to {a.to}')
+    from kagglekit.handin.notebook import submit_notebook
+
+    submit_notebook(run, a.notebook, a.message)
+
+# %% ../../nbs/cli/01_commands.ipynb #835bb853
+@command(
+    'put finished runs into one file for a team mate',
+    argument('exps', nargs='+', metavar='exp', help='exp0001, or comp/exp0001; several of one competition'),
+    argument('--out', metavar='FILE', help='a new zip; in the current folder when left out'),
+    argument('--weights', action='store_true', help='the weights, too, so that the team mate can start from them'),
+    argument('--as', dest='sender', metavar='NAME', help='your short name, such as kim; from git when left out'),
+)
+def _share(a):
+    from kagglekit.data.competition import find_comp
+    from kagglekit.handin.share import share
+
+    runs = [find_run(exp) for exp in a.exps]
+    share(runs, find_comp(runs[0].comp), a.out, a.sender, a.weights)
+
+
+@command(
+    'take over the runs in a file of a team mate, as NAME-exp0001',
+    argument('file', help='from kagglekit share'),
+    argument('--as', dest='sender', metavar='NAME', help="the name before the runs; the sender's when left out"),
+)
+def _receive(a):
+    from kagglekit.data.competition import find_comp
+    from kagglekit.handin.receive import receive, shared_comp
+
+    receive(a.file, find_comp(shared_comp(a.file)), a.sender)
 
 # %% ../../nbs/cli/01_commands.ipynb #8c20cf95
 @command(

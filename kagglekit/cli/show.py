@@ -10,6 +10,7 @@ import shutil
 import textwrap
 from ..core.text import diff_text, seconds_text
 from ..data.known_competitions import check_known
+from ..runs.received import received_text
 from ..runs.run import Run, find_run, list_runs, run_doubts
 
 # %% ../../nbs/cli/00_show.ipynb #f9895d90
@@ -90,6 +91,8 @@ def show_run(
     rows = [('run', f'{run} ({run.state()})')]
     if at:
         rows.append(('progress', at))
+    if sender := received_text(run):
+        rows.append(('received', sender))
     rows += [('reason', params.get('reason') or '–'), ('difference', difference), *score_rows(run)]
     if error:
         rows.append(('error', error))
@@ -108,7 +111,8 @@ def status_text(
         return f'There are no runs {where}yet. The first one: kagglekit run {comp or "shapes-practice"} exp0001'
     rows = [['run', 'state', 'progress', 'last heartbeat']]
     for run in runs:
-        rows.append([str(run), run.state(), progress_text(run), str(run.peek('status.json').get('heartbeat', ''))])
+        at = progress_text(run) or received_text(run)
+        rows.append([str(run), run.state(), at, str(run.peek('status.json').get('heartbeat', ''))])
     title, *table = as_table(rows)
     lines = [title]
     for run, line in zip(runs, table):

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PAUSES', 'FAILED', 'SITES', 'list_kaggle', 'find_listed', 'send_kaggle', 'send_dacon', 'find_site',
-           'in_kaggle_notebook', 'submit', 'fetch_scores']
+           'in_kaggle_notebook', 'submit_once', 'submit', 'fetch_scores']
 
 # %% ../../nbs/handin/01_upload.ipynb #00000001
 import json
@@ -12,7 +12,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 import pandas as pd
@@ -62,7 +62,9 @@ PAUSES = (0, 2, 4, 8, 16, 30)  # before each look at the list, s
 FAILED = 'Could not submit'  # printed by the tool when the upload failed, with exit code 0
 
 
-def _wait_listed(slug, mark, known):  # the result, None where the file is not listed; the last look's error or ''
+def _wait_listed(
+    slug, mark, known, scored=True
+):  # until it is scored, or only listed; the result, None where the file is not listed; the last look's error or ''
     result, error = None, ''
     for pause in PAUSES:
         time.sleep(pause)
@@ -74,7 +76,7 @@ def _wait_listed(slug, mark, known):  # the result, None where the file is not l
         entry = find_listed([e for e in entries if e['ref'] not in known], mark)
         if entry:
             result = _result(entry)
-        if result and result['status'] == 'scored':
+        if result and (result['status'] == 'scored' or not scored):
             break
     return result, error
 
@@ -86,9 +88,9 @@ def _known_refs(slug):  # of the entries before the upload
         raise ToolRefused(f'{e}. Nothing was sent') from None
 
 
-def _upload_kaggle(path, slug, description):  # the tool's output, or its error where it may have arrived
+def _upload_kaggle(path, slug, description, notebook):  # the tool's output, or its error where it may have arrived
     try:
-        command = ('competitions', 'submit', slug, '-f', str(path), '-m', description[:500], '-q')
+        command = ('competitions', 'submit', slug, '-f', str(path), *notebook, '-m', description[:500], '-q')
         return kaggle_tool(*command, seconds=900)
     except ToolRefused:
         raise
@@ -101,14 +103,15 @@ def send_kaggle(
     slug: str,  # the competition's name on Kaggle
     mark: str,  # how the description begins: run and hash
     message: str,  # the rest of the description
+    notebook: Sequence[str] = (),  # options that name a notebook, whose own output is scored some hours later
 ) -> dict:  # status, and public and private where they are known
     "Upload to Kaggle; `ToolRefused` where nothing was sent, another `KitError` where that is unknown."
     known = _known_refs(slug)
-    output = _upload_kaggle(path, slug, f'{mark}: {message}')
+    output = _upload_kaggle(path, slug, f'{mark}: {message}', notebook)
     end = output.strip()[-300:]
     if FAILED in output:
         raise ToolRefused(f'Kaggle: the upload of {path.name} failed, though the command exited with 0: {end}')
-    result, error = _wait_listed(slug, mark, known)
+    result, error = _wait_listed(slug, mark, known, scored=not notebook)
     if result:
         return result
     unread = f', and its list could not be read: {error}' if error else ''
@@ -246,13 +249,13 @@ def _send(run, site, mark, message, score):  # the site's result
     return dict(score(path), status='scored') if site == 'local' and score else dict(status='local')
 
 
-def _send_recorded(run, site, hash, message, score):  # the site's result, or its error; recorded in the ledger
+def _send_recorded(run, site, hash, message, send):  # the site's result, or its error; recorded in the ledger
     left = None
     if not _stays_here(site):
         left = left_today(run.comp, site, read_ledger(run.comp), datetime.now(UTC)) - 1
     place = add_line(run, hash, message, left=left)
     try:
-        result = _send(run, site, f'{run.exp} {hash}', message, score)
+        result = send(f'{run.exp} {hash}', message)
         amend(run.comp, place, **result)
         return result
     except ToolRefused:
@@ -295,6 +298,28 @@ def _left_text(run, site):  # such as '; kaggle: 3 of 5 submissions left today';
     return '; ' + quota_text(run.comp, site, read_ledger(run.comp), datetime.now(UTC)).partition(';')[0]
 
 
+def submit_once(
+    run: Run,  # whose result it is
+    site: str,  # one of SITES
+    hash: str,  # of what is sent
+    message: str,  # why; the run's own reason when empty
+    send: Callable,  # mark, message → status, and public and private where they are known
+    say: Callable,  # called with a line of what happens
+) -> str:  # the status in the ledger
+    "Send something once, within the quota, and record it."
+    message = hide_secrets(str(message or run.read('params.json').get('reason') or run.exp))
+    with ledger_lock(run.comp):
+        if _was_sent(run, site, hash, say):
+            ledger = read_ledger(run.comp)
+            return ledger.status[ledger.hash == hash][is_sent(ledger)].iloc[-1]
+        result = _send_recorded(run, site, hash, message, send)
+        if result['status'] == 'scored':
+            record_score(run, result.get('public'), result.get('private'))
+        left = _left_text(run, site)
+    say(f'{run}: {result["status"]}, {STATUSES[result["status"]]}{_scores(result)}{left}')
+    return result['status']
+
+
 def submit(
     run: Run,  # with a submission.csv
     comp: Competition,  # of the run
@@ -308,17 +333,8 @@ def submit(
     site, path = find_site(run.comp, to), run.folder / 'submission.csv'
     for note in check_submission(path, comp):
         say(f'{run}: {note}')
-    hash, message = hash_file(path), hide_secrets(str(message or run.read('params.json').get('reason') or run.exp))
-    with ledger_lock(run.comp):
-        if _was_sent(run, site, hash, say):
-            ledger = read_ledger(run.comp)
-            return ledger.status[ledger.hash == hash][is_sent(ledger)].iloc[-1]
-        result = _send_recorded(run, site, hash, message, score)
-        if result['status'] == 'scored':
-            record_score(run, result.get('public'), result.get('private'))
-        left = _left_text(run, site)
-    say(f'{run}: {result["status"]}, {STATUSES[result["status"]]}{_scores(result)}{left}')
-    return result['status']
+    send = lambda mark, message: _send(run, site, mark, message, score)
+    return submit_once(run, site, hash_file(path), message, send, say)
 
 # %% ../../nbs/handin/01_upload.ipynb #b2884229
 def _news(comp, place, line, entry):  # a line updated from Kaggle's list; in words, '' where nothing is new

@@ -25,6 +25,7 @@ from ..core.secrets import hide_secrets
 from ..core.text import diff_text
 from ..runs.recipe import GROUPS, Recipe, recipe_table, resolve
 from ..fit.preflight import training_view, preflight
+from ..runs.received import refuse_received
 from ..runs.process import is_process_alive, now
 from ..runs.run import Run
 from .arguments import PageResult, notebook, read_given
@@ -35,6 +36,7 @@ def check_free(
     recipe: Recipe,  # that is asked for
 ):
     "Raise `KitError` for a run of another recipe, or one that is under way."
+    refuse_received(run)
     old, status = run.read('params.json'), run.read('status.json')
     asked = dict(comp=run.comp, exp=run.exp, recipe=recipe.params())
     if old and trained(run) and (why := difference(old, asked)):

@@ -18,6 +18,7 @@ from ..core.secrets import hide_secrets
 from ..core.storage import atomic, disk_errors, sweep_parts, write_json
 from ..core.validation import KitError
 from .identity import difference, early_params
+from .received import refuse_received
 from .recipe import Recipe
 from .results import finished_folds
 from .run import Run
@@ -178,6 +179,7 @@ def recorded_maker(
 def _check_asked(run, recipe):  # a KitError if it is a run of another recipe, or cannot be read
     if flaw := run.flaw():
         raise KitError(f'{run}: {flaw}')
+    refuse_received(run)
     old, asked = recorded_maker(run), dict(comp=run.comp, exp=recipe.exp, recipe=recipe.params())
     if old and trained(run) and (why := difference(old, asked)):
         raise clash(run, why)
