@@ -20,6 +20,7 @@ ROOMS = [
     'fit',
     'launch',
     'blend',
+    'predict',
     'handin',
     'eda',
     'report',
