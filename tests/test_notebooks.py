@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-RUN = [p for n in ('train', 'journal', 'blend', 'eda', 'compare') if (p := ROOT / 'nbs' / f'{n}.ipynb').exists()]
+RUN = [
+    p for n in ('train', 'journal', 'blend', 'predict', 'eda', 'compare') if (p := ROOT / 'nbs' / f'{n}.ipynb').exists()
+]
 
 
 def cells(path):

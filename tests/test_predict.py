@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from running import kit
+from running import ROOT, kit
 from test_kinds import KINDS, made, train_it  # noqa: F401  made: a fixture
 from test_kinds import grades, labels, numbers
 from test_oneclass import TINY, write_tiny
@@ -25,6 +25,9 @@ from kagglekit.predict.predict import Request, predict
 from kagglekit.runs.recipe import RECIPES, Recipe
 from kagglekit.runs.run import Run
 from kagglekit.runs.setup import run_folds
+
+sys.path.append(str(ROOT / 'bench'))
+from twelve import EDITS, walk  # noqa: E402  EDITS: what is corrected in the page that new writes
 
 COMP = 'shapes-practice'
 SLOW = pytest.mark.slow
@@ -295,3 +298,33 @@ def test_snapshots_vote_on_other_rows(tiles, tmp_path):
     shutil.rmtree(Run('anomaly', 'tiles').folder / 'snapshots')
     with pytest.raises(KitError, match='tiles votes with snapshots whose weights were not kept'):
         predict(ask('voted', tmp_path / 'out.csv', 'anomaly'), quiet)
+
+
+# Twelve competitions, as `kagglekit new` reads them
+
+
+def without_train_images(name, folder):
+    "A competition's data as a site has them."
+    comp = find_comp(name)
+    shutil.copytree(data_dir(name), folder)
+    for file in set(comp.train.file) - set(comp.test.file):
+        (folder / file).unlink()
+        if not any((folder / file).parent.iterdir()):
+            (folder / file).parent.rmdir()
+    return folder
+
+
+@SLOW
+@pytest.mark.parametrize('name', list(EDITS))
+def test_each_practice_competition_is_predicted_without_its_train_images(space, tmp_path, name):
+    "DICOM, arrays, sound, parts of files, units, side tables, long forms, strings of labels, thousands of classes."
+    try:
+        comp = walk(name, epochs=1, folds=2).comp
+        folder = without_train_images(comp, tmp_path / 'hidden')
+        for exp in ('exp0011', 'exp0101'):
+            result = predict(ask(exp, tmp_path / 'out.csv', comp, data=folder), quiet)
+            assert result.path.read_bytes() == own_bytes(Run(comp, exp)), exp
+    finally:
+        for path in (space.parent.parent / 'nbs/competitions').glob('*.ipynb'):
+            path.unlink()
+        load_pages()

@@ -254,7 +254,9 @@ def _submit(a):
     'predict any folder in the layout of the data with a finished run or blend',
     EXP,
     argument('--data', metavar='DIR', help="the competition's own folder when left out"),
-    argument('--out', metavar='FILE', default='', help='submission.csv when left out; .parquet for predictions'),
+    argument(
+        '--out', metavar='FILE', help='a .csv, or a .parquet of predictions; in the folder of the run when left out'
+    ),
     argument('--batch', type=int, metavar='N', help='rows of a batch; 128 when left out, as in a training'),
     argument('--precision', choices=('fp32', 'bf16', 'auto'), help='as the recipe says when left out'),
     argument(
