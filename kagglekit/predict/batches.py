@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 import numpy as np
 import torch
 from ..core.storage import atomic, read_json, write_json
@@ -78,7 +78,8 @@ class Store:
         done: Finished,
     ):
         "Keep a batch."
-        rows, why = np.array(list(done.flaws), np.int64), np.array(list(done.flaws.values()), np.str_)
+        rows = np.array(list(done.flaws), np.int64)
+        why = np.array(list(done.flaws.values()), np.str_)
         with atomic(self._path(job, start)) as part, open(part, 'wb') as f:
             np.savez(f, *done.predictions, rows=rows, why=why)
 
@@ -130,8 +131,9 @@ class TimeLeft:
         if now - self.last < self.every and self.done < self.total:
             return
         self.last = now
-        left = (now - self.since) / self.mine * max(0.0, self.total - self.done)
-        self.say(self.done, self.total, f'{text} · about {seconds_text(left)} left')
+        pace = (now - self.since) / self.mine
+        left = seconds_text(pace * max(0.0, self.total - self.done))
+        self.say(self.done, self.total, f'{text} · about {left} left')
 
 # %% ../../nbs/predict/04_batches.ipynb #9dd69aed
 @dataclass(frozen=True)
@@ -144,11 +146,17 @@ class Job:
     batch_size: int  # rows
     work: float  # that a row takes, in any unit
 
+    def batches(self) -> list[np.ndarray]:  # positions of rows
+        "Which rows are predicted together: those of a training's own test prediction."
+        rows = np.arange(len(self.images))
+        return np.split(rows, rows[self.batch_size :: self.batch_size])
+
 
 def _black_to_nan(p, batch):  # no prediction where the file cannot be read
-    p = np.array(_plain(p))
-    p[[int(np.flatnonzero(batch.rows == i)[0]) for i in batch.flaws]] = np.nan
-    return p
+    known = np.array(_plain(p))
+    black = np.isin(batch.rows, list(batch.flaws))
+    known[black] = np.nan
+    return known
 
 
 def _refuse_flaws(batch: Batch):
@@ -163,15 +171,15 @@ def predict_job(
     strict: bool = False,  # whether a file that cannot be read is an error
 ):
     "Predict the batches that are not finished."
-    n, b = len(job.images), job.batch_size
-    starts = [start for start in range(0, n, b) if store.load(job.number, start) is None]
-    clock.skip(job.work * (n - sum(min(b, n - start) for start in starts)))
-    wanted = (np.arange(start, min(start + b, n)) for start in starts)
-    for batch in job.images.batches(wanted):
+    n = len(job.images)
+    todo = [rows for rows in job.batches() if store.load(job.number, rows[0]) is None]
+    clock.skip(job.work * (n - sum(map(len, todo))))
+    for batch in job.images.batches(todo):
         if strict:
             _refuse_flaws(batch)
-        found = [_black_to_nan(predict(batch.rows, batch.x), batch) for predict in job.predictors]
-        store.save(job.number, int(batch.rows[0]), Finished(found, batch.flaws))
+        found = [predict(batch.rows, batch.x) for predict in job.predictors]
+        known = [_black_to_nan(p, batch) for p in found]
+        store.save(job.number, batch.rows[0], Finished(known, batch.flaws))
         clock.add(job.work * len(batch.rows), f'{batch.rows[-1] + 1:,} of {n:,} rows')
 
 
@@ -189,8 +197,12 @@ def read_job(
     many: int = 0,  # classes, where only the best of a row are kept
 ) -> Predicted:
     "The predictions of one network."
-    batches: list[Any] = [store.load(job.number, start) for start in range(0, len(job.images), job.batch_size)]
-    if None in batches:
-        raise KitError(f'{store.folder}: a batch was deleted while it was needed; give the same command again')
-    flaws = {row: why for batch in batches for row, why in batch.flaws.items()}
-    return Predicted(_restored([batch.predictions[i] for batch in batches], many), flaws)
+    flaws: dict[int, str] = {}
+    found = []
+    for rows in job.batches():
+        batch = store.load(job.number, rows[0])
+        if batch is None:
+            raise KitError(f'{store.folder}: a batch was deleted while it was needed; give the same command again')
+        flaws |= batch.flaws
+        found.append(batch.predictions[i])
+    return Predicted(_restored(found, many), flaws)

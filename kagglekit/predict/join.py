@@ -33,20 +33,28 @@ from .needs import Needs, blend_specs, is_blend
 # %% ../../nbs/predict/05_join.ipynb #eb58a2b5
 def _fill_matrix(p, known, units):  # (n, outputs), means in place of unknown rows
     out = p.copy()
-    out[~known] = p[known].mean(0, dtype=np.float64)
-    for i in np.flatnonzero(~known) if units is not None else ():
+    for i in np.flatnonzero(~known):
         same = known & (units == units[i])
-        if same.any():
-            out[i] = p[same].mean(0, dtype=np.float64)
+        like = same if same.any() else known
+        out[i] = p[like].mean(0, dtype=np.float64)
     return out
 
 
+def _mean_of_top(rows):  # the mean of all rows, as one row
+    total = np.zeros((1, rows.k))
+    for i in range(len(rows)):
+        total += rows[[i]].dense()
+    return TopRows.of(total / len(rows), rows.best.shape[1])
+
+
 def _fill_top(rows, known):  # of many classes: the mean of all rows
-    total = sum(row.dense().astype(np.float64)[0] for row in (rows[[i]] for i in np.flatnonzero(known)))
-    mean = TopRows.of((total / known.sum())[None], rows.best.shape[1])
-    best, p, rest = rows.best.copy(), rows.p.copy(), rows.rest.copy()
-    best[~known], p[~known], rest[~known] = mean.best[0], mean.p[0], mean.rest[0]
-    return TopRows(best, p, rest, rows.k)
+    mean = _mean_of_top(rows[known])
+    filled = {}
+    for name in ('best', 'p', 'rest'):
+        values = getattr(rows, name).copy()
+        values[~known] = getattr(mean, name)[0]
+        filled[name] = values
+    return TopRows(k=rows.k, **filled)
 
 
 def fill_unknown(
@@ -61,7 +69,8 @@ def fill_unknown(
         raise KitError(f'{comp.name}: none of the {len(known):,} test files can be read, so there is no prediction')
     if isinstance(p, TopRows):
         return _fill_top(p, known)
-    return _fill_matrix(p, known, unit_codes(comp.test.sample_id)[0] if comp.unit else None)
+    units, _ = unit_codes(comp.test.sample_id)  # without units, a row is the only one of its id
+    return _fill_matrix(p, known, units)
 
 # %% ../../nbs/predict/05_join.ipynb #9645c6a0
 Find = Callable[[str, str], Predictions]  # (run, network such as 'fold0') → its predictions of all rows
@@ -90,9 +99,9 @@ def mean_over_folds(
 
 
 def _folds_of(needs, find, exp, only=None):  # fold → predictions
-    names = [name for name in needs.networks[exp] if name.startswith('fold')]
-    folds = sorted(int(name[4:]) for name in names)
-    return {k: find(exp, f'fold{k}') for k in (folds if only is None else only)}
+    known = sorted(int(name.removeprefix('fold')) for name in needs.networks[exp] if name.startswith('fold'))
+    folds = known if only is None else only
+    return {k: find(exp, f'fold{k}') for k in folds}
 
 # %% ../../nbs/predict/05_join.ipynb #5bd92cdd
 def _mix_folds(spec, comp, folds):  # some folds of a run, as a member of a blend
@@ -108,14 +117,23 @@ def _with_all_classes(votes, classes):  # a vote in which every class of the vot
     return p
 
 
+def _labels_of_snapshots(trained, networks, find):  # (n, snapshots) labels as text
+    outputs, labels = np.asarray(trained.comp.classes), {}
+    epochs = sorted(int(name.removeprefix('snapshot')) for name in networks if name.startswith('snapshot'))
+    for n in epochs:
+        p = find(trained.run.exp, f'snapshot{n}')
+        labels[f'{trained.run.exp}-{n}'] = outputs[labels_of(p)]
+    return pd.DataFrame(labels)
+
+
 def _vote(spec, needs, find):  # the snapshots of a run of one object
-    exp, names = spec['votes'], tuple(sorted(needs.trained[spec['votes']].comp.classes))
-    asked = sorted((name for name in needs.networks[exp] if name.startswith('snapshot')), key=lambda n: int(n[8:]))
-    outputs = np.asarray(needs.trained[exp].comp.classes)
-    labels = pd.DataFrame({f'{exp}-{n[8:]}': outputs[labels_of(find(exp, n))] for n in asked})
+    exp = spec['votes']
+    trained = needs.trained[exp]
+    labels = _labels_of_snapshots(trained, needs.networks[exp], find)
     votes = vote_labels(labels, spec.get('weights'))
-    p = _with_all_classes(votes, list(names))
-    return Member(spec['name'], spec, None, p, names, None, {}, voters=votes.voters)
+    names = sorted(trained.comp.classes)
+    p = _with_all_classes(votes, names)
+    return Member(spec['name'], spec, None, p, tuple(names), None, {}, voters=votes.voters)
 
 
 def _member(spec, run, needs, find):
@@ -138,8 +156,10 @@ def _mixed(blend, t, comp):  # the mix as a source; None where nothing is mixed
     if is_many(comp.target):
         return Source(mix_rows(t._all('test'), blend['params']['weights']), comp.classes)
     P = mix_inputs(blend['method'], blend.get('options', {}), t, comp, 'test').P
-    logits = mean_logits(P, blend['params']['weights']).logits if blend['params'].get('space') == 'logits' else None
-    return Source(apply_blend(P, blend), comp.classes, logits)
+    p, params = apply_blend(P, blend), blend['params']
+    if params.get('space') != 'logits':
+        return Source(p, comp.classes)
+    return Source(p, comp.classes, mean_logits(P, params['weights']).logits)
 
 
 def _corrected(blend, mixed):  # for the class priors that the blend has estimated from its own test rows
@@ -150,8 +170,11 @@ def _corrected(blend, mixed):  # for the class priors that the blend has estimat
 def _after_rules(blend, t, mixed, comp):
     if 'rules' not in blend:
         return mixed.p
-    rules = read_rules(json.dumps({name: blend[name] for name in ('sources', 'base', 'rules')}))
-    have = {m.name: m.source('test') for m in t.members} | (dict(blend=mixed) if mixed else {})
+    recorded = {name: blend[name] for name in ('sources', 'base', 'rules')}
+    rules = read_rules(json.dumps(recorded))
+    have = {m.name: m.source('test') for m in t.members}
+    if mixed:
+        have['blend'] = mixed
     sources = build_sources(rules.sources, have)
     return apply_rules(sources[rules.base].p, rules.rules, sources, comp.classes).p
 
@@ -178,8 +201,10 @@ def _blended(run, needs, find):
     members = [_member(spec, run, needs, find) for spec in blend_specs(run)]
     mixed = [i for i, m in enumerate(members) if _is_mixed(m, comp)]
     t = Table(members, comp.y[:0], None, mixed, rows=rows_of(comp))
-    source = _corrected(blend, _mixed(blend, t, comp))
-    return into_range(_after_rules(blend, t, source, comp), blend, comp.target)
+    mix = _mixed(blend, t, comp)
+    corrected = _corrected(blend, mix)
+    p = _after_rules(blend, t, corrected, comp)
+    return into_range(p, blend, comp.target)
 
 # %% ../../nbs/predict/05_join.ipynb #9c5f3182
 def predictions_of_run(

@@ -37,32 +37,43 @@ def output_means(
 ) -> pd.DataFrame:  # output, mean and deviation here, and of the run's own test rows
     "The mean of each output; the difference in units of its standard error, beyond 4 of which rows are hardly alike."
     here, own = _outputs(result.predictions, plan.comp), own_predictions(plan)
-    table = pd.DataFrame(dict(output=_names(plan.comp, here.shape[1]), mean=here.mean(0), sd=here.std(0)))
+    names, mean, sd = _names(plan.comp, here.shape[1]), here.mean(0), here.std(0)
+    table = pd.DataFrame(dict(output=names, mean=mean, sd=sd))
     if own is None:
         return table
     there = _outputs(own, plan.comp)
-    error = np.sqrt(here.var(0) / len(here) + there.var(0) / len(there))
-    z = (here.mean(0) - there.mean(0)) / np.maximum(error, 1e-12)
-    return table.assign(own_mean=there.mean(0), own_sd=there.std(0), z=z)
+    own_mean, own_sd = there.mean(0), there.std(0)
+    error = np.hypot(sd / np.sqrt(len(here)), own_sd / np.sqrt(len(there)))
+    z = (mean - own_mean) / np.maximum(error, 1e-12)
+    return table.assign(own_mean=own_mean, own_sd=own_sd, z=z)
 
 # %% ../../nbs/predict/07_look.ipynb #204ab56e
+def _most_different(means, most):  # position → name of some outputs
+    if 'z' in means:
+        means = means.sort_values('z', key=abs, ascending=False)
+    return means.output[:most].to_dict()
+
+
+def _histogram(ax, columns):  # label → values
+    edges = np.histogram_bin_edges(np.concatenate(list(columns.values())), 20)
+    for label, values in columns.items():
+        ax.hist(values, edges, density=True, histtype='step', label=label)
+    ax.set_yticks([])
+
+
 def plot_outputs(
     plan: Plan,
     result: Result,  # of the plan
     most: int = 6,  # outputs to show, those that differ most
 ) -> plt.Figure:
     "How the outputs are distributed, here and on the run's own test rows."
-    means, own = output_means(plan, result), own_predictions(plan)
-    order = means.z.abs().argsort()[::-1] if 'z' in means else means.index
-    shown = list(order[:most])
-    fig, axes = plt.subplots(1, len(shown), figsize=(2.6 * len(shown), 2.4), squeeze=False, layout='constrained')
-    sides = {'these rows': result.predictions} | ({} if own is None else {'its own test rows': own})
-    for ax, i in zip(axes[0], shown):
-        columns = [_outputs(table, plan.comp)[:, i] for table in sides.values()]
-        edges = np.histogram_bin_edges(np.concatenate(columns), 20)
-        for label, values in zip(sides, columns):
-            ax.hist(values, edges, density=True, histtype='step', label=label)
-        ax.set_title(means.output[i], fontsize=9)
-        ax.set_yticks([])
+    shown = _most_different(output_means(plan, result), most)
+    size = dict(figsize=(2.6 * len(shown), 2.4), layout='constrained')
+    fig, axes = plt.subplots(1, len(shown), squeeze=False, **size)
+    sides = {'these rows': result.predictions, 'its own test rows': own_predictions(plan)}
+    outputs = {label: _outputs(table, plan.comp) for label, table in sides.items() if table is not None}
+    for ax, (i, name) in zip(axes[0], shown.items()):
+        _histogram(ax, {label: p[:, i] for label, p in outputs.items()})
+        ax.set_title(name, fontsize=9)
     axes[0, 0].legend(fontsize=7)
     return fig

@@ -9,7 +9,7 @@ __all__ = ['BROKEN', 'PRECISIONS', 'Request', 'make_request', 'Plan', 'plan_pred
 # %% ../../nbs/predict/06_predict.ipynb #202820e2
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 import pandas as pd
 import torch
@@ -71,9 +71,10 @@ def make_request(
     given: dict,  # the page's parameters: comp, exp, and fields of a request
 ) -> Request:
     "The prediction that a page's parameters ask for."
-    names = [field.name for field in fields(Request) if field.name != 'run']
+    names = [f.name for f in fields(Request) if f.name != 'run']
     check_names(given, ['comp', 'exp', *names])
-    return Request(Run(given['comp'], given['exp']), **{name: given[name] for name in names if name in given})
+    options = {name: given[name] for name in names if name in given}
+    return Request(Run(given['comp'], given['exp']), **options)
 
 # %% ../../nbs/predict/06_predict.ipynb #b3aaa8d4
 @dataclass(frozen=True)
@@ -146,11 +147,12 @@ def _file_sizes(data):  # of the test files, which may change between two proces
 
 
 def _key(plan):  # a hash of all that decides the predictions of the networks
-    test, request = plan.data.comp.test, plan.request
-    networks = {exp: [trained.sealed, *plan.needs.networks[exp]] for exp, trained in plan.needs.trained.items()}
-    rows = [hash_table(test[row_columns(test)]), hash_json(list(_file_sizes(plan.data)))]
-    how = [request.batch, request.precision, find_device().type, torch.__version__]
-    return hash_json([networks, rows, how])
+    test, request, needs = plan.data.comp.test, plan.request, plan.needs
+    networks = {exp: [trained.sealed, *needs.networks[exp]] for exp, trained in needs.trained.items()}
+    rows = hash_table(test[row_columns(test)])
+    files = hash_json(list(_file_sizes(plan.data)))
+    how = [request.batch, request.precision, request.broken, find_device().type, torch.__version__]
+    return hash_json([networks, rows, files, how])
 
 
 def _predictor(plan, exp, name):
@@ -163,8 +165,9 @@ def _job(plan, number, form, networks):  # what one reading of the files does; i
     test = plan.data.comp.test
     images = TestImages(plan.data.folder, test, form.decoder(test))
     views = sum(1 + len(plan.needs.trained[exp].recipe.tta) for exp, _ in networks)
-    work = views * form.size[0] * form.size[1]
-    return Job(number, images, [], form.batch_size(plan.request.batch or 128), work)
+    height, width = form.size
+    batch_size = form.batch_size(plan.request.batch or 128)
+    return Job(number, images, [], batch_size, work=views * height * width)
 
 
 @dataclass(frozen=True)
@@ -173,8 +176,18 @@ class Done:
 
     plan: Plan
     store: Store
-    jobs: dict[tuple[str, str], tuple[Job, int]]  # (run, network) → job, and which of its networks
-    flaws: dict[int, str]  # position → why its file cannot be read
+    jobs: dict[tuple[str, str], tuple[Job, int]] = field(default_factory=dict)  # (run, network) → job, which of its
+    flaws: dict[int, str] = field(default_factory=dict)  # position → why its file cannot be read
+
+    def add(
+        self,
+        job: Job,  # all of whose batches are finished
+        networks: list[tuple[str, str]],  # (run, network) pairs, in the order of its predictions
+    ):
+        "Remember where the predictions of some networks are."
+        for i, network in enumerate(networks):
+            self.jobs[network] = job, i
+        self.flaws.update(read_job(job, self.store, 0).flaws)
 
     def find(
         self,
@@ -193,18 +206,17 @@ def predict_networks(
     say: Callable | None = None,  # called with done, total and a line; a bar or lines when left out
 ) -> Done:
     "All networks over all rows, or what an earlier process has left of them."
-    forms = plan.needs.by_form()
+    forms, path = plan.needs.by_form(), plan.request.path
     jobs = [_job(plan, number, form, forms[form]) for number, form in enumerate(forms)]
-    store = Store.open(plan.request.path.with_name(f'{plan.request.path.name}.unfinished'), _key(plan))
-    clock = TimeLeft(sum(job.work * len(job.images) for job in jobs), say or Progress())
-    found: dict[tuple[str, str], tuple[Job, int]] = {}
-    flaws: dict[int, str] = {}
+    store = Store.open(path.with_name(f'{path.name}.unfinished'), _key(plan))
+    work = sum(job.work * len(job.images) for job in jobs)
+    clock, strict = TimeLeft(work, say or Progress()), plan.request.broken == 'stop'
+    done = Done(plan, store)
     for job, networks in zip(jobs, forms.values()):
         predictors = [_predictor(plan, *network) for network in networks]
-        predict_job(replace(job, predictors=predictors), store, clock, plan.request.broken == 'stop')
-        flaws |= read_job(job, store, 0, 0).flaws
-        found |= {network: (job, i) for i, network in enumerate(networks)}
-    return Done(plan, store, found, flaws)
+        predict_job(replace(job, predictors=predictors), store, clock, strict)
+        done.add(job, networks)
+    return done
 
 # %% ../../nbs/predict/06_predict.ipynb #1a41c98c
 @dataclass(frozen=True)
@@ -222,9 +234,12 @@ class Result:
 
 
 def _notes(done):  # what a person should know
-    flaws, n = done.flaws, len(done.plan.data.comp.test)
-    borrowed = [f'{name}: from data/{done.plan.comp.name}' for name in done.plan.data.borrowed]
-    return borrowed + ([f'{flaws_text(flaws, n)}\n  their rows have the mean prediction'] if flaws else [])
+    data = done.plan.data
+    notes = [f'{name}: from data/{data.comp.name}' for name in data.borrowed]
+    if done.flaws:
+        lines = flaws_text(done.flaws, len(data.comp.test))
+        notes.append(f'{lines}\n  their rows have the mean prediction')
+    return notes
 
 
 def write_result(

@@ -82,8 +82,9 @@ class TestImages:
         rows: Sequence[int] | np.ndarray,  # (b,) positions in the table
     ) -> Batch:
         "Decode some rows."
-        images, flaws = zip(*self.pool.map(self._one, rows))
-        return Batch(np.asarray(rows), np.stack(images), {int(i): why for i, why in zip(rows, flaws) if why})
+        images, reasons = zip(*self.pool.map(self._one, rows))
+        flaws = {int(i): why for i, why in zip(rows, reasons) if why}
+        return Batch(np.asarray(rows), np.stack(images), flaws)
 
     def batches(
         self,
