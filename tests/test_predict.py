@@ -9,7 +9,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
-from running import ROOT, kit
+from running import ROOT
 from test_kinds import KINDS, made, train_it  # noqa: F401  made: a fixture
 from test_kinds import labels, numbers
 from test_oneclass import TINY, write_tiny
@@ -17,6 +17,7 @@ from test_table import AGE, PLACE, home, run_it  # noqa: F401  home: a fixture
 
 from kagglekit.blend.blend_run import run_blend
 from kagglekit.blend.recipe import BlendRecipe
+from kagglekit.cli import main
 from kagglekit.core.paths import data_dir, workspace
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import find_comp, load_pages
@@ -300,13 +301,20 @@ def test_a_killed_process_resumes_to_the_same_bytes(shapes, tmp_path, monkeypatc
 # By command
 
 
-def test_the_command_writes_and_says_where(shapes, tmp_path):
-    done = kit('predict', f'{COMP}/a1', '--out', str(tmp_path / 'out.csv'))
-    assert done.returncode == 0, done.stderr
-    assert 'out.csv: 120 rows in' in done.stdout and 'left' in done.stdout
+def by_command(*args):
+    "The exit status of a command line."
+    with pytest.raises(SystemExit) as end:
+        main(['predict', *map(str, args)])
+    return end.value.code
+
+
+def test_the_command_writes_and_says_where(shapes, tmp_path, capsys):
+    assert not by_command(f'{COMP}/a1', '--out', tmp_path / 'out.csv')
+    shown = capsys.readouterr().out
+    assert 'out.csv: 120 rows in' in shown and 'left' in shown
     assert (tmp_path / 'out.csv').read_bytes() == own_bytes(Run(COMP, 'a1'))
-    refused = kit('predict', f'{COMP}/a1', '--data', str(tmp_path / 'nowhere'))
-    assert refused.returncode == 2 and 'is not there; --data is a folder in the layout of' in refused.stderr
+    assert by_command(f'{COMP}/a1', '--data', tmp_path / 'nowhere') == 2
+    assert 'is not there; --data is a folder in the layout of' in capsys.readouterr().err
 
 
 # One object, and its votes

@@ -68,8 +68,8 @@ def plot_outputs(
 ) -> plt.Figure:
     "How the outputs are distributed, here and on the run's own test rows."
     shown = _most_different(output_means(plan, result), most)
-    size = dict(figsize=(2.6 * len(shown), 2.4), layout='constrained')
-    fig, axes = plt.subplots(1, len(shown), squeeze=False, **size)
+    fig = plt.figure(figsize=(2.6 * len(shown), 2.4), layout='constrained')
+    axes = fig.subplots(1, len(shown), squeeze=False)
     sides = {'these rows': result.predictions, 'its own test rows': own_predictions(plan)}
     outputs = {label: _outputs(table, plan.comp) for label, table in sides.items() if table is not None}
     for ax, (i, name) in zip(axes[0], shown.items()):
