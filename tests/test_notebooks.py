@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 from running import ROOT, cells, source
 
-RUN = [p for n in ('train', 'journal', 'blend', 'eda', 'compare') if (p := ROOT / 'nbs' / f'{n}.ipynb').exists()]
+RUN = [
+    p for n in ('train', 'journal', 'blend', 'predict', 'eda', 'compare') if (p := ROOT / 'nbs' / f'{n}.ipynb').exists()
+]
 
 
 @pytest.mark.parametrize('path', RUN, ids=lambda p: p.stem)

@@ -21,6 +21,7 @@ ROOMS = [
     'fit',
     'launch',
     'blend',
+    'predict',
     'handin',
     'eda',
     'report',

@@ -266,6 +266,28 @@ def _submit(a):
 
     submit_notebook(run, a.notebook, a.message)
 
+# %% ../../nbs/cli/01_commands.ipynb #1544c34a
+@command(
+    'predict any folder in the layout of the data with a finished run or blend',
+    EXP,
+    argument('--data', metavar='DIR', help="the competition's own folder when left out"),
+    argument(
+        '--out', metavar='FILE', help='a .csv, or a .parquet of predictions; in the folder of the run when left out'
+    ),
+    argument('--batch', type=int, metavar='N', help='rows of a batch; 128 when left out, as in a training'),
+    argument('--precision', choices=('fp32', 'bf16', 'auto'), help='as the recipe says when left out'),
+    argument(
+        '--broken', choices=('mean', 'stop'), default='mean', help='a file that cannot be read: the mean, or an error'
+    ),
+)
+def _predict(a):
+    from kagglekit.core.threads import calm_threads
+
+    calm_threads()  # before torch is imported
+    from kagglekit.predict.predict import Request, predict
+
+    print(predict(Request(find_run(a.exp), a.data, a.out, a.batch, a.precision, a.broken)))
+
 # %% ../../nbs/cli/01_commands.ipynb #835bb853
 @command(
     'put finished runs into one file for a team mate',

@@ -10,15 +10,31 @@ from collections.abc import Iterator
 from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
+from ..core.paths import is_elsewhere
 from ..core.validation import KitError
 
 # %% ../../nbs/data/00_find_files.ipynb #48e53bda
 def _below(folder, home, suffixes):  # files, sorted by name
     wanted = {s.lower() for s in suffixes}
     files = [p for p in (Path(folder) / home).rglob('*') if p.suffix.lower() in wanted and p.name[0] != '.']
-    if not files:
+    if not files and not is_elsewhere():
         raise KitError(f'{Path(folder) / home} has no files that end in {" or ".join(suffixes)}; unpack the data again')
     return sorted(files)
+
+
+class _Expected(dict):
+    "Names of files; where data are read for a prediction, a file that is not there has the name that it would have."
+
+    def __init__(self, found, pattern):
+        super().__init__(found)
+        self.pattern = pattern
+
+    def __missing__(self, name):
+        return self.pattern.format(name)
+
+
+def _expected(found, home, pattern):  # names by ids, which reading for a prediction completes
+    return _Expected(found, f'{home}/{pattern}'.lstrip('/')) if is_elsewhere() else found
 
 
 def by_stem(
@@ -33,7 +49,7 @@ def by_stem(
         if path.stem in found:
             raise KitError(f'{folder}: {found[path.stem]} and {name} have one name; give a folder or fewer extensions')
         found[path.stem] = name
-    return found
+    return _expected(found, home, f'{{}}{suffixes[0]}')
 
 
 def _by_parent(folder, home, suffixes) -> Iterator[tuple[str, list[str]]]:  # (name of a folder, its files)
@@ -49,7 +65,8 @@ def by_folder(
     *suffixes: str,  # such as '.dcm'
 ) -> dict[str, str]:  # 'a' → 'scans/a/012.dcm'
     "The middle file of each folder, by the folder's name."
-    return {name: files[len(files) // 2] for name, files in _by_parent(folder, home, suffixes)}
+    found = {name: files[len(files) // 2] for name, files in _by_parent(folder, home, suffixes)}
+    return _expected(found, home, f'{{}}/missing{suffixes[0]}')
 
 
 def by_row(
@@ -58,11 +75,12 @@ def by_row(
 ) -> dict[str, str]:  # id → its file
     "Files by the ids of their rows."
     found: dict[str, str] = {}
-    for name in names:
+    here = [name for name in names if (Path(folder) / name).exists() or not is_elsewhere()]
+    for name in here:
         schema = pq.read_schema(Path(folder) / name)
         ids = pq.read_table(Path(folder) / name, columns=schema.names[:1]).column(0).to_pylist()
         found |= dict.fromkeys(map(str, ids), name)
-    return found
+    return _expected(found, '', names[0])
 
 
 def class_folders(
@@ -72,6 +90,11 @@ def class_folders(
 ) -> pd.DataFrame:  # id, file, label
     "A train table from images that lie in folders named after their classes."
     files = [(name, file) for name, names in _by_parent(folder, home, suffixes) for file in names]
+    if not files:
+        raise KitError(
+            f'{Path(folder) / home} has no files, and the classes are the names of their folders; '
+            'put an empty file for each train image there'
+        )
     table = pd.DataFrame(files, columns=['label', 'file'], dtype='str')
     stems = table.file.map(lambda file: Path(file).stem)
     return table.assign(id=stems if stems.is_unique else table.file)

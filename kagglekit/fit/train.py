@@ -43,6 +43,7 @@ from kagglekit.runs.results import (
     wipe_state,
     write_history,
 )
+from ..runs.fitted import fitted_on_train
 from ..runs.form import mend_submission, write_submission
 from ..runs.resume import open_run
 from ..runs.run import Run, is_trial
@@ -328,6 +329,8 @@ def _prepare(recipe, comp, folds):
     mine = held(comp.name, recipe.exp)
     with traced(mine):
         more = dict(sources=source_hashes(recipe, comp)) | record_flags(recipe, comp)
+        if fitted := fitted_on_train(recipe, comp):
+            more['fitted'] = fitted
         if not mine and 'pictures' not in recorded_maker(run):
             return _Prepared(None, more)
         setup = open_setup(recipe, comp, folds, run.log if mine else print)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INPUTS', 'FORMAT_MODULES', 'InputFormat', 'input_format', 'rgb', 'grey', 'rgb_centre', 'find_inputs', 'LazyImages',
-           'open_caches', 'open_cache', 'content_hash', 'read_one']
+           'open_caches', 'open_cache', 'decoder_of', 'content_hash', 'read_one']
 
 # %% ../../nbs/images/08_formats.ipynb #00000001
 import importlib
@@ -353,6 +353,18 @@ def open_cache(
 ) -> np.memmap | LazyImages:  # (n, height, width, channels), read-only
     "`open_caches` for one table."
     return open_caches(folder, [(files, size)], inputs, say)[0]
+
+# %% ../../nbs/images/08_formats.ipynb #78f76e7d
+def decoder_of(
+    inputs: str,  # an input format, as find_inputs reads it
+    size: tuple[int, int],  # (height, width), pixels
+    rows: Sequence,  # files, or (file, part), as of rows_of
+    pixels: tuple | str | None,  # range of deep pixels, of the caches that a network was trained with
+) -> Decoder:
+    "How files are decoded for a network that was trained before."
+    how = find_inputs(inputs)
+    _check_rows(how, [*zip(*split_rows(rows))])
+    return _decoder(how, size, tuple(pixels) if isinstance(pixels, list) else pixels)
 
 # %% ../../nbs/images/08_formats.ipynb #cf5c93e0
 def content_hash(
