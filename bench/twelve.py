@@ -124,7 +124,7 @@ def walk(name, **changes):
     from kagglekit.data.competition import find_comp
     from kagglekit.metrics.site_metric import metric_of
     from kagglekit.fit.preflight import inspect_comp
-    from kagglekit.launch.new_page import new_page
+    from kagglekit.draft.new_page import new_page
     from kagglekit.practice.standins import write_practice
     from kagglekit.runs.run import Run
 

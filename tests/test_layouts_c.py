@@ -11,9 +11,9 @@ from kagglekit.core.validation import KitError
 from kagglekit.data.competition import Competition, find_comp, load_pages
 from kagglekit.fit.preflight import inspect_comp
 from kagglekit.images.formats import read_one
-from kagglekit.launch.data_survey import survey
-from kagglekit.launch.new_page import new_page
-from kagglekit.launch.page_draft import make_draft
+from kagglekit.draft.data_survey import survey
+from kagglekit.draft.new_page import new_page
+from kagglekit.draft.page_draft import make_draft
 from kagglekit.practice.dicom_files import write_dicom
 from kagglekit.runs.recipe import RECIPES
 

@@ -19,9 +19,9 @@ from kagglekit.images import arrays, audio, dicom, image_parts  # noqa
 from kagglekit.images.formats import INPUTS
 from kagglekit.targets.target import Shares
 from kagglekit.fit.preflight import inspect_comp
-from kagglekit.launch.data_survey import survey
-from kagglekit.launch.new_page import new_page
-from kagglekit.launch.page_draft import make_draft
+from kagglekit.draft.data_survey import survey
+from kagglekit.draft.new_page import new_page
+from kagglekit.draft.page_draft import make_draft
 from kagglekit.runs.recipe import RECIPES
 from running import train_here
 
@@ -781,8 +781,8 @@ def test_bad_data_are_a_clear_error_and_no_page(home, spoil, words):
 def test_new_imports_no_torch(home):
     simple(home)
     code = (
-        'import sys\nfrom kagglekit.launch.data_survey import survey\n'
-        'from kagglekit.launch.page_draft import make_draft\n'
+        'import sys\nfrom kagglekit.draft.data_survey import survey\n'
+        'from kagglekit.draft.page_draft import make_draft\n'
         'make_draft(survey("weeds"))\nprint("torch" in sys.modules)'
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True)

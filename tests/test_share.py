@@ -123,12 +123,12 @@ def test_a_received_run_is_blended_compared_and_listed_at_once(people, monkeypat
     monkeypatch.setenv('KAGGLE_KEY', SECRET)
     enter(monkeypatch, people / 'kim')
     run = finished(weights=True)
-    run.note(f'<script>alert(1)</script> 좋다, from {people}/kim/votes.csv and /home/kim/x.csv with {SECRET}')
+    run.note(f'<script>alert(1)</script> 좋다, from {people}/kim/votes.csv and /mnt/kim/x.csv with {SECRET}')
     run.set_leaderboard(public=0.75)
     path = sent(people, monkeypatch, run)
     with zipfile.ZipFile(path) as archive:
         names, content = archive.namelist(), b''.join(map(archive.read, archive.namelist()))
-    assert not [word for word in (SECRET, str(people), '/home/kim', os.uname().nodename) if word.encode() in content]
+    assert not [word for word in (SECRET, str(people), '/mnt/kim', os.uname().nodename) if word.encode() in content]
     assert not [n for n in names if n.endswith(('.safetensors', '.ipynb', '.txt', 'status.json'))]
     assert len(content) < 1_000_000
     own, said = finished(seed=1), []
@@ -362,7 +362,7 @@ def told(**fields):
 
 HOSTILE = {
     'a path that leaves the folder': (put('exp0012/../../../x.txt', b'x'), 'leaves the folder'),
-    'an absolute path': (put('/tmp/x.txt', b'x'), 'absolute path'),
+    'an absolute path': (put('/var/x.txt', b'x'), 'absolute path'),
     'a run named as a path': (
         lambda files, manifest: manifest['runs'].update({'../x': manifest['runs']['exp0012']}),
         'exp',
@@ -437,7 +437,7 @@ def test_a_hostile_file_is_refused(people, monkeypatch, good, name):
     with pytest.raises(KitError) as e:
         receive(path, comp)
     assert words in str(e.value), e.value
-    assert tree(people) == before and not Path('/tmp/x.txt').exists()
+    assert tree(people) == before and not Path('/var/x.txt').exists()
 
 
 def test_hostile_zips(people, monkeypatch, good):

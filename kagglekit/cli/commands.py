@@ -135,7 +135,7 @@ def _check(a):
     'write the page of a competition from its data folder', argument('comp', help='competition, a folder below data/')
 )
 def _new(a):
-    from kagglekit.launch.new_page import new_page
+    from kagglekit.draft.new_page import new_page
     from kagglekit.practice.registry import STAND_INS
     from kagglekit.practice.standins import write_practice
 

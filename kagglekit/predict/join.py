@@ -15,7 +15,8 @@ from ..blend.join import Table
 from ..blend.kinds import default_space, rows_of, sums_of
 from ..blend.label_shift import correct_prior
 from ..blend.members import Member
-from ..blend.methods import apply_blend, mean_logits, mix, normalise_rows
+from ..blend.means import mean_logits, mix, normalise_rows
+from ..blend.methods import apply_blend
 from ..blend.rule_sources import Source, build_sources, vote_labels
 from ..blend.rules import apply_rules, read_rules
 from ..core.validation import KitError
