@@ -2085,6 +2085,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'kagglekit/fit/preflight.py'),
                                          'kagglekit.fit.preflight._recipe_lines': ( 'fit/preflight.html#_recipe_lines',
                                                                                     'kagglekit/fit/preflight.py'),
+                                         'kagglekit.fit.preflight._shared_rows': ( 'fit/preflight.html#_shared_rows',
+                                                                                   'kagglekit/fit/preflight.py'),
                                          'kagglekit.fit.preflight._site': ('fit/preflight.html#_site', 'kagglekit/fit/preflight.py'),
                                          'kagglekit.fit.preflight._spread': ('fit/preflight.html#_spread', 'kagglekit/fit/preflight.py'),
                                          'kagglekit.fit.preflight._why_undefined': ( 'fit/preflight.html#_why_undefined',

@@ -104,13 +104,24 @@ def open_samples(
     return Found(f'{len(rows)} files open as {recipe.inputs}')
 
 
+def _shared_rows(comp):  # warnings: test rows that show what a train row shows
+    train = set(rows_of(comp.train))
+    shared = [row for row in rows_of(comp.test) if row in train]
+    if not shared:
+        return ()
+    file = shared[0][0] if isinstance(shared[0], tuple) else shared[0]
+    return (
+        f'{len(shared):,} test rows show the image of a train row, such as {file}; predictions of them are no answer',
+    )
+
+
 def check_all_files(
     comp: Competition,  # whose files
-) -> Found:  # how many there are
+) -> Found:  # how many there are, and a warning where train and test share them
     "Raise `KitError` if a file of train or test is missing."
     for df in (comp.train, comp.test):
         check_files(comp.folder, df.file)
-    return Found(f'all {len(comp.train) + len(comp.test):,} files are there')
+    return Found(f'all {len(comp.train) + len(comp.test):,} files are there', _shared_rows(comp))
 
 # %% ../../nbs/fit/00_preflight.ipynb #df4c0b58
 def _why_undefined(comp, folds):  # fold → why the metric has no value there, for targets of other kinds
