@@ -31,6 +31,13 @@ def test_papermill_sees_every_parameter(path):
     assert known == assigned and 'comp' in known
 
 
+def test_the_saved_page_of_train_shows_a_training_to_its_end():
+    outputs = [o for c in cells(ROOT / 'nbs/train.ipynb') if c['cell_type'] == 'code' for o in c['outputs']]
+    log = ''.join(''.join(o.get('text', '')) for o in outputs)
+    assert 'fold 1/3 · epoch 1/8' in log and 'fold 3/3 · epoch 8/8' in log and 'is done' not in log
+    assert [o for o in outputs if 'image/png' in o.get('data', {})]
+
+
 def test_the_parameters_cell_of_train_has_every_recipe_field_with_its_comment():
     from kagglekit.runs.recipe import PARAMS, recipe_table
 
