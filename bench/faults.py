@@ -20,6 +20,7 @@ def main():
     parser = argparse.ArgumentParser(description='Inputs of every kind of fault, and what they get.')
     parser.add_argument('sections', nargs='*', help=f'of {", ".join(SECTIONS)}; all when left out')
     parser.add_argument('--n', type=int, default=40, help='kills')
+    parser.add_argument('--first', type=int, default=0, help='number of the first kill; those before it are left out')
     parser.add_argument('--seed', type=int, default=0, help='of the random moments')
     given = parser.parse_args()
     unknown = set(given.sections) - set(SECTIONS)

@@ -106,6 +106,8 @@ def kills(card, space, given):
     for i in range(given.n):
         target, number = TARGETS[i % 4], SIGNALS[i // 4 % 4]
         moment = chance.uniform(0.5, whole)
+        if i < given.first:
+            continue
         case = f'{target} {number.name} after {moment:.1f} s of {whole:.1f}'
         wrong = kill_once(space, 'exp0001', target, number, moment)
         again = run('run', COMP, 'exp0001')
