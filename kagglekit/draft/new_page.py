@@ -49,6 +49,7 @@ _IMPORTS = {
     'Shares': 'from kagglekit.targets.target import Shares',
 }  # name → the line that imports it
 _WIDTH = 120
+_STRING = re.compile(r"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"")  # in Python
 
 
 def _import_lines(code):  # of the names that a piece of code uses; those of one module in one line
@@ -68,7 +69,9 @@ def _wrapped(line):  # a line of the reader; a long tuple goes over several line
     begin, _, rest = line.partition('(')
     if not (rest.endswith(')') and re.fullmatch(r'\w+ = ', begin)):
         return [line]
-    body = textwrap.wrap(rest[:-1].rstrip(','), _WIDTH - 8, break_long_words=False, break_on_hyphens=False)
+    whole = _STRING.sub(lambda m: m[0].replace(' ', '\0'), rest[:-1].rstrip(','))  # no break within a name
+    body = textwrap.wrap(whole, _WIDTH - 8, break_long_words=False, break_on_hyphens=False)
+    body = [part.replace('\0', ' ') for part in body]
     return [f'{begin}(', *(f'    {part}' for part in body[:-1]), f'    {body[-1]},', ')']
 
 

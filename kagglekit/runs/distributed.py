@@ -154,7 +154,7 @@ class ShardValidation(Callback):
             self.learn.epoch_recorder.z = [gather_rows(valid.all_rows, torch.cat(z), self.whole)]
         valid.all_rows, valid.n = self.whole, len(self.whole)
 
-# %% ../../nbs/runs/17_distributed.ipynb #0000000d
+
 def shard_training(
     learn: FoldLearner,  # of one fold, changed in place
 ) -> FoldLearner:  # the same
