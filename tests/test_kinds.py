@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 import torch
 from PIL import Image
 from sklearn.utils.class_weight import compute_class_weight
@@ -13,7 +14,6 @@ from kagglekit.core.paths import data_dir
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import READERS, Competition, competition
 from kagglekit.metrics.decisions import nested_decision
-from kagglekit.metrics.registry import find_metric
 from kagglekit.metrics.site_metric import metric_of
 from kagglekit.models.losses import find_loss
 from kagglekit.targets.target import Factors, Grades, Labels, Numbers, OneOf, Shares
@@ -197,8 +197,10 @@ def test_units_are_scored_as_one_and_external_rows_never(made):
     patient = validated.patient.to_numpy()
     assert (oof.groupby(patient).fold.nunique() == 1).all()
     by_patient = oof.groupby(patient).agg(target=('target', 'max'), p=('p_sick', 'max'))
-    auc = find_metric('auc')(by_patient.target.to_numpy(), by_patient.p.to_numpy()[:, None])
-    assert run.read('score.json')['oof'] == auc
+    weight = validated.groupby('patient').weight.first()
+    auc = roc_auc_score(by_patient.target, by_patient.p, sample_weight=weight)
+    assert run.read('score.json')['oof'] == pytest.approx(auc, abs=1e-12)
+    assert auc != pytest.approx(roc_auc_score(by_patient.target, by_patient.p), abs=1e-3)
     test = pd.read_parquet(run.folder / 'test.parquet')
     pooled = test.groupby(made.test.sample_id.to_numpy()).p_sick.max()
     handed_in = pd.read_csv(run.folder / 'submission.csv').set_index('id').sick

@@ -568,7 +568,8 @@ def test_a_score_that_somebody_edited_is_marked(copy_of):
 
 
 HOLDERS = """
-import os, sys, time
+import os, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 from kagglekit.runs.claim import claim
 from kagglekit.runs.recipe import Recipe
 for exp in sys.argv[1:]:
