@@ -30,6 +30,7 @@ from kagglekit.report.journal_text import journal_text
 from kagglekit.models.losses import LOSSES, Loss
 from kagglekit.practice.standins import write_practice
 from kagglekit.runs.run import Run, run_doubts, list_runs
+from running import train_here
 
 NAME, EXP = 'shapes-practice', 'tiny'
 RESULTS = ('oof.parquet', 'test.parquet', 'fold0/model.safetensors', 'fold1/model.safetensors')
@@ -603,3 +604,23 @@ def test_a_kill_by_any_signal_leaves_a_true_status_within_seconds(tmp_path):
             assert [run.read('status.json')['epoch'] for run in held] == [2] * 4
         finally:
             parent.kill()
+
+
+@pytest.mark.parametrize('epochs', [1, 2])
+def test_a_kill_between_the_state_of_an_epoch_and_its_row_loses_no_row(tmp_path, monkeypatch, epochs):
+    "The resume state of the last epoch is on disk, and the process is killed before history.csv has its row."
+    given = dict(comp=NAME, exp='exp0009', parent='exp0001', folds=2, epochs=2)
+
+    def killed(run, k, rows, write=fit.write_history):
+        if len(rows) == epochs:
+            raise KeyboardInterrupt
+        write(run, k, rows)
+
+    with workspace(tmp_path):
+        write_practice(NAME)
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(fit, 'write_history', killed)
+            train_here(**given)
+        train_here(**given)
+        history = pd.read_csv(Run(NAME, 'exp0009').folder / 'history.csv')
+    assert list(zip(history.fold, history.epoch)) == [(0, 0), (0, 1), (1, 0), (1, 1)]

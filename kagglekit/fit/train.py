@@ -211,6 +211,7 @@ def fit_fold(
     probs = [predict_shared(learn, cache, rows, r.tta, table) for cache, rows, table in shown]
     if not first:
         return  # the first process writes the files
+    write_history(run, k, fit.history)  # a kill may have come between the state of the last epoch and its row
     save_weights(learn.model, fit.folder / 'model.safetensors')
     if r.single_object:
         keep_snapshots(run, fit, r.snapshots == 'both')
