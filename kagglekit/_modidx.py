@@ -932,6 +932,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                    'kagglekit/core/registry.py'),
                                          'kagglekit.core.registry._annotation': ( 'core/registry.html#_annotation',
                                                                                   'kagglekit/core/registry.py'),
+                                         'kagglekit.core.registry._arguments_of': ( 'core/registry.html#_arguments_of',
+                                                                                    'kagglekit/core/registry.py'),
                                          'kagglekit.core.registry._by_name': ('core/registry.html#_by_name', 'kagglekit/core/registry.py'),
                                          'kagglekit.core.registry._in_brackets': ( 'core/registry.html#_in_brackets',
                                                                                    'kagglekit/core/registry.py'),

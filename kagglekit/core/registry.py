@@ -12,7 +12,7 @@ import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from types import UnionType
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args, get_origin
 from .validation import KitError, check_clash, check_names, check_value, nearest, real
@@ -122,16 +122,21 @@ def _kind_of(f, p):  # a type for check_value
     return {bool: bool, str: str, tuple: tuple[float, ...]}.get(type(p.default), Any)
 
 
+@lru_cache(maxsize=1024)
+def _arguments_of(f, skip):  # name → argument; a page of recipes asks thousands of times
+    parameters = list(inspect.signature(f).parameters.values())
+    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    kept = named[skip:] if isinstance(skip, int) else [p for p in named if p.name not in skip]
+    code = vars(f).get('__init__', f) if isinstance(f, type) else f  # whose globals an annotation reads
+    return {p.name: Argument(_kind_of(code, p), p.default) for p in kept}
+
+
 def arguments_of(
     f: Callable,  # a function or a class
     skip: int | Iterable[str] = 0,  # how many leading parameters, or which, are given by the caller
 ) -> dict[str, Argument]:  # name → argument, in the order of the signature
     "The arguments of a function that a recipe may set."
-    parameters = list(inspect.signature(f).parameters.values())
-    named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    kept = named[skip:] if isinstance(skip, int) else [p for p in named if p.name not in set(skip)]
-    code = vars(f).get('__init__', f) if isinstance(f, type) else f  # whose globals an annotation reads
-    return {p.name: Argument(_kind_of(code, p), p.default) for p in kept}
+    return dict(_arguments_of(f, skip if isinstance(skip, int) else frozenset(skip)))
 
 # %% ../../nbs/core/01_registry.ipynb #8a36e0e3
 _NAME = r'[^\s()]+'

@@ -65,6 +65,7 @@ def _pick_train(folder, names, sample):  # the table that has what the sample as
     wanted = set(sample.columns)
 
     def key(name):
+        "The order in which tables are preferred."
         shared = len(_columns(folder, name) & wanted)
         is_extra = bool(_EXTRA.search(name))
         is_named = bool(re.search('train', name, re.I))

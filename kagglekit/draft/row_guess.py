@@ -62,6 +62,7 @@ def _known_names(s, ids):  # a function: whether names are those of the tables
     ends = train[ids.name].head(2000).tolist() if ids.name in train else []
 
     def known(names):
+        "Whether the tables have all of these names."
         wanted = set(names)
         held = wanted <= columns or any(wanted <= v for v in values)
         return held or (bool(ends) and all(text.endswith(tuple(wanted)) for text in ends))
