@@ -26,6 +26,11 @@ def rates_of_torch(make, steps, lr=PEAK, losses=None):
     return rates
 
 
+def warmed(opt, then, steps):
+    "A linear rise before another schedule."
+    return L.SequentialLR(opt, [L.LinearLR(opt, 1e-12, total_iters=steps), then], [steps])
+
+
 def by_batch(text, epochs=EPOCHS):
     return [parse_schedule(text).rate(i / BATCHES, epochs, [], PEAK) for i in range(epochs * BATCHES)]
 
@@ -49,6 +54,8 @@ def by_epoch(text, epochs=EPOCHS):
         ('restarts(3, 3)', lambda o: L.CosineAnnealingWarmRestarts(o, 3 * BATCHES, 3)),
         ('step', lambda o: L.StepLR(o, 4 * BATCHES)),
         ('step(2, gamma=.9)', lambda o: L.StepLR(o, 2 * BATCHES, 0.9)),
+        ('cosine(warmup=1.5, eta_min=1e-5)', lambda o: warmed(o, L.CosineAnnealingLR(o, 105, 1e-5), 15)),
+        ('flat(warmup=2)', lambda o: warmed(o, L.ConstantLR(o, 1), 20)),
     ],
 )
 def test_a_schedule_that_moves_by_batch_equals_torchs(text, make):
@@ -174,7 +181,7 @@ def test_a_bare_name_keeps_its_rates_to_the_last_bit(name):
         ('plateau(factor=1)', 'factor of plateau'),
         ('plateau(on=metric)', "'valid' or 'train'"),
         ('onecycle(pct_start=1)', 'pct_start of onecycle'),
-        ('flat(1)', 'takes no argument'),
+        ('flat(1, 2)', 'takes'),
         ('warmup_restarts(T_0=3, T_up=3)', 'leaves no epoch'),
         ('cosine(eta_min=.5)', 'is above lr'),
         ('plateau(min_lr=.5)', 'is above lr'),

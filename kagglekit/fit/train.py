@@ -26,6 +26,7 @@ from ..metrics.site_metric import metric_of
 from ..metrics.scored_rows import Scorer
 from .preflight import preflight
 from ..models.build import save_weights
+from ..models.parameter_groups import GroupRates, parameter_groups
 from ..practice.registry import STAND_INS
 from ..practice.standins import local_score, write_practice
 from ..runs.claim import claim, held, recorded_maker, traced
@@ -174,6 +175,11 @@ def _fold_fit(setup, progress):  # the state of a fold's training
     )
 
 
+def _groups(r):  # network → groups of parameters, where the recipe tells them apart
+    rates = GroupRates(r.layer_decay, r.head_lr, r.decay_norms)
+    return None if rates.alike else partial(parameter_groups, rates=rates, weight_decay=r.weight_decay)
+
+
 def _fit(setup, progress, learn, first):  # train the stages of a fold
     r, run = setup.recipe, progress.run
     fit = _fold_fit(setup, progress)
@@ -181,6 +187,7 @@ def _fit(setup, progress, learn, first):  # train the stages of a fold
         both = r.snapshots == 'both'
         snapshots = Snapshots(fit, setup.comp, setup.shown[1], r.tta, both, setup.table and setup.table.test)
         learn.add_cbs([snapshots, StopWhenPerfect(fit, both, r.patience)])
+    learn.groups = _groups(r)
     optimizer = partial(find_optimizer, weight_decay=r.weight_decay)
     options = {name: getattr(r, name) for name in OPTIONS}
     fit_stages(learn, fit, all_ids(setup, learn), optimizer, options, run.folder if first else None)

@@ -99,8 +99,11 @@ class Recipe:
     arc_scale: Annotated[float, Field(gt=0, le=1000)] = 30.0  # ArcFace scale s; logits are s · cosine
 
     scheduler: str | PerStage[str] = 'cosine'  # cosine, flat, step, restarts, warmup_restarts, plateau or onecycle
-    optimizer: str = 'AdamW'  # AdamW, Adam, NAdam, RAdam or SGD
+    optimizer: str = 'AdamW'  # AdamW, Adam, NAdam, RAdam, SGD, or one of timm's, such as Lion
     weight_decay: Annotated[float, Field(ge=0, le=10)] = 0.01  # as the optimizer means it
+    decay_norms: bool = True  # weight decay on norms and biases, too
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # factor of a layer's learning rate over the layer above it
+    head_lr: Annotated[float, Field(gt=0, le=1000)] = 1.0  # factor of the head's learning rate
     freeze_epochs: Wait = 0  # epochs that train the head alone, before the first stage
     accumulate: Annotated[int, Field(ge=1, le=4096)] = 1  # gradient accumulation: batches per optimizer step
     grad_clip: Annotated[float, Field(ge=0, le=1e6)] = 0.0  # largest gradient norm; 0 turns clipping off

@@ -62,7 +62,7 @@ class EpochSchedule(Callback):
         stage = self.fit.stage
         at = self.epoch + self.iter / self.n_iter
         self.rate = self.schedule.rate(at, stage.epochs, self.fit.rows(), stage.lr)
-        self.opt.set_hyper('lr', self.rate)
+        self.learn.set_rate(self.rate)
 
 # %% ../../nbs/training/07_callbacks.ipynb #00000014
 class EpochRecorder(Callback):

@@ -210,6 +210,7 @@ class FoldLearner(Learner):
     "fastai's Learner with fast event dispatch, a start at any epoch, and an `OutputSpec` for its logits."
 
     bf16, first_epoch, _heard = False, 0, None
+    groups: Callable | None = None  # network → groups of parameters; None: all alike
 
     def _listeners(self, name):  # (callback, its method) for those that define the event, in their order
         if self._heard is None:
@@ -245,7 +246,15 @@ class FoldLearner(Learner):
 
     def create_opt(self):
         "A fresh optimizer for the trainable parameters."
-        self.opt = self.opt_func(trainable_params(self.model), lr=self.lr)
+        make = trainable_params if self.groups is None else self.groups
+        self.opt = self.opt_func(make(self.model), lr=self.lr)
+
+    def set_rate(self, rate: float):  # of the schedule
+        "Set the learning rate of every group of parameters."
+        if self.groups is None:
+            return self.opt.set_hyper('lr', rate)
+        scales = [group['lr_scale'] for group in self.opt.param_groups]
+        self.opt.set_hyper('lr', [rate * scale for scale in scales])
 
     def _set_device(self, b):
         return tuple(t.to(self.dls.device, non_blocking=True) for t in b)
