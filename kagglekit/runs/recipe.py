@@ -78,8 +78,9 @@ class Recipe:
     pseudo_threshold: tuple[Share, Share] = (1.0, 0.0)  # pseudo-label rows below the first or above the second
 
     mixup: Annotated[float, Field(ge=0, le=10)] = 0.0  # α of mixup's Beta(α, α); 0 turns it off
+    cutmix: Annotated[float, Field(ge=0, le=10)] = 0.0  # α of CutMix's Beta(α, α); 0 turns it off; with mixup, by turns
     mixup_label: Literal['linear', 'or'] = 'linear'  # targets of mixed images: linear, or the union (or)
-    mixup_off: Share = 0.0  # share of each stage's epochs, at its end, without mixup
+    mixup_off: Share = 0.0  # share of each stage's epochs, at its end, without mixup and CutMix
     clip_input: UpTo1000 = 0.0  # clip normalised pixels to ± this; 0 turns it off
 
     pretrained: bool = True  # start from pretrained weights

@@ -99,6 +99,10 @@ RULES = (
         'ema and swa are two averages of the weights; take one',
     ),
     Rule(
+        lambda r: r.cutmix and r.mixup_label == 'or',
+        'cutmix: a pasted part need not show what its label says, so mixup_label=or does not go with it; take linear',
+    ),
+    Rule(
         lambda r: r.gpus > 1 and r.bs < 2 * r.gpus,
         'bs: {r.bs} rows are too few for {r.gpus} processes; take at least two rows for each of them',
     ),

@@ -277,7 +277,7 @@ def set_sampling(
 # %% ../../nbs/runs/19_setup.ipynb #00000017
 def _preparation(setup, net, y, output):  # what happens to a batch of a fold
     r, how = setup.recipe, find_inputs(setup.recipe.inputs)
-    mix = Mix(r.mixup, r.mixup_label, r.mixup_off)
+    mix = Mix(r.mixup, r.mixup_label, r.mixup_off, r.cutmix)
     threshold = r.pseudo_threshold if r.pseudo_labels == 'itself' else ()
     stats = pixel_stats(net, how.channels, how.dtype)
     prepare = PrepareBatch(stats, r.augment, mix, how.panels, r.clip_input, threshold)

@@ -19,7 +19,7 @@ from fastai.data.core import DataLoaders
 from fastai.learner import Learner, Recorder
 from fastai.torch_core import trainable_params
 from torch import nn
-from .augment import Mix, augment_batch, draw_mix, mixup
+from .augment import Mix, augment_batch, draw_mix, mix_batch
 from ..images.loaders import gather
 from ..core.randomness import rng
 from ..core.validation import check_names
@@ -126,7 +126,7 @@ class PrepareBatch(Callback):
         self,
         stats: tuple,  # mean and standard deviation, from pixel_stats
         augment: Sequence = (),  # a recipe's list, such as ('hflip', 'affine(45)')
-        mix: Mix | None = None,  # mixup; none when left out
+        mix: Mix | None = None,  # mixup and CutMix; neither when left out
         panels: tuple = (),  # of a cadence: for each channel, the panels side by side in it
         clamp: float = 0.0,  # clip normalised pixels to ± this, in training and prediction; 0 for no limit
         sure: tuple = (),  # confidence thresholds for rows whose target is NaN
@@ -159,7 +159,7 @@ class PrepareBatch(Callback):
         if self.sure:
             x, y, rows, t = self._label(x, y, rows, t)
         x, y = self.change(x, y, rows, train.epoch_key)
-        return x, y, self._mix_side(t, rows, train.epoch_key)
+        return x, y, self._mix_side(t, rows, train.epoch_key, x.shape[2:])
 
     def _label(self, x, y, rows, t):  # the batch with pseudo labels, without rows that are not confident
         with autocast(self.learn.bf16, x.device):
@@ -173,8 +173,8 @@ class PrepareBatch(Callback):
         values = values.to(device)
         return values if self.encode is None else self.encode(values)
 
-    def _mixes(self):  # whether mixup is on in this epoch
-        if not self.mix.alpha:
+    def _mixes(self):  # whether rows are mixed in this epoch
+        if not self.mix.on:
             return False
         end = round(self.n_epoch * (1 - self.mix.off))
         return self.epoch < end
@@ -182,22 +182,22 @@ class PrepareBatch(Callback):
     def _mix_rng(self, rows, epoch_key):  # of a batch; images and side table are mixed alike
         return rng('mixup', *epoch_key, int(rows[0]))
 
-    def _mix_side(self, t, rows, epoch_key):  # inputs from the side table, mixed as their images are
+    def _mix_side(self, t, rows, epoch_key, size):  # inputs from the side table, mixed as their images are
         if t is None or not self._mixes():
             return t
         g = self._mix_rng(rows, epoch_key)
-        lam, other = draw_mix(len(t), self.mix.alpha, g)
-        return lam * t + (1 - lam) * t[other.to(t.device)]
+        drawn = draw_mix(len(t), size, self.mix, g)
+        return drawn.lam * t + (1 - drawn.lam) * t[drawn.other.to(t.device)]
 
     def change(
         self, x: torch.Tensor, y: torch.Tensor, rows: np.ndarray, epoch_key: tuple
     ):  # a batch, its rows, and (seed, fold, stage, epoch)
-        "Augmentation and mixup of a training batch."
+        "Augmentation and mixing of a training batch."
         masks = {text: may[rows] for text, may in self.sample_masks.items()}
         x, y = augment_batch(x, y, self.augment, rows, *epoch_key, panels=self.panels, masks=masks)
         if not self._mixes():
             return x, y
-        return mixup(x, y, self.mix, self._mix_rng(rows, epoch_key))
+        return mix_batch(x, y, self.mix, self._mix_rng(rows, epoch_key))
 
 # %% ../../nbs/training/06_learner.ipynb #00000012
 _per_batch = set(
