@@ -7,8 +7,11 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+import psutil
 
 ROOT = Path(__file__).parent.parent
 KIT = str(Path(sys.executable).with_name('kagglekit'))
@@ -90,9 +93,9 @@ class Forked:
 
     def __init__(self, args, cwd=ROOT, env=None, **more):
         self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        files = {name: str(Path(self.folder.name) / name) for name in ('out', 'err', 'code')}
-        self.out, self.err, self.code = map(Path, files.values())
-        request = dict(args=args, cwd=str(cwd), env=dict(env or os.environ), **files, **more)
+        self.out, self.err, self.code = (Path(self.folder.name) / name for name in ('out', 'err', 'code'))
+        asked = dict(args=args, cwd=str(cwd), env=dict(env or os.environ), code=str(self.code))
+        request = asked | dict(files=[os.devnull, str(self.out), str(self.err)]) | more
         zygote().stdin.write(json.dumps(request) + '\n')
         zygote().stdin.flush()
         self.pid = int(zygote().stdout.readline())
@@ -105,17 +108,50 @@ class Forked:
         "The exit status, once it has ended."
         end = time.time() + (seconds or 600)
         while (code := self.poll()) is None:
-            assert time.time() < end, self.communicate()
+            if time.time() > end:
+                raise subprocess.TimeoutExpired(f'process {self.pid}', seconds)
             time.sleep(0.01)
         return code
 
     def terminate(self):
-        "As `kill` does."
-        os.kill(self.pid, signal.SIGTERM)
+        "Ask it to end."
+        self.signal(signal.SIGTERM)
+
+    def kill(self):
+        "End it."
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number):
+        "Send a signal, if it has not ended."
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
 
     def communicate(self):
         "What it has printed."
         return self.out.read_text(), self.err.read_text()
+
+
+class Torchrun(Forked):
+    "What Popen starts for several processes, as forks: torchrun with pipes, and its two workers."
+
+    def __init__(self, args, env, **pipes):
+        with tempfile.TemporaryDirectory() as folder:
+            given, out = (str(Path(folder) / name) for name in ('in', 'out'))
+            os.mkfifo(given)
+            os.mkfifo(out)
+            super().__init__(args[1:], env=env, files=[given, out, out], spares=2)
+            self.stdin, self.stdout = open(given, 'w'), open(out)
+
+
+def forked_workers():
+    "The workers of every torchrun that is a fork."
+    return [p for run in psutil.Process(zygote().pid).children() for p in run.children()]
+
+
+def fork_workers(patch):
+    "Let several processes be forks, for as long as the patch lasts."
+    more = {name: getattr(subprocess, name) for name in ('PIPE', 'STDOUT', 'TimeoutExpired')}
+    patch.setattr('kagglekit.runs.workers.subprocess', SimpleNamespace(Popen=Torchrun, **more))
 
 
 def python(*args, **more):

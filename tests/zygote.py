@@ -39,6 +39,13 @@ def put_at(files):
         os.close(fd)
 
 
+def opened(given, out, err):
+    "The descriptors of standard files; of a pipe with a name, once the other end is open."
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    first, second = os.open(given, os.O_RDONLY), os.open(out, flags)
+    return {0: first, 1: second, 2: os.dup(second) if err == out else os.open(err, flags)}
+
+
 def become(args, cwd, env, files, session=False, ignore=(), spares=0, any_code=False, ready=lambda: None):
     "Do what `python *args` does, in this process."
     if session:
@@ -53,7 +60,7 @@ def become(args, cwd, env, files, session=False, ignore=(), spares=0, any_code=F
     waiting = []
     for _ in range(spares):
         waiting.append(Spare(waiting))
-    put_at(files)
+    put_at(files if isinstance(files, dict) else opened(*files))
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
@@ -114,14 +121,15 @@ def wait_for_order(end):
 
 
 KERNEL, PAPERMILL = ['-m', 'ipykernel_launcher'], ['-m', 'papermill']
+OWN = ('from kagglekit.cli', 'from kagglekit.runs.workers')  # a command, and a worker of torchrun
 
 
 def is_known(args, env, any_code):
-    "Whether a spare can become it: a kernel, papermill or a command, with the code that is imported here."
+    "Whether a spare can become it: one of those, with the code that is imported here."
     same_code = any_code or (env or os.environ).get('PYTHONPATH') == os.environ.get('PYTHONPATH')
     if args[0] != sys.executable or not same_code:
         return False
-    return args[1:3] in (KERNEL, PAPERMILL) or args[2].startswith('from kagglekit.cli')
+    return args[1:3] in (KERNEL, PAPERMILL) or args[2].startswith(OWN)
 
 
 def with_spares(execute, waiting, any_code):
@@ -156,12 +164,6 @@ def collect(running):
         os.rename(path + '.part', path)
 
 
-def opened(out, err):
-    "The descriptors of a fork's standard files."
-    flags = os.O_RDWR | os.O_CREAT | os.O_APPEND
-    return {0: os.open(os.devnull, os.O_RDONLY), 1: os.open(out, flags), 2: os.open(err, flags)}
-
-
 def serve():
     "Fork for each line, until the input ends; in a fork, do what it says."
     awake, wake = os.pipe()
@@ -183,8 +185,7 @@ def serve():
         code = request.pop('code')
         pid = os.fork()
         if not pid:
-            files = opened(request.pop('out'), request.pop('err'))
-            return become(**request, files=files)
+            return become(**request)
         running[pid] = code
         print(pid, flush=True)
 
