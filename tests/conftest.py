@@ -1,10 +1,12 @@
 "Fixtures that several test files share."
 
 import os
+import subprocess
+import sys
 import pytest
 from filelock import FileLock
 from layouts import LAYOUTS
-from running import ROOT, papermill
+from running import ROOT, papermill_words
 from kagglekit.core.paths import workspace
 from kagglekit.practice.standins import write_practice
 
@@ -84,6 +86,7 @@ def undisturbed(tmp_path_factory):
     folder = home / 'outputs' / 'shapes-practice' / 'exp0001'
     with FileLock(home / 'one.lock'), workspace(home):
         if not folder.exists():
-            done = papermill(folder / 'train.ipynb', '-p', 'comp', 'shapes-practice', '-p', 'exp', 'exp0001')
+            words = papermill_words(folder / 'train.ipynb', '-p', 'comp', 'shapes-practice', '-p', 'exp', 'exp0001')
+            done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr[-2000:]
     return folder

@@ -2,12 +2,16 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
+import psutil
 
 ROOT = Path(__file__).parent.parent
 KIT = str(Path(sys.executable).with_name('kagglekit'))
@@ -29,18 +33,20 @@ def source(cell):
     return ''.join(cell['source'])
 
 
-def kit(*args, **kw):
-    return subprocess.run([KIT, *args], cwd=ROOT, capture_output=True, text=True, **kw)
+def kit(*args, **more):
+    "A command of the package, in a fork of the zygote, as its kernels are."
+    return python(KIT, *args, **dict(spares=2) | more)
 
 
 def papermill(out, *params, page='train'):
+    "A page by plain papermill, in a fork of the zygote, as its kernel is."
+    return python(*papermill_words(out, *params, page=page), spares=1)
+
+
+def papermill_words(out, *params, page='train'):
+    "What follows `python` for it."
     out.parent.mkdir(parents=True, exist_ok=True)
-    return subprocess.run(
-        [sys.executable, '-m', 'papermill', f'nbs/{page}.ipynb', str(out), '--no-progress-bar', *params],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-    )
+    return ['-m', 'papermill', f'nbs/{page}.ipynb', str(out), '--no-progress-bar', *params]
 
 
 def train_here(comp, exp, **given):
@@ -56,7 +62,7 @@ def status(folder):
     return json.loads((folder / 'status.json').read_text()) if (folder / 'status.json').exists() else {}
 
 
-def until(condition, process, seconds=180, every=0.2):
+def until(condition, process, seconds=180, every=0.05):
     "Wait for a condition while a process lives."
     end = time.time() + seconds
     while not condition():
@@ -64,8 +70,14 @@ def until(condition, process, seconds=180, every=0.2):
         time.sleep(every)
 
 
-def start(*args, **kw):
-    return subprocess.Popen([KIT, *args], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **kw)
+def start_cold(*args):
+    "Start a command of the package as a shell does, with a kernel that imports everything anew."
+    return subprocess.Popen([KIT, *args], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def start(*args, **more):
+    "Start a command of the package, in a fork of the zygote; `more` is what zygote.py's `become` takes."
+    return Forked([KIT, *args], spares=2, **more)
 
 
 @cache
@@ -76,12 +88,74 @@ def zygote():
     return subprocess.Popen(line, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
-def python(*args, cwd=ROOT, env=None):
+class Forked:
     "`python *args` with all modules imported already: a fork of the zygote, which knows nothing of other tests."
-    with tempfile.TemporaryDirectory() as folder:
-        out, err = (Path(folder) / name for name in ('out', 'err'))
-        request = dict(args=args, cwd=str(cwd), env=dict(env or os.environ), out=str(out), err=str(err))
+
+    def __init__(self, args, cwd=ROOT, env=None, **more):
+        self.folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+        self.out, self.err, self.code = (Path(self.folder.name) / name for name in ('out', 'err', 'code'))
+        asked = dict(args=args, cwd=str(cwd), env=dict(env or os.environ), code=str(self.code))
+        request = asked | dict(files=[os.devnull, str(self.out), str(self.err)]) | more
         zygote().stdin.write(json.dumps(request) + '\n')
         zygote().stdin.flush()
-        code = int(zygote().stdout.readline())
-        return subprocess.CompletedProcess(args, code, out.read_text(), err.read_text())
+        self.pid = int(zygote().stdout.readline())
+
+    def poll(self):
+        "The exit status; None while it runs."
+        return int(self.code.read_text()) if self.code.exists() else None
+
+    def wait(self, seconds=None):
+        "The exit status, once it has ended."
+        end = time.time() + (seconds or 600)
+        while (code := self.poll()) is None:
+            if time.time() > end:
+                raise subprocess.TimeoutExpired(f'process {self.pid}', seconds)
+            time.sleep(0.01)
+        return code
+
+    def terminate(self):
+        "Ask it to end."
+        self.signal(signal.SIGTERM)
+
+    def kill(self):
+        "End it."
+        self.signal(signal.SIGKILL)
+
+    def signal(self, number):
+        "Send a signal, if it has not ended."
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def communicate(self):
+        "What it has printed."
+        return self.out.read_text(), self.err.read_text()
+
+
+class Torchrun(Forked):
+    "What Popen starts for several processes, as forks: torchrun with pipes, and its two workers."
+
+    def __init__(self, args, env, **pipes):
+        with tempfile.TemporaryDirectory() as folder:
+            given, out = (str(Path(folder) / name) for name in ('in', 'out'))
+            os.mkfifo(given)
+            os.mkfifo(out)
+            super().__init__(args[1:], env=env, files=[given, out, out], spares=2)
+            self.stdin, self.stdout = open(given, 'w'), open(out)
+
+
+def forked_workers():
+    "The workers of every torchrun that is a fork."
+    return [p for run in psutil.Process(zygote().pid).children() for p in run.children()]
+
+
+def fork_workers(patch):
+    "Let several processes be forks, for as long as the patch lasts."
+    more = {name: getattr(subprocess, name) for name in ('PIPE', 'STDOUT', 'TimeoutExpired')}
+    patch.setattr('kagglekit.runs.workers.subprocess', SimpleNamespace(Popen=Torchrun, **more))
+
+
+def python(*args, **more):
+    "`python *args` in a fork of the zygote; `more` is what zygote.py's `become` takes."
+    fork = Forked(args, **more)
+    code = fork.wait()
+    return subprocess.CompletedProcess(args, code, *fork.communicate())

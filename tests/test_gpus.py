@@ -19,6 +19,7 @@ from kagglekit.practice.standins import write_practice
 from kagglekit.runs.run import Run
 from kagglekit.runs.setup import run_folds
 from kagglekit.fit.train import train
+from running import fork_workers, forked_workers
 
 NAME = 'shapes-practice'
 
@@ -42,7 +43,7 @@ def kill_one_when(run, ready):
     def _watch():
         while not ready(run.read('status.json')):
             time.sleep(0.05)
-        os.kill(workers()[1].pid, signal.SIGKILL)
+        os.kill(forked_workers()[1].pid, signal.SIGKILL)
 
     threading.Thread(target=_watch, daemon=True).start()
 
@@ -50,7 +51,7 @@ def kill_one_when(run, ready):
 @pytest.fixture(scope='module')
 def runs():
     "A run by one process; the same by two, one of which is killed in the second fold; and what was said of that."
-    with workspace():
+    with workspace(), pytest.MonkeyPatch.context() as patch:
         load_pages()
         write_practice(NAME)
         comp = find_comp(NAME)
@@ -61,6 +62,7 @@ def runs():
         folds = run_folds(alone, comp)
         train(alone, comp, folds)
         run = Run(NAME, 'shared')
+        fork_workers(patch)
         kill_one_when(run, lambda status: status.get('fold') == 1 and status.get('epoch', 0) >= 1)
         with pytest.raises(KitError) as told:
             train(shared, comp, folds)
@@ -84,7 +86,7 @@ def test_a_killed_process_is_reported_and_the_fold_resumes(runs):
     )
     assert runs['state']['state'] == 'failed' and runs['left'] and runs['shared'].state() == 'done'
     assert runs['shared'].read('status.json')['pid'] == os.getpid()  # the notebook speaks, whoever trains
-    assert not workers()
+    assert not forked_workers()
 
 
 def test_two_processes_leave_the_same_files_as_one(runs):

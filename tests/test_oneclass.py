@@ -19,6 +19,7 @@ from kagglekit.runs.single_object import object_states
 from kagglekit.runs.run import Run
 from kagglekit.runs.setup import run_folds
 from kagglekit.fit.train import load_experiment, train
+from running import fork_workers
 
 LABELS = [('bottle', 'good'), ('tile', 'crack'), ('tile', 'good'), ('tile', 'oil')]
 TINY = dict(arch='test_convnext', pretrained=False, size=32, bs=16, dead_after=0)
@@ -100,8 +101,9 @@ def test_a_single_object_run_leaves_its_files(space):
     assert np.isnan(row.CV) and row.problem == '' and row.state == 'done' and '– ± –' in show_run('anomaly/tiles')
 
 
-def test_two_processes_leave_the_same_snapshots(space):
+def test_two_processes_leave_the_same_snapshots(space, monkeypatch):
     "The network has no batch norm, so the training scores, the snapshots and their probabilities agree."
+    fork_workers(monkeypatch)
     comp, recipe = object_states(find_comp('anomaly'), 'tile'), replace(space, exp='shared', gpus=2)
     train(recipe, comp, run_folds(recipe, comp))
     one, two = (Run('anomaly', exp).folder for exp in ('tiles', 'shared'))

@@ -15,7 +15,7 @@ from kagglekit.data.competition import READERS, check_page, find_comp, load_page
 from kagglekit.images.formats import INPUTS
 from kagglekit.data.pages import damaged_pages
 from kagglekit.practice.standins import write_practice
-from running import KIT, ROOT
+from running import ROOT, kit
 
 READER = """#| export
 import pandas as pd
@@ -281,7 +281,7 @@ def test_commands_and_the_kernel_of_papermill_train_what_a_page_defines(home):
     )
     write_practice('shapes-practice', say=lambda line: None)
     (home / 'data/shapes-practice').rename(home / 'data/own-shapes')
-    run = lambda *args: subprocess.run([KIT, *args], cwd=home, capture_output=True, text=True)
+    run = lambda *args: kit(*args, cwd=home)
     checked = run('check', 'own-shapes')
     assert checked.returncode == 0, checked.stdout + checked.stderr
     trained = run('run', 'own-shapes', 'exp0001')

@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 from kagglekit.blend.blend_run import run_blend
 from kagglekit.blend.recipe import BlendRecipe
-from kagglekit.cli import main
 from kagglekit.core.paths import workspace
 from kagglekit.core.storage import read_json, write_json
 from kagglekit.core.validation import KitError
@@ -20,7 +19,8 @@ from kagglekit.report.provenance import commit_of, reproduction_report
 from kagglekit.report.reproduce import reproduce
 from kagglekit.report.retrain import unpack_commit
 from kagglekit.runs.run import Run
-from running import KIT, ROOT, train_here
+import running
+from running import ROOT, train_here
 
 
 @pytest.fixture(scope='module')
@@ -49,14 +49,10 @@ def git(root, *args):
     ).stdout.strip()
 
 
-def kit(root, *args):
-    return subprocess.run(
-        [KIT, *args],
-        cwd=root,
-        capture_output=True,
-        text=True,
-        env=os.environ | dict(KAGGLEKIT_ROOT=str(root), PYTHONPATH=str(root), OMP_NUM_THREADS='1'),
-    )
+def kit(root, *args, **more):
+    "A command in a workspace, whose package is found first where Python starts anew."
+    env = os.environ | dict(KAGGLEKIT_ROOT=str(root), PYTHONPATH=str(root), OMP_NUM_THREADS='1')
+    return running.kit(*args, cwd=root, env=env, **more)
 
 
 def folder(root):
@@ -156,7 +152,7 @@ def retrained(space):
     page.write_text('the page of today')
     git(space, 'commit', '-qam', 'as it is today')
     try:
-        done = kit(space, 'reproduce', 'exp0101', '--retrain')
+        done = kit(space, 'reproduce', 'exp0101', '--retrain', any_code=True, spares=3)
     finally:
         page.write_text(keep)
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
@@ -190,43 +186,41 @@ def test_changed_pseudo_labels_are_retrained_first(retrained, space):
     assert sorted(commands, key=retrained.report.index) == commands
 
 
-def retrain_here(space, capfd):
-    "Exit status and output of `kagglekit reproduce exp0009 --retrain`, in this process."
-    with workspace(space), pytest.raises(SystemExit) as end:
-        main(['reproduce', 'exp0009', '--retrain'])
-    return end.value.code, capfd.readouterr()
+def retrain(space):
+    "What came of `kagglekit reproduce exp0009 --retrain`, with the code of today."
+    return kit(space, 'reproduce', 'exp0009', '--retrain', any_code=True)
 
 
-def test_a_failed_retraining_leaves_the_run_as_it_was(space, capfd):
+def test_a_failed_retraining_leaves_the_run_as_it_was(space):
     "The comparison with what is stored is in the report, and why the training failed; the exit says so."
     path = folder(space) / 'params.json'
     keep = path.read_text()
     record = json.loads(keep)
     path.write_text(json.dumps(record | dict(recipe=record['recipe'] | dict(arch='no_such_network'))))
     try:
-        code, said = retrain_here(space, capfd)
+        done = retrain(space)
     finally:
         path.write_text(keep)
     report = (folder(space) / 'reproduce.md').read_text()
-    assert code == 2 and 'cannot be made again' in said.err, said.out[-2000:] + said.err[-2000:]
-    for text in (said.out, report):
+    assert done.returncode == 2 and 'cannot be made again' in done.stderr, done.stdout[-2000:] + done.stderr[-2000:]
+    for text in (done.stdout, report):
         assert (
             'From stored predictions: the same submission to the byte' in text
             and 'Trained again: shapes-practice/exp0009 cannot be made again' in text
         )
 
 
-def test_a_run_of_another_training_table_is_not_retrained(space, capfd):
+def test_a_run_of_another_training_table_is_not_retrained(space):
     "It would be no repetition: refused before anything is trained, by a sentence that names the table."
     path = folder(space) / 'params.json'
     keep = path.read_text()
     path.write_text(json.dumps(json.loads(keep) | dict(data_hash='0' * 16)))
     try:
-        code, said = retrain_here(space, capfd)
+        done = retrain(space)
     finally:
         path.write_text(keep)
-    assert code == 2 and 'cannot be made again: the training table is another one' in said.err
-    assert 'training shapes-practice/exp0009 again' not in said.out
+    assert done.returncode == 2 and 'cannot be made again: the training table is another one' in done.stderr
+    assert 'training shapes-practice/exp0009 again' not in done.stdout
 
 
 def test_the_commands_switch_commits_over_new_outputs(run, space, tmp_path):

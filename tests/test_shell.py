@@ -117,7 +117,7 @@ def last_lines(text, n=12):
     return '\n'.join(text.splitlines()[-n:])
 
 
-def test_an_edited_page_changes_no_run(space, capsys):
+def test_an_edited_page_changes_no_run(space):
     "Values saved in the parameters cell, another machine's kernel; a refusal and a repetition leave the executed page."
     page = json.loads((ROOT / 'nbs' / 'train.ipynb').read_text())
     first = next(c for c in page['cells'] if 'parameters' in c['metadata'].get('tags', []))
@@ -130,9 +130,8 @@ def test_an_edited_page_changes_no_run(space, capsys):
     line = ['run', 'shapes-practice', 'exp0009', *pairs, '-p', 'lr']
     ended = []
     for args in (line + ['1e-5'], line + ['1e-4'], line + ['1e-5']):
-        with pytest.raises(SystemExit) as end:
-            main(args)
-        ended.append((end.value.code, *capsys.readouterr(), (space / 'exp0009' / 'train.ipynb').read_bytes()))
+        done, page = kit(*args), space / 'exp0009' / 'train.ipynb'
+        ended.append((done.returncode, done.stdout, done.stderr, page.read_bytes()))
     (code, out, err, executed), refused, again = ended
     assert code == 0 and 'CV macro_f1' in last_lines(out) and err == '', err
     assert 'papermill' not in out and 'arning' not in out
@@ -173,7 +172,7 @@ def test_a_closed_terminal_and_a_kill_leave_a_true_status_and_no_process(space):
         os.kill(run.pid, sign)
         assert run.wait(10) == code
         assert ends(kernel) and Run('shapes-practice', 'exp0009').state() == 'interrupted'
-        said = run.stdout.read()
+        said = ''.join(run.communicate())
     assert said.splitlines()[-1].startswith('shapes-practice/exp0009: interrupted')
     assert 'Traceback' not in said and 'ZMQ' not in said
     assert status(folder)['state'] == 'interrupted' and 'epoch' in status(folder)
@@ -183,7 +182,7 @@ def test_a_kill_before_the_kernel_has_begun_leaves_a_true_status(space, undistur
     "The command has claimed the run, and its kernel has written nothing yet."
     run = Run('shapes-practice', 'exp0001')
     for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL):
-        command = start('run', *ARGS, start_new_session=True)
+        command = start('run', *ARGS, session=True)
         until(partial(is_claimed_by, run.folder, command.pid), command, every=0.01)
         begun = status(run.folder)
         os.kill(command.pid, sign)
@@ -191,7 +190,7 @@ def test_a_kill_before_the_kernel_has_begun_leaves_a_true_status(space, undistur
         assert command.wait(5) == (-sign if sign == signal.SIGKILL else 130)
         assert run.state() == 'interrupted' and time.time() - killed < 5
         assert (begun['state'], begun['doing']) == ('running', 'starting')
-        assert 'stopped at: starting' in quick('status').stdout.decode()
+        assert 'stopped at: starting' in kit('status').stdout
         if sign != signal.SIGKILL:
             assert f'stopped by {sign.name}' in status(run.folder)['error']
     done = kit('run', *ARGS)
@@ -230,8 +229,8 @@ def test_a_running_experiment_is_not_touched_by_a_second_command(space):
         other.stdout.readline()
         write_json(run.folder / 'status.json', status(run.folder) | dict(host='elsewhere'))  # its lock is what counts
         before = (run.folder / 'status.json').read_bytes()
-        second = quick('run', 'shapes-practice', 'exp0001')
-        assert second.returncode == 2 and b'is being run, by process' in second.stderr
+        second = kit('run', 'shapes-practice', 'exp0001')
+        assert second.returncode == 2 and 'is being run, by process' in second.stderr
         assert (run.folder / 'status.json').read_bytes() == before
         other.kill()
 

@@ -6,11 +6,11 @@ import signal
 import time
 import pandas as pd
 import psutil
-from running import ARGS, LONG, kit, papermill, start, status, until
+from running import ARGS, LONG, kit, papermill, start, start_cold, status, until
 
 
 def test_a_killed_kernel_is_reported_and_resumes_with_the_same_result(space, undisturbed):
-    run = start('run', *ARGS)
+    run = start_cold('run', *ARGS)
     folder = space / 'exp0001'
     until(lambda: status(folder).get('fold') == 1 and status(folder).get('epoch', 0) >= 2, run)
     os.kill(status(folder)['pid'], signal.SIGKILL)
@@ -29,7 +29,7 @@ def test_a_killed_kernel_is_reported_and_resumes_with_the_same_result(space, und
 
 
 def test_ctrl_c_leaves_no_kernel_behind(space):
-    run = start('run', *ARGS, start_new_session=True)
+    run = start('run', *ARGS, session=True)
     folder = space / 'exp0001'
     until(lambda: status(folder).get('epoch', -1) >= 0, run)
     kernel = status(folder)['pid']
@@ -43,9 +43,7 @@ def test_ctrl_c_leaves_no_kernel_behind(space):
 
 
 def test_a_run_in_the_background_can_be_stopped(space):
-    run = start(
-        'run', *LONG, start_new_session=True, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN)
-    )  # as a shell starts `kagglekit run … &`
+    run = start('run', *LONG, session=True, ignore=[signal.SIGINT])  # as a shell starts `kagglekit run … &`
     try:
         until(lambda: status(space / 'exp0009').get('epoch', -1) >= 0, run)
         run.terminate()
@@ -56,7 +54,7 @@ def test_a_run_in_the_background_can_be_stopped(space):
 
 
 def test_a_second_run_of_the_same_id_is_refused(space):
-    first = start('run', *LONG, start_new_session=True)
+    first = start('run', *LONG, session=True)
     until(lambda: status(space / 'exp0009').get('epoch', -1) >= 0, first)
     second = papermill(space / 'second.ipynb', '-p', 'exp', *LONG[1:])
     assert second.returncode != 0 and 'is being run, by process' in second.stderr
@@ -77,12 +75,12 @@ def test_a_record_without_predictions_is_run_again(space, undisturbed):
 
 
 def test_a_rehearsal_can_be_stopped_and_resumes(space, undisturbed):
-    first = start('rehearse', 'shapes-practice', start_new_session=True)
+    first = start('rehearse', 'shapes-practice', session=True)
     folder = space / 'exp0001'
     until(lambda: status(folder).get('fold') == 1 and status(folder).get('epoch', 0) >= 2, first)
     kernel = status(folder)['pid']
     first.terminate()
-    assert first.wait(60) == 130 and 'the same command resumes' in first.stdout.read()
+    assert first.wait(60) == 130 and 'the same command resumes' in first.communicate()[0]
     end = time.time() + 30
     while psutil.pid_exists(kernel) and time.time() < end:
         time.sleep(0.2)
