@@ -108,9 +108,8 @@ def locked(
         try:
             lock.acquire(timeout=timeout)
         except Timeout:
-            raise KitError(
-                f'{path} has been held by another process for {timeout:g} s; wait for it, or stop it'
-            ) from None
+            held = f'has been held by another process for {timeout:g} s' if timeout else 'is held by another process'
+            raise KitError(f'{path} {held}; wait for it, or stop it') from None
     try:
         yield path
     finally:

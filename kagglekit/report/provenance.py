@@ -11,6 +11,7 @@ import re
 import shlex
 from pathlib import Path
 from typing import NamedTuple
+from ..blend.recipe import in_a_file
 from ..core.paths import check_comp, comp_setting, data_dir, inside, root
 from ..core.storage import hash_file
 from ..core.text import one_line
@@ -134,9 +135,9 @@ def outside_files(
             files += _texts(m.get(key))
         for key in ('votes', 'rows', 'oof_rows'):
             files += [f for f in _texts(m.get(key)) if Path(f).suffix in _TABLES]
-    rules = _str(as_dict(params.get('blend')).get('rules')).strip()
-    if '\n' not in rules and rules.endswith(('.yaml', '.yml', '.json')):
-        files.append(rules)
+    rules = _str(as_dict(params.get('blend')).get('rules'))
+    if in_a_file(rules):
+        files.append(rules.strip())
     return list(dict.fromkeys(f for f in files if f))
 
 
