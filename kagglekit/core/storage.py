@@ -99,12 +99,13 @@ def sweep_parts(
 def locked(
     path: str | Path,  # the file that is read, changed and written
     timeout: float = 60,  # seconds to wait for another process
+    reentrant: bool = False,  # whether the thread that holds it may take it again
 ):
     "Hold a file for one process at a time; the lock lies beside it, as `.<name>.lock`."
     path = Path(path)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(f'.{path.name}.lock'))
+        lock = FileLock(path.with_name(f'.{path.name}.lock'), is_singleton=reentrant)
         try:
             lock.acquire(timeout=timeout)
         except Timeout:
