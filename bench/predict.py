@@ -1,6 +1,7 @@
 """CPU time and memory of `kagglekit predict` on test sets of several sizes, beside a training's own test prediction.
 
 python bench/predict.py --rows 200 2000
+python bench/predict.py --rows 2000 20000 --side 64 --size 32  # memory alone matters: small images
 """
 
 import argparse
@@ -17,7 +18,6 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 COMP, EXP = 'shapes-practice', 'exp0001'
 NETWORK = dict(arch='tf_efficientnet_lite0', inputs='rgb', epochs=1, folds=2)
-SIDE = 300  # of the test images, pixels
 HEAD = (
     '| rows | the command, CPU s | peak, MB | networks in a training, CPU s | its decoding, CPU s |\n'
     + '|---' * 5
@@ -41,8 +41,8 @@ def train_once(size):
     return comp, recipe
 
 
-def hidden_rows(comp, folder, n):
-    "A test set of n rows: the drawn ones at the size of photographs, again and again, under other names."
+def hidden_rows(comp, folder, n, side):
+    "A test set of n rows: the drawn ones at another size, again and again, under other names."
     import pandas as pd
     from PIL import Image
     from kagglekit.core.paths import data_dir
@@ -51,7 +51,7 @@ def hidden_rows(comp, folder, n):
     images.mkdir(parents=True)
     some = comp.test.file[:40].tolist()
     for i, file in enumerate(some):
-        Image.open(home / file).resize((SIDE, SIDE)).save(folder / f'{i}.png')
+        Image.open(home / file).resize((side, side)).save(folder / f'{i}.png')
     ids = [f'h{i:06}' for i in range(n)]
     for i, id in enumerate(ids):
         os.link(folder / f'{i % len(some)}.png', images / f'{id}.png')
@@ -93,7 +93,8 @@ def by_command(data, out):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument('--rows', type=int, nargs='+', default=[200, 2000])
-    parser.add_argument('--size', type=int, default=96, help='of the images, pixels')
+    parser.add_argument('--side', type=int, default=300, help='of the image files, pixels')
+    parser.add_argument('--size', type=int, default=96, help='of the images that the networks see, pixels')
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         shutil.copy(ROOT / 'settings.ini', home)
@@ -103,7 +104,7 @@ def main():
         print(HEAD)
         for n in args.rows:
             data = Path(home) / f'hidden{n}'
-            hidden_rows(comp, data, n)
+            hidden_rows(comp, data, n, args.side)
             networks, decoding = own_seconds(recipe, data, n)
             seconds, peak = by_command(data, Path(home) / 'out.csv')
             print(f'| {n:,} | {seconds:.1f} | {peak:.0f} | {networks:.1f} | {decoding:.1f} |', flush=True)

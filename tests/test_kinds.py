@@ -13,13 +13,14 @@ from sklearn.utils.class_weight import compute_class_weight
 from kagglekit.core.paths import data_dir
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import READERS, Competition, competition
+from kagglekit.metrics.constant_answers import as_answers
 from kagglekit.metrics.decisions import nested_decision
 from kagglekit.metrics.site_metric import metric_of
 from kagglekit.models.losses import find_loss
 from kagglekit.targets.target import Factors, Grades, Labels, Numbers, OneOf, Shares
 from kagglekit.fit.plots import check_record, plot_batch
 from kagglekit.fit.preflight import check_columns, inspect_comp
-from kagglekit.fit.target_words import row_text, truth_rows
+from kagglekit.fit.target_words import row_text
 from kagglekit.fit.train import load_experiment, train
 from kagglekit.runs.recipe import RECIPES, Recipe, Recipes, find_recipe
 from kagglekit.runs.run import Run
@@ -142,9 +143,9 @@ def test_a_batch_shows_the_truth_of_its_rows_in_words(made):
     recipe = find_recipe(made.name, 'exp0001')
     folds = run_folds(recipe, made)
     learner = make_learner(open_setup(recipe, made, folds, say=lambda line: None), 0)
-    titles = [ax.get_title() for ax in plot_batch(learner, made, recipe.seed, n=4).axes]
+    titles = [' '.join(ax.get_title().split()) for ax in plot_batch(learner, made, recipe.seed, n=4).axes]
     rows = learner.dls.train.rows[:4]
-    assert titles[:4] == [row_text(made.target, row) for row in truth_rows(made.target, made.y[rows])]
+    assert titles[:4] == [row_text(made.target, row) for row in as_answers(made.y[rows], made.target)]
     assert titles[4:] == titles[:4]  # without mixup, augmented images keep their targets
 
 

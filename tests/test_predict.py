@@ -1,10 +1,13 @@
 "A finished run or blend on other rows than its own: any kind of target, any folder, any file that may be broken."
 
 import json
+import re
 import shutil
 import signal
 import subprocess
 import sys
+import weakref
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -23,6 +26,8 @@ from kagglekit.core.validation import KitError
 from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.fit.train import load_experiment, train
 from kagglekit.practice.standins import write_practice
+from kagglekit.predict import batches
+from kagglekit.predict import predict as module
 from kagglekit.predict.predict import Request, predict
 from kagglekit.runs.recipe import RECIPES, Recipe
 from kagglekit.runs.run import Run
@@ -282,20 +287,62 @@ predict(Request(Run('shapes-practice', 'b1'), out=sys.argv[1], batch=32))
 
 
 def test_a_killed_process_resumes_to_the_same_bytes(shapes, tmp_path, monkeypatch):
-    from kagglekit.predict import batches
-
     out = tmp_path / 'out.csv'
     dead = subprocess.run([sys.executable, '-c', KILLED, str(out)], capture_output=True, text=True)
     assert dead.returncode == -signal.SIGKILL, dead.stderr
-    assert len(list(tmp_path.glob('out.csv.unfinished/0-*.npz'))) == 3 and not out.exists()
+    assert len(list(tmp_path.glob('out.csv.unfinished/*.npz'))) == 3 and not out.exists()
     starts, save = [], batches.Store.save
     monkeypatch.setattr(
         batches.Store, 'save', lambda self, job, at, done: (starts.append((job, at)), save(self, job, at, done))
     )
     resumed = predict(ask('b1', out, batch=32), quiet).path.read_bytes()
-    assert starts[0] == (0, 96) and len(set(starts)) == len(starts)
+    assert starts[0][1] == 96 and len(set(starts)) == len(starts)
     assert [p.name for p in tmp_path.iterdir()] == ['out.csv']
     assert predict(ask('b1', out, batch=32), quiet).path.read_bytes() == resumed
+
+
+# Two at once, and too many networks for the memory
+
+
+def test_a_second_process_for_the_same_file_is_refused(shapes, tmp_path, monkeypatch):
+    "Another batch size is another prediction, which would delete the batches of the first."
+    out, save, seen = tmp_path / 'out.csv', batches.Store.save, []
+
+    def files(folder):
+        return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def meanwhile(self, *args):
+        save(self, *args)
+        seen.append(files(self.folder))
+        for batch in (None, 32):
+            with pytest.raises(KitError, match='out.csv.unfinished/batches is held by another process; wait for it'):
+                predict(ask('a2', out, batch=batch), quiet)
+        assert files(self.folder) == seen[-1]
+
+    monkeypatch.setattr(batches.Store, 'save', meanwhile)
+    assert predict(ask('a2', out), quiet).path.read_bytes() == own_bytes(Run(COMP, 'a2'))
+    assert len(seen) == 1 and [p.name for p in tmp_path.iterdir()] == ['out.csv']
+
+
+def test_networks_that_do_not_fit_into_memory_are_taken_in_groups(shapes, tmp_path, monkeypatch):
+    "The blend has two networks of one size and one of another; with little room each is alone in memory."
+    make, networks, most = module.make_predictors, weakref.WeakSet(), []
+
+    def counted(*args):
+        predictors = make(*args)
+        networks.update(predictor.learn.model for predictor in predictors.values())
+        most.append(len(networks))
+        return predictors
+
+    monkeypatch.setattr(module, 'make_predictors', counted)
+    words = '3 networks with .* of weights do not fit into memory together: they were taken in 3 groups'
+    for room, most_at_once in ((1 << 60, 2), (1, 1)):
+        monkeypatch.setattr(module, 'free_memory', partial(int, room))
+        most.clear()
+        result = predict(ask('b1', tmp_path / 'out.csv'), quiet)
+        assert result.path.read_bytes() == own_bytes(Run(COMP, 'b1'))
+        assert (max(most), len(most)) == (most_at_once, 3)
+        assert bool(re.search(words, str(result))) == (room == 1)
 
 
 # By command

@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from kagglekit.blend.blend_run import read_table_of, run_blend
+from kagglekit.blend.blend_run import read_table_of, recorded_blend, run_blend
+from kagglekit.blend.diagnostics import rules_table
 from kagglekit.blend.example_runs import example_of, example_run_of
 from kagglekit.blend.members import read_member
-from kagglekit.blend.recipe import blend_recipe
+from kagglekit.blend.recipe import blend_recipe, recipe_rules
+from kagglekit.blend.rules import Rule
 from kagglekit.cli import main
 from kagglekit.cli.show import show_run, status_text
 from kagglekit.core.storage import hash_file, write_json
@@ -28,6 +30,7 @@ from kagglekit.practice.standins import write_practice
 from kagglekit.report.compare import compare_text
 from kagglekit.report.journal import journal
 from kagglekit.report.journal_html import write_page
+from kagglekit.report.provenance import reproduction_report
 from kagglekit.runs.decision import decide_run
 from kagglekit.runs.form import write_submission
 from kagglekit.runs.identity import data_hashes
@@ -176,6 +179,36 @@ def test_twice_changes_nothing_and_nothing_is_overwritten(people, monkeypatch):
     with pytest.raises(KitError, match='another .*kim-exp0012 here, from kim. Keep both: .*--as kim2'):
         receive(other, comp)
     assert tree(people / 'lee') == before
+
+
+RULES = """
+base: blend
+rules: [{take: second blend, where: {confidence_below: 0.4}, name: unsure}]
+"""
+
+
+@pytest.mark.parametrize('in_file', [True, False])
+def test_a_blend_with_rules_is_shown_and_blended_at_the_other_side(people, monkeypatch, in_file):
+    "A file of rules stays at kim's, where it may be gone by now; what it said travels in the records."
+    runs = _runs(people, monkeypatch, ('exp0012', 0), ('exp0013', 1))
+    comp, rules = find_comp(COMP), people / 'kim' / 'rules.yaml'
+    rules.write_text(RULES)
+    asked = dict(members=['exp0012', 'exp0013'], rules='rules.yaml' if in_file else RULES)
+    blend = run_blend(blend_recipe(dict(exp='exp0101', **asked)), comp)
+    rules.unlink()
+    (theirs,) = receive(sent(people, monkeypatch, blend), comp)
+    effects = rules_table(theirs)
+    assert effects.rule.tolist() == ['unsure'] and effects.rows[0] > 0
+    assert theirs.read('blend.json')['rules'] == blend.read('blend.json')['rules']
+    recipe = recorded_blend(theirs)
+    assert recipe_rules(recipe).rules == [Rule('second blend', dict(confidence_below=0.4), 'unsure')]
+    assert [m['exp'] for m in recipe.members] == ['kim-exp0012', 'kim-exp0013']
+    assert 'rules.yaml' not in (theirs.folder / 'params.json').read_text() + show_run(theirs.exp)
+    receive(sent(people, monkeypatch, *runs), comp)
+    assert 'rules.yaml' not in reproduction_report(theirs) and 'confidence_below' in reproduction_report(theirs)
+    finished()
+    both = run_blend(blend_recipe(dict(exp='exp0102', members=['exp0012', 'kim-exp0101'])), comp)
+    assert both.state() == 'done'
 
 
 def _runs(people, monkeypatch, *runs):
@@ -381,6 +414,8 @@ HOSTILE = {
     'a better score': (edit('score.json', mean=0.999, seal=None), 'edited by hand'),
     'escape sequences in a reason': (edit('params.json', reason='\x1b[2J'), 'control characters'),
     'escape sequences in a note': (put('exp0012/notes.md', b'\x1b[2J'), 'control characters'),
+    'escape sequences in a rule': (put('exp0012/rules.csv', b'rule,words,verdict\n\x1b[2J,,\n'), 'control characters'),
+    'a table that is none of rules': (put('exp0012/rules.csv', b'rule,words,verdict,html\n'), 'no table of rules'),
     'notes that are not UTF-8': (put('exp0012/notes.md', b'\xff\xfe'), 'not UTF-8'),
     'words in the history': (put('exp0012/history.csv', b'fold,stage,epoch,x\n0,0,0,=cmd()\n'), 'no numbers under x'),
     'text as a leaderboard score': (put('exp0012/leaderboard.json', b'{"public": "<b>1"}'), 'public is no score'),
@@ -404,7 +439,7 @@ HOSTILE = {
     'a competition named as a path': (told(comp='../outputs'), 'comp: a name is'),
     'a sender named as a path': (told(sender='../kim'), '--as: a name is'),
     'a sender of many letters': (told(sender='k' * 60), 'at most 64 characters'),
-    'a newer format': (told(format=2), 'of the format 2'),
+    'a newer format': (told(format=3), 'of the format 3'),
     'no runs': (told(runs={}), 'names no runs'),
     'runs that are a list': (told(runs=['exp0012']), 'names no runs'),
     'lengths that are text': (lambda files, manifest: manifest['runs']['exp0012'].update({'x.md': 'x'}), 'not in both'),

@@ -18,7 +18,7 @@ from ..targets.labels import encode
 from ..metrics.scored_rows import unit_codes
 from ..core.tables import match_ids, read_table
 from ..core.paths import root
-from ..core.validation import KitError, check_names, nearest
+from ..core.validation import KitError, check_names, nearest, some_names
 from .rule_sources import Source, vote_labels
 
 # %% ../../nbs/blend/14_outside_files.ipynb #93fee6b0
@@ -63,7 +63,7 @@ def id_column(
     first = comp.sample.columns[0]
     name = next((c for c in ((first, 'id') if side == 'test' else ('id', first)) if c in df), None)
     if name is None:
-        raise KitError(f'{what} has no column {first}; it has {", ".join(map(str, df.columns[:6]))}')
+        raise KitError(f'{what} has no column {first}; it has {some_names(df.columns)}')
     ids = df[name]
     if ids.dtype.kind == 'f':
         raise KitError(f'{what}: the ids in {name} are floats, and may have lost digits; write them as text')

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 import yaml
-from ..core.validation import KitError, check_names
+from ..core.validation import KitError, check_names, some_names
 from .rule_sources import Source, second_choice
 
 # %% ../../nbs/blend/11_rules.ipynb #0000000f
@@ -118,17 +118,13 @@ def _check_value(word, value, what):  # the type of one condition's value
         raise KitError(f'{what}: any takes a list of sets of conditions; got {value!r}')
 
 
-def _some(names):  # the first of them, for a message
-    return ', '.join(list(map(str, names))[:6]) + ' …' * (len(names) > 6)
-
-
 def _check_gate(values, own, condition, classes, what):  # that a source with classes of its own can ever fulfil it
     if condition.now or not condition.wanted or set(own) & set(classes):
         return
     parts = set(part_of(own, condition.part))
     if not set(values) & parts:
         raise KitError(
-            f'{what} knows no {condition.part} {_some(values)}, only {_some(sorted(parts))}; '
+            f'{what} knows no {condition.part} {some_names(values)}, only {some_names(sorted(parts))}; '
             'the condition can never hold'
         )
 
@@ -185,7 +181,7 @@ def check_rules(
         own = sources[rule.source()].classes
         if not set(own) & set(classes):
             raise KitError(
-                f'{what}: {rule.source()} has no class of the competition, only {_some(own)}; '
+                f'{what}: {rule.source()} has no class of the competition, only {some_names(own)}; '
                 'nothing can be taken from it'
             )
         _check_votes(rule, sources, what)

@@ -99,18 +99,18 @@ def sweep_parts(
 def locked(
     path: str | Path,  # the file that is read, changed and written
     timeout: float = 60,  # seconds to wait for another process
+    reentrant: bool = False,  # whether the thread that holds it may take it again
 ):
     "Hold a file for one process at a time; the lock lies beside it, as `.<name>.lock`."
     path = Path(path)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(f'.{path.name}.lock'))
+        lock = FileLock(path.with_name(f'.{path.name}.lock'), is_singleton=reentrant)
         try:
             lock.acquire(timeout=timeout)
         except Timeout:
-            raise KitError(
-                f'{path} has been held by another process for {timeout:g} s; wait for it, or stop it'
-            ) from None
+            held = f'has been held by another process for {timeout:g} s' if timeout else 'is held by another process'
+            raise KitError(f'{path} {held}; wait for it, or stop it') from None
     try:
         yield path
     finally:

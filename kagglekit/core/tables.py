@@ -14,7 +14,7 @@ import unicodedata
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from .validation import KitError, nearest
+from .validation import KitError, nearest, some_names
 
 # %% ../../nbs/core/04a_tables.ipynb #e29b2c4b
 # Python's name → iconv's
@@ -241,10 +241,10 @@ def check_ids(
         )
     empty = np.flatnonzero((ids.str.strip().fillna('') == '').to_numpy())
     if len(empty):
-        raise KitError(f'{what}: no id in row {", ".join(str(i + 2) for i in empty[:5])} (the header is row 1)')
+        raise KitError(f'{what}: no id in row {some_names(empty + 2)} (the header is row 1)')
     twice = ids[ids.duplicated()].unique()
     if len(twice):
-        raise KitError(f'{what}: {len(twice)} ids come more than once, such as {", ".join(twice[:5])}')
+        raise KitError(f'{what}: {len(twice)} ids come more than once, such as {some_names(twice)}')
 
 # %% ../../nbs/core/04a_tables.ipynb #dc49f498
 def _parse(path, text, columns, exact):  # a checked table
@@ -316,7 +316,7 @@ def match_ids(
     flaws = []
     for ids, word in ((missing, 'missing'), (unknown, 'unknown')):
         if ids:
-            flaws.append(f'{len(ids)} ids are {word}, such as {", ".join(map(str, ids[:5]))}')
+            flaws.append(f'{len(ids)} ids are {word}, such as {some_names(ids)}')
     if flaws:
         raise KitError(f'{what}: {"; ".join(flaws)}')
     return at
@@ -372,6 +372,6 @@ def check_files(
     lost = missing_files(folder, files)
     if lost:
         raise KitError(
-            f'{folder}: {len(lost)} of {len(files)} files are not there, such as {", ".join(lost[:3])}; '
+            f'{folder}: {len(lost)} of {len(files)} files are not there, such as {some_names(lost)}; '
             f'unpack the data again'
         )

@@ -77,8 +77,8 @@ def by_row(
     found: dict[str, str] = {}
     here = [name for name in names if (Path(folder) / name).exists() or not is_elsewhere()]
     for name in here:
-        schema = pq.read_schema(Path(folder) / name)
-        ids = pq.read_table(Path(folder) / name, columns=schema.names[:1]).column(0).to_pylist()
+        with pq.ParquetFile(Path(folder) / name) as file:
+            ids = file.read(columns=file.schema_arrow.names[:1]).column(0).to_pylist()
         found |= dict.fromkeys(map(str, ids), name)
     return _expected(found, '', names[0])
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 from ..core.paths import check_comp, data_dir, own_data
-from ..core.validation import KitError
+from ..core.validation import KitError, some_names
 from ..images.decoder import ENDINGS
 from .table_code import NOTES, is_table, run_code, table_code
 
@@ -123,7 +123,7 @@ def _refuse_empty(comp, folder):
 def _find_sample(folder, names):  # the sample submission
     found = _best_named([n for n in names if _SAMPLE.search(n)], 'sample', 'submi')
     if not found:
-        there = ', '.join(names[:5]) or 'none'
+        there = some_names(names) or 'none'
         raise KitError(
             f'{folder} has no sample_submission.csv, so the form of the hand-in is not known; '
             f'put the sample of the site there (tables that are there: {there})'

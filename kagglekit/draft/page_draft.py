@@ -7,6 +7,7 @@ __all__ = ['make_draft']
 
 # %% ../../nbs/draft/09_page_draft.ipynb #86c0650a
 import pandas as pd
+from ..core.validation import some_names
 from .data_survey import Survey, tuple_code
 from .draft_files import make_files
 from .draft_rows import Draft, make_test, make_train
@@ -91,7 +92,7 @@ def _one_target(d, answer):
 
 
 def _unknown_target(d):
-    columns = ', '.join(_candidates(d)[:8]) or 'none'
+    columns = some_names(_candidates(d), 8) or 'none'
     guess = TargetGuess('label', 'not found', 'no train column fits the sample submission', [], ['classes = ()'])
     guess.sure = False
     guess.questions = [f'What is predicted? Say it in the reader; columns that may hold it: {columns}']
@@ -139,7 +140,7 @@ def _form_why(s, long):
     columns, first = s.sample.columns[1:], s.sample.iloc[0, 1] or 'an empty field'
     if len(columns) == 1:
         return f'the sample submission has the column {columns[0]}, such as {first}'
-    return f'the sample submission has the columns {", ".join(columns[:3])}{" …" * (len(columns) > 3)}, such as {first}'
+    return f'the sample submission has the columns {some_names(columns)}, such as {first}'
 
 
 _ENDS = 8  # of ids that begin alike, at most
@@ -217,5 +218,5 @@ def make_draft(
     _make_group(d, _make_target(d, long), unit)
     d.tell('images', d.inputs, f'for files such as {d.table("train").file.iloc[0]}')
     if s.others:
-        d.questions.append(f'These tables were not used: {", ".join(s.others[:5])}. Do they hold labels or rows?')
+        d.questions.append(f'These tables were not used: {some_names(s.others)}. Do they hold labels or rows?')
     return d

@@ -16,7 +16,7 @@ import pandas as pd
 
 from ..core.plots import plt, short
 from ..core.randomness import rng
-from ..core.validation import KitError, nearest
+from ..core.validation import KitError, nearest, some_names
 from ..images.cadence import ON, read_cadence
 from ..data.competition import Competition
 from ..images.decoding import picture_size
@@ -140,9 +140,7 @@ def class_table(
 def _imbalance_text(table):
     fewest, largest = table.rows.min(), table.rows.max()
     rare = table['class'][table.rows == fewest]
-    names = ', '.join(short(c) for c in rare[:3])
-    if len(rare) > 3:
-        names += ' …'
+    names = some_names([short(c) for c in rare], 3)
     times = largest / max(1, fewest)
     return f'rarest: {names}, {fewest:,} rows; the most common class has {times:,.3g} times as many'
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..core.plots import short
-from ..core.validation import KitError
+from ..core.validation import KitError, some_names
 from ..data.competition import Competition
 from ..targets.target import Factors
 
@@ -21,8 +21,7 @@ _MOST_NAMED = 3  # labels or numbers in words
 
 
 def _joined(words, nothing='none'):
-    named = ', '.join(words[:_MOST_NAMED]) or nothing
-    return named + ' …' * (len(words) > _MOST_NAMED)
+    return some_names(words, _MOST_NAMED) or nothing
 
 
 def _label_words(names, row):  # of one row: what is present, and with ? what is not known

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from ..core.paths import COMP_KEYS, comp_setting, root, setting
 from ..core.randomness import rng
-from ..core.validation import KitError, check_names
+from ..core.validation import KitError, check_names, some_names
 from ..data.competition import Competition, find_comp, load_pages
 from ..data.fold_npy import run_folds
 from ..data.folds import thin_classes
@@ -198,7 +198,7 @@ def score_guess(
     if why:
         raise KitError(f'{metric.name} has no value on the train rows: {why}')
     absent = _absent_names(comp)
-    notes = [f'no train row is {", ".join(absent[:5])}; nothing can learn it'] if absent else []
+    notes = [f'no train row is {some_names(absent)}; nothing can learn it'] if absent else []
     better = 'more' if metric.greater else 'less'
     return Found(
         f'{metric.name} of a random guess is {metric(rows.y, rows.P, rows.w):.4f}, {better} is better', tuple(notes)

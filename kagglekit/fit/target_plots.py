@@ -16,7 +16,8 @@ from ..metrics.group_metrics import plot_confusion
 from ..metrics.registry import auc_of, labels_of
 from ..metrics.scored_rows import ScoredRows, scored_oof
 from ..metrics.site_metric import metric_of
-from .target_words import row_text, truth_rows
+from .target_words import row_text
+from ..metrics.constant_answers import as_answers
 from ..targets.target import Factors, Target, quantile_bins
 from ..runs.scores import decided_rows, predictions_of
 
@@ -153,7 +154,7 @@ def row_losses(
     P: np.ndarray,  # (n, outputs) predictions
 ) -> tuple[np.ndarray, str]:  # (n,) NaN where nothing is known; and what it is
     "The loss of each row."
-    t, P = truth_rows(target, y), np.asarray(P, np.float64)
+    t, P = as_answers(y, target), np.asarray(P, np.float64)
     if target.kind == 'labels' or target.kind == 'class' and P.shape[1] == 1:
         return _label_losses(t, P), 'log loss'
     if target.kind in ('class', 'factors'):
@@ -189,7 +190,7 @@ def worst_rows(
     losses, name = row_losses(target, y, P)
     worst = np.argsort(-np.nan_to_num(losses, nan=-np.inf), kind='stable')[:n]
     worst = worst[~np.isnan(losses[worst])]
-    t = truth_rows(target, y)
+    t = as_answers(y, target)
     table = pd.DataFrame(dict(id=predicted.id.to_numpy()[worst]))
     table['truth'] = [row_text(target, t[i]) for i in worst]
     table['predicted'] = [row_text(target, P[i]) for i in worst]

@@ -11,17 +11,16 @@ import csv
 import math
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 import pandas as pd
-from filelock import FileLock, Timeout
 from ..core.tables import read_table
 from ..core.paths import comp_setting, out_dir
 from ..core.secrets import hide_secrets
-from ..core.storage import disk_errors, write_table
+from ..core.storage import locked, write_table
 from ..core.text import one_line, seconds_text
 from ..core.validation import KitError, check_names, nearest
 from ..metrics.registry import known_metric
@@ -120,25 +119,12 @@ def read_ledger(
     return df.assign(**{name: np.array([v or 'nan' for v in df[name]], float) for name in ('public', 'private')})
 
 # %% ../../nbs/handin/00_ledger.ipynb #0000000d
-@contextmanager
 def ledger_lock(
     comp: str,  # competition
     timeout: float = 1800,  # seconds to wait: a submission holds it while a large file is sent
-):
+) -> AbstractContextManager:
     "Lock out other threads and processes that write to the ledger; reentrant."
-    path = ledger_path(comp)
-    with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path.with_name(f'.{path.name}.lock'), is_singleton=True)
-        try:
-            lock.acquire(timeout=timeout)
-        except Timeout:
-            message = f'{path} has been held by another process for {timeout:g} s; wait for it, or stop it'
-            raise KitError(message) from None
-    try:
-        yield
-    finally:
-        lock.release()
+    return locked(ledger_path(comp), timeout, reentrant=True)
 
 # %% ../../nbs/handin/00_ledger.ipynb #e35a0005
 def _write(comp, rows):

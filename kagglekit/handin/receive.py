@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 import pandas as pd
+from ..blend.rule_effects import EFFECT_COLUMNS
 from ..core.paths import check_exp, out_dir
 from ..core.storage import disk_errors, hash_json, locked, write_json
 from ..core.text import one_line
@@ -145,13 +146,23 @@ def _check_history(path, what):  # numbers alone
         raise KitError(f'{what}: history.csv has no numbers under {one_line(odd[0], 40)}')
 
 
-def _check_notes(path, what):
+def _check_text(path, what):  # notes.md or rules.csv
     try:
         text = path.read_text(encoding='utf8')
     except UnicodeDecodeError:
-        raise KitError(f'{what}: notes.md is not UTF-8') from None
+        raise KitError(f'{what}: {path.name} is not UTF-8') from None
     if has_controls(text):
-        raise KitError(f'{what}: notes.md holds control characters')
+        raise KitError(f'{what}: {path.name} holds control characters')
+
+
+def _check_rules(path, what):  # a table of the effects of rules
+    _check_text(path, what)
+    try:
+        columns = list(pd.read_csv(path))
+    except ValueError as e:
+        raise KitError(f'{what}: rules.csv cannot be read ({one_line(e, 80)})') from None
+    if not {'rule', 'words', 'verdict'} <= set(columns) <= set(EFFECT_COLUMNS):
+        raise KitError(f'{what}: rules.csv is no table of rules; its columns are {one_line(columns, 60)}')
 
 
 def _check_weights(path, what):
@@ -168,7 +179,9 @@ def _check_texts(folder, what):  # records other than JSON, and weights
     if (folder / 'history.csv').exists():
         _check_history(folder / 'history.csv', what)
     if (folder / 'notes.md').exists():
-        _check_notes(folder / 'notes.md', what)
+        _check_text(folder / 'notes.md', what)
+    if (folder / 'rules.csv').exists():
+        _check_rules(folder / 'rules.csv', what)
     for path in folder.glob('fold*/model.safetensors'):
         _check_weights(path, what)
 

@@ -6,6 +6,7 @@
 __all__ = ['plain_text', 'plain_record', 'find_sender', 'check_shared', 'share']
 
 # %% ../../nbs/handin/02b_share.ipynb #5b000003
+import json
 import re
 import subprocess
 import tempfile
@@ -13,6 +14,7 @@ import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from ..blend.recipe import in_a_file
 from ..core.paths import check_exp, root
 from ..core.secrets import hide_secrets
 from ..core.storage import write_json
@@ -111,24 +113,37 @@ def _weights(run):  # name in the file → path, of all folds
     return {name: path for name, path in found.items() if WEIGHTS.fullmatch(name)}
 
 
+def _with_rules(record, field, blend):  # rules that lie in a file, which stays here, as the blend recorded them
+    rules = record.get(field)
+    if not isinstance(rules, str) or not in_a_file(rules):
+        return record
+    recorded = {name: blend.get(name) for name in ('sources', 'base', 'rules')}
+    return record | {field: json.dumps(recorded, ensure_ascii=False)}
+
+
 def _plain_params(run):  # what the data and the target are is compared by the receiver, and stays as it is
     params = run.read('params.json')
+    if 'blend' in params:
+        params = params | dict(blend=_with_rules(as_dict(params['blend']), 'rules', run.read('blend.json')))
     return {k: v if k in DATA_FIELDS else plain_record(v) for k, v in params.items()}
 
 
-def _plain_note(run):  # the text of notes.md
+def _plain_file(path):  # the text of notes.md or rules.csv
     try:
-        return plain_text((run.folder / 'notes.md').read_text(encoding='utf8'))
+        return plain_text(path.read_text(encoding='utf8'))
     except UnicodeDecodeError:
-        raise KitError(f'{run}: notes.md is not UTF-8; convert it first') from None
+        raise KitError(f'{path} is not UTF-8; convert it first') from None
 
 
 def _plain_copy(run, name, path):  # write a record as it may leave the machine
-    if name == 'notes.md':
-        path.write_text(_plain_note(run), encoding='utf8', newline='')
+    if name in ('notes.md', 'rules.csv'):
+        path.write_text(_plain_file(run.folder / name), encoding='utf8', newline='')
     elif name == 'params.json':
         write_json(path, _plain_params(run))
-    elif name in ('blend.json', 'leaderboard.json'):
+    elif name == 'blend.json':
+        blend = run.read(name)
+        write_json(path, plain_record(_with_rules(blend, 'rules_asked', blend)))
+    elif name == 'leaderboard.json':
         write_json(path, plain_record(run.read(name)))
     else:  # numbers, under seal
         path.write_bytes((run.folder / name).read_bytes())

@@ -221,7 +221,7 @@ def _settle_unsure(run, place, what, site, mark, say):  # whether an attempt wit
     return True
 
 
-def _settle(run, ledger, place, site, say):  # whether an earlier line was sent; a KitError where that is certain
+def _settle(run, ledger, place, site, kind, say):  # whether an earlier line was sent; a KitError where that is certain
     line, mark = ledger.loc[place], f'{ledger.exp[place]} {ledger.hash[place]}'
     what = f'{line.exp} of {line.time:%Y-%m-%d %H:%M} UTC'
     where = f'{what} (line {place + 1} of {ledger_path(run.comp).name} after its header)'
@@ -233,8 +233,8 @@ def _settle(run, ledger, place, site, say):  # whether an earlier line was sent;
         if entry and line.status == 'scored':
             say(f'{where}: Kaggle has scored it, and the ledger has the score now{_scores(line)}')
     raise KitError(
-        f'{run}: this very file was submitted as {where}: {line.status}{_scores(line)}; '
-        'the same file would score the same'
+        f'{run}: this very {kind} was submitted as {where}: {line.status}{_scores(line)}; '
+        f'the same {kind} would score the same'
     )
 
 # %% ../../nbs/handin/01_upload.ipynb #0000000e
@@ -274,10 +274,10 @@ def _send_recorded(run, site, hash, message, send):  # the site's result, or its
         ) from None
 
 
-def _was_sent(run, site, hash, say):  # whether the file was sent before; a KitError where it must not be sent
+def _was_sent(run, site, hash, kind, say):  # whether it was sent before; a KitError where it must not be sent
     ledger, when = read_ledger(run.comp), datetime.now(UTC)
     place = find_sent(ledger, hash)
-    if place is not None and _settle(run, ledger, place, site, say):
+    if place is not None and _settle(run, ledger, place, site, kind, say):
         return True
     if _stays_here(site):
         return False
@@ -305,11 +305,12 @@ def submit_once(
     message: str,  # why; the run's own reason when empty
     send: Callable,  # mark, message → status, and public and private where they are known
     say: Callable,  # called with a line of what happens
+    kind: str = 'file',  # what is sent, in a word
 ) -> str:  # the status in the ledger
     "Send something once, within the quota, and record it."
     message = hide_secrets(str(message or run.read('params.json').get('reason') or run.exp))
     with ledger_lock(run.comp):
-        if _was_sent(run, site, hash, say):
+        if _was_sent(run, site, hash, kind, say):
             ledger = read_ledger(run.comp)
             return ledger.status[ledger.hash == hash][is_sent(ledger)].iloc[-1]
         result = _send_recorded(run, site, hash, message, send)

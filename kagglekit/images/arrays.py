@@ -11,7 +11,7 @@ import zipfile
 import zlib
 from pathlib import Path
 import numpy as np
-from ..core.validation import KitError, whole
+from ..core.validation import KitError, some_names, whole
 from .decoding import max_pixels, open_picture, whole_image
 from .files import hand_limit, hand_pixels, in_hand, read_npy, stream
 from .image_parts import picture_range
@@ -46,14 +46,13 @@ def _as_image(x, channels, path):  # (h, w, channels)
 
 def _only(names, what, path):  # the name, where there is one
     if len(names) != 1:
-        some = f', such as {", ".join(map(repr, names[:3]))}' if names else ''
+        some = f', such as {some_names([*map(repr, names)])}' if names else ''
         raise KitError(f'{path} has {len(names):,} {what}s{some}; name one as the part of each row')
     return names[0]
 
 
 def _no_key(path, key, names):
-    some = ', '.join(map(repr, names[:3])) or 'nothing'
-    return KitError(f'{path} has no {key!r}; it has {some}{" …" * (len(names) > 3)}')
+    return KitError(f'{path} has no {key!r}; it has {some_names([*map(repr, names)]) or "nothing"}')
 
 # %% ../../nbs/images/10_arrays.ipynb #arry0008
 def _open_npz(path):

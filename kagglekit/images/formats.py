@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INPUTS', 'FORMAT_MODULES', 'InputFormat', 'input_format', 'rgb', 'grey', 'rgb_centre', 'find_inputs', 'LazyImages',
-           'open_caches', 'open_cache', 'decoder_of', 'content_hash', 'read_one']
+           'open_caches', 'open_cache', 'decoder_of', 'read_one']
 
 # %% ../../nbs/images/08_formats.ipynb #00000001
 import importlib
@@ -15,7 +15,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 import numpy as np
 import PIL
 from PIL import features
@@ -367,13 +366,6 @@ def decoder_of(
     return _decoder(how, size, tuple(pixels) if isinstance(pixels, list) else pixels)
 
 # %% ../../nbs/images/08_formats.ipynb #cf5c93e0
-def content_hash(
-    cache: Any,  # from open_cache or open_caches
-) -> str:  # 32 hex digits
-    "The hash of the names, parts and contents of a cache's files, in the order of its rows; dates do not matter."
-    return cache.content
-
-
 def read_one(
     inputs: str,  # an input format, as find_inputs reads it
     path: str | Path,  # a file

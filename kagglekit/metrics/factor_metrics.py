@@ -68,7 +68,6 @@ def _as_heads(m, **given):  # head_mean with its arguments, and so with the fact
         greater=inner.greater,
         values=inner.values,
         range=inner.range,
-        slack=inner.slack,
         fn=partial(m.fn, **given),
         flaw=partial(_flaw, **given),
     )

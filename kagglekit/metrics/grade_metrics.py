@@ -43,8 +43,4 @@ def _one_grade(y, P):
     return 'all rows have one grade, and all are right' if one_grade and all_right else ''
 
 
-add_metric(
-    Metric(
-        'qwk', True, qwk, 'labels', range=(-1, 1), slack=0.02, kinds=('grades', 'class'), weighted=True, flaw=_one_grade
-    )
-)
+add_metric(Metric('qwk', True, qwk, 'labels', range=(-1, 1), kinds=('grades', 'class'), weighted=True, flaw=_one_grade))

@@ -323,8 +323,8 @@ _UNIT: dict[str, Any] = dict(range=(0, 1), kinds=('labels',), weighted=True)
 _LOSS: dict[str, Any] = dict(range=(0, np.inf), kinds=('labels',), weighted=True)
 _BOTH: dict[str, Any] = dict(range=(0, 1), kinds=('class', 'labels'), weighted=True)
 for _metric in (
-    Metric('column_auc', True, column_auc, 'scores', flaw=_one_sided, slack=0.02, **_UNIT),
-    Metric('column_auc_present', True, column_auc_present, 'scores', flaw=_one_sided_present, slack=0.02, **_UNIT),
+    Metric('column_auc', True, column_auc, 'scores', flaw=_one_sided, **_UNIT),
+    Metric('column_auc_present', True, column_auc_present, 'scores', flaw=_one_sided_present, **_UNIT),
     Metric('column_log_loss', False, column_log_loss, 'probabilities', flaw=_unknown_label, **_LOSS),
     Metric('column_average_precision', True, column_average_precision, 'scores', flaw=_no_positive, **_UNIT),
     Metric(

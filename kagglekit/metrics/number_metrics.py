@@ -251,7 +251,7 @@ def _zero(y, P):
 
 
 _ERROR: dict[str, Any] = dict(range=(0, np.inf), kinds=('numbers',), weighted=True)
-_BELOW_ONE: dict[str, Any] = dict(range=(-np.inf, 1), slack=0.02, kinds=('numbers',), weighted=True)
+_BELOW_ONE: dict[str, Any] = dict(range=(-np.inf, 1), kinds=('numbers',), weighted=True)
 _SIGNED: dict[str, Any] = dict(range=(-1, 1), kinds=('numbers',), flaw=_constant_side)
 for _metric in (
     Metric('rmse', False, rmse, 'numbers', **_ERROR),

@@ -135,7 +135,6 @@ class Metric:
     values: str  # what it reads: 'scores' in any unit, 'labels' by the highest, 'probabilities' or 'numbers'
     needs: str = ''  # classes that must have rows: 'all', 'two' of them, or '' for none
     instead: str = ''  # a metric that is defined where this one is not, for the message
-    slack: float | None = None  # gain over the best constant prediction that counts as learning; 2 % of it if None
     pairwise: bool = False  # it counts pairs of a positive and a negative row, as the AUC of two classes does
     range: tuple[float, float] | None = None  # lowest and highest possible value; None if unknown
     of_labels: Callable | None = None  # (n,) codes, (m, n) labels, classes → (m,); weights follow; None: not enough
@@ -205,13 +204,6 @@ class Metric:
         if np.isnan(x).all():
             return None
         return int(np.nanargmax(x) if self.greater else np.nanargmin(x))
-
-    def margin(
-        self,
-        level: float,  # the value of the best constant prediction
-    ) -> float:  # what a value must be better by to count as learning
-        "The gain over a constant prediction that is more than noise."
-        return 0.02 * abs(level) if self.slack is None else self.slack
 
 # %% ../../nbs/metrics/03_registry.ipynb #88b19677
 METRICS: Registry[Metric] = Registry('metric', code='fn')
@@ -327,7 +319,7 @@ def _accuracy_of_labels(y, labels, k, w=None):
     return weighted_mean(labels == y, w)
 
 
-_ORDER: dict[str, Any] = dict(range=(0, 1), slack=0.02, pairwise=True, weighted=True)
+_ORDER: dict[str, Any] = dict(range=(0, 1), pairwise=True, weighted=True)
 _LABELS: dict[str, Any] = dict(range=(0, 1), weighted=True)
 add_metric(Metric('auc', True, auc, 'scores', needs='all', instead='auc_present', **_ORDER))
 add_metric(Metric('auc_present', True, auc_present, 'scores', needs='two', **_ORDER))

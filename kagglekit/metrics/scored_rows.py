@@ -13,7 +13,7 @@ import pandas as pd
 from ..core.validation import KitError
 from ..data.competition import Competition
 from .means import weights_at
-from .registry import Metric, constant_score
+from .registry import Metric
 
 # %% ../../nbs/metrics/14_scored_rows.ipynb #58040ec2
 def _sums(values, codes, n):  # (n, c) sums of rows by unit
@@ -135,24 +135,12 @@ class Scorer:
         self.comp, self.metric = comp, metric
         self.truth = comp.y  # read once: it is asked for after every epoch
 
-    def _rows(self, rows, P):
-        rows = np.asarray(rows)
-        return scored_rows(self.comp, P, np.zeros(len(rows), int), rows, self.truth[rows])
-
     def __call__(
         self,
         rows: np.ndarray,  # (m,) positions of train rows
         P: np.ndarray,  # (m, outputs) their predictions
     ) -> float:  # nan where undefined
         "The metric of these rows, or of their units."
-        scored = self._rows(rows, P)
+        rows = np.asarray(rows)
+        scored = scored_rows(self.comp, P, np.zeros(len(rows), int), rows, self.truth[rows])
         return self.metric(scored.y, scored.P, scored.w)
-
-    def constant(
-        self,
-        rows: np.ndarray,  # (m,) positions of train rows
-    ) -> float:  # nan where undefined
-        "The metric of the best constant prediction."
-        no_predictions = np.zeros((len(rows), len(self.comp.outputs)))
-        scored = self._rows(rows, no_predictions)
-        return constant_score(self.metric, scored.y, self.comp.target, scored.w)

@@ -45,7 +45,7 @@ class Finished(NamedTuple):
 
 @dataclass(frozen=True)
 class Store:
-    "Finished batches, a file each."
+    "Finished batches, a file each; its folder is held by one process."
 
     folder: Path
 
@@ -57,8 +57,9 @@ class Store:
     ) -> 'Store':
         "The batches of an earlier process; those of another prediction are deleted."
         store = cls(folder)
-        if folder.exists() and store._key() != key:
-            shutil.rmtree(folder)
+        if store._key() != key:
+            for path in folder.glob('*.npz'):
+                path.unlink()
         write_json(folder / 'key.json', dict(key=key))
         return store
 
@@ -73,7 +74,7 @@ class Store:
 
     def save(
         self,
-        job: int,  # number of the form of the images
+        job: str,  # its name
         start: int,  # first row of the batch
         done: Finished,
     ):
@@ -85,7 +86,7 @@ class Store:
 
     def load(
         self,
-        job: int,  # number of the form of the images
+        job: str,  # its name
         start: int,  # first row of the batch
     ) -> Finished | None:  # None where it has to be predicted
         "A batch that is finished; a damaged file counts as none."
@@ -138,9 +139,9 @@ class TimeLeft:
 # %% ../../nbs/predict/04_batches.ipynb #9dd69aed
 @dataclass(frozen=True)
 class Job:
-    "The networks that share a form of the images."
+    "Networks that see the same images, which are read once for all of them."
 
-    number: int  # of the form
+    name: str  # of the files of its batches; other networks have another
     images: TestImages
     predictors: list[Callable]  # (positions, images) → (b, outputs)
     batch_size: int  # rows
@@ -172,14 +173,14 @@ def predict_job(
 ):
     "Predict the batches that are not finished."
     n = len(job.images)
-    todo = [rows for rows in job.batches() if store.load(job.number, rows[0]) is None]
+    todo = [rows for rows in job.batches() if store.load(job.name, rows[0]) is None]
     clock.skip(job.work * (n - sum(map(len, todo))))
     for batch in job.images.batches(todo):
         if strict:
             _refuse_flaws(batch)
         found = [predict(batch.rows, batch.x) for predict in job.predictors]
         known = [_black_to_nan(p, batch) for p in found]
-        store.save(job.number, batch.rows[0], Finished(known, batch.flaws))
+        store.save(job.name, batch.rows[0], Finished(known, batch.flaws))
         clock.add(job.work * len(batch.rows), f'{batch.rows[-1] + 1:,} of {n:,} rows')
 
 
@@ -200,7 +201,7 @@ def read_job(
     flaws: dict[int, str] = {}
     found = []
     for rows in job.batches():
-        batch = store.load(job.number, rows[0])
+        batch = store.load(job.name, rows[0])
         if batch is None:
             raise KitError(f'{store.folder}: a batch was deleted while it was needed; give the same command again')
         flaws |= batch.flaws

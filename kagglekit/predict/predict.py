@@ -7,6 +7,7 @@ __all__ = ['BROKEN', 'PRECISIONS', 'Request', 'make_request', 'Plan', 'plan_pred
            'write_result', 'carry_out', 'predict']
 
 # %% ../../nbs/predict/06_predict.ipynb #202820e2
+import gc
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
@@ -14,10 +15,11 @@ from pathlib import Path
 import pandas as pd
 import torch
 from ..core.page import Progress
-from ..core.storage import hash_json, hash_table, write_table
+from ..core.storage import hash_json, hash_table, locked, write_table
 from ..core.text import seconds_text
 from ..core.validation import Count, KitError, check_names, check_value
 from ..data.competition import Competition
+from ..images.cache_file import size_text
 from ..images.files import file_stats
 from ..images.parts import row_columns
 from ..metrics.decisions import find_decision
@@ -31,7 +33,7 @@ from ..training.learner import find_device
 from .batches import Job, Store, TimeLeft, predict_job, read_job
 from .join import Predictions, fill_unknown, predictions_of_run, table_of_predictions
 from .needs import Needs, find_needs, is_blend
-from .networks import make_predictors
+from .networks import SHARE, free_memory, in_groups, make_predictors
 from .new_data import NewData, read_data
 from .test_images import TestImages, check_files_there, flaws_text
 
@@ -161,13 +163,21 @@ def _predictor(plan, exp, name):
     return make_predictors(trained, {name: path}, plan.request.precision)[name]
 
 
-def _job(plan, number, form, networks):  # what one reading of the files does; its networks are made when they are used
+def _split(needs):  # (form, networks) that are in memory together
+    room = SHARE * free_memory()
+    for form, networks in needs.by_form().items():
+        sizes = [needs.networks[exp][name].stat().st_size for exp, name in networks]
+        for group in in_groups(sizes, room):
+            yield form, [networks[i] for i in group]
+
+
+def _job(plan, form, networks):  # what one reading of the files does; its networks are made when they are used
     test = plan.data.comp.test
     images = TestImages(plan.data.folder, test, form.decoder(test))
     views = sum(1 + len(plan.needs.trained[exp].recipe.tta) for exp, _ in networks)
     height, width = form.size
     batch_size = form.batch_size(plan.request.batch or 128)
-    return Job(number, images, [], batch_size, work=views * height * width)
+    return Job(hash_json(networks), images, [], batch_size, work=views * height * width)
 
 
 @dataclass(frozen=True)
@@ -201,20 +211,29 @@ class Done:
         return fill_unknown(read_job(job, self.store, i, many).predictions, comp)
 
 
+def _unfinished(plan):  # the folder of finished batches
+    path = plan.request.path
+    return path.with_name(f'{path.name}.unfinished')
+
+
+def _predict(plan, job, networks, store, clock):  # some networks over all rows
+    predictors = [_predictor(plan, *network) for network in networks]
+    predict_job(replace(job, predictors=predictors), store, clock, plan.request.broken == 'stop')
+
+
 def predict_networks(
     plan: Plan,
     say: Callable | None = None,  # called with done, total and a line; a bar or lines when left out
 ) -> Done:
     "All networks over all rows, or what an earlier process has left of them."
-    forms, path = plan.needs.by_form(), plan.request.path
-    jobs = [_job(plan, number, form, forms[form]) for number, form in enumerate(forms)]
-    store = Store.open(path.with_name(f'{path.name}.unfinished'), _key(plan))
+    parts = list(_split(plan.needs))
+    jobs = [_job(plan, form, networks) for form, networks in parts]
+    done = Done(plan, Store.open(_unfinished(plan), _key(plan)))
     work = sum(job.work * len(job.images) for job in jobs)
-    clock, strict = TimeLeft(work, say or Progress()), plan.request.broken == 'stop'
-    done = Done(plan, store)
-    for job, networks in zip(jobs, forms.values()):
-        predictors = [_predictor(plan, *network) for network in networks]
-        predict_job(replace(job, predictors=predictors), store, clock, strict)
+    clock = TimeLeft(work, say or Progress())
+    for job, (_, networks) in zip(jobs, parts):
+        _predict(plan, job, networks, done.store, clock)
+        gc.collect()  # learners hold themselves, and the next networks want their room
         done.add(job, networks)
     return done
 
@@ -233,9 +252,22 @@ class Result:
         return '\n'.join([*self.notes, f'{self.path}: {rows}'])
 
 
+def _groups_text(done):  # that the files were read more often than there are forms; '' where they were not
+    needs, groups = done.plan.needs, {job.name for job, _ in done.jobs.values()}
+    if len(groups) == len(needs.by_form()):
+        return ''
+    paths = [path for networks in needs.networks.values() for path in networks.values()]
+    weights = size_text(sum(path.stat().st_size for path in paths))
+    return (
+        f'{len(paths)} networks with {weights} of weights do not fit into memory together: '
+        f'they were taken in {len(groups)} groups, and the files were read for each of them'
+    )
+
+
 def _notes(done):  # what a person should know
     data = done.plan.data
     notes = [f'{name}: from data/{data.comp.name}' for name in data.borrowed]
+    notes += filter(None, [_groups_text(done)])
     if done.flaws:
         lines = flaws_text(done.flaws, len(data.comp.test))
         notes.append(f'{lines}\n  their rows have the mean prediction')
@@ -268,9 +300,10 @@ def carry_out(
 ) -> Result:
     "Compute what was planned, and write it."
     start = time.time()
-    done = predict_networks(plan, say)
-    table, notes = write_result(done)
-    done.store.delete()
+    with locked(_unfinished(plan) / 'batches', timeout=0):
+        done = predict_networks(plan, say)
+        table, notes = write_result(done)
+        done.store.delete()
     return Result(plan.request.path, table, notes, time.time() - start)
 
 

@@ -11,10 +11,12 @@ import re
 import shlex
 from pathlib import Path
 from typing import NamedTuple
+from ..blend.recipe import in_a_file
 from ..core.paths import check_comp, comp_setting, data_dir, inside, root
 from ..core.storage import hash_file
 from ..core.text import one_line
 from ..core.validation import KitError
+from ..handin.notebook import newest_notebook
 from ..launch.arguments import papermill_command, run_line
 from .records import read_record
 from ..runs.lineage import as_dict, blend_members, parent_runs
@@ -134,9 +136,9 @@ def outside_files(
             files += _texts(m.get(key))
         for key in ('votes', 'rows', 'oof_rows'):
             files += [f for f in _texts(m.get(key)) if Path(f).suffix in _TABLES]
-    rules = _str(as_dict(params.get('blend')).get('rules')).strip()
-    if '\n' not in rules and rules.endswith(('.yaml', '.yml', '.json')):
-        files.append(rules)
+    rules = _str(as_dict(params.get('blend')).get('rules'))
+    if in_a_file(rules):
+        files.append(rules.strip())
     return list(dict.fromkeys(f for f in files if f))
 
 
@@ -189,6 +191,14 @@ def _data_line(comp):  # the command that gets the data
     return f'kagglekit download {comp}' + ' --zip open.zip' * (site == 'dacon')
 
 
+def _submit_line(run):  # with the notebook, where a version of one was submitted
+    try:
+        notebook = newest_notebook(run)
+    except KitError:  # a ledger that cannot be read
+        notebook = None
+    return f'kagglekit submit {run}' + (f' --notebook {"/".join(map(str, notebook))}' if notebook else '')
+
+
 def _command_lines(runs, params):  # in order, each with the code of its commit
     commit, lines = None, []
     for r, p in zip(runs, params):
@@ -199,7 +209,7 @@ def _command_lines(runs, params):  # in order, each with the code of its commit
             lines.append(_data_line(r.comp))
         commit = own
         lines.append(command(r, p))
-    return [*lines, *_restore_lines('HEAD'), f'kagglekit reproduce {runs[-1]}', f'kagglekit submit {runs[-1]}']
+    return [*lines, *_restore_lines('HEAD'), f'kagglekit reproduce {runs[-1]}', _submit_line(runs[-1])]
 
 # %% ../../nbs/report/18_provenance.ipynb #41cc94a6
 def _score(x):

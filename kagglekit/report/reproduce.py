@@ -8,12 +8,14 @@ __all__ = ['Report', 'reproduce', 'find_submission']
 # %% ../../nbs/report/21_reproduce.ipynb #00000001
 import re
 from collections.abc import Callable
+import numpy as np
 from ..core.paths import out_dir
 from ..core.storage import atomic, hash_file
 from ..core.text import one_line
 from ..core.validation import KitError
 from ..data.competition import find_comp
 from ..handin.ledger import is_sent, read_ledger
+from ..handin.notebook import sent_notebook
 from .provenance import reproduction_report
 from .rebuild import answers_text, decision_text, environment_drift, rebuild, same_answers
 from .records import read_record, short_paths
@@ -31,6 +33,15 @@ def _own_lines(run):  # a run's lines of the ledger; local ones only where none 
 def _when(line):  # a line of the ledger in words
     verb = 'recorded locally' if line.status == 'local' else 'submitted'
     return f'was {verb} on {line.time:%Y-%m-%d %H:%M} UTC'
+
+
+def _notebook_text(line):  # of the ledger: a version that the site runs on rows that are not here
+    notebook = sent_notebook(line)
+    return (
+        f'{str(notebook).capitalize()}, {_when(line)}. Kaggle runs it on test rows of its own, '
+        'so what it scored is no file of this folder; '
+        f'code and output are at https://www.kaggle.com/code/{notebook.owner}/{notebook.name}.'
+    )
 
 
 def _submission_match(lines, path, what):  # a sentence: which line of the ledger has this file's hash
@@ -58,7 +69,10 @@ def _submitted_words(run, rebuilt):  # sentences on the rebuilt file, and on the
     files = [(rebuilt, 'It')] if rebuilt else []
     if stored.exists() and not (rebuilt and hash_file(stored) == hash_file(rebuilt)):
         files.append((stored, 'submission.csv in the folder'))
-    return [_submission_match(lines, path, what) for path, what in files] if len(lines) else []
+    of_notebook = np.array([sent_notebook(line) is not None for line in lines.itertuples()], bool)
+    words = [_notebook_text(line) for line in lines[of_notebook].itertuples()]
+    lines = lines[~of_notebook]
+    return words + [_submission_match(lines, path, what) for path, what in files if len(lines)]
 
 # %% ../../nbs/report/21_reproduce.ipynb #ca083e0e
 class Report:

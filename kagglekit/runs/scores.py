@@ -9,7 +9,7 @@ __all__ = ['read_predictions', 'check_predictions', 'score_heads', 'predictions_
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 import numpy as np
-from ..core.validation import KitError
+from ..core.validation import KitError, some_names
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,18 +23,16 @@ def read_predictions(
     path: Path,  # a parquet file of a run
 ) -> 'pd.DataFrame':  # id, …, p_…
     "Read a table of predictions; a damaged file is a `KitError`."
-    import pandas as pd  # late: the state of a run is read without it
-    from kagglekit.targets.top_rows import stored_rows
+    from kagglekit.targets.top_rows import stored_table  # late: the state of a run is read without pandas
 
     try:
-        table = stored_rows(path)
-        table = pd.read_parquet(path) if table is None else table
+        table = stored_table(path)
     except FileNotFoundError:
         raise KitError(f'{path} is not there; heavy files stay on the machine that made them') from None
     except (OSError, ValueError) as e:
         raise KitError(f'{path} cannot be read ({str(e).splitlines()[0]}); copy it again, or run it again') from None
     if 'id' not in table:
-        raise KitError(f'{path} has no column id; it has {", ".join(map(str, table.columns[:6]))}')
+        raise KitError(f'{path} has no column id; it has {some_names(table.columns)}')
     return table
 
 

@@ -10,7 +10,7 @@ import fnmatch
 import re
 from collections.abc import Sequence
 import numpy as np
-from ..core.validation import KitError, nearest, read_words
+from ..core.validation import KitError, nearest, read_words, some_names
 
 # %% ../../nbs/targets/01_class_patterns.ipynb #0000000c
 _QUOTED = re.compile(r"""("(?:[^"\\]|\\.)*"|'[^']*')(?=\s|$)""")
@@ -44,10 +44,6 @@ def _fitting(word, pattern, named, n):  # (n,) bool: the classes that a word mea
         at = [i for name, i in named.items() if fnmatch.fnmatchcase(name, word)]
     return np.isin(np.arange(n), at)
 
-
-def _some(classes):  # for the message
-    return f'there are {", ".join(list(classes)[:6])}' + ' …' * (len(classes) > 6)
-
 # %% ../../nbs/targets/01_class_patterns.ipynb #a5c85136
 def choose_classes(
     text: str,  # patterns such as 'cable-* not *-good'; with none before 'not', all classes but those after it
@@ -68,11 +64,11 @@ def choose_classes(
             continue
         fitting = _fitting(word, pattern, named, k)
         if not fitting.any():
-            raise KitError(f"'{text}': no class fits '{word}'{nearest(word, classes)}; {_some(classes)}")
+            raise KitError(f"'{text}': no class fits '{word}'{nearest(word, classes)}; there are {some_names(classes)}")
         (unwanted if after_not else wanted).append(fitting)
     chosen = np.any(wanted, 0) if wanted else np.ones(k, bool)
     if unwanted:
         chosen = chosen & ~np.any(unwanted, 0)
     if not chosen.any():
-        raise KitError(f"'{text}' leaves no class; {_some(classes)}")
+        raise KitError(f"'{text}' leaves no class; there are {some_names(classes)}")
     return chosen

@@ -11,9 +11,9 @@ from itertools import combinations, product
 from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
-from ..core.validation import KitError
+from ..core.validation import KitError, some_names
 from .answer_forms import Form, answer_names, answer_texts, as_numbers, check_shares, match_names
-from .answer_forms import number_texts, output_names, some_names
+from .answer_forms import number_texts, output_names
 from .labels import encode, one_hot
 
 # %% ../../nbs/targets/07_long_form.ipynb #81707e41

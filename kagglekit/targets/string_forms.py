@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from typing import Any
 import numpy as np
 import pandas as pd
-from ..core.validation import KitError
-from .answer_forms import Form, best_columns, output_names, some_names
+from ..core.validation import KitError, some_names
+from .answer_forms import Form, best_columns, output_names
 
 # %% ../../nbs/targets/06_string_forms.ipynb #c77311ba
 SEPARATORS = (' ', ', ', ',', '; ', ';', '|', '/')  # between answers in one field

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
-from ..core.validation import KitError
+from ..core.validation import KitError, some_names
 from .answer_forms import best_columns
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['MANY', 'BEST', 'COLUMNS', 'is_many', 'TopRows', 'guess_rows', 'join_rows', 'mix_rows', 'table_of', 'read_rows',
-           'stored_rows']
+           'stored_table']
 
 # %% ../../nbs/targets/05_top_rows.ipynb #b17a0006
 MANY = 2000  # classes of which all are kept
@@ -261,21 +261,25 @@ def read_rows(
     if lost:
         raise KitError(
             f'{k:,} classes are stored by their best, and the table has no column {lost[0]}; '
-            f'it has {", ".join(map(str, table.columns[:6]))}'
+            f'it has {some_names(table.columns)}'
         )
     best, p = _matrix(table.best), _matrix(table.p)
     return TopRows(np.asarray(best, np.int32), np.asarray(p, np.float32), table.rest.to_numpy(np.float32), k)
 
 
-def stored_rows(
+def stored_table(
     path: Any,  # a parquet file
-) -> pd.DataFrame | None:  # None where it holds no lists
-    "A table of many classes from its file, its lists in one piece."
+) -> pd.DataFrame:
+    "A table of predictions from its file; lists of many classes stay in one piece."
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    if not {*COLUMNS} <= set(pq.read_schema(path).names):
-        return None
+    with pq.ParquetFile(
+        path
+    ) as file:  # read_table takes 100 kB more a column
+        table = file.read()
+    if not {*COLUMNS} <= set(table.column_names):
+        return table.to_pandas()
     fixed = lambda kind: pd.ArrowDtype(kind) if pa.types.is_fixed_size_list(kind) else None
-    return pq.read_table(path).to_pandas(types_mapper=fixed)
+    return table.to_pandas(types_mapper=fixed)

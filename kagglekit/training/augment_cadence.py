@@ -265,7 +265,7 @@ def chirps(
 ) -> tuple:  # x and y, changed
     "With probability `amount` draw one drifting line through some A panels of a negative; label 1."
 
-    def frequency(u, panel, time):
+    def frequency(u, panel, time):  # (k, C, T), of a line that drifts
         middle = u[:, 4, None, None]
         drift = 2 * u[:, 5, None, None] - 1
         return middle + drift * (time - 0.5)

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelFitException
 from ..core.randomness import rng
-from ..core.validation import KitError
+from ..core.validation import KitError, some_names
 from ..targets.top_rows import TopRows
 from .fold_fit import FoldFit
 from .schedules import Stage, parse_schedule
@@ -104,12 +104,11 @@ class TrainingGuard(Callback):
         bad = [self.ids[r] for r in rows if not np.isfinite(cache[r]).all()]  # raw inputs: mixup would spread a NaN
         why = 'the inputs are finite, so training diverged: try a lower lr, grad_clip=1 or freeze_epochs=1'
         if bad:
-            why = f'the inputs of {", ".join(bad[:5])} hold NaN or infinity'
-        named = ', '.join(map(str, self.ids[rows][:16])) + ' …' * (len(rows) > 16)
+            why = f'the inputs of {some_names(bad)} hold NaN or infinity'
         where = f'fold {self.fit.fold}, stage {self.fit.stage_no}, epoch {self.epoch}'
         raise KitError(
             f'{where}: the loss is {float(self.loss)}; {why}. '
-            f'The batch holds the ids {named}. The state after the last whole epoch is saved'
+            f'The batch holds the ids {some_names(self.ids[rows], 16)}. The state after the last whole epoch is saved'
         )
 
     def after_epoch(self):
