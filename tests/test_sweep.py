@@ -1,12 +1,16 @@
 "Sweeps: what is run, under which IDs, in which order, and what the commands and the journal say of it."
 
+import json
 import pytest
 from kagglekit.cli import main
 from kagglekit.core.storage import write_json
 from kagglekit.report.journal import journal
+from kagglekit.runs.recipe import RECIPES
 from kagglekit.runs.run import Run
 from kagglekit.sweeps import jobs
+from kagglekit.sweeps.plan import reserve
 from kagglekit.sweeps.record import read_sweeps
+from kagglekit.sweeps.study import STUDIES, Range, Study, add_study
 
 COMP = 'shapes-practice'
 
@@ -88,6 +92,8 @@ def test_rehearse_is_a_sweep_of_the_page(begun):
         (['--ids', 'exp0001', '--grid', 'arch=resnet81'], 'resnet18'),
         (['--seeds', '0'], 'seeds: 1 or more'),
         (['--jobs', '0'], 'jobs: 1 or more'),
+        (['--search', 'rate'], 'has no study rate'),
+        (['--search', 'rate', '--seeds', '2'], 'leave out'),
     ],
 )
 def test_a_mistake_is_refused_before_anything_runs(begun, capsys, args, words):
@@ -104,3 +110,31 @@ def test_an_id_that_belongs_to_another_recipe_is_refused(begun, capsys):
     assert sweep('--ids', 'exp0001', '--grid', 'lr=0.01,0.02') == 2
     assert 'it ran with bs 64' in capsys.readouterr().err
     assert begun == ['exp0001-lr0.01']
+
+
+@pytest.fixture
+def study(space):
+    "A study of two trials on the page, judged by the first fold."
+    recipes = RECIPES[COMP]
+    tiny = recipes['exp0001'].but('tiny', 'one epoch', epochs=1, folds=2)
+    reserve(COMP, [tiny])
+    add_study(recipes, Study('rate', tiny, dict(lr=Range(1e-3, 1e-2, log=True)), trials=2, value='fold'))
+    yield
+    STUDIES.pop(COMP)
+
+
+def test_a_search_continues_what_an_earlier_one_left(begun, study, capsys):
+    assert sweep('--search', 'rate') == 1  # a stand-in has no first fold, so each trial fails
+    assert begun == ['rate-000', 'rate-001'] and 'none complete yet' in capsys.readouterr().out
+    assert sweep('--search', 'rate') == 1 and len(begun) == 2
+    assert journal(COMP).set_index('exp').loc['rate-001', 'parent'] == 'tiny'
+    assert read_sweeps(COMP)['study rate: lr']['runs'] == begun
+
+
+@pytest.mark.slow
+def test_a_search_stops_its_trials_after_the_fold_that_judges_them(space, study, capsys):
+    assert sweep('--search', 'rate') == 0
+    for exp in ('rate-000', 'rate-001'):
+        run = Run(COMP, exp)
+        assert run.state() in ('interrupted', 'done') and json.loads((run.folder / 'fold0/fold.json').read_text())
+    assert '2 of 2 · rate-001 · ' in capsys.readouterr().out

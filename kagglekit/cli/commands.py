@@ -95,7 +95,17 @@ _SWEEP = (
     argument('--ids', nargs='+', default=[], metavar='EXP', help='experiments; all of the page when left out'),
     argument('--grid', nargs='+', default=[], metavar='FIELD=A,B', help='values of fields: each combination is a run'),
     argument('--seeds', type=int, default=1, metavar='N', help='runs of each recipe, with as many seeds'),
+    argument('--search', metavar='STUDY', help='a study of the page, instead of recipes, a grid or seeds'),
 )
+
+
+def _search_study(a):
+    if a.ids or a.grid or a.seeds != 1:
+        raise KitError('sweep: --search has its recipe and its fields on the page; leave out --ids, --grid and --seeds')
+    from kagglekit.sweeps.jobs import LocalEngine
+    from kagglekit.sweeps.search import search
+
+    return int(bool(search(a.comp, a.search, LocalEngine(a.jobs))))
 
 
 def _sweep_here(a, grid):  # on this machine
@@ -105,9 +115,11 @@ def _sweep_here(a, grid):  # on this machine
     return int(bool(sweep(a.comp, a.ids, grid, a.seeds, LocalEngine(a.jobs))))
 
 
-@command('train many recipes: all of a page, a grid of fields, several seeds', COMP, *_SWEEP, _JOBS)
+@command('train many recipes: all of a page, a grid of fields, several seeds, a search', COMP, *_SWEEP, _JOBS)
 def _sweep(a):
     check_known(a.comp)
+    if a.search:
+        return _search_study(a)
     from kagglekit.sweeps.plan import read_grid
 
     return _sweep_here(a, read_grid(a.grid))

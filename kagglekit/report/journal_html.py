@@ -28,7 +28,7 @@ from .notes import all_notes
 from .ranking import best_run, comparable, selection_score
 from .records import short_paths, size_text, target_of
 from .seed_noise import outcomes, seed_means, seed_sd
-from .sweeps import sweeps_html
+from .sweeps import study_parts, sweeps_html
 from ..runs.run import Run
 
 # %% ../../nbs/report/17_journal_html.ipynb #65ba92dc
@@ -224,8 +224,8 @@ def _best_curves(
 
 
 def _sweeps(comp, table):  # a section, where there was a sweep
-    swept = sweeps_html(comp, table)
-    return {'Sweeps': [swept]} if swept else {}
+    parts = [*filter(None, [sweeps_html(comp, table)]), *study_parts(comp)]
+    return {'Sweeps': parts} if parts else {}
 
 
 def sections(
