@@ -50,6 +50,7 @@ extras = dict(
         'pydicom>=3',  # DICOM files are tested with real ones
         'h5py>=3.12',  # HDF5 files are tested with real ones
         'soundfile>=0.13',  # recordings are tested with real ones
+        'optuna>=5',  # searches are tested with the real one
         'pre-commit>=4',  # no commit with a forgotten nbdev-clean or nbdev-export, which the gate would refuse
     ],
     docs=[
@@ -69,6 +70,9 @@ extras = dict(
         'scipy>=1.13',  # its ShortTimeFFT makes the spectrogram; scikit-learn brings it
     ],
     kaggle=['kaggle>=2.2'],  # Kaggle's own tool: kagglekit submit and download
+    sweep=[
+        'optuna>=5',  # kagglekit sweep --search: samplers, pruners, a study in one file that machines share
+    ],
     tensorboard=['tensorboard>=2.19'],  # the optional logger
 )
 setup(

@@ -20,6 +20,7 @@ ROOMS = [
     'runs',
     'fit',
     'launch',
+    'sweeps',
     'draft',
     'blend',
     'predict',

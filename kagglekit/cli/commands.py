@@ -89,19 +89,49 @@ def _trial(a):
 
     trial(a.comp, a.exp, **changes)
 
-# %% ../../nbs/cli/01_commands.ipynb #f0f8d326
-@command(
-    'train every recipe of a competition that has not been trained',
-    COMP,
-    argument('--jobs', type=int, default=1, metavar='N', help='runs at a time; 1 when left out'),
+# %% ../../nbs/cli/01_commands.ipynb #eda9ade5
+_JOBS = argument('--jobs', type=int, metavar='N', help='runs at a time; one a GPU, or one, when left out')
+_SWEEP = (
+    argument('--ids', nargs='+', default=[], metavar='EXP', help='experiments; all of the page when left out'),
+    argument('--grid', nargs='+', default=[], metavar='FIELD=A,B', help='values of fields: each combination is a run'),
+    argument('--seeds', type=int, default=1, metavar='N', help='runs of each recipe, with as many seeds'),
+    argument('--search', metavar='STUDY', help='a study of the page, instead of recipes, a grid or seeds'),
 )
+
+
+def _search_study(a):
+    if a.ids or a.grid or a.seeds != 1:
+        raise KitError('sweep: --search has its recipe and its fields on the page; leave out --ids, --grid and --seeds')
+    from kagglekit.sweeps.jobs import LocalEngine
+    from kagglekit.sweeps.search import search
+
+    return int(bool(search(a.comp, a.search, LocalEngine(a.jobs))))
+
+
+def _sweep_here(a, grid):  # on this machine
+    from kagglekit.sweeps.jobs import LocalEngine
+    from kagglekit.sweeps.sweep import sweep
+
+    return int(bool(sweep(a.comp, a.ids, grid, a.seeds, LocalEngine(a.jobs))))
+
+
+@command('train many recipes: all of a page, a grid of fields, several seeds, a search', COMP, *_SWEEP, _JOBS)
+def _sweep(a):
+    check_known(a.comp)
+    if a.search:
+        return _search_study(a)
+    from kagglekit.sweeps.plan import read_grid
+
+    return _sweep_here(a, read_grid(a.grid))
+
+
+@command('train every recipe of a competition that has not been trained: a sweep without options', COMP, _JOBS)
 def _rehearse(a):
     check_known(a.comp)
-    from kagglekit.launch.sweep import rehearse
+    a.ids, a.seeds = (), 1
+    return _sweep_here(a, {})
 
-    return int(bool(rehearse(a.comp, a.jobs)))
-
-
+# %% ../../nbs/cli/01_commands.ipynb #f0f8d326
 @command(
     'write a practice competition',
     argument('comp', help='practice competition, such as anomaly-practice'),

@@ -122,8 +122,10 @@ def _missing(run, params, score, state):  # what a complete record would have
         yield 'params.json is not there'
     if name != run.exp:
         yield f'its params.json is that of {_text(name)}: was the folder copied?'
-    if state == 'new':
+    if state == 'new' and (run.folder / 'status.json').exists():
         yield 'neither predictions nor score.json are there'
+    elif state == 'new':
+        yield f'it has not begun: kagglekit run {run.comp} {run.exp}'
     if state == 'done' and not (run.folder / 'score.json').exists():
         yield 'score.json is not there'
     if score and 'mean' not in score:

@@ -28,6 +28,7 @@ from .notes import all_notes
 from .ranking import best_run, comparable, selection_score
 from .records import short_paths, size_text, target_of
 from .seed_noise import outcomes, seed_means, seed_sd
+from .sweeps import study_parts, sweeps_html
 from ..runs.run import Run
 
 # %% ../../nbs/report/17_journal_html.ipynb #65ba92dc
@@ -222,6 +223,11 @@ def _best_curves(
         return f'the curves of {exp} cannot be drawn: {short_paths(e)}'
 
 
+def _sweeps(comp, table):  # a section, where there was a sweep
+    parts = [*filter(None, [sweeps_html(comp, table)]), *study_parts(comp)]
+    return {'Sweeps': parts} if parts else {}
+
+
 def sections(
     comp: str,  # competition
     table: pd.DataFrame,  # its journal
@@ -234,6 +240,7 @@ def sections(
         'All runs': [unfinished_text(table), journal_html(table)],
         'The tree': [plot_tree(table)],
         'Could chance have done it?': [seeds_html(table)],
+        **_sweeps(comp, table),
         'How the best run learned': [_best_curves(comp, table)],
         'CV against the leaderboard': [leaderboard_text(table), plot_leaderboard(table)],
         'The best blend to date': [best_blend(table), blend_today(comp, table)],
