@@ -1,11 +1,14 @@
 "Metadata from settings.ini, and the reason for each dependency beside it. Tested versions: constraints.txt."
 
+import json
 from configparser import ConfigParser
 from pathlib import Path
 from setuptools import setup, find_packages
+from setuptools.command.build_py import build_py
 
+home = Path(__file__).parent
 ini = ConfigParser()
-ini.read(Path(__file__).parent / 'settings.ini', encoding='utf8')
+ini.read(home / 'settings.ini', encoding='utf8')
 cfg = ini['DEFAULT']
 
 requirements = [
@@ -75,6 +78,32 @@ extras = dict(
     ],
     tensorboard=['tensorboard>=2.19'],  # the optional logger
 )
+
+
+def without_outputs(path):  # the text of a notebook
+    page = json.loads(path.read_text(encoding='utf8'))
+    for cell in page['cells']:
+        if cell['cell_type'] == 'code':
+            cell.update(outputs=[], execution_count=None)
+    return json.dumps(page, indent=1, ensure_ascii=False, sort_keys=True) + '\n'
+
+
+class BuildPackage(build_py):
+    "Puts what a workspace begins with into the package, pages without outputs; an editable installation reads it here."
+
+    def run(self):
+        super().run()
+        if self.editable_mode:
+            return
+        pages = [page for page in home.glob('nbs/*.ipynb') if page.stem != 'index']
+        texts = {page: without_outputs(page) for page in pages}
+        texts |= {path: path.read_text(encoding='utf8') for path in (home / '.gitignore', home / '.gitattributes')}
+        for path, text in texts.items():
+            target = Path(self.build_lib) / 'kagglekit' / 'workspace' / path.relative_to(home)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(text, encoding='utf8')
+
+
 setup(
     name=cfg['lib_name'],
     version=cfg['version'],
@@ -83,12 +112,13 @@ setup(
     author=cfg['author'],
     license=cfg['license'],
     python_requires='>=' + cfg['min_python'],
-    long_description=Path(__file__).with_name('README.md').read_text(encoding='utf8'),
+    long_description=(home / 'README.md').read_text(encoding='utf8'),
     long_description_content_type='text/markdown',
     packages=find_packages(include=['kagglekit', 'kagglekit.*']),
     package_data={
         'kagglekit.models': ['architectures.txt']
     },  # timm's names, so that a typing error needs no import of it
+    cmdclass=dict(build_py=BuildPackage),
     install_requires=requirements,
     extras_require=extras,
     entry_points=dict(console_scripts=['kagglekit = kagglekit.cli:main']),

@@ -272,7 +272,8 @@ def test_an_invalid_commit_reaches_no_command(commit, tmp_path):
         commands = reproduction_report(run).split('```')[1]
     assert (
         'emptied' not in commands
-        and 'git restore --source COMMIT ' in commands
+        and '# no commit is recorded' in commands
+        and 'git' not in commands
         and (tmp_path / 'emptied').read_text() == 'kept'
     )
 
@@ -315,7 +316,7 @@ def test_the_commands_of_a_blend_carry_every_value(value, tmp_path):
         )
         text = reproduction_report(run)
     fence = re.search('(?m)^(`{3,})$', text)[1]
-    line = re.search('(?ms)^mkdir .*?(?=^git restore)', text.split(f'\n{fence}\n')[1])[0].partition(' && ')[2]
+    line = re.search('(?ms)^mkdir .*?(?=^kagglekit reproduce)', text.split(f'\n{fence}\n')[1])[0].partition(' && ')[2]
     assert yaml.safe_load(shlex.split(line)[-1])['x'] == value
 
 

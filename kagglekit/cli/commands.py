@@ -162,9 +162,17 @@ def _check(a):
 
 # %% ../../nbs/cli/01_commands.ipynb #50752068
 @command(
-    'write the page of a competition from its data folder', argument('comp', help='competition, a folder below data/')
+    'write the page of a competition from its data folder; or a new workspace',
+    argument('comp', nargs='?', help='competition, a folder below data/'),
+    argument('--workspace', metavar='DIR', help='a folder for a workspace; files that are there stay as they are'),
 )
 def _new(a):
+    if (a.comp is None) == (a.workspace is None):
+        raise KitError('new: give a competition, such as leaves, or --workspace DIR')
+    if a.workspace is not None:
+        from kagglekit.draft.new_workspace import new_workspace
+
+        return print(new_workspace(a.workspace))
     from kagglekit.draft.new_page import new_page
     from kagglekit.practice.registry import STAND_INS
     from kagglekit.practice.standins import write_practice

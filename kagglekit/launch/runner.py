@@ -21,6 +21,7 @@ from ..data.competition import check_page, find_comp
 from ..core.validation import KitError
 from ..core.storage import atomic
 from ..core.paths import data_dir
+from ..core.run_pages import change_note, find_page
 from ..core.secrets import hide_secrets
 from ..core.text import diff_text
 from ..runs.recipe import GROUPS, Recipe, recipe_table, resolve
@@ -28,7 +29,7 @@ from ..fit.preflight import training_view, preflight
 from ..runs.received import refuse_received
 from ..runs.process import is_process_alive, now
 from ..runs.run import Run
-from .arguments import PageResult, notebook, read_given
+from .arguments import PageResult, read_given
 
 # %% ../../nbs/launch/02_runner.ipynb #ea24897f
 def check_free(
@@ -176,8 +177,9 @@ def _reason(run, result):  # why a page failed
         return f'the kernel was killed, perhaps because memory ran out ({result.text}); {_RESUMES}'
     if result.name == 'KitError':
         return result.text
-    page = run.folder / 'train.ipynb'
-    return f'{result.name}: {result.text}\nThis error was not foreseen; the traceback is in {page}'
+    page, note = run.folder / 'train.ipynb', change_note(find_page('train'))
+    text = f'{result.name}: {result.text}\nThis error was not foreseen; the traceback is in {page}'
+    return f'{text}\n{note}' if note else text
 
 
 def error_lines(
@@ -207,7 +209,7 @@ def _execute(run, recipe, params, lock):  # train.ipynb
         print(f'{run}: {recipe.reason or diff_text(recipe.diff)}', flush=True)
         from kagglekit.launch.kernel import clean_copy, execute_page  # late: papermill takes a second to import
 
-        page = clean_copy(notebook('train'), parameters_cell())
+        page = clean_copy(find_page('train'), parameters_cell())
         return execute_page(page, params, partial(_keep_page, run), over, lock)
     except KeyboardInterrupt as e:
         return PageResult('stopped', str(e) or 'SIGINT')  # between two steps

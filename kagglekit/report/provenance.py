@@ -12,7 +12,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 from ..blend.recipe import in_a_file
-from ..core.paths import check_comp, comp_setting, data_dir, inside, root
+from ..core.paths import check_comp, comp_setting, data_dir, inside, repository, root
 from ..core.storage import hash_file
 from ..core.text import one_line
 from ..core.validation import KitError
@@ -175,11 +175,31 @@ def _file_lines(run, params):  # files that no run made, with their hashes
     return lines
 
 # %% ../../nbs/report/18_provenance.ipynb #20318b14
-def _restore_lines(commit):  # the files of a commit, and outputs as they are
-    return [
-        f"git restore --source {commit} --staged --worktree -- . ':!outputs'",
-        'make install && source .venv/bin/activate',
-    ]
+_INSTALL = 'make install && source .venv/bin/activate'  # in the repository of kagglekit
+_NO_COMMIT = '# no commit is recorded: put the pages of competitions as they were then into nbs/competitions'
+
+
+def _restore(commit):  # the files of a commit, and outputs as they are
+    return f"git restore --source {commit} --staged --worktree -- . ':!outputs'"
+
+
+def _pip_lines(params):  # the recorded versions
+    versions = as_dict(params.get('versions')).items()
+    wanted = [shlex.quote(one_line(f'{name}=={version}')) for name, version in versions]
+    return [f'python -m pip install {" ".join(wanted)}'] * bool(wanted)
+
+
+def _code_lines(params):  # code and libraries of a record
+    commit = commit_of(params).name
+    if repository():
+        return [_restore(commit or 'COMMIT'), _INSTALL]
+    return [_restore(commit) if commit else _NO_COMMIT, *_pip_lines(params)]
+
+
+def _last_lines(params):  # back to the code as it is
+    if repository():
+        return [_restore('HEAD'), _INSTALL]
+    return [_restore('HEAD')] * any(commit_of(p).name for p in params)
 
 
 def _data_line(comp):  # the command that gets the data
@@ -200,16 +220,16 @@ def _submit_line(run):  # with the notebook, where a version of one was submitte
 
 
 def _command_lines(runs, params):  # in order, each with the code of its commit
-    commit, lines = None, []
+    code: list[str] = []
+    lines: list[str] = []
     for r, p in zip(runs, params):
-        own = commit_of(p).name or 'COMMIT'
-        if own != commit:
-            lines += _restore_lines(own)
-        if commit is None:
+        if (own := _code_lines(p)) != code:
+            lines += own
+        if not code:
             lines.append(_data_line(r.comp))
-        commit = own
+        code = own
         lines.append(command(r, p))
-    return [*lines, *_restore_lines('HEAD'), f'kagglekit reproduce {runs[-1]}', _submit_line(runs[-1])]
+    return [*lines, *_last_lines(params), f'kagglekit reproduce {runs[-1]}', _submit_line(runs[-1])]
 
 # %% ../../nbs/report/18_provenance.ipynb #41cc94a6
 def _score(x):
@@ -237,7 +257,7 @@ def _versions(own, dirty):  # code and versions of the run itself
         '## Code and versions',
         '',
         f'Commit {commit_of(own)}, Python {python}, on {device} with {threads} threads.',
-        f'{versions}. The whole set: `constraints.txt` of that commit.',
+        f'{versions}.' + ' The whole set: `constraints.txt` of that commit.' * bool(repository()),
     ]
     if dirty:
         runs = ', '.join(dirty)
@@ -263,6 +283,12 @@ def _run_line(run, params):  # of the table of runs
     return f'| {" | ".join(cells)} |'
 
 # %% ../../nbs/report/18_provenance.ipynb #1918a66c
+def _where_text(params):  # where to give the commands
+    if repository() or any(commit_of(p).name for p in params):
+        return 'In a fresh clone, since they take files from other commits:'
+    return 'In a copy of the workspace:'
+
+
 def reproduction_report(
     run: Run,  # a run or a blend
 ) -> str:  # Markdown
@@ -287,7 +313,7 @@ def reproduction_report(
         '',
         '## Commands',
         '',
-        'In a fresh clone, since they take files from other commits:',
+        _where_text(params),
         '',
         *_fenced(_command_lines(runs, params)),
         '',

@@ -17,11 +17,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import kagglekit
-from ..core.paths import inside, root, setting, workspace
+from ..core.paths import inside, repository, root, setting, workspace
+from ..core.run_pages import find_page
 from ..core.storage import hash_file, read_json, write_json
 from ..core.text import one_line
 from ..core.validation import KitError
 from ..data.competition import Competition, find_comp
+from ..data.pages import own_pages
 from ..launch.arguments import papermill_command
 from .pairs import read_pair
 from .provenance import ancestors, blend_params, commit_of, outside_files
@@ -35,13 +37,14 @@ from ..runs.single_object import object_states
 # %% ../../nbs/report/20_retrain.ipynb #00000016
 def unpack_commit(
     params: dict,  # of a record that names a commit
-    folder: Path,  # where nbs and kagglekit go
+    folder: Path,  # where nbs goes, and kagglekit if the workspace is its repository
 ) -> str:  # which code it is, in words
     "Unpack the code of a commit; nothing where git does not know it."
     name, dirty = commit_of(params)
     if not name:
         return 'the current code, since no commit is recorded'
-    line = ['git', '-C', str(root()), 'archive', '--format=tar', '--end-of-options', name, 'nbs', 'kagglekit']
+    home, parts = repository() or root(), ['nbs', 'kagglekit'] if repository() else ['nbs']
+    line = ['git', '-C', str(home), 'archive', '--format=tar', '--end-of-options', name, *parts]
     try:
         tar = subprocess.run(line, capture_output=True)
     except FileNotFoundError:
@@ -50,7 +53,8 @@ def unpack_commit(
         return f'the current code, since git does not know commit {name}'
     with tarfile.open(fileobj=io.BytesIO(tar.stdout)) as files:
         files.extractall(folder, filter='data')
-    return f'the code of commit {name}' + ', from which files differed then' * dirty
+    what = 'code' if repository() else 'pages'
+    return f'the {what} of commit {name}' + ', from which files differed then' * dirty
 
 # %% ../../nbs/report/20_retrain.ipynb #d3b39f64
 def _write_settings(folder):  # of the new workspace: the same data, competitions' sites and cache
@@ -98,7 +102,16 @@ def _current_sources(params, out):  # a record with the current hashes of predic
     return params | dict(sources=sources)
 
 
-def _environment(folder, home, threads):  # of the process: workspace, code, recorded number of threads
+def _copy_pages(folder, code):  # of competitions that no package holds: as in the commit, else as they are
+    for page in own_pages():
+        name = f'nbs/competitions/{page.path.name}'
+        source = code / name if (code / name).exists() else page.path
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, folder / name)
+
+
+def _environment(folder, code, threads):  # of the process: workspace, code, recorded number of threads
+    home = code if (code / 'kagglekit').exists() else Path(kagglekit.__file__).parent.parent
     paths = filter(None, [str(home), os.environ.get('PYTHONPATH', '')])
     env = os.environ | dict(KAGGLEKIT_ROOT=str(folder), PYTHONPATH=os.pathsep.join(paths))
     is_count = isinstance(threads, int) and not isinstance(threads, bool)
@@ -107,15 +120,16 @@ def _environment(folder, home, threads):  # of the process: workspace, code, rec
     return env
 
 
-def _run_page(folder, run, page, home, params):  # exit status of papermill
+def _run_page(folder, run, page, code, params):  # exit status of papermill
     asked = dict(comp=run.comp, exp=run.exp)
     if page == 'blend':
         asked |= blend_params(params)
         asked['reason'] = params.get('reason') or None
     name = f'{page}.ipynb'
     out = folder / 'outputs' / run.comp / run.exp / name
-    line = papermill_command(page, out, asked, page=home / 'nbs' / name)
-    env = _environment(folder, home, params.get('threads'))
+    then = code / 'nbs' / name
+    line = papermill_command(page, out, asked, page=then if then.exists() else find_page(page))
+    env = _environment(folder, code, params.get('threads'))
     with open(folder / f'{run.exp}.txt', 'wb') as log:
         return subprocess.run(line, cwd=folder, env=env, stdout=log, stderr=log).returncode
 
@@ -124,11 +138,11 @@ def _retrain_one(folder, run, say):  # a run or a blend, in a workspace that has
     params, code = read_record(run, 'params.json'), folder / 'code' / run.exp
     page = 'blend' if 'blend' in params else 'train'
     say(f'{page}ing {run} again with {unpack_commit(params, code)}, in {folder}')
-    home = code if (code / 'nbs').exists() else Path(kagglekit.__file__).parent.parent
+    _copy_pages(folder, code)
     out = folder / 'outputs' / run.comp / run.exp
     if params.get('sources'):
         write_json(out / 'params.json', _current_sources(params, out.parent))
-    failed = _run_page(folder, run, page, home, params)
+    failed = _run_page(folder, run, page, code, params)
     if failed:
         with workspace(folder):
             error = Run(run.comp, run.exp).read('status.json').get('error') or 'papermill failed'

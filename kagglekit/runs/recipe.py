@@ -371,8 +371,10 @@ def _same(recipe, parent, changes):  # with its guards and loggers changed; any 
     differs = {k: new[k] for k in new if new[k] != old[k]}
     if differs or (parent and parent != recipe.parent):
         what = diff_text(differs) or f'parent {parent}'
+        known = diff_text(recipe.diff) or recipe.reason
+        words = f' ({known})' * bool(known)
         raise KitError(
-            f'{recipe.exp} is taken: {diff_text(recipe.diff) or recipe.reason}. With {what} it is another '
+            f'{recipe.exp} is taken{words}. With {what} it is another '
             f'experiment: give it a new ID, -p parent {recipe.exp}'
         )
     return asked
