@@ -30,6 +30,7 @@ from kagglekit.handin.share_file import (
     strict_json,
 )
 from ..runs.form import write_submission
+from ..runs.initial import parse_initial
 from ..runs.lineage import as_dict, blend_members
 from ..runs.process import now
 from ..runs.received import received_text
@@ -60,8 +61,9 @@ def _renamed_labels(text, name):  # pseudo_labels of a recipe
 
 def _renamed_fields(fields, name):  # of a recipe, or of its difference from the parent
     found = dict(as_dict(fields))
-    if isinstance(found.get('init_from'), str):
-        found['init_from'] = name(found['init_from'])
+    start = found.get('init_from')
+    if isinstance(start, str) and not parse_initial(start).foreign:
+        found['init_from'] = name(start)
     if 'pseudo_labels' in found:
         found['pseudo_labels'] = _renamed_labels(found['pseudo_labels'], name)
     return found

@@ -19,6 +19,7 @@ from ..core.validation import KitError
 from ..handin.notebook import newest_notebook
 from ..launch.arguments import papermill_command, run_line
 from .records import read_record
+from ..runs.initial import WEIGHT_FILES
 from ..runs.lineage import as_dict, blend_members, parent_runs
 from ..runs.run import Run
 from ..runs.spelling import parse_pseudo
@@ -165,8 +166,9 @@ def _hash_text(name, home, recorded):  # the recorded hash of a file, or that of
 def _file_lines(run, params):  # files that no run made, with their hashes
     recipe, recorded = as_dict(params.get('recipe')), _recorded_hashes(run, params)
     files = []  # name, shown as, in which folder
-    for name in (_str(recipe.get('fold_file')), parse_pseudo(_str(recipe.get('pseudo_labels')))[0]):
-        if name.endswith(('.csv', '.npy')):
+    named = [_str(recipe.get(field)) for field in ('fold_file', 'init_from')]
+    for name in (*named, parse_pseudo(_str(recipe.get('pseudo_labels')))[0]):
+        if name.endswith(('.csv', '.npy', *WEIGHT_FILES)):
             files.append((name, f'data/{run.comp}/{name}', data_dir(run.comp)))
     files += [(name, name, root()) for name in outside_files(params)]
     lines = []

@@ -10,7 +10,6 @@ __all__ = ['RULES', 'ALL_ROWS_RULES', 'PIXELS', 'check_schedules', 'make_stages'
 from collections.abc import Callable
 from typing import Any, NamedTuple
 import numpy as np
-from ..core.paths import check_name
 from ..core.validation import KitError
 from ..data.competition import Competition
 from ..targets.class_patterns import choose_classes
@@ -18,6 +17,7 @@ from ..images.formats import find_inputs
 from ..models.heads import parse_head
 from ..models.losses import check_loss_kind, check_weighable
 from ..training.augment import parse_augment
+from .initial import parse_initial
 from ..training.schedules import Schedule, Stage, parse_schedule
 
 # %% ../../nbs/runs/01_rules.ipynb #c6010396
@@ -174,8 +174,7 @@ def _check_registered(r):  # names of registered things, and their numbers
         check_weighable(r.loss)
     for text in r.heads:
         parse_head(text, r.loss, r.label_smoothing)
-    if r.init_from:
-        check_name(r.init_from, 'init_from', 'exp0012')
+    parse_initial(r.init_from)
 
 
 def check_rules(

@@ -29,6 +29,7 @@ from ..images.loaders import ConcatCache, fold_loaders
 from ..targets.top_rows import is_many
 from ..data.side_table import category_levels, side_values
 from ..data.sampling import parse_sampling, sampling_probs
+from ..models.body import load_body
 from ..models.build import build_model, check_size, find_weights, load_weights
 from ..models.heads import OutputSpec, check_heads, heads_loss, parse_head
 from ..models.outputs import make_loss, make_output
@@ -36,6 +37,7 @@ from ..models.losses import LOSSES, check_loss_kind, class_weights, find_loss
 from ..models.surgery import SeparateNets, gem_pool, l2_norm_head, stem_stride1
 from ..models.with_table import WithTable
 from .claim import held, traced
+from .initial import parse_initial
 from .lineage import pseudo_rows, start_weights
 from .recipe import Recipe
 from .rules import check_table, check_target, margin_classes, sides
@@ -312,7 +314,8 @@ def make_learner(
     output = output_and_loss(r, setup.comp).output
     net = make_networks(r, output, _trained_table(setup, k))
     if path := start_weights(r, setup.comp, setup.folds, k):
-        load_weights(net, path)
+        load = load_body if parse_initial(r.init_from).foreign else load_weights
+        load(net, path)
     cache, y, fold = train_rows(setup, k, output)
     prepare = _preparation(setup, net, y, output)
     if setup.table:
