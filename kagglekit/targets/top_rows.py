@@ -275,9 +275,7 @@ def stored_table(
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with pq.ParquetFile(
-        path
-    ) as file:  # read_table takes 100 kB more a column
+    with pq.ParquetFile(path) as file:  # read_table takes 100 kB more a column
         table = file.read()
     if not {*COLUMNS} <= set(table.column_names):
         return table.to_pandas()
