@@ -11,7 +11,7 @@ import difflib
 import importlib
 import json
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -39,7 +39,7 @@ SHORT = 12  # names that a message lists although it has a hint
 
 
 def some_names(
-    names: Sequence,  # any; others than text by str()
+    names: Any,  # a list, an array or an index; others than text by str()
     most: int = 5,  # that are shown
 ) -> str:  # the first ones, and … where there are more; '' for none
     "A few names for a message."

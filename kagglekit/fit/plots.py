@@ -170,7 +170,7 @@ def plot_history(
         left.plot(epochs, rows.valid_loss, **look)
         right.plot(epochs, rows.metric, label=f'fold {k}', **look)
     for ax in (left, right):
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
     left.set(xlabel='epoch', ylabel='loss (dotted: train)')
     right.set(xlabel='epoch', ylabel=metric)
     right.legend(fontsize=8)
