@@ -48,6 +48,22 @@ def space(tmp_path, monkeypatch):
     return tmp_path / 'outputs' / 'shapes-practice'
 
 
+def write_brief(home):
+    "In a workspace, the page of the drawn shapes, whose recipes have half the epochs."
+    page = 'nbs/competitions/shapes.ipynb'
+    text = (ROOT / page).read_text(encoding='utf8')
+    assert text.count('epochs=8') == 1
+    (home / page).parent.mkdir(parents=True, exist_ok=True)
+    (home / page).write_text(text.replace('epochs=8', 'epochs=4'), encoding='utf8')
+
+
+@pytest.fixture
+def brief(space):
+    "The folder of runs of a workspace of this test's own, whose whole runs are those of `undisturbed`."
+    write_brief(space.parent.parent)
+    return space
+
+
 def shared_home(tmp_path_factory, name):
     "A workspace that all processes of this test run share."
     base = tmp_path_factory.getbasetemp()
@@ -86,6 +102,7 @@ def undisturbed(tmp_path_factory):
     folder = home / 'outputs' / 'shapes-practice' / 'exp0001'
     with FileLock(home / 'one.lock'), workspace(home):
         if not folder.exists():
+            write_brief(home)
             words = papermill_words(folder / 'train.ipynb', '-p', 'comp', 'shapes-practice', '-p', 'exp', 'exp0001')
             done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr[-2000:]
