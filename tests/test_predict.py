@@ -3,13 +3,12 @@
 import json
 import shutil
 import signal
-import subprocess
 import sys
 
 import numpy as np
 import pandas as pd
 import pytest
-from running import ROOT
+from running import ROOT, python
 from test_kinds import KINDS, made, train_it  # noqa: F401  made: a fixture
 from test_kinds import labels, numbers
 from test_oneclass import TINY, write_tiny
@@ -285,7 +284,7 @@ def test_a_killed_process_resumes_to_the_same_bytes(shapes, tmp_path, monkeypatc
     from kagglekit.predict import batches
 
     out = tmp_path / 'out.csv'
-    dead = subprocess.run([sys.executable, '-c', KILLED, str(out)], capture_output=True, text=True)
+    dead = python('-c', KILLED, str(out))
     assert dead.returncode == -signal.SIGKILL, dead.stderr
     assert len(list(tmp_path.glob('out.csv.unfinished/0-*.npz'))) == 3 and not out.exists()
     starts, save = [], batches.Store.save
