@@ -1,5 +1,6 @@
 "Fixtures that several test files share."
 
+import gc
 import os
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from layouts import LAYOUTS
 from running import ROOT, papermill_words
 from kagglekit.core.paths import workspace
 from kagglekit.practice.standins import write_practice
+
+gc.disable()  # until all is imported: of that, nothing goes away
+os.fsync = lambda file: None  # no test cuts the power, and a disk takes milliseconds for each file
 
 
 def pytest_configure(config):
@@ -29,6 +33,12 @@ def pytest_collection_modifyitems(items):
     for item in items:
         if item.get_closest_marker('slow'):
             item.add_marker(pytest.mark.skip(reason='slow; KAGGLEKIT_SLOW=1 runs it'))
+
+
+def pytest_collection_finish():
+    "Collect garbage again, but look for none in the modules."
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -19,16 +19,18 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
-import ipykernel.ipkernel  # noqa: F401
-import matplotlib
-import papermill.cli  # noqa: F401
-import kagglekit.blend.blend_run  # noqa: F401
-import kagglekit.blend.diagnostics  # noqa: F401
-import kagglekit.fit.plots  # noqa: F401
-import kagglekit.fit.train  # noqa: F401
-import kagglekit.launch.kernel  # noqa: F401
-import kagglekit.report.reproduce  # noqa: F401
+from importlib import import_module
 
+WARM = (
+    'ipykernel.ipkernel',
+    'papermill.cli',
+    'kagglekit.blend.blend_run',
+    'kagglekit.blend.diagnostics',
+    'kagglekit.fit.plots',
+    'kagglekit.fit.train',
+    'kagglekit.launch.kernel',
+    'kagglekit.report.reproduce',
+)
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 FIRST_FREE = 100  # descriptors below it may be those of a request
 
@@ -102,7 +104,7 @@ def execute(args):
     if args[0] == '-m':
         sys.argv = args[1:]
         if args[1] == 'ipykernel_launcher':  # chosen when matplotlib was imported
-            matplotlib.rcParams['backend'] = 'module://matplotlib_inline.backend_inline'
+            sys.modules['matplotlib'].rcParams['backend'] = 'module://matplotlib_inline.backend_inline'
         runpy.run_module(args[1], run_name='__main__', alter_sys=True)
     elif args[0] == '-c':
         sys.argv = ['-c', *args[2:]]
@@ -216,6 +218,15 @@ def serve():
         print(pid, flush=True)
 
 
-gc.collect()
-gc.freeze()  # what is here already is not searched again in every fork
+def warm():
+    "Import everything, which no fork then searches for garbage."
+    gc.disable()
+    for name in WARM:
+        import_module(name)
+    gc.freeze()
+    gc.enable()
+
+
+warm()
+os.fsync = lambda file: None  # as in conftest.py
 serve()
