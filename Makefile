@@ -10,13 +10,17 @@ EXP    := exp0001
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 # libraries' warnings to their developers would bury our own lines
 export PYTHONWARNINGS := ignore
+# a module is compiled once, not in every process
+export PYTHONDONTWRITEBYTECODE :=
 .PHONY: demo lint test lab docs install pages
 
 # the stamp is written last, so an installation that was interrupted is done again
 .venv/ok: setup.py settings.ini constraints.txt jupyterlab.json
 	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed; got " + sys.version if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,demo,tensorboard]'
+	$(BIN)/python -m pip install --quiet --no-compile --constraint constraints.txt --editable '.[dev,demo,tensorboard]'
+	@# pip would compile on one core
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 	@# JupyterLab saves a page when a person does, so running one leaves the tracked file as it is
 	@install -D -m 644 jupyterlab.json .venv/share/jupyter/lab/settings/overrides.json
 	@touch $@

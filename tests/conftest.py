@@ -1,5 +1,6 @@
 "Fixtures that several test files share."
 
+import gc
 import os
 import subprocess
 import sys
@@ -9,6 +10,9 @@ from layouts import LAYOUTS
 from running import ROOT, papermill_words
 from kagglekit.core.paths import workspace
 from kagglekit.practice.standins import write_practice
+
+gc.disable()  # until all is imported: of that, nothing goes away
+os.fsync = lambda file: None  # no test cuts the power, and a disk takes milliseconds for each file
 
 
 def pytest_configure(config):
@@ -31,6 +35,12 @@ def pytest_collection_modifyitems(items):
             item.add_marker(pytest.mark.skip(reason='slow; KAGGLEKIT_SLOW=1 runs it'))
 
 
+def pytest_collection_finish():
+    "Collect garbage again, but look for none in the modules."
+    gc.freeze()
+    gc.enable()
+
+
 @pytest.fixture
 def data(tmp_path):
     "A data folder in a workspace of this test's own."
@@ -46,6 +56,22 @@ def space(tmp_path, monkeypatch):
     (tmp_path / 'settings.ini').write_text((ROOT / 'settings.ini').read_text())
     monkeypatch.setenv('KAGGLEKIT_ROOT', str(tmp_path))
     return tmp_path / 'outputs' / 'shapes-practice'
+
+
+def write_brief(home):
+    "In a workspace, the page of the drawn shapes, whose recipes have half the epochs."
+    page = 'nbs/competitions/shapes.ipynb'
+    text = (ROOT / page).read_text(encoding='utf8')
+    assert text.count('epochs=8') == 1
+    (home / page).parent.mkdir(parents=True, exist_ok=True)
+    (home / page).write_text(text.replace('epochs=8', 'epochs=4'), encoding='utf8')
+
+
+@pytest.fixture
+def brief(space):
+    "The folder of runs of a workspace of this test's own, whose whole runs are those of `undisturbed`."
+    write_brief(space.parent.parent)
+    return space
 
 
 def shared_home(tmp_path_factory, name):
@@ -86,6 +112,7 @@ def undisturbed(tmp_path_factory):
     folder = home / 'outputs' / 'shapes-practice' / 'exp0001'
     with FileLock(home / 'one.lock'), workspace(home):
         if not folder.exists():
+            write_brief(home)
             words = papermill_words(folder / 'train.ipynb', '-p', 'comp', 'shapes-practice', '-p', 'exp', 'exp0001')
             done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
             assert done.returncode == 0, done.stderr[-2000:]

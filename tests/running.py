@@ -128,7 +128,7 @@ class Forked:
 
     def communicate(self):
         "What it has printed."
-        return self.out.read_text(), self.err.read_text()
+        return tuple(path.read_text() if path.exists() else '' for path in (self.out, self.err))
 
 
 class Torchrun(Forked):

@@ -7,8 +7,6 @@ import pickle
 import shutil
 import signal
 import struct
-import subprocess
-import sys
 import time
 import zlib
 import numpy as np
@@ -18,7 +16,7 @@ from kagglekit.core.paths import root
 from kagglekit.core.validation import KitError
 from kagglekit.images.formats import input_format, open_cache, open_caches
 import kagglekit.images.cadence
-from running import quiet
+from running import Forked, quiet, until
 
 RAMP = np.linspace(0, 1, 64)[None].repeat(48, 0)
 NOISE = np.random.default_rng(0).integers(0, 256, (48, 64, 3)).astype(np.uint8)
@@ -545,15 +543,13 @@ def test_a_cache_killed_at_any_moment_has_no_wrong_row(data):
         save(data / f'{i:03d}.png', np.full((8, 8), i % 256, np.uint8))
     moments, kills = np.random.default_rng().uniform(0.02, 0.25, 3), 0
     for moment in [*moments, None]:
-        command = [sys.executable, '-c', SLOW, str(data)]
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        assert process.stdout.readline() == 'ready\n', process.stderr.read()
+        process = Forked(['-c', SLOW, str(data)])
+        until(lambda fork=process: fork.communicate()[0] == 'ready\n', process, every=0.005)
         if moment is not None:
             time.sleep(moment)
-            process.send_signal(signal.SIGKILL)
-        process.communicate()
-        kills += process.returncode == -signal.SIGKILL
-    assert process.returncode == 0 and kills
+            process.kill()
+        kills += process.wait() == -signal.SIGKILL
+    assert process.wait() == 0 and kills
     (path,) = caches('.npy')
     np.testing.assert_array_equal(np.load(path)[:, 0, 0, 0], np.arange(400) % 256)
 

@@ -1,12 +1,11 @@
 "Notes and leaderboard scores: concurrent writers lose nothing, and no token is stored."
 
-import subprocess
-import sys
 import pytest
 from kagglekit.core.paths import workspace
 from kagglekit.core.storage import read_json, write_json
 from kagglekit.core.validation import KitError
 from kagglekit.runs.run import Run
+from running import python
 
 WRITERS = """
 import os, sys
@@ -30,7 +29,7 @@ def run(tmp_path):
 
 
 def test_sixteen_processes_with_five_notes_each_lose_none(run):
-    subprocess.run([sys.executable, '-c', WRITERS, '16', '5'], check=True, timeout=120)
+    assert python('-c', WRITERS, '16', '5').returncode == 0
     lines = (run.folder / 'notes.md').read_text().splitlines()
     assert sorted(line.split(' ', 3)[3] for line in lines) == sorted(
         f'note {i}-{j}' for i in range(16) for j in range(5)

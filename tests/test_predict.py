@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import weakref
 from functools import partial
@@ -12,7 +11,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from running import ROOT
+from running import ROOT, python
 from test_kinds import KINDS, made, train_it  # noqa: F401  made: a fixture
 from test_kinds import labels, numbers
 from test_oneclass import TINY, write_tiny
@@ -288,7 +287,7 @@ predict(Request(Run('shapes-practice', 'b1'), out=sys.argv[1], batch=32))
 
 def test_a_killed_process_resumes_to_the_same_bytes(shapes, tmp_path, monkeypatch):
     out = tmp_path / 'out.csv'
-    dead = subprocess.run([sys.executable, '-c', KILLED, str(out)], capture_output=True, text=True)
+    dead = python('-c', KILLED, str(out))
     assert dead.returncode == -signal.SIGKILL, dead.stderr
     assert len(list(tmp_path.glob('out.csv.unfinished/*.npz'))) == 3 and not out.exists()
     starts, save = [], batches.Store.save

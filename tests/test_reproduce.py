@@ -144,7 +144,8 @@ def retrained(space):
     with workspace(space):
         train_here('shapes-practice', 'exp0010', parent='exp0009', pseudo_labels='exp0009')
         members = (dict(exp='exp0009', folds=[0]), 'exp0010')
-        blend = run_blend(BlendRecipe('exp0101', members), find_comp('shapes-practice'))
+        (space / 'rules.yaml').write_text('base: blend\nrules:\n- {take: exp0010}\n')
+        blend = run_blend(BlendRecipe('exp0101', members, rules='rules.yaml'), find_comp('shapes-practice'))
     path = folder(space).with_name('exp0010') / 'params.json'
     write_json(path, read_json(path) | dict(sources={'exp0009/test_folds.parquet': '0' * 16}))
     commit, page = git(space, 'rev-parse', 'HEAD'), space / 'nbs' / 'blend.ipynb'

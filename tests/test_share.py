@@ -4,8 +4,6 @@ import io
 import json
 import os
 import shutil
-import subprocess
-import sys
 import zipfile
 from pathlib import Path
 import numpy as np
@@ -37,6 +35,7 @@ from kagglekit.runs.identity import data_hashes
 from kagglekit.runs.recipe import Recipe
 from kagglekit.runs.results import finish_run, save_fold, write_history
 from kagglekit.runs.run import Run, list_runs
+from running import python
 
 COMP = 'shapes-practice'
 SECRET = 'planted0token1planted2token3'
@@ -311,8 +310,7 @@ def test_a_kill_leaves_nothing_or_all(people, monkeypatch):
     path = sent(people, monkeypatch, *_runs(people, monkeypatch, ('exp0012', 0), ('exp0013', 1)))
     home = people / 'lee' / 'outputs' / COMP
     home.mkdir(parents=True)
-    args = [sys.executable, '-c', KILLED, str(path), COMP, str(home)]
-    done = subprocess.run(args, capture_output=True, text=True)
+    done = python('-c', KILLED, str(path), COMP, str(home))
     left = "9 ['.receive.lock', '.receiving.part']"
     assert done.stdout.splitlines() == [f'{name} {left}' for name in ('extract', 'check_fit', 'sync', 'rename')], done
     assert list_runs(COMP) == []

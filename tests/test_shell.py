@@ -178,7 +178,7 @@ def test_a_closed_terminal_and_a_kill_leave_a_true_status_and_no_process(space):
     assert status(folder)['state'] == 'interrupted' and 'epoch' in status(folder)
 
 
-def test_a_kill_before_the_kernel_has_begun_leaves_a_true_status(space, undisturbed):
+def test_a_kill_before_the_kernel_has_begun_leaves_a_true_status(brief, undisturbed):
     "The command has claimed the run, and its kernel has written nothing yet."
     run = Run('shapes-practice', 'exp0001')
     for sign in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGKILL):

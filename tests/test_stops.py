@@ -9,10 +9,10 @@ import psutil
 from running import ARGS, LONG, kit, papermill, start, start_cold, status, until
 
 
-def test_a_killed_kernel_is_reported_and_resumes_with_the_same_result(space, undisturbed):
+def test_a_killed_kernel_is_reported_and_resumes_with_the_same_result(brief, undisturbed):
     run = start_cold('run', *ARGS)
-    folder = space / 'exp0001'
-    until(lambda: status(folder).get('fold') == 1 and status(folder).get('epoch', 0) >= 2, run)
+    folder = brief / 'exp0001'
+    until(lambda: status(folder).get('fold') == 1 and status(folder).get('epoch', 0) >= 1, run)
     os.kill(status(folder)['pid'], signal.SIGKILL)
     assert run.wait(60) != 0
     assert status(folder)['state'] == 'interrupted' and (folder / 'fold1' / 'resume.pt').exists()
@@ -63,8 +63,8 @@ def test_a_second_run_of_the_same_id_is_refused(space):
     assert first.wait(60) != 0
 
 
-def test_a_record_without_predictions_is_run_again(space, undisturbed):
-    folder = space / 'exp0001'
+def test_a_record_without_predictions_is_run_again(brief, undisturbed):
+    folder = brief / 'exp0001'
     folder.mkdir(parents=True)
     for name in ('params.json', 'score.json', 'history.csv', 'leaderboard.json'):
         shutil.copy(undisturbed / name, folder)
@@ -74,10 +74,10 @@ def test_a_record_without_predictions_is_run_again(space, undisturbed):
     pd.testing.assert_frame_equal(pd.read_parquet(folder / 'oof.parquet'), pd.read_parquet(undisturbed / 'oof.parquet'))
 
 
-def test_a_rehearsal_can_be_stopped_and_resumes(space, undisturbed):
+def test_a_rehearsal_can_be_stopped_and_resumes(brief, undisturbed):
     first = start('rehearse', 'shapes-practice', session=True)
-    folder = space / 'exp0001'
-    until(lambda: status(folder).get('fold') == 1 and status(folder).get('epoch', 0) >= 2, first)
+    folder = brief / 'exp0001'
+    until(lambda: status(folder).get('fold') == 1 and status(folder).get('epoch', 0) >= 1, first)
     kernel = status(folder)['pid']
     first.terminate()
     assert first.wait(60) == 130 and 'the same command resumes' in first.communicate()[0]

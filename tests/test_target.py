@@ -1,7 +1,6 @@
 "Targets, metrics and submission formats that are not supported are refused: numbers, bad labels, odd forms."
 
 import shutil
-import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from kagglekit.practice.standins import write_practice
 from kagglekit.runs.run import Run
 from kagglekit.runs.scores import score_oof
 from kagglekit.runs.form import check_submission, make_submission, write_submission
+from running import python
 
 SHAPES = 'shapes-practice'
 
@@ -440,7 +440,7 @@ def test_a_broken_page_of_recipes_stops_those_recipes_alone(space, tmp_path, pag
     "One in three pages of SETI's recipes stopped the competition itself."
     folder = Path(shutil.copytree(pages.__path__[0], tmp_path / 'pages'))
     (folder / f'{page}.py').write_text(content)
-    done = subprocess.run([sys.executable, '-c', SETI, str(folder), exp], capture_output=True, text=True)
+    done = python('-c', SETI, str(folder), exp)
     assert done.returncode == 0, done.stderr[-2000:]
     names, places, readable, recipes, found = done.stdout.splitlines()
     assert names == str(broken)

@@ -5,6 +5,7 @@ into the file that the request names. A fork that starts Python in its turn, as 
 spare forks that wait for it: its own children, in which nothing has happened either.
 """
 
+import atexit
 import gc
 import json
 import os
@@ -15,16 +16,21 @@ import signal
 import socket
 import subprocess
 import sys
-import ipykernel.ipkernel  # noqa: F401
-import matplotlib
-import papermill.cli  # noqa: F401
-import kagglekit.blend.blend_run  # noqa: F401
-import kagglekit.blend.diagnostics  # noqa: F401
-import kagglekit.fit.plots  # noqa: F401
-import kagglekit.fit.train  # noqa: F401
-import kagglekit.launch.kernel  # noqa: F401
-import kagglekit.report.reproduce  # noqa: F401
+import threading
+import traceback
+from contextlib import suppress
+from importlib import import_module
 
+WARM = (
+    'ipykernel.ipkernel',
+    'papermill.cli',
+    'kagglekit.blend.blend_run',
+    'kagglekit.blend.diagnostics',
+    'kagglekit.fit.plots',
+    'kagglekit.fit.train',
+    'kagglekit.launch.kernel',
+    'kagglekit.report.reproduce',
+)
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 FIRST_FREE = 100  # descriptors below it may be those of a request
 
@@ -65,15 +71,40 @@ def become(args, cwd, env, files, session=False, ignore=(), spares=0, any_code=F
     os.environ.clear()
     os.environ.update(env)
     subprocess.Popen._execute_child = with_spares(subprocess.Popen._execute_child, waiting, any_code)
-    run(args)
+    end(run(args))
 
 
 def run(args):
+    "The exit status of a command."
+    try:
+        execute(args)
+    except SystemExit as e:
+        if e.code is None or isinstance(e.code, int):
+            return e.code or 0
+        print(e.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        traceback.print_exc()
+        return 1
+    return 0
+
+
+def end(code):
+    "End as Python does, but take nothing apart that all forks have in common."
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    for file in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            file.flush()
+    os._exit(code)
+
+
+def execute(args):
     "Run a script, `-m` a module, or `-c` a line of code."
     if args[0] == '-m':
         sys.argv = args[1:]
         if args[1] == 'ipykernel_launcher':  # chosen when matplotlib was imported
-            matplotlib.rcParams['backend'] = 'module://matplotlib_inline.backend_inline'
+            sys.modules['matplotlib'].rcParams['backend'] = 'module://matplotlib_inline.backend_inline'
         runpy.run_module(args[1], run_name='__main__', alter_sys=True)
     elif args[0] == '-c':
         sys.argv = ['-c', *args[2:]]
@@ -105,46 +136,43 @@ class Spare:
         self.end.close()
 
 
-def wait_for_order(end):
+def wait_for_order(other):
     "In a spare: become what is asked for, or end with the parent."
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    order, descriptors, _, _ = socket.recv_fds(end, 1 << 20, 16)
+    order, descriptors, _, _ = socket.recv_fds(other, 1 << 20, 16)
     if not order:
         os._exit(0)
     order = pickle.loads(order)
     prepare, numbers = order.pop('prepare'), order.pop('numbers')
     if prepare:
         prepare()
-    become(**order, files=dict(zip(numbers, descriptors)), ready=end.close)
-    sys.exit()
+    become(**order, files=dict(zip(numbers, descriptors)), ready=other.close)
 
 
-KERNEL, PAPERMILL = ['-m', 'ipykernel_launcher'], ['-m', 'papermill']
-OWN = ('from kagglekit.cli', 'from kagglekit.runs.workers')  # a command, and a worker of torchrun
+KERNEL = '-m ipykernel_launcher'
+KNOWN = (KERNEL, '-m papermill', '-c from kagglekit.cli', '-c from kagglekit.runs.workers')  # beginnings of commands
 
 
 def is_known(args, env, any_code):
     "Whether a spare can become it: one of those, with the code that is imported here."
     same_code = any_code or (env or os.environ).get('PYTHONPATH') == os.environ.get('PYTHONPATH')
-    if args[0] != sys.executable or not same_code:
-        return False
-    return args[1:3] in (KERNEL, PAPERMILL) or args[2].startswith(OWN)
+    return same_code and args[:1] == [sys.executable] and ' '.join(args[1:3]).startswith(KNOWN)
 
 
-def with_spares(execute, waiting, any_code):
+def with_spares(start, waiting, any_code):
     "Popen's method that starts a program, with a spare where there is one."
 
     def _execute(self, args, program, prepare, close, keep, cwd, env, info, flags, shell, *more):
-        args = [arg for arg in [args] if isinstance(arg, str)] or [a for a in args if a != '-Xfrozen_modules=off']
+        words = [] if isinstance(args, str) else [word for word in args if word != '-Xfrozen_modules=off']
         pipes, session = more[:6], more[11]
-        if not waiting or shell or not is_known(args, env, any_code):
-            return execute(self, args, program, prepare, close, keep, cwd, env, info, flags, shell, *more)
+        if not waiting or shell or not is_known(words, env, any_code):
+            return start(self, args, program, prepare, close, keep, cwd, env, info, flags, shell, *more)
         spare = waiting.pop()
         ours = [pipes[0], pipes[3], pipes[5]]
         files = {number: fd if fd >= 0 else number for number, fd in enumerate(ours)} | {fd: fd for fd in keep}
-        order = dict(args=args[1:], cwd=cwd or os.getcwd(), env=dict(env or os.environ), numbers=[*files])
-        more = dict(prepare=prepare, session=session, spares=int(args[1:3] != KERNEL), any_code=any_code)
+        order = dict(args=words[1:], cwd=cwd or os.getcwd(), env=dict(env or os.environ), numbers=[*files])
+        more = dict(prepare=prepare, session=session, spares=int(' '.join(words[1:3]) != KERNEL), any_code=any_code)
         spare.start(order | more, [*files.values()])
         self.pid, self._child_created = spare.pid, True
         self._close_pipe_fds(*pipes)
@@ -185,11 +213,20 @@ def serve():
         code = request.pop('code')
         pid = os.fork()
         if not pid:
-            return become(**request)
+            become(**request)
         running[pid] = code
         print(pid, flush=True)
 
 
-gc.collect()
-gc.freeze()  # what is here already is not searched again in every fork
+def warm():
+    "Import everything, which no fork then searches for garbage."
+    gc.disable()
+    for name in WARM:
+        import_module(name)
+    gc.freeze()
+    gc.enable()
+
+
+warm()
+os.fsync = lambda file: None  # as in conftest.py
 serve()
