@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -252,7 +253,9 @@ def ask(url, method='GET', body=None):
 def test_jupyterlab_opens_a_page_of_the_workspace(bare, games):
     lab = pytest.importorskip('jupyterlab')
     assets = Path(lab.__file__).parents[4] / 'share' / 'jupyter' / 'lab'  # data of a package, which no .pth brings
-    port = 8943
+    with socket.socket() as free_port:
+        free_port.bind(('127.0.0.1', 0))
+        port = free_port.getsockname()[1]
     line = f'-m jupyterlab --no-browser --allow-root --ip=127.0.0.1 --port={port} --ServerApp.port_retries=0'
     free = ['--IdentityProvider.token=', '--ServerApp.disable_check_xsrf=True', f'--app-dir={assets}']
     with open(games.parent / 'lab.txt', 'wb') as log:
