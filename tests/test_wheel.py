@@ -235,7 +235,8 @@ def test_without_git_the_report_names_the_versions(games):
 @pytest.mark.slow
 @pytest.mark.parametrize('page', PAGES)
 def test_every_page_runs_in_a_new_workspace(bare, games, page):
-    more = dict(blend='-p exp exp0102 -p members [exp0003,exp0004]', predict='-p exp exp0003', train='-p exp exp0003')
+    members = '-p exp exp0102 -p members ["exp0003","exp0004"]'
+    more = dict(blend=members, predict='-p exp exp0003', train='-p exp exp0001')
     out = f'outputs/leaves/{page}.ipynb'
     line = ['-m', 'papermill', f'nbs/{page}.ipynb', out, '-p', 'comp', 'leaves', *more.get(page, '').split()]
     done = python(bare, games, *line, '--no-progress-bar')
