@@ -1,6 +1,7 @@
 "Metadata from settings.ini, and the reason for each dependency beside it. Tested versions: constraints.txt."
 
 import json
+import shutil
 from configparser import ConfigParser
 from pathlib import Path
 from setuptools import setup, find_packages
@@ -92,9 +93,10 @@ class BuildPackage(build_py):
     "Puts what a workspace begins with into the package, pages without outputs; an editable installation reads it here."
 
     def run(self):
-        super().run()
         if self.editable_mode:
-            return
+            return super().run()
+        shutil.rmtree(Path(self.build_lib) / 'kagglekit', ignore_errors=True)  # what an older version left there
+        super().run()
         pages = [page for page in home.glob('nbs/*.ipynb') if page.stem != 'index']
         texts = {page: without_outputs(page) for page in pages}
         texts |= {path: path.read_text(encoding='utf8') for path in (home / '.gitignore', home / '.gitattributes')}

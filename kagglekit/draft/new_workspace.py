@@ -53,8 +53,7 @@ def _add(folder):  # what lacks; the paths that were written
     return written
 
 
-_NEXT = """Next:
-  cd {folder}
+_NEXT = """Next{there}:
   kagglekit run shapes-practice exp0001   # about a minute: does training work on this machine?
   kagglekit new leaves                    # the page of a competition, once its files are in data/leaves"""
 
@@ -69,4 +68,5 @@ def new_workspace(
     written = _add(folder)
     notes = [note for page in run_pages() if (note := change_note(folder / 'nbs' / f'{page}.ipynb'))]
     said = f'Written in {folder}: {", ".join(written)}' if written else f'{folder} lacks nothing'
-    return '\n'.join([f'{said}.', *notes, _NEXT.format(folder=shlex.quote(str(folder)))])
+    there = '' if folder.samefile(Path.cwd()) else f', after cd {shlex.quote(str(folder))}'
+    return '\n'.join([f'{said}.', *notes, _NEXT.format(there=there)])

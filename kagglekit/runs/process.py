@@ -16,7 +16,8 @@ import socket
 import subprocess
 from pathlib import Path
 import psutil
-from ..core.paths import root
+from ..core.paths import repository, root
+from ..core.run_pages import is_changed, run_pages
 
 # %% ../../nbs/runs/05_process.ipynb #85fc9cd1
 def _boot() -> str:
@@ -90,11 +91,17 @@ def _git(*args):  # its output; None where it fails, or outside git
     return None if done.returncode else done.stdout
 
 
-def _commit():  # the commit, with + if files other than records differ from it; None outside git
+def _saved_pages():  # a workspace's run pages in which nothing but parameters and outputs was changed
+    pages = () if repository() else (root() / 'nbs' / f'{name}.ipynb' for name in run_pages())
+    return [page for page in pages if page.exists() and not is_changed(page)]
+
+
+def _commit():  # the commit, with + if files differ from it that decide a result; None outside git
     head = _git('rev-parse', 'HEAD')
     if head is None:
         return None
-    changed = _git('status', '--porcelain', '-uno', '--', '.', ':!outputs', ':!record')
+    aside = [f':!nbs/{page.name}' for page in _saved_pages()]
+    changed = _git('status', '--porcelain', '-uno', '--', '.', ':!outputs', ':!record', *aside)
     return head.strip() + '+' * bool(changed)
 
 
