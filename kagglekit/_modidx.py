@@ -5250,6 +5250,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'kagglekit.runs.process._commit': ('runs/process.html#_commit', 'kagglekit/runs/process.py'),
                                         'kagglekit.runs.process._device': ('runs/process.html#_device', 'kagglekit/runs/process.py'),
                                         'kagglekit.runs.process._git': ('runs/process.html#_git', 'kagglekit/runs/process.py'),
+                                        'kagglekit.runs.process._saved_pages': ( 'runs/process.html#_saved_pages',
+                                                                                 'kagglekit/runs/process.py'),
                                         'kagglekit.runs.process.environment': ( 'runs/process.html#environment',
                                                                                 'kagglekit/runs/process.py'),
                                         'kagglekit.runs.process.heartbeat': ('runs/process.html#heartbeat', 'kagglekit/runs/process.py'),
