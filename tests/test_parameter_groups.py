@@ -34,7 +34,7 @@ def small_net():
     return nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(196, 2))
 
 
-def fold(folder, net, stages, groups=None, on_epoch=None, weight_decay=0.01):
+def fold(folder, net, stages, groups=None, on_epoch=None, weight_decay=0.01, callbacks=()):
     "Train a network on the pictures; the learner."
     folder.mkdir(exist_ok=True)
     targets = torch.eye(2)[CODES]
@@ -43,7 +43,8 @@ def fold(folder, net, stages, groups=None, on_epoch=None, weight_decay=0.01):
     learn.groups = groups
     fit = FoldFit(folder, stages, find_metric('accuracy'), seed=5)
     fit.on_epoch = on_epoch or fit.on_epoch
-    fit_stages(learn, fit, np.arange(48).astype(str), partial(find_optimizer, weight_decay=weight_decay))
+    optimizer = partial(find_optimizer, weight_decay=weight_decay)
+    fit_stages(learn, fit, np.arange(48).astype(str), optimizer, dict(callbacks=callbacks))
     return learn
 
 
@@ -120,3 +121,60 @@ def test_the_fields_of_a_recipe_reach_the_network():
 def test_a_factor_out_of_its_range_is_refused(changes):
     with pytest.raises(KitError, match=next(iter(changes))):
         Recipe(**changes)
+
+
+def by_hand_sam(net, loader, stats, rho):
+    "One epoch of SAM around plain SGD."
+    opt = torch.optim.SGD(net.parameters(), 0.01)
+
+    def loss(x, y):
+        return nn.functional.cross_entropy(net((x.float() - stats[0]) / stats[1]), y)
+
+    for batch in loader:
+        first = torch.autograd.grad(loss(*batch), list(net.parameters()))
+        length = torch.cat([g.flatten() for g in first]).norm()
+        moved = [rho * g / length for g in first]
+        for sign in (1, -1):
+            if sign < 0:
+                loss(*batch).backward()
+            with torch.no_grad():
+                for p, step in zip(net.parameters(), moved):
+                    p.add_(sign * step)
+        opt.step()
+        opt.zero_grad()
+
+
+def test_sam_is_that_of_a_plain_loop(tmp_path):
+    torch.manual_seed(0)
+    make = lambda: nn.Sequential(nn.Flatten(), nn.Linear(768, 16), nn.Tanh(), nn.Linear(16, 2))
+    nets = [make() for _ in range(2)]
+    nets[1].load_state_dict(nets[0].state_dict())
+    stages = [Stage(1, 0.01, 'flat', 'SGD(momentum=0, nesterov=False)')]
+    ours = fold(tmp_path / 'ours', nets[0], stages, weight_decay=0.0, callbacks=('sam(rho=.1)',))
+    train = ours.dls.train
+    train.epoch_key = (5, 0, 0, 0)
+    by_hand_sam(nets[1], train, pixel_stats(nets[1], 3, 'uint8'), 0.1)
+    torch.testing.assert_close(weights(ours.model), weights(nets[1]), rtol=1e-4, atol=1e-5)
+
+
+def test_sam_resumes_to_the_byte(tmp_path):
+    stages = [Stage(2, 1e-3, 'cosine')]
+    whole = fold(tmp_path / 'whole', small_net(), stages, callbacks=('sam',))
+    again = interrupted(tmp_path / 'again', small_net, stages, callbacks=('sam',))
+    plain = fold(tmp_path / 'plain', small_net(), stages)
+    assert torch.equal(weights(whole.model), weights(again.model))
+    assert not torch.equal(weights(whole.model), weights(plain.model))
+
+
+def test_checkpointed_gradients_are_those_of_the_whole_pass(tmp_path):
+    def small_vit():
+        torch.manual_seed(0)
+        return timm.create_model('vit_tiny_patch16_224', num_classes=2, img_size=16, depth=2)
+
+    stages = [Stage(1, 1e-3)]
+    made = [
+        fold(tmp_path / f'vit{i}', small_vit(), stages, callbacks=callbacks)
+        for i, callbacks in enumerate([(), ('checkpoint_gradients',)])
+    ]
+    torch.testing.assert_close(*(weights(learn.model) for learn in made), rtol=1e-4, atol=1e-5)
+    assert not made[1].model.grad_checkpointing

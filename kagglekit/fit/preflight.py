@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from ..core.paths import COMP_KEYS, comp_setting, root, setting
 from ..core.randomness import rng
-from ..core.validation import KitError, check_names, some_names
+from ..core.validation import KitError, check_names, some_names, of_field
 from ..data.competition import Competition, find_comp, load_pages
 from ..data.fold_npy import run_folds
 from ..data.folds import thin_classes
@@ -62,11 +62,13 @@ def check_columns(
     "Raise `KitError` if a recipe names what is not there, or a network that the side table cannot join."
     check_arch(recipe.arch)
     if comp.target.kind == 'class':
-        may_change(recipe.augment, comp.names, np.empty(0, int))
+        with of_field('augment'):
+            may_change(recipe.augment, comp.names, np.empty(0, int))
         margin_classes(recipe, comp)
         check_loss_kind(recipe.loss, 'class')
     else:
-        may_change(recipe.augment, (), np.empty(0, int))
+        with of_field('augment'):
+            may_change(recipe.augment, (), np.empty(0, int))
         check_target(recipe, comp)
     if recipe.train_labels:
         check_names([recipe.train_labels], comp.labels, f'train_labels in {comp.name}')

@@ -8,7 +8,7 @@ __all__ = ['WEIGHT_FILES', 'Initial', 'parse_initial']
 # %% ../../nbs/runs/00a_initial.ipynb #355ee486
 from pathlib import Path
 from typing import NamedTuple
-from ..core.paths import check_comp, check_exp
+from ..core.paths import check_name
 
 # %% ../../nbs/runs/00a_initial.ipynb #edbda6b0
 WEIGHT_FILES = ('.safetensors', '.pth', '.pt', '.bin')  # endings of files of weights
@@ -35,7 +35,7 @@ def parse_initial(
         return Initial(file=text)
     comp, _, exp = text.rpartition('/')
     if comp:
-        check_comp(comp)
+        check_name(comp, 'init_from', 'isic-2019/exp0012')
     if exp or comp:
-        check_exp(exp)
+        check_name(exp, 'init_from', 'exp0012')
     return Initial(exp, comp)

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from ..core.paths import inside, out_dir
 from ..core.storage import hash_file
-from ..core.validation import KitError, Lazy, nearest
+from ..core.validation import KitError, Lazy, nearest, of_field
 from ..data.competition import Competition
 from ..targets.forms import read_answers, read_submission
 from ..data.folds import fold_hash
@@ -234,9 +234,11 @@ def check_sources(
     if not (recipe.init_from or labelled_by):
         return
     for k in fold_numbers(folds):
-        start_weights(recipe, comp, folds, k)
+        with of_field('init_from'):
+            start_weights(recipe, comp, folds, k)
         if labelled_by:
-            _labels(recipe.pseudo_labels, comp, folds, k)
+            with of_field('pseudo_labels'):
+                _labels(recipe.pseudo_labels, comp, folds, k)
 
 # %% ../../nbs/runs/15_lineage.ipynb #0000000f
 def contamination(

@@ -10,6 +10,7 @@ __all__ = ['RULES', 'ALL_ROWS_RULES', 'PIXELS', 'check_schedules', 'make_stages'
 from collections.abc import Callable
 from typing import Any, NamedTuple
 import numpy as np
+from ..core.registry import name_of
 from ..core.validation import KitError
 from ..data.competition import Competition
 from ..targets.class_patterns import choose_classes
@@ -97,6 +98,10 @@ RULES = (
     Rule(
         lambda r: r.ema and r.swa,
         'ema and swa are two averages of the weights; take one',
+    ),
+    Rule(
+        lambda r: 'sam' in map(name_of, r.callbacks) and (r.accumulate > 1 or r.gpus > 1),
+        'callbacks: sam takes each batch twice, in one process and one step a batch; leave out accumulate and gpus',
     ),
     Rule(
         lambda r: r.cutmix and r.mixup_label == 'or',

@@ -7,14 +7,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+from pydantic import Field
 from ..core.registry import Argument, Registry, arguments_of, call_text, parse_call
 
 if TYPE_CHECKING:
     from fastai.callback.core import Callback
 
 # %% auto #0
-__all__ = ['CALLBACKS', 'LOGGERS', 'Plugin', 'callback_text', 'logger_text', 'make_callbacks', 'make_loggers', 'tensorboard']
+__all__ = ['CALLBACKS', 'LOGGERS', 'Rho', 'Plugin', 'callback_text', 'logger_text', 'make_callbacks', 'make_loggers',
+           'tensorboard', 'sam', 'checkpoint_gradients']
 
 # %% ../../nbs/training/04a_plugins.ipynb #9bd5bf9b
 @dataclass(frozen=True)
@@ -79,3 +81,24 @@ def tensorboard(
     from kagglekit.training.tensorboard import TensorBoardLogger  # late: it brings torch and fastai
 
     return TensorBoardLogger(fit, folder)
+
+# %% ../../nbs/training/04a_plugins.ipynb #a0e97484
+Rho = Annotated[float, Field(gt=0, le=10)]  # a length, in units of the weights
+
+
+@CALLBACKS.add
+def sam(
+    rho: Rho = 0.05,  # length of the step uphill
+) -> Callback:
+    "Sharpness-aware minimisation: the gradient of each step is taken uphill; twice the time."
+    from kagglekit.training.sharpness import Sam  # late: it brings torch and fastai
+
+    return Sam(rho)
+
+
+@CALLBACKS.add
+def checkpoint_gradients() -> Callback:
+    "Gradient checkpointing: activations are computed again instead of stored, for less memory."
+    from kagglekit.training.sharpness import CheckpointGradients  # late: it brings torch and fastai
+
+    return CheckpointGradients()
