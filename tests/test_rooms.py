@@ -26,6 +26,7 @@ ROOMS = [
     'handin',
     'eda',
     'report',
+    'pack',
     'competitions',
     'cli',
 ]  # bottom floor first
