@@ -64,15 +64,18 @@ def _imports(text):  # the packages that a piece of code imports
             yield (node.module or '').partition('.')[0]
 
 
+_OTHERS = {'sklearn', 'PIL', 'yaml', 'plum', 'dateutil', 'mpl_toolkits'}  # of known packages with other names
+
+
 def page_packages(
     pages: list[Path],  # notebooks
 ) -> list[str]:  # distributions, such as opencv-python
     "The packages that pages import, beyond those that any prediction needs."
-    known = {name.lower().replace('_', '-') for name in (*NEEDS, *COMPANIONS, 'kagglekit')}
+    known = {name.replace('-', '_') for name in (*NEEDS, *COMPANIONS, 'kagglekit')} | _OTHERS
     imports = {name for page in pages for name in _imports(join_cells(read_cells(page)))}
-    of = metadata.packages_distributions()
-    found = {dist for name in imports - set(sys.stdlib_module_names) for dist in of.get(name, [name])[:1]}
-    return sorted(dist for dist in found if dist.lower().replace('_', '-') not in known)
+    others = imports - known - set(sys.stdlib_module_names)
+    of = metadata.packages_distributions() if others else {}  # takes a second
+    return sorted({dist for name in others for dist in of.get(name, [name])[:1]})
 
 
 def _more_packages(plan, items):  # beyond those that any prediction needs
