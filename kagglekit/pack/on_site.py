@@ -210,14 +210,15 @@ def site_environment(
         (scratch / place).mkdir(parents=True, exist_ok=True)
     path = [str(scratch / 'library'), *filter(None, [os.environ.get('PYTHONPATH')])]
     own = dict(KAGGLEKIT_ROOT=str(scratch / 'space'), KAGGLEKIT_DATA='', HF_HUB_OFFLINE='1')
-    return env | own | dict(PYTHONPATH=os.pathsep.join(path), PYTHONUNBUFFERED='1')
+    return env | own | dict(PYTHONPATH=os.pathsep.join(path), PYTHONUNBUFFERED='1', PYTHONUTF8='1')
 
 
 def _lines(command, env, last):  # of a process; the last of them are kept
-    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-        for line in process.stdout or ():
-            last[:] = [*last[-20:], line.rstrip()]
-            yield line.rstrip()
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        for raw in process.stdout or ():
+            line = raw.decode('utf8', 'replace').rstrip()
+            last[:] = [*last[-20:], line]
+            yield line
     last.append(process.returncode)
 
 
