@@ -27,6 +27,7 @@ ROOMS = [
     'handin',
     'eda',
     'report',
+    'pack',
     'competitions',
     'cli',
 ]  # bottom floor first

@@ -6,6 +6,7 @@
 __all__ = ['COMMANDS', 'COMP', 'EXP', 'PARAMS', 'Argument', 'Command', 'argument', 'command']
 
 # %% ../../nbs/cli/01_commands.ipynb #7348b0f1
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Callable
@@ -325,6 +326,30 @@ def _predict(a):
     from kagglekit.predict.predict import Request, predict
 
     print(predict(Request(find_run(a.exp), a.data, a.out, a.batch, a.precision, a.broken)))
+
+# %% ../../nbs/cli/01_commands.ipynb #cafaecb0
+@command(
+    'pack a finished run or blend for a site that runs the code itself',
+    EXP,
+    argument('--for', dest='site', choices=('kaggle', 'dacon', 'drivendata'), required=True, help='the site'),
+    argument('--out', metavar='DIR', help='a new folder; COMP-EXP-SITE in the current one when left out'),
+    argument('--half', action='store_true', help='weights in 16 bits; what that changes of the OOF score is shown'),
+    argument('--as', dest='owner', metavar='NAME', help='your name on Kaggle; KAGGLE_USERNAME when left out'),
+    argument('--try', dest='tried', action='store_true', help='run the pack as the site would, and compare'),
+)
+def _pack(a):
+    from kagglekit.core.threads import calm_threads
+
+    calm_threads()  # before torch is imported
+    from kagglekit.pack.pack import Order, write_pack
+
+    owner = a.owner or os.environ.get('KAGGLE_USERNAME', '')
+    packed = write_pack(Order(find_run(a.exp), a.site, a.out, a.half, owner))
+    print(packed)
+    if a.tried:
+        from kagglekit.pack.trial import try_pack
+
+        print(try_pack(packed))
 
 # %% ../../nbs/cli/01_commands.ipynb #835bb853
 @command(

@@ -84,9 +84,7 @@ class Recipe:
     clip_input: UpTo1000 = 0.0  # clip normalised pixels to ± this; 0 turns it off
 
     pretrained: bool = True  # start from pretrained weights
-    init_from: str = (
-        ''  # initial weights: a finished run of the same folds, comp/exp of another, or a file of data/<comp>
-    )
+    init_from: str = ''  # initial weights: a run with the same folds, comp/exp of another, or a file
     drop_rate: BelowOne = 0.0  # dropout before the head, below 1
     drop_path_rate: BelowOne = 0.0  # stochastic depth, below 1
     stem_stride1: bool = False  # first convolution at stride 1, its weights kept
