@@ -6,7 +6,6 @@ spare forks that wait for it: its own children, in which nothing has happened ei
 """
 
 import atexit
-import gc
 import json
 import os
 import pickle
@@ -19,18 +18,8 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
-from importlib import import_module
+from warm import warm
 
-WARM = (
-    'ipykernel.ipkernel',
-    'papermill.cli',
-    'kagglekit.blend.blend_run',
-    'kagglekit.blend.diagnostics',
-    'kagglekit.fit.plots',
-    'kagglekit.fit.train',
-    'kagglekit.launch.kernel',
-    'kagglekit.report.reproduce',
-)
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 FIRST_FREE = 100  # descriptors below it may be those of a request
 
@@ -218,15 +207,5 @@ def serve():
         print(pid, flush=True)
 
 
-def warm():
-    "Import everything, which no fork then searches for garbage."
-    gc.disable()
-    for name in WARM:
-        import_module(name)
-    gc.freeze()
-    gc.enable()
-
-
-warm()
-os.fsync = lambda file: None  # as in conftest.py
+warm('ipykernel.ipkernel', 'papermill.cli')
 serve()
