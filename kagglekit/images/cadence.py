@@ -71,6 +71,10 @@ def stack(
     return np.asarray(tall.resize(size, Image.Resampling.BICUBIC)).T
 
 
+def _half(x):  # float32, transposed in memory → float16, in order
+    return np.ascontiguousarray(torch.from_numpy(np.array(x.T)).half().numpy().T)
+
+
 def arrange(
     x: np.ndarray,  # (6, 273, 256)
     order: str,  # a key of PANEL_ORDERS
@@ -78,8 +82,7 @@ def arrange(
     fast: bool = False,  # as of `stack`
 ) -> np.ndarray:  # (frequency, time, channels) float16
     "A cadence as an image."
-    channels = [stack(x, panels, size, fast) for panels in PANEL_ORDERS[order]]
-    return torch.from_numpy(np.stack(channels, -1)).half().numpy()
+    return np.stack([_half(stack(x, panels, size, fast)) for panels in PANEL_ORDERS[order]], -1)
 
 # %% ../../nbs/images/15_cadence.ipynb #8abfc72d
 def _read_as(order, path, size, fast: bool = False):
