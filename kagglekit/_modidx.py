@@ -482,6 +482,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                  'kagglekit/blend/methods.py'),
                                          'kagglekit.blend.methods.Objective.kind': ( 'blend/methods.html#objective.kind',
                                                                                      'kagglekit/blend/methods.py'),
+                                         'kagglekit.blend.methods._apply_to': ( 'blend/methods.html#_apply_to',
+                                                                                'kagglekit/blend/methods.py'),
                                          'kagglekit.blend.methods._bad_call': ( 'blend/methods.html#_bad_call',
                                                                                 'kagglekit/blend/methods.py'),
                                          'kagglekit.blend.methods._by_others': ( 'blend/methods.html#_by_others',
