@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 from kagglekit.core.paths import root
-from kagglekit.core.validation import KitError
+from kagglekit.core.validation import KitError, Lazy
 from kagglekit.data.competition import Competition
+from kagglekit.images import fast_decoding
 from kagglekit.images.formats import find_inputs, open_cache, open_caches, read_one
 from kagglekit.images.parts import close_files, rows_of
 from kagglekit.images.sizes import FITS, fit_image
@@ -367,6 +368,20 @@ def test_plain_rgb_keeps_its_cache_and_a_fitted_one_has_its_own(data):
     assert len(list((root() / '.cache').glob('rgb_fit_pad-32x32-*.npy'))) == 1
     assert (padded[0, :5] == 0).all() and (plain[0, :5] > 0).any()
     assert plain.decoding != padded.decoding
+
+
+def test_the_quick_way_is_another_cache_and_the_same_image(data, monkeypatch):
+    "Sizes beyond and below that of the file, with and without the package that decodes JPEGs."
+    noise = np.random.default_rng(0).integers(0, 256, (8, 10, 3)).astype(np.uint8)
+    Image.fromarray(noise).resize((200, 160)).save(data / 'a.jpg', quality=95)
+    for size in ((64, 80), (200, 40)):
+        slow = open_cache(data, ['a.jpg'], 'rgb', size, quiet)
+        quick = open_cache(data, ['a.jpg'], 'rgb(fast=True)', size, quiet)
+        assert quick.content == slow.content and quick.decoding != slow.decoding
+        assert 0 < np.abs(quick.astype(int) - slow).max() <= 2
+    monkeypatch.setitem(sys.modules, 'simplejpeg', None)
+    monkeypatch.setattr(fast_decoding, 'simplejpeg', Lazy('simplejpeg'))
+    np.testing.assert_array_equal(read_one('rgb(fast=True)', data / 'a.jpg', size), quick[0])
 
 
 def test_arguments_that_are_wrong_are_named():

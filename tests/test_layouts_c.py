@@ -229,7 +229,7 @@ def test_labels_that_seldom_stand_alone(home):
         },
     )
     assert set(page.comp.target.names) == {'haze', 'primary', 'clear', 'road'} and page.comp.answer == 'labels'
-    assert page.comp.test.file[5] == 'test-jpg-additional/b05.jpg' and page.inputs == 'rgb'
+    assert page.comp.test.file[5] == 'test-jpg-additional/b05.jpg' and page.inputs == 'rgb(fast=True)'
     assert 'Each train row has 2 files' in page.questions
 
 
@@ -391,7 +391,7 @@ def test_a_mask_is_no_channel(home):
             **colours(TEST, 'test', ('image',)),
         },
     )
-    assert page.inputs == 'grey' and 'Each train row has 2 files' in page.questions
+    assert page.inputs == 'grey(fast=True)' and 'Each train row has 2 files' in page.questions
 
 
 def slices(ids, place, n):

@@ -658,24 +658,24 @@ def test_grey_images(home):
         sides('{side}/{id}.png'),
         picture(mode='L'),
     )
-    assert make_draft(survey('xrays')).inputs == 'grey'
+    assert make_draft(survey('xrays')).inputs == 'grey(fast=True)'
 
 
 # The drawn layouts of known competitions
 
 LAYOUTS = {
-    'aptos': dict(kind='grades', metric='qwk', inputs='rgb', answer='label'),
-    'pawpularity': dict(kind='numbers', metric='rmse', inputs='rgb', answer='numbers'),
-    'ranzcr': dict(kind='labels', metric='column_auc', inputs='grey', answer='probability', group='PatientID'),
+    'aptos': dict(kind='grades', metric='qwk', inputs='rgb(fast=True)', answer='label'),
+    'pawpularity': dict(kind='numbers', metric='rmse', inputs='rgb(fast=True)', answer='numbers'),
+    'ranzcr': dict(kind='labels', inputs='grey(fast=True)', answer='probability', group='PatientID'),
     'haemorrhage': dict(kind='labels', metric='column_auc', inputs='dicom', answer='long'),
-    'imet': dict(kind='labels', metric="fbeta(beta=1, average='samples')", inputs='rgb', answer='labels'),
+    'imet': dict(kind='labels', metric="fbeta(beta=1, average='samples')", inputs='rgb(fast=True)', answer='labels'),
     'bengali': dict(kind='factors', inputs='parquet(height=137, width=236)', answer='long'),
     'mammography': dict(kind='class', metric='auc', inputs='dicom', unit='unit', group='patient_id'),
     'isic': dict(kind='class', metric='auc', inputs='hdf5(channels=3)', group='patient_id'),
     'birdclef': dict(kind='labels', metric='column_auc', inputs='audio', answer='probability'),
     'hms': dict(kind='shares', metric='kl_divergence', inputs='table_of_hms_practice', group='patient_id'),
-    'biomass': dict(kind='numbers', metric='mcrmse', inputs='rgb', answer='long'),
-    'whales': dict(kind='class', metric='map_at(5)', inputs='rgb', answer='top'),
+    'biomass': dict(kind='numbers', metric='mcrmse', inputs='rgb(fast=True)', answer='long'),
+    'whales': dict(kind='class', metric='map_at(5)', inputs='rgb(fast=True)', answer='top'),
 }
 
 

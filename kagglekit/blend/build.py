@@ -142,8 +142,10 @@ def make_mix(
     made = FittedBlend(b, test=apply_blend(T, b), test_logits=_mean_of_logits(T, b))
     if P is None or t.fold is None:
         return made
+    if method.fitted:  # before the other, since it takes most memory
+        made.nested = nested(r.method, P, t.y, t.fold, metric, t.rows, **options)
     made.oof, made.oof_logits = apply_blend(P, b), _mean_of_logits(P, b)
-    made.nested = nested(r.method, P, t.y, t.fold, metric, t.rows, **options) if method.fitted else made.oof
+    made.nested = made.oof if made.nested is None else made.nested
     return made
 
 # %% ../../nbs/blend/19_build.ipynb #0000000e

@@ -20,7 +20,7 @@ from ..core.registry import Registry
 from ..core.validation import KitError, check_names
 from ..metrics.registry import Metric
 from ..targets.target import KINDS, Target
-from ..targets.top_rows import TopRows, is_many
+from ..targets.top_rows import is_many
 
 # %% ../../nbs/blend/03_methods.ipynb #00000011
 @dataclass(frozen=True)
@@ -237,7 +237,8 @@ def nested(
     if not METHODS[name].fitted:
         return apply_blend(P, fit_blend(name, P, y, metric, rows, **options))
     at = [np.flatnonzero(fold == f) for f in np.unique(fold)]
-    return _in_order([_by_others(name, P, y, rows_of_fold, metric, rows, options) for rows_of_fold in at], at)
+    parts = (_by_others(name, P, y, rows_of_fold, metric, rows, options) for rows_of_fold in at)
+    return in_order(list(parts), at) if isinstance(P, TopStack) else _in_order(parts, at)
 
 
 def _by_others(name, P, y, at, metric, rows, options):  # predictions of some rows, by a fit to the others
@@ -245,13 +246,19 @@ def _by_others(name, P, y, at, metric, rows, options):  # predictions of some ro
     others[at] = False
     part = rows.part(others) if rows else None
     b = fit_blend(name, P[:, others], y[others], metric, part, **options)
-    return apply_blend(P, b)[at]
+    return _apply_to(P, b, at)
 
 
-def _in_order(parts, at):  # predictions of some rows each, as those of all rows
-    if isinstance(parts[0], TopRows):
-        return in_order(parts, at)
-    out = np.full((sum(map(len, at)), parts[0].shape[1]), np.nan)
-    for part, rows in zip(parts, at):
+def _apply_to(P, blend, at):  # predictions of some rows; ranks, and what methods of pages do, need all of them
+    of_each_row = METHODS[blend['method']].apply is apply_weights and blend['params']['space'] != 'rank'
+    return apply_blend(P[:, at], blend) if of_each_row else apply_blend(P, blend)[at]
+
+
+def _in_order(parts, at):  # predictions of some rows each, as those of all rows; the parts are not held together
+    first = next(parts)
+    out = np.full((sum(map(len, at)), first.shape[1]), np.nan)
+    out[at[0]] = first
+    del first
+    for part, rows in zip(parts, at[1:]):
         out[rows] = part
     return out

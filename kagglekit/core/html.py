@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from IPython.display import HTML
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 # %% ../../nbs/core/07a_html.ipynb #72c9f5bc
 STYLE = Markup("""<style>
@@ -31,11 +31,14 @@ _TABLE = Markup(
     '{}<table class="kk tex2jax_ignore mathjax_ignore"><caption>{}</caption>'
     '<thead><tr>{}</tr></thead>\n<tbody>{}</tbody></table>'
 )
-_ROW = Markup('<tr class="{}">{}</tr>\n')
 
 # %% ../../nbs/core/07a_html.ipynb #bd1d4eec
 def _joined(parts):
     return Markup('').join(parts)
+
+
+def _element(tag, css, content):  # HTML; text is escaped. Markup.format takes five times as long
+    return f'<{tag} class="{escape(css)}">{escape(content)}</{tag}>'
 
 
 def html_table(
@@ -48,12 +51,11 @@ def html_table(
     kinds = kinds or {}
     classes = [kinds.get(c, '') for c in columns]
 
-    def _cells(template, cells):
-        return _joined(template.format(css, cell) for css, cell in zip(classes, cells))
+    def _cells(tag, cells):
+        return ''.join(_element(tag, css, cell) for css, cell in zip(classes, cells))
 
-    head = _cells(Markup('<th class="{}">{}</th>'), columns)
-    cell = Markup('<td class="{}">{}</td>')
-    body = _joined(_ROW.format(css, _cells(cell, cells)) for css, cells in rows)
+    head = Markup(_cells('th', columns))
+    body = Markup('').join(Markup(f'{_element("tr", css, Markup(_cells("td", cells)))}\n') for css, cells in rows)
     return HTML(str(_TABLE.format(STYLE, caption, head, body)))
 
 # %% ../../nbs/core/07a_html.ipynb #d36477c8

@@ -147,3 +147,5 @@ def make_inputs(
             f'Each train row has {len(several)} files, and the page takes one, such as {file}. Which one counts? '
             'An input format of the page can read all of them.'
         )
+    if kind == 'rgb' and d.inputs in ('rgb', 'grey'):
+        d.inputs += '(fast=True)'

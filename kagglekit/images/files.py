@@ -335,7 +335,8 @@ class Contents:
         name: str,  # of a file
     ) -> str | None:  # None where it is not known
         "The content hash of a file; one that was touched is read again."
-        return self.read(name) if self._touched(name) else self._entry(name)[4]
+        known = self._entry(name)[4]
+        return self.read(name) if known is None and self._touched(name) else known
 
     def deep(
         self,
@@ -375,7 +376,7 @@ class Contents:
     ) -> str | None:  # None where a file's hash is not known
         "One hash for a table: of names, contents and parts, in their order."
         names = list(map(str, names))
-        touched = list(filter(self._touched, dict.fromkeys(names)))
+        touched = [name for name in dict.fromkeys(names) if self._entry(name)[4] is None and self._touched(name)]
         with ThreadPoolExecutor(usable_cores()) as pool:
             list(pool.map(self.read, touched))
         hashes = [self.hash(name) for name in names]
