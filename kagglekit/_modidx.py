@@ -6279,6 +6279,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                        'kagglekit/training/callbacks.py'),
                                               'kagglekit.training.callbacks.fit_stages': ( 'training/callbacks.html#fit_stages',
                                                                                            'kagglekit/training/callbacks.py'),
+                                              'kagglekit.training.callbacks.keeps_state': ( 'training/callbacks.html#keeps_state',
+                                                                                            'kagglekit/training/callbacks.py'),
                                               'kagglekit.training.callbacks.load_state': ( 'training/callbacks.html#load_state',
                                                                                            'kagglekit/training/callbacks.py'),
                                               'kagglekit.training.callbacks.read_state': ( 'training/callbacks.html#read_state',
