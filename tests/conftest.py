@@ -14,7 +14,8 @@ def pytest_configure(config):
 
 
 LONG = (
-    'reproduce gpus layouts stops twelve shell runs resume new eda extensions oneclass own_pages trial blend_kinds'
+    'reproduce slurm gpus layouts stops twelve shell runs resume new eda '
+    'extensions oneclass own_pages trial blend_kinds'
 ).split()  # files of tests that take longest, in an order in which two at a time do not wait for one fixture
 
 

@@ -61,7 +61,7 @@ def home(tmp_path):
     return write
 
 
-def wait(condition, seconds=60):
+def wait(condition, seconds=240):
     "Until something holds."
     end = time.time() + seconds
     while not condition():
@@ -145,7 +145,7 @@ def test_cancelled_drained_and_out_of_time_all_end_with_the_bytes_of_a_local_run
     with workspace(base):
         runs = {exp: Run(COMP, exp) for exp in EXPS}
     sweep = start(*line, '--on', 'slurm', '--time', '5')
-    wait(lambda: all(map(state_of, runs.values())), 120)
+    wait(lambda: all(map(state_of, runs.values())))
     slurm('scancel', queued_job(runs['tiny1'].folder).id)
     slurm('scontrol', 'update', 'nodename=kit2', 'state=drain', 'reason=test')
     wait(lambda: slurm('sinfo', '--noheader', '--Node', '--nodes=kit2', '--format=%T').strip() == 'drained', 400)
