@@ -20,7 +20,7 @@ def pytest_configure(config):
 
 
 LONG = (
-    'reproduce gpus layouts stops new shell eda runs blend_kinds resume twelve predict many_classes kinds'
+    'reproduce slurm gpus layouts stops new shell eda runs blend_kinds resume twelve predict many_classes kinds'
 ).split()  # files of tests that take longest, in an order in which two at a time do not wait for one fixture
 
 

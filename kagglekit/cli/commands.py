@@ -98,39 +98,59 @@ _SWEEP = (
     argument('--seeds', type=int, default=1, metavar='N', help='runs of each recipe, with as many seeds'),
     argument('--search', metavar='STUDY', help='a study of the page, instead of recipes, a grid or seeds'),
 )
+_SLURM = dict(  # option → its meaning; settings.ini has slurm_partition and so on
+    partition='partition of the jobs',
+    account='account that is charged',
+    time='limit of a job, such as 4:00:00, before which it is requeued; 1 hour when left out',
+    gpus='GPUs of a job; 1, or as many as the recipe asks for, when left out; 0 for none',
+    cpus='cores of a job',
+    constraint='features of its node, such as a100',
+)
+_ON = argument('--on', choices=('local', 'slurm'), default='local', help='this machine, or the jobs of a Slurm cluster')
+_PLACE = (_ON, *(argument(f'--{name}', help=f'on Slurm: {text}') for name, text in _SLURM.items()))
+
+
+def _engine(a):  # where the runs of a sweep are started
+    given = {name: getattr(a, name) for name in _SLURM}
+    if a.on == 'local':
+        if wrong := [f'--{name}' for name, text in given.items() if text is not None]:
+            raise KitError(f'{wrong[0]} is for jobs of a cluster; add --on slurm, or leave it out')
+        from kagglekit.sweeps.jobs import LocalEngine
+
+        return LocalEngine(a.jobs)
+    if a.jobs:
+        raise KitError('--jobs is for this machine; a cluster decides itself how many jobs run at a time')
+    from kagglekit.sweeps.slurm import SlurmEngine, slurm_options
+
+    return SlurmEngine(slurm_options(a.comp, **given))
 
 
 def _search_study(a):
     if a.ids or a.grid or a.seeds != 1:
         raise KitError('sweep: --search has its recipe and its fields on the page; leave out --ids, --grid and --seeds')
-    from kagglekit.sweeps.jobs import LocalEngine
     from kagglekit.sweeps.search import search
 
-    return int(bool(search(a.comp, a.search, LocalEngine(a.jobs))))
+    return int(bool(search(a.comp, a.search, _engine(a))))
 
 
-def _sweep_here(a, grid):  # on this machine
-    from kagglekit.sweeps.jobs import LocalEngine
-    from kagglekit.sweeps.sweep import sweep
-
-    return int(bool(sweep(a.comp, a.ids, grid, a.seeds, LocalEngine(a.jobs))))
-
-
-@command('train many recipes: all of a page, a grid of fields, several seeds, a search', COMP, *_SWEEP, _JOBS)
+@command('train many recipes: all of a page, a grid of fields, several seeds, a search', COMP, *_SWEEP, _JOBS, *_PLACE)
 def _sweep(a):
     check_known(a.comp)
     if a.search:
         return _search_study(a)
     from kagglekit.sweeps.plan import read_grid
+    from kagglekit.sweeps.sweep import sweep
 
-    return _sweep_here(a, read_grid(a.grid))
+    return int(bool(sweep(a.comp, a.ids, read_grid(a.grid), a.seeds, _engine(a))))
 
 
 @command('train every recipe of a competition that has not been trained: a sweep without options', COMP, _JOBS)
 def _rehearse(a):
     check_known(a.comp)
-    a.ids, a.seeds = (), 1
-    return _sweep_here(a, {})
+    from kagglekit.sweeps.jobs import LocalEngine
+    from kagglekit.sweeps.sweep import sweep
+
+    return int(bool(sweep(a.comp, engine=LocalEngine(a.jobs))))
 
 # %% ../../nbs/cli/01_commands.ipynb #f0f8d326
 @command(

@@ -10,6 +10,7 @@ import shutil
 import textwrap
 from ..core.text import as_table, diff_text, seconds_text
 from ..data.known_competitions import check_known
+from ..runs.queue import queued_job
 from ..runs.received import received_text
 from ..runs.run import Run, find_run, list_runs, run_doubts
 
@@ -88,6 +89,14 @@ def show_run(
     return '\n'.join(f'{name:14s} {wrap_text(str(text), 15)}' for name, text in rows)
 
 # %% ../../nbs/cli/00_show.ipynb #70d72d77
+def _state_cells(run, at):  # state and progress, with its place in Slurm's queue
+    job = queued_job(run.folder)
+    if job is None:
+        return run.state(), at
+    state = 'pending' if job.state == 'PENDING' else 'running'
+    return state, ', '.join(filter(None, [at, str(job).removeprefix('pending, ')]))
+
+
 def status_text(
     comp: str | None = None,  # competition; all of them when left out
 ) -> str:  # a line a run, and whole errors
@@ -100,7 +109,7 @@ def status_text(
     rows = [['run', 'state', 'progress', 'last heartbeat']]
     for run in runs:
         at = progress_text(run) or received_text(run)
-        rows.append([str(run), run.state(), at, str(run.peek('status.json').get('heartbeat', ''))])
+        rows.append([str(run), *_state_cells(run, at), str(run.peek('status.json').get('heartbeat', ''))])
     title, *table = as_table(rows)
     lines = [title]
     for run, line in zip(runs, table):

@@ -26,6 +26,7 @@ from ..core.registry import REQUIRED, Argument, Registry, arguments_of, call_tex
 from ..core.storage import hash_json
 from ..core.threads import usable_cores
 from ..core.validation import KitError
+from .fast_decoding import read_fast
 from .files import Contents, file_stats, list_of
 from .decoding import bits_for, deepest, max_pixels, read_image, whole_image
 from .parts import need, split_rows
@@ -91,12 +92,12 @@ def _checked_range(name, range):  # (low, high)
     return low, high
 
 
-def _fit_rgb(path, size, fit: Fit = 'squash'):
-    return fit_image(whole_image(path), size, fit)
+def _fit_rgb(path, size, fit: Fit = 'squash', fast: bool = False):
+    return read_fast(path, size, 'RGB', fit) if fast else fit_image(whole_image(path), size, fit)
 
 
-def _fit_grey(path, size, fit: Fit = 'squash'):
-    return fit_image(whole_image(path, 'L'), size, fit)
+def _fit_grey(path, size, fit: Fit = 'squash', fast: bool = False):
+    return read_fast(path, size, 'L', fit) if fast else fit_image(whole_image(path, 'L'), size, fit)
 
 
 @input_format('rgb', 3, fitted=_fit_rgb)

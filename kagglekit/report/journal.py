@@ -182,6 +182,18 @@ def _split(exp, params):  # what must be equal for two CVs to be comparable
     return _text(params.get('data_hash')) + _text(params.get('fold_hash'))
 
 
+class _ReadOnce(Run):  # a run whose records are read once for its row: many of them are on a network disk
+    def __init__(self, comp, exp):
+        super().__init__(comp, exp)
+        self.records = {}
+
+    def read(self, name):
+        "One of its JSON files."
+        if name not in self.records:
+            self.records[name] = super().read(name)
+        return self.records[name]
+
+
 def _row(run):
     flaws: list[str] = []
     names = ('params.json', 'score.json', 'leaderboard.json', 'blend.json', DECISION)
@@ -219,7 +231,7 @@ def run_row(
 ) -> dict:  # column → value
     "A row of the journal; whatever is wrong with the folder stands in it."
     try:
-        return _row(Run(comp, exp))
+        return _row(_ReadOnce(comp, exp))
     except KitError as e:
         return _broken_row(exp, f'cannot be read: {e}')
     except Exception as e:

@@ -16,6 +16,7 @@ from ..core.storage import atomic, disk_errors, hash_json, locked, read_json, wr
 from ..core.validation import KitError, check_names, nearest
 from .field_names import current_record
 from .process import heartbeat, is_running, now, this_process
+from .queue import queued_job
 
 # %% ../../nbs/runs/06_run.ipynb #0a110001
 STATES = ('running', 'done', 'failed', 'interrupted')
@@ -139,13 +140,13 @@ class Run:
         return f'cannot be read: {self.folder / "status.json"} names no state; delete it'
 
     def state(self) -> str:
-        "One of STATES, or 'new', 'recorded', 'broken'; a run whose process is gone is interrupted."
+        "One of STATES, or 'new', 'recorded', 'broken'; without a process and in no queue, it is interrupted."
         if self.flaw():
             return 'broken'
         status = self.read('status.json')
         state = status.get('state', 'done')
         if state == 'running':
-            return 'running' if is_running(status) else 'interrupted'
+            return 'running' if is_running(status) or queued_job(self.folder) else 'interrupted'
         if state != 'done' or self._has_predictions():
             return state
         return 'recorded' if (self.folder / 'score.json').exists() else 'new'

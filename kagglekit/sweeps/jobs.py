@@ -48,6 +48,9 @@ class Engine(Protocol):
     def start(self, run: Run, recipe: Recipe) -> Job:
         "Start a run."
 
+    def joined(self, run: Run) -> Job | None:
+        "The run if it is under way already, whoever started it."
+
     def about(self) -> str:
         "Where runs go, in words, such as '2 at a time'."
 
@@ -177,6 +180,10 @@ class LocalEngine:
         if self.gpus and recipe.gpus > len(set(self.slots)):
             raise KitError(f'{recipe.exp} needs {recipe.gpus} GPUs, and the sweep has {len(set(self.slots))}')
         return self._take(recipe) is not None
+
+    def joined(self, run: Run) -> Job | None:  # None if it is not under way
+        "A run that another process has started."
+        return OtherJob(run) if run.state() == 'running' else None
 
     def start(self, run: Run, recipe: Recipe) -> LocalJob:  # its job; there is room
         "Start a run."

@@ -15,7 +15,7 @@ from ..runs.lineage import parent_runs
 from ..runs.recipe import Recipe
 from ..runs.run import Run
 from ..runs.scores import score_text
-from .jobs import Engine, Job, LocalEngine, OtherJob, last_line
+from .jobs import Engine, Job, LocalEngine, last_line
 from .plan import next_ready, plan, reserve
 from .progress import Pace, Screen, progress_table, share_done
 from .record import record_sweep, sweep_title
@@ -55,8 +55,8 @@ class Sweep:
         "Start what can be started, and join what somebody else has started."
         while r := next_ready(self.waiting, self.comp):
             run = self.run(r.exp)
-            if run.state() == 'running':
-                self._join(r, OtherJob(run))
+            if job := self.engine.joined(run):
+                self._join(r, job)
             elif self.engine.room(r):
                 self._join(r, self.engine.start(run, r))
             else:
