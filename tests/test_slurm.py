@@ -153,7 +153,7 @@ def test_cancelled_drained_and_out_of_time_all_end_with_the_bytes_of_a_local_run
     slurm('scontrol', 'update', 'nodename=kit2', 'state=resume')
     out = sweep.communicate(timeout=1200)[0]
     print(out)
-    assert sweep.returncode == 1 and re.search(f'{COMP}/tiny1 ', out)
+    assert sweep.returncode == 1 and f'{COMP}/tiny1 new: it was cancelled before it began' in out
     monkeypatch.setenv('NAP', '0')
     again = kit(*line, '--on', 'slurm', '--time', '5')
     assert again.returncode == 0 and '4 of 4 · tiny1' in again.stdout, again.stdout + again.stderr

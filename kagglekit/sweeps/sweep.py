@@ -102,6 +102,7 @@ class Sweep:
         run = self.run(exp)
         if exp in self.failed:
             error = run.peek('status.json').get('error') or last_line(run.folder / 'papermill.txt')
+            error = error or 'it was cancelled before it began'
             return f'{run} {run.state()}: {error}'
         score = run.read('score.json')
         parts = [f'{len(self.done)} of {self.total()}', exp, score_text(score), seconds_text(score['seconds'])]
