@@ -11,6 +11,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from .best_rows import TopStack, in_order
@@ -229,7 +230,7 @@ def nested(
     metric: Metric,  # to optimise
     rows: Rows | None = None,  # of which target and competition; one class a row when left out
     **options,  # the method's own
-) -> np.ndarray:  # (n, k) predictions, each from a blend fitted without the row's fold
+) -> Any:  # (n, k) predictions, TopRows of a TopStack; each from a blend fitted without the row's fold
     "Predict each row by a blend that was fitted on the other folds."
     y, fold = np.asarray(y), np.asarray(fold)
     if len(set(fold.tolist())) < 2:
