@@ -35,7 +35,7 @@ requirements = [
     'filelock>=3.16',  # two runs of one id, two writers of one cache
     'psutil>=6',  # is that process still the one that wrote status.json; peak memory
     'pillow>=11',  # decodes, and says so when a file is cut short
-    'simplejpeg>=1.8',  # JPEGs a third faster, to the same bytes; without it Pillow decodes
+    'simplejpeg>=1.8',  # decodes JPEGs for fast=True, to the bytes of Pillow, which does it where this is missing
     'safetensors>=0.5',  # weights that cannot execute anything
     'matplotlib>=3.10',  # pictures
     'seaborn>=0.13',  # statistical pictures

@@ -391,7 +391,7 @@ def test_a_mask_is_no_channel(home):
             **colours(TEST, 'test', ('image',)),
         },
     )
-    assert page.inputs == 'grey(fast=True)' and 'Each train row has 2 files' in page.questions
+    assert page.inputs == 'grey' and 'Each train row has 2 files' in page.questions
 
 
 def slices(ids, place, n):

@@ -658,17 +658,17 @@ def test_grey_images(home):
         sides('{side}/{id}.png'),
         picture(mode='L'),
     )
-    assert make_draft(survey('xrays')).inputs == 'grey(fast=True)'
+    assert make_draft(survey('xrays')).inputs == 'grey'
 
 
 # The drawn layouts of known competitions
 
 LAYOUTS = {
-    'aptos': dict(kind='grades', metric='qwk', inputs='rgb(fast=True)', answer='label'),
+    'aptos': dict(kind='grades', metric='qwk', inputs='rgb', answer='label'),
     'pawpularity': dict(kind='numbers', metric='rmse', inputs='rgb(fast=True)', answer='numbers'),
     'ranzcr': dict(kind='labels', inputs='grey(fast=True)', answer='probability', group='PatientID'),
     'haemorrhage': dict(kind='labels', metric='column_auc', inputs='dicom', answer='long'),
-    'imet': dict(kind='labels', metric="fbeta(beta=1, average='samples')", inputs='rgb(fast=True)', answer='labels'),
+    'imet': dict(kind='labels', metric="fbeta(beta=1, average='samples')", inputs='rgb', answer='labels'),
     'bengali': dict(kind='factors', inputs='parquet(height=137, width=236)', answer='long'),
     'mammography': dict(kind='class', metric='auc', inputs='dicom', unit='unit', group='patient_id'),
     'isic': dict(kind='class', metric='auc', inputs='hdf5(channels=3)', group='patient_id'),

@@ -147,5 +147,5 @@ def make_inputs(
             f'Each train row has {len(several)} files, and the page takes one, such as {file}. Which one counts? '
             'An input format of the page can read all of them.'
         )
-    if kind == 'rgb' and d.inputs in ('rgb', 'grey'):
+    if d.inputs in ('rgb', 'grey') and file.lower().endswith(('.jpg', '.jpeg')):
         d.inputs += '(fast=True)'

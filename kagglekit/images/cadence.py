@@ -62,12 +62,9 @@ def stack(
     x: np.ndarray,  # (6, 273, 256)
     panels: Iterable,  # which, in their order
     size: tuple[int, int],  # (frequency, time), pixels
-    fast: bool = False,  # time first, where there are most values to lose
 ) -> np.ndarray:  # (frequency, time) float32
     "Panels side by side in time, resized by antialiased bicubic interpolation."
     tall = Image.fromarray(np.concatenate([x[p] for p in panels]).astype(np.float32, copy=False))
-    if fast:
-        tall = tall.resize((tall.width, size[1]), Image.Resampling.BICUBIC)
     return np.asarray(tall.resize(size, Image.Resampling.BICUBIC)).T
 
 
@@ -79,14 +76,13 @@ def arrange(
     x: np.ndarray,  # (6, 273, 256)
     order: str,  # a key of PANEL_ORDERS
     size: tuple[int, int],  # (frequency, time), pixels
-    fast: bool = False,  # as of `stack`
 ) -> np.ndarray:  # (frequency, time, channels) float16
     "A cadence as an image."
-    return np.stack([_half(stack(x, panels, size, fast)) for panels in PANEL_ORDERS[order]], -1)
+    return np.stack([_half(stack(x, panels, size)) for panels in PANEL_ORDERS[order]], -1)
 
 # %% ../../nbs/images/15_cadence.ipynb #8abfc72d
-def _read_as(order, path, size, fast: bool = False):
-    return arrange(read_cadence(path), order, size, fast)
+def _read_as(order, path, size):
+    return arrange(read_cadence(path), order, size)
 
 
 for _order, _channels in PANEL_ORDERS.items():
