@@ -571,6 +571,7 @@ def test_a_score_that_somebody_edited_is_marked(copy_of):
 HOLDERS = """
 import os, signal, sys, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # what nohup starts ignores it
 from kagglekit.runs.claim import claim
 from kagglekit.runs.recipe import Recipe
 for exp in sys.argv[1:]:

@@ -161,7 +161,7 @@ def test_mixup_mixes_the_table_too(home):
     learn.epoch, learn.n_epoch = 0, 1
     x, y = torch.arange(8.0).reshape(8, 1, 1, 1), torch.eye(8)
     mixed, targets = prepare.change(x, y, rows, key)
-    t = prepare._mix_side(torch.eye(8), rows, key)
+    t = prepare._mix_side(torch.eye(8), rows, key, (4, 4))
     torch.testing.assert_close(t, targets)
     torch.testing.assert_close((t @ torch.arange(8.0)), mixed.flatten())
 
