@@ -61,14 +61,12 @@ def check_columns(
 ):
     "Raise `KitError` if a recipe names what is not there, or a network that the side table cannot join."
     check_arch(recipe.arch)
+    with of_field('augment'):
+        may_change(recipe.augment, comp.names if comp.target.kind == 'class' else (), np.empty(0, int))
     if comp.target.kind == 'class':
-        with of_field('augment'):
-            may_change(recipe.augment, comp.names, np.empty(0, int))
         margin_classes(recipe, comp)
         check_loss_kind(recipe.loss, 'class')
     else:
-        with of_field('augment'):
-            may_change(recipe.augment, (), np.empty(0, int))
         check_target(recipe, comp)
     if recipe.train_labels:
         check_names([recipe.train_labels], comp.labels, f'train_labels in {comp.name}')

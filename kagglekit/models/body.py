@@ -6,15 +6,14 @@
 __all__ = ['read_weights', 'load_body']
 
 # %% ../../nbs/models/02c_body.ipynb #2505b7bb
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 import torch
 from safetensors.torch import load_file
 from torch import nn
 from ..core.validation import KitError
-from .surgery import SeparateNets
-from .with_table import WithTable
+from .parameter_groups import backbones
 
 # %% ../../nbs/models/02c_body.ipynb #e7ebcf42
 _NESTED = ('state_dict', 'model', 'model_state_dict', 'state_dict_ema', 'net')  # where checkpoints keep their weights
@@ -50,13 +49,6 @@ def read_weights(
     return tensors
 
 # %% ../../nbs/models/02c_body.ipynb #19a4da60
-def _bodies(net: Any) -> Iterator[nn.Module]:  # timm's networks within a network
-    if isinstance(net, SeparateNets):
-        yield from net.nets
-    else:
-        yield net.net if isinstance(net, WithTable) else net
-
-
 def _head_names(net: Any) -> tuple[str, ...]:  # what the names of the head's weights begin with
     names = net.pretrained_cfg['classifier']
     names = (names,) if isinstance(names, str) else tuple(names)
@@ -89,7 +81,7 @@ def load_body(
 ):
     "Take all weights of a file but those of the head."
     weights = read_weights(path)
-    for part in _bodies(net):
+    for part in backbones(net):
         state, head = part.state_dict(), _head_names(part)
         body = {k: v for k, v in state.items() if not k.startswith(head)}
         found = _unwrapped(weights, body.keys())

@@ -113,6 +113,7 @@ def with_parents(
     found: dict[str, Recipe] = {}
 
     def add(recipe):
+        "Take a recipe, after the parents that it needs."
         for exp in parent_runs(recipe):
             known = RECIPES.get(comp, {}).get(exp)
             if known and exp not in found and Run(comp, exp).state() != 'done':

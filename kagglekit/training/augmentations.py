@@ -7,15 +7,15 @@ from __future__ import annotations
 import inspect
 import math
 from dataclasses import dataclass, field
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 from ..core.registry import REQUIRED, WIDE, Argument, Registry, arguments_of
 from ..core.validation import KitError, Lazy, real
 
 # %% auto #0
-__all__ = ['N_UNIFORMS', 'AUGMENTS', 'Augmentation', 'check_augmentation', 'augmentation', 'hflip', 'vflip', 'flip', 'rot90',
-           'affine', 'turn45', 'perspective', 'light', 'tone', 'grey', 'cutout', 'holes', 'grid', 'normals', 'gauss',
-           'chi2', 'blur_noise']
+__all__ = ['N_UNIFORMS', 'AUGMENTS', 'Augmentation', 'check_augmentation', 'augmentation', 'per_image', 'hflip', 'vflip', 'flip',
+           'rot90', 'warp', 'affine', 'turn45', 'perspective', 'light', 'tone', 'grey', 'cutout', 'holes', 'grid',
+           'normals', 'gauss', 'chi2', 'blur_noise']
 
 # %% ../../nbs/training/00a_augmentations.ipynb #34951d34
 if TYPE_CHECKING:
@@ -89,12 +89,15 @@ def augmentation(
     return AUGMENTS.add(label=label, amount=amount, cadence=cadence, between=between, mirrors=mirrors, square=square)
 
 # %% ../../nbs/training/00a_augmentations.ipynb #00000007
-def _per_image(values):  # (b,) → (b, 1, 1, 1)
+def per_image(
+    values: torch.Tensor,  # (b,)
+) -> torch.Tensor:  # (b, 1, 1, 1)
+    "A number for each image, in the shape of a batch."
     return values[:, None, None, None]
 
 
 def _where(mask, a, b):  # mask (b,)
-    return torch.where(_per_image(mask), a, b)
+    return torch.where(per_image(mask), a, b)
 
 
 def _sometimes(u, p, changed, x):  # the changed image with probability p, by the first uniform number
@@ -135,16 +138,24 @@ def rot90(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # 
     return x, y
 
 # %% ../../nbs/training/00a_augmentations.ipynb #0000000a
+def warp(
+    x: torch.Tensor,  # (b, C, H, W)
+    across: Sequence[torch.Tensor],  # three of (b,): where a pixel comes from, in x, from its x, its y and a shift
+    down: Sequence[torch.Tensor],  # the same in y; positions reach from −1 to 1
+    padding: str = 'zeros',  # beyond the border, as grid_sample takes it
+) -> torch.Tensor:
+    "An affine transform of each image by its own matrix, in one interpolation."
+    theta = torch.stack([torch.stack(list(across), 1), torch.stack(list(down), 1)], 1).to(x)
+    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, padding_mode=padding, align_corners=False)
+
+
 def _affine(x, turn, scale, dx, dy):  # (b,) each: radians, factor, shares of the width and height
     h, w = x.shape[2:]
     ratio = h / w
     c = torch.cos(turn) / scale
     s = torch.sin(turn) / scale
-    across = torch.stack([c, -s * ratio, dx], 1)
-    down = torch.stack([s / ratio, c, dy], 1)
-    theta = torch.stack([across, down], 1).to(x)
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-    turned = F.grid_sample(x, grid, padding_mode='reflection', align_corners=False)
+    turned = warp(x, (c, -s * ratio, dx), (s / ratio, c, dy), 'reflection')
     return turned.contiguous(memory_format=torch.channels_last)
 
 
@@ -209,7 +220,7 @@ def _mean_sd(x):  # (b, 1, 1, 1) each, of each image
 
 
 def _up_or_down(u, amount):  # (b,) uniform numbers → (b, 1, 1, 1) between ± amount
-    return _per_image((2 * u - 1) * amount)
+    return per_image((2 * u - 1) * amount)
 
 
 @augmentation('kept', 0.2, between=(0, 1))
@@ -319,7 +330,7 @@ def normals(
 
 def _add_noise(x, noise, share):  # standard deviation kept; share (b,) of it
     mean, sd = _mean_sd(x)
-    share = _per_image(share)
+    share = per_image(share)
     noisy = x - mean + share * sd * noise
     return mean + noisy / (1 + share**2).sqrt()
 
@@ -343,10 +354,10 @@ def chi2(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a
 def _kernels(along, across, angle):  # (b,) each: standard deviations in pixels, radians → (b, 1, 5, 5) of sum 1
     steps = torch.arange(-2.0, 3, device=angle.device)
     y, x = torch.meshgrid(steps, steps, indexing='ij')
-    c = _per_image(torch.cos(angle))
-    s = _per_image(torch.sin(angle))
-    lengthwise = (x * c + y * s) / _per_image(along)
-    crosswise = (y * c - x * s) / _per_image(across)
+    c = per_image(torch.cos(angle))
+    s = per_image(torch.sin(angle))
+    lengthwise = (x * c + y * s) / per_image(along)
+    crosswise = (y * c - x * s) / per_image(across)
     exponent = -(lengthwise**2 + crosswise**2) / 2
     weights = torch.softmax(exponent.flatten(1), 1)
     return weights.reshape(-1, 1, 5, 5)
@@ -372,7 +383,7 @@ def blur_noise(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float)
     kernels = _kernels(along, across, math.pi * turn)
     blurred = _filter(x, kernels)
     _, contrast = _mean_sd(x)
-    level = 0.1 * amount * _per_image(strength) * contrast
+    level = 0.1 * amount * per_image(strength) * contrast
     noisy = x + level * normals(x, u[:, -1])
     changed = _where(kind < 2 / 3, blurred, noisy)
     return _sometimes(u, 0.5, changed, x), y

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Annotated
 from pydantic import Field
 from ..core.validation import KitError, Lazy
-from .augmentations import augmentation
+from .augmentations import augmentation, per_image, warp
 
 # %% auto #0
 __all__ = ['Hue', 'MOVES', 'VALUES', 'KINDS', 'Times', 'resized_crop', 'colour', 'blur', 'trivial', 'rand']
@@ -37,21 +37,14 @@ def resized_crop(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: floa
     right = (1 - across) * (2 * u[:, 2] - 1)
     below = (1 - down) * (2 * u[:, 3] - 1)
     zero = torch.zeros_like(across)
-    rows = [torch.stack([across, zero, right], 1), torch.stack([zero, down, below], 1)]
-    theta = torch.stack(rows, 1).to(x)
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, padding_mode='border', align_corners=False), y
+    return warp(x, (across, zero, right), (zero, down, below), 'border'), y
 
 # %% ../../nbs/training/00b_policies.ipynb #c6196204
 Hue = Annotated[float, Field(ge=0, le=0.5)]  # a share of the colour circle
 
 
-def _per_image(values):  # (b,) → (b, 1, 1, 1)
-    return values[:, None, None, None]
-
-
 def _blend(x, other, factor):  # factor (b,): 1 leaves the image as it is, 0 gives the other one
-    factor = _per_image(factor)
+    factor = per_image(factor)
     return other + (x - other) * factor
 
 
@@ -97,7 +90,7 @@ def blur(x: torch.Tensor, y: torch.Tensor, u: torch.Tensor, amount: float):  # a
     "Gaussian blur with probability .5; standard deviation up to `amount` pixels."
     sd = (u[:, 1] * amount).clamp(min=0.05)
     blurred = _smooth(x, _bell(sd, max(1, math.ceil(3 * amount))))
-    return torch.where(_per_image(u[:, 0] < 0.5), blurred, x), y
+    return torch.where(per_image(u[:, 0] < 0.5), blurred, x), y
 
 # %% ../../nbs/training/00b_policies.ipynb #693fabc3
 MOVES = ('shear_x', 'shear_y', 'shift_x', 'shift_y', 'turn')
@@ -115,9 +108,7 @@ def _move(x, kind, strength):  # shear, shift and rotation in one interpolation;
     ratio = x.shape[2] / x.shape[3]
     across = [c, _only(kind, 'shear_x', strength) * 0.99 - s * ratio, _only(kind, 'shift_x', strength) * 2 / 7]
     down = [_only(kind, 'shear_y', strength) * 0.99 + s / ratio, c, _only(kind, 'shift_y', strength) * 2 / 7]
-    theta = torch.stack([torch.stack(across, 1), torch.stack(down, 1)], 1).to(x)
-    grid = F.affine_grid(theta, list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, align_corners=False)
+    return warp(x, across, down)
 
 # %% ../../nbs/training/00b_policies.ipynb #9fad3659
 _SOFT = ((1, 1, 1), (1, 5, 1), (1, 1, 1))  # PIL's filter SMOOTH, which sharpness blends with
@@ -137,16 +128,16 @@ def _stretched(v):  # each channel to the whole range
 
 
 def _posterised(v, strength):  # 8 to 2 bits
-    levels = _per_image(2 ** (8 - (6 * strength.abs()).round()))
+    levels = per_image(2 ** (8 - (6 * strength.abs()).round()))
     return (v * levels).floor().clamp(max=levels - 1) / (levels - 1)
 
 
 def _solarised(v, strength):  # values above a threshold are inverted
-    return torch.where(v >= 1 - _per_image(strength.abs()), 1 - v, v)
+    return torch.where(v >= 1 - per_image(strength.abs()), 1 - v, v)
 
 
 _CHANGES = dict(  # name → (values between 0 and 1, factor, strength) → changed values
-    brightness=lambda v, factor, strength: v * _per_image(factor),
+    brightness=lambda v, factor, strength: v * per_image(factor),
     contrast=lambda v, factor, strength: _blend(v, v.mean((1, 2, 3), keepdim=True), factor),
     saturation=lambda v, factor, strength: _blend(v, v.mean(1, keepdim=True), factor),
     sharpness=lambda v, factor, strength: _blend(v, _softened(v), factor),
@@ -165,7 +156,7 @@ def _change(change, x, strength):  # one change of values, between each image's 
 
 def _for_some(x, chosen, f, *values):  # f for the chosen images; a GPU computes all, since asking which would wait
     if x.device.type != 'cpu':
-        return torch.where(_per_image(chosen), f(x, *values), x)
+        return torch.where(per_image(chosen), f(x, *values), x)
     if chosen.any():
         x = x.clone()
         x[chosen] = f(x[chosen], *(v[chosen] for v in values))
