@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PACKAGE', 'module_of', 'Page', 'own_pages', 'PageFinder', 'stale_pages', 'forget_pages', 'line_of', 'cause_text',
-           'page_error', 'names_on_page', 'damaged_pages']
+           'page_error', 'names_on_page', 'package_pages', 'damaged_pages']
 
 # %% ../../nbs/data/03_pages.ipynb #2500473b
 import importlib
@@ -187,6 +187,12 @@ def names_on_page(
     return {Path(path).stem, *re.findall(r"""['"]([^'"\n]+)['"]""", ' '.join(calls))}
 
 
+def package_pages() -> list[Path]:  # modules, in the order of their names
+    "The pages that the package holds."
+    pages = importlib.import_module(PACKAGE)
+    return sorted(file for folder in pages.__path__ for file in Path(folder).glob('*.py') if file.stem != '__init__')
+
+
 def _compile_page(path):  # a module or a notebook
     if path.suffix == '.ipynb':
         compile_cells(path, read_cells(path))
@@ -196,10 +202,8 @@ def _compile_page(path):  # a module or a notebook
 
 def damaged_pages() -> dict[str, str]:  # competition → why its page cannot be read
     "The pages that Python cannot parse, such as after a merge conflict. They are compiled, not run."
-    pages = importlib.import_module(PACKAGE)
-    exported = [file for folder in pages.__path__ for file in Path(folder).glob('*.py')]
     broken: dict[str, str] = {}
-    for path in [*sorted(exported), *(page.path for page in own_pages())]:
+    for path in [*package_pages(), *(page.path for page in own_pages())]:
         try:
             _compile_page(path)
         except (SyntaxError, ValueError, NotebookError) as e:

@@ -4,23 +4,21 @@
 
 # %% auto #0
 __all__ = ['Item', 'json_item', 'packed_params', 'training_items', 'blends_of', 'run_items', 'is_of_test', 'page_items',
-           'page_hash', 'settings_item', 'comp_items', 'site_tables', 'slug_of']
+           'settings_item', 'comp_items', 'site_tables', 'slug_of']
 
 # %% ../../nbs/pack/02_contents.ipynb #0c000003
 import configparser
 import io
 import json
 import re
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from ..core.paths import comp_setting, data_dir, root
-from ..core.storage import hash_file
 from ..core.validation import KitError
 from ..data.competition import READERS, Competition
-from ..data.pages import PACKAGE, own_pages
+from ..data.pages import PACKAGE, names_on_page, own_pages, package_pages
 from ..handin.share import plain_params, plain_record
 from ..models.build import find_config
 from ..predict.needs import Needs, blend_specs, is_blend
@@ -162,20 +160,27 @@ def _page_names(module, own):  # a page, and the pages that it imports; own: mod
     return found
 
 
+def _home_of(name, own):  # the module of a competition's page, also where a kernel has run the page's cells
+    module = READERS[name].__module__
+    if module in own or module.startswith(f'{PACKAGE}.'):
+        return module
+    pages = {f'{PACKAGE}.{path.stem}': path for path in package_pages()} | own
+    for page, path in pages.items():
+        if name in names_on_page(path):
+            return page
+    raise KitError(
+        f'{name} is read by {module}, which is no page that a pack can hold; '
+        f'save its reader in nbs/competitions/{name.replace("-", "_")}.ipynb'
+    )
+
+
 def page_items(
     name: str,  # competition
 ) -> list[Item]:  # none where the page is in the package
-    "The notebook of a competition's page, and of the pages that it imports."
+    "The notebook of a competition's page, and of the pages that it imports; `KitError` where its reader is on no page."
     own = {page.module: page.path for page in own_pages()}
-    names = _page_names(READERS[name].__module__, own)
+    names = _page_names(_home_of(name, own), own)
     return [Item(f'nbs/competitions/{own[module].name}', own[module]) for module in names]
-
-
-def page_hash(
-    name: str,  # competition
-) -> str:  # 16 hex digits
-    "The hash of the code of a competition's page."
-    return hash_file(str(sys.modules[READERS[name].__module__].__file__))
 
 
 def settings_item(

@@ -22,7 +22,7 @@ from ..core.storage import disk_errors, hash_file, hash_json, locked, write_json
 from ..core.validation import KitError
 from ..images.cache_file import check_room, size_text
 from ..images.formats import find_inputs
-from .contents import Item, comp_items, page_hash, run_items, site_tables, slug_of
+from .contents import Item, comp_items, run_items, site_tables, slug_of
 from .half import half_changes, write_half
 from .on_site import FORMAT, MANIFEST, digest, first_column, read_manifest
 from .rate import Rate, measure_rate
@@ -122,7 +122,7 @@ class Contents:
         "Of all that decides what the pack predicts."
         found = {item.place: hash_file(item.source) if item.source else hash_json(item.text) for item in self.items}
         kit = {name: hash_file(path) for name, path in kit_content().files.items()}
-        return found | dict(page=page_hash(self.order.run.comp), kagglekit=hash_json(kit), half=str(self.order.half))
+        return found | dict(kagglekit=hash_json(kit), half=str(self.order.half))
 
     def names(self) -> dict[str, tuple[str, Item]]:  # place → its name in the pack, the same for equal weights
         "Each file once."
