@@ -12,6 +12,7 @@ from kagglekit.fit import train as fit
 from kagglekit.fit.train import train
 from kagglekit.models.build import build_model
 from kagglekit.practice.standins import write_practice
+from kagglekit.runs import setup
 from kagglekit.runs.recipe import find_recipe
 from kagglekit.runs.run import Run
 from kagglekit.runs.setup import run_folds
@@ -82,6 +83,13 @@ def same_head(names):
     return all(torch.allclose(weights_of('taught')[k], weights_of('source')[k], atol=1e-5) for k in names)
 
 
+@pytest.fixture
+def undecoded(small, monkeypatch):
+    "Decoding is a failure of the test."
+    torch.save(build_model('resnet34', 2, 1, pretrained=False).state_dict(), data_dir(NAME) / 'wrong.pth')
+    monkeypatch.setattr(setup, 'open_caches', lambda *a, **k: pytest.fail('images were decoded'))
+
+
 @pytest.mark.parametrize(
     'init_from, words',
     [
@@ -92,8 +100,19 @@ def same_head(names):
         ('train.csv/theirs.bin', 'is not there'),
     ],
 )
-def test_what_cannot_be_taken_is_refused_before_the_first_epoch(small, monkeypatch, init_from, words):
-    torch.save(build_model('resnet34', 2, 1, pretrained=False).state_dict(), data_dir(NAME) / 'wrong.pth')
-    monkeypatch.setattr(fit, '_fit', lambda *a: pytest.fail('a fold was trained'))
+def test_what_cannot_be_taken_is_refused_before_images_are_decoded(undecoded, init_from, words):
     with pytest.raises(KitError, match=words):
         go(recipe('start', init_from=init_from))
+
+
+def test_a_run_of_another_network_is_no_start(small, monkeypatch):
+    go(recipe('source'))
+    monkeypatch.setattr(setup, 'open_caches', lambda *a, **k: pytest.fail('images were decoded'))
+    with pytest.raises(KitError, match='weights of another network'):
+        go(recipe('start', init_from='source', arch='test_resnet'))
+
+
+@pytest.mark.parametrize('changes', [dict(size=100), dict(size=160, infer_size=200)])
+def test_a_size_that_a_network_does_not_take_is_refused_before_images_are_decoded(undecoded, changes):
+    with pytest.raises(KitError, match='size or infer_size: .* does not take images'):
+        go(recipe('start', arch='test_vit', **changes))

@@ -5,12 +5,12 @@
 # %% auto #0
 __all__ = ['OutputAndLoss', 'arcface_options', 'output_and_loss', 'run_folds', 'folds_text', 'SideTable', 'read_side_table',
            'Setup', 'open_setup', 'make_network', 'make_networks', 'TrainRows', 'train_rows', 'set_sampling',
-           'make_learner']
+           'check_network', 'make_learner']
 
 # %% ../../nbs/runs/19_setup.ipynb #09f00001
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple
 import numpy as np
@@ -172,12 +172,14 @@ def open_setup(
     folds: pd.DataFrame,  # id, fold
     say: Callable = print,  # called with a line of progress
 ) -> Setup:  # ready to train
-    "Decode the images that have not been decoded; missing pretrained weights are reported before."
+    "Decode the images that have not been decoded; weights that lack or do not fit are reported before."
     find_weights(recipe.arch, recipe.pretrained)
     sizes = [sides(size) for size in (recipe.size, recipe.infer_size) if size]
     wanted = [(rows_of(df), size) for size in sizes for df in (comp.train, comp.test)]
     run = held(comp.name, recipe.exp)
     with traced(run):
+        if run and not any(run.folder.glob('fold*')):
+            check_network(recipe, comp, folds)
         if run:
             run.set_status('running', doing='decoding')
         caches = open_caches(
@@ -304,6 +306,25 @@ def _trained_table(setup, k):  # the side table of the rows that fold k trains o
     return setup.table and setup.table._replace(train=setup.table.train[trained])
 
 
+def _initialize(setup, net, k):  # the weights that a recipe names for fold k, in place
+    r = setup.recipe
+    if path := start_weights(r, setup.comp, setup.folds, k):
+        load = load_body if parse_initial(r.init_from).foreign else load_weights
+        load(net, path)
+
+
+def check_network(
+    recipe: Recipe,  # what to do
+    comp: Competition,  # on what
+    folds: pd.DataFrame,  # id, fold
+):
+    "Raise `KitError` where the network does not take the size of the images, or not its initial weights."
+    blank = Setup(replace(recipe, pretrained=False), comp, folds, None, None)
+    with torch.random.fork_rng(devices=[]):
+        net = make_networks(blank.recipe, output_and_loss(recipe, comp).output, blank.table)
+    _initialize(blank, net, max(0, folds.fold.min()))
+
+
 def make_learner(
     setup: Setup,  # what the folds share
     k: int,  # the fold to validate
@@ -313,9 +334,7 @@ def make_learner(
     torch.manual_seed(seed_of('weights', r.seed, k))
     output = output_and_loss(r, setup.comp).output
     net = make_networks(r, output, _trained_table(setup, k))
-    if path := start_weights(r, setup.comp, setup.folds, k):
-        load = load_body if parse_initial(r.init_from).foreign else load_weights
-        load(net, path)
+    _initialize(setup, net, k)
     cache, y, fold = train_rows(setup, k, output)
     prepare = _preparation(setup, net, y, output)
     if setup.table:
