@@ -2,7 +2,7 @@
 
     python bench/gpu.py        # three minutes on a GPU; without one a dry run of a tiny network on the CPU
 
-Both go through `fit_stages`, with history, checkpoint and guard, in bfloat16 where the GPU has it. They are run in
+Both go through `fit_stages`, with history, checkpoint and guard, in 16 bits. They are run in
 turn, and the best of each counts. Aim: 95 % of the synthetic speed, and no synchronisation a step. The places that
 synchronise are listed with how often they did so in a stage. It has been run without a GPU only.
 """
@@ -21,7 +21,8 @@ from kagglekit.models.heads import OutputSpec
 from kagglekit.models.losses import find_loss
 from kagglekit.training.callbacks import fit_stages
 from kagglekit.training.fold_fit import FoldFit
-from kagglekit.training.learner import PrepareBatch, find_device, fold_learner, pixel_stats, use_bf16
+from kagglekit.training.gradients import half_type
+from kagglekit.training.learner import PrepareBatch, find_device, fold_learner, pixel_stats
 from kagglekit.training.schedules import Stage
 
 DEVICE = find_device()
@@ -55,8 +56,8 @@ def make_learner(arch, size, bs, synthetic):
         dls.loaders[0] = OneBatch(cache, y, np.flatnonzero(fold), bs, shuffle=True, device=DEVICE)
     net = timm.create_model(arch, num_classes=CLASSES).to(memory_format=torch.channels_last)
     prepare = PrepareBatch(pixel_stats(net, 3, 'uint8'))
-    bf16 = use_bf16('auto', DEVICE)
-    return fold_learner(dls, net, find_loss('ce'), prepare, OutputSpec(CLASSES), bf16), list(map(str, range(n)))
+    half = half_type('auto', DEVICE)
+    return fold_learner(dls, net, find_loss('ce'), prepare, OutputSpec(CLASSES), half), list(map(str, range(n)))
 
 
 def train(learn, ids):
@@ -89,7 +90,7 @@ def synchronisations(learn, ids):
 def main(times=3):
     warnings.simplefilter('ignore')
     name = torch.cuda.get_device_name() if DEVICE.type == 'cuda' else 'no GPU: a dry run, whose figures mean nothing'
-    print(f'{name}, {"bfloat16" if use_bf16("auto", DEVICE) else "float32"}')
+    print(f'{name}, {half_type("auto", DEVICE) or torch.float32}')
     for arch, size, bs in CASES:
         learners = [make_learner(arch, size, bs, synthetic) for synthetic in (False, True)]
         best = [np.inf, np.inf]

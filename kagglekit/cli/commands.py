@@ -295,7 +295,7 @@ def _submit(a):
         '--out', metavar='FILE', help='a .csv, or a .parquet of predictions; in the folder of the run when left out'
     ),
     argument('--batch', type=int, metavar='N', help='rows of a batch; 128 when left out, as in a training'),
-    argument('--precision', choices=('fp32', 'bf16', 'auto'), help='as the recipe says when left out'),
+    argument('--precision', choices=('fp32', 'bf16', 'fp16', 'auto'), help='as the recipe says when left out'),
     argument(
         '--broken', choices=('mean', 'stop'), default='mean', help='a file that cannot be read: the mean, or an error'
     ),

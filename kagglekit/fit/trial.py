@@ -34,7 +34,8 @@ from ..runs.rules import sides
 from ..runs.run import Run, is_trial
 from ..runs.setup import make_network, make_networks, output_and_loss, run_folds
 from ..runs.single_object import object_states
-from ..training.learner import find_device, use_bf16
+from ..training.gradients import autocast, half_type
+from ..training.learner import find_device
 from ..targets.forms import find_form
 
 # %% ../../nbs/fit/03_trial.ipynb #8521530b
@@ -232,7 +233,7 @@ PIXELS = 600_000  # in the images that a CPU predicts
 
 def _train_seconds(net, x, precision):  # forward and backward
     start = time.perf_counter()
-    with torch.autocast(x.device.type, torch.bfloat16, enabled=use_bf16(precision, x.device)):
+    with autocast(half_type(precision, x.device), x.device):
         z = net(x)
     z.float().square().mean().backward()
     torch.cuda.synchronize()

@@ -30,15 +30,8 @@ from ..runs.setup import SideTable, make_networks, output_and_loss
 from ..runs.single_object import object_states
 from ..targets.target_record import target_record
 from ..targets.top_rows import TopRows
-from kagglekit.training.learner import (
-    FoldLearner,
-    PrepareBatch,
-    find_device,
-    fold_learner,
-    pixel_stats,
-    predict,
-    use_bf16,
-)
+from ..training.gradients import half_type
+from ..training.learner import FoldLearner, PrepareBatch, find_device, fold_learner, pixel_stats, predict
 from .test_images import ImageForm
 
 # %% ../../nbs/predict/02_networks.ipynb #a1ef4d8d
@@ -189,7 +182,7 @@ def _preparation(recipe, net):  # normalisation, and nothing else
 def make_predictor(
     trained: Trained,
     weights: Path,  # one of its files
-    precision: str | None = None,  # 'fp32' or 'bf16'; None: as the recipe says
+    precision: str | None = None,  # 'fp32', 'bf16' or 'fp16'; None: as the recipe says
 ) -> FoldLearner:
     "A learner that predicts as the run did."
     recipe, comp, device = trained.recipe, trained.comp, find_device()
@@ -200,10 +193,10 @@ def make_predictor(
     prepare = _preparation(recipe, net)
     if recipe.table:
         prepare.encode = net.encoder
-    bf16 = use_bf16(precision or recipe.precision, device)
+    half = half_type(precision or recipe.precision, device)
     loaders = DataLoaders()
     loaders.device = device
-    return fold_learner(loaders, net, _no_loss, prepare, output, bf16)
+    return fold_learner(loaders, net, _no_loss, prepare, output, half)
 
 # %% ../../nbs/predict/02_networks.ipynb #7a04e593
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ from .test_images import TestImages, check_files_there, flaws_text
 
 # %% ../../nbs/predict/06_predict.ipynb #8bc98f7e
 BROKEN = ('mean', 'stop')  # what becomes of a row whose file cannot be read
-PRECISIONS = ('fp32', 'bf16', 'auto')
+PRECISIONS = ('fp32', 'bf16', 'fp16', 'auto')
 
 
 @dataclass(frozen=True)

@@ -121,7 +121,7 @@ class Recipe:
     infer_size: Zero | Side | tuple[Side, Side] = 0  # image size for OOF, score and test; 0: size
     tta: tuple[str, ...] = ()  # test-time augmentation: views to average, such as hflip or vflip
 
-    precision: Literal['auto', 'fp32', 'bf16'] = 'auto'  # auto, fp32 or bf16; auto is bf16 where the GPU has it
+    precision: Literal['auto', 'fp32', 'bf16', 'fp16'] = 'auto'  # of the network; auto: bf16 on GPUs that have it
     gpus: Annotated[int, Field(ge=1, le=64)] = 1  # GPUs, or processes, that train one fold together
     loggers: tuple[str, ...] = aside(())  # further logs: tensorboard, or one that a page registers
 

@@ -43,7 +43,8 @@ from .recipe import Recipe
 from .rules import check_table, check_target, margin_classes, sides
 from .single_object import watch_training
 from ..training.augment import Mix, may_change
-from ..training.learner import FoldLearner, PrepareBatch, find_device, fold_learner, pixel_stats, use_bf16
+from ..training.gradients import half_type
+from ..training.learner import FoldLearner, PrepareBatch, find_device, fold_learner, pixel_stats
 
 # %% ../../nbs/runs/19_setup.ipynb #09f00003
 class OutputAndLoss(NamedTuple):
@@ -344,4 +345,4 @@ def make_learner(
     dls = set_sampling(setup, fold_loaders(cache, y, fold, k, r.bs, device))
     if r.single_object:
         watch_training(dls)
-    return fold_learner(dls, net, loss, prepare, output, use_bf16(r.precision, device))
+    return fold_learner(dls, net, loss, prepare, output, half_type(r.precision, device))

@@ -15,6 +15,7 @@ from fastai.callback.fp16 import MixedPrecision
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from ..core.validation import KitError
+from .gradients import autocast
 
 # %% ../../nbs/training/03b_sharpness.ipynb #a3a8340a
 @contextmanager
@@ -50,7 +51,7 @@ class Sam(Callback):
             torch._foreach_add_(params, self._uphill(params))
         self.learn.opt.zero_grad()
         with _still_norms(self.learn.model):
-            self._loss().backward()
+            self.learn.scaled(self._loss()).backward()
         with torch.no_grad():
             torch._foreach_copy_(params, before)
 
@@ -60,8 +61,7 @@ class Sam(Callback):
         return torch._foreach_mul(grads, self.rho / (length + 1e-12))
 
     def _loss(self):  # of the batch, again
-        kind = self.learn.xb[0].device.type
-        with torch.autocast(kind, torch.bfloat16, enabled=self.learn.bf16):
+        with autocast(self.learn.half, self.learn.xb[0].device):
             return self.learn.loss_func(self.learn.model(*self.learn.xb), *self.learn.yb)
 
 # %% ../../nbs/training/03b_sharpness.ipynb #d2b419e1
