@@ -1,4 +1,4 @@
-"float16: its scale is a part of the state; clipping and SAM see true gradients; an overflow changes nothing."
+"float16 and its scale; losses that are looked at in blocks, as on a GPU."
 
 import numpy as np
 import pytest
@@ -6,12 +6,14 @@ import torch
 from fastai.callback.core import Callback
 from torch import nn
 from kagglekit.core.randomness import rng
+from kagglekit.core.validation import KitError
 from kagglekit.images.loaders import fold_loaders, one_hot
 from kagglekit.metrics.registry import find_metric
 from kagglekit.models.heads import OutputSpec
 from kagglekit.models.losses import find_loss
 from kagglekit.training.callbacks import fit_stages
 from kagglekit.training.fold_fit import FoldFit
+from kagglekit.training.guard import BATCHES
 from kagglekit.training.learner import PrepareBatch, fold_learner, pixel_stats, predict
 from kagglekit.training.schedules import Stage
 
@@ -114,3 +116,19 @@ def test_an_overflow_leaves_out_a_step_and_halves_the_scale(images, tmp_path):
     trained = train(learn, fold(tmp_path / 'over'))
     assert equal(states[0][0], start, rtol=0, atol=0) and states[0][1] == 2.0**25
     assert not equal(trained, start, atol=1e-4) and all(p.isfinite().all() for p in trained)
+
+
+@pytest.mark.parametrize('batches', [1, 3, 16])
+def test_a_loss_that_is_no_number_names_its_own_batch_however_seldom_losses_are_looked_at(
+    images, tmp_path, monkeypatch, batches
+):
+    monkeypatch.setitem(BATCHES, 'cpu', batches)
+    x = images[0].astype(np.float32) / 255
+    x[77, 3, 3, 1] = np.inf
+    dls = fold_loaders(x, one_hot(images[1], 2), np.arange(N) % 5, k=0, bs=8, device=CPU)
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Flatten(), nn.Linear(16 * 16 * 3, 2))
+    learn = fold_learner(dls, net, find_loss('ce'), PrepareBatch(pixel_stats(net, 3, 'float32')), OutputSpec(2))
+    with pytest.raises(KitError, match='the inputs of 77 hold NaN or infinity'):
+        train(learn, fold(tmp_path / 'nan'))
+    assert not (tmp_path / 'nan' / 'resume.pt').exists()  # nothing of the spoilt epoch is kept

@@ -216,7 +216,7 @@ def arcface(
     straight = cosine - margin * math.sin(margin)  # where the angle and its margin are more than π together
     within = cosine > math.cos(math.pi - margin)
     wide = torch.where(within, with_margin, straight)
-    share = t if chosen is None else t * chosen.to(t)
+    share = t if chosen is None else t * chosen.to(t, non_blocking=True)
     logits = scale * torch.lerp(cosine, wide, share)
     return ce(logits, smooth(t, smoothing))
 
@@ -249,7 +249,7 @@ def row_weights(
     "The weight of each row of a batch."
     if t.shape[1] == 1:
         t = _two_columns(t)
-    return t @ weights.to(t)
+    return t @ weights.to(t, non_blocking=True)
 
 # %% ../../nbs/models/03_losses.ipynb #0000002a
 def parse_loss(

@@ -151,7 +151,7 @@ class ShardValidation(Callback):
         "Gather the predictions of all processes."
         valid, z = self.dls.valid, self.learn.epoch_recorder.z
         if z:
-            self.learn.epoch_recorder.z = [gather_rows(valid.all_rows, torch.cat(z), self.whole)]
+            self.learn.epoch_recorder.z = [gather_rows(valid.all_rows, torch.cat(z).cpu(), self.whole)]
         valid.all_rows, valid.n = self.whole, len(self.whole)
 
 

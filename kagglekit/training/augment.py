@@ -133,7 +133,7 @@ def augment_batch(
     for i, text in enumerate(names):
         how, amount, classes, more = parse_augment(text)
         numbers = uniforms(rows, N_UNIFORMS, *key, i, how.name)  # type: ignore[arg-type]  # any array
-        u = torch.from_numpy(numbers).float().to(x.device)
+        u = torch.from_numpy(numbers).float().to(x.device, non_blocking=True)
         extra = [panels] if how.cadence else []
         new = how.apply(x, y, u, amount, *extra, **more)
         x, y = _masked(text, masks, (x, y), new) if classes else new
@@ -209,7 +209,7 @@ def mix_batch(
 ) -> tuple:  # x and y, mixed
     "Mix each image with another one of the batch."
     drawn = draw_mix(len(x), x.shape[2:], how, generator)
-    other = drawn.other.to(x.device)
+    other = drawn.other.to(x.device, non_blocking=True)
     other_y = y[other]
     mixed = _mix_pixels(x, drawn, other)
     if how.label == 'or':

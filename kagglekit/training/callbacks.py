@@ -97,7 +97,7 @@ class EpochRecorder(Callback):
     def validated(self):
         "The logits of a batch; of many classes its loss, and the best of each row."
         if not self.learn.answer.many:
-            return self.pred.float().cpu()
+            return self.pred.float()
         p = self.learn.answer.probabilities(self.pred)
         return validated(p, self.yb[0], self.loss)
 
@@ -143,7 +143,7 @@ class EpochRecorder(Callback):
     def measure(self):
         "Loss and metric of all validation rows, and whether the outputs are related to the targets."
         valid, answer, scorer = self.dls.valid, self.learn.answer, self.fit.scorer
-        rows, z = valid.all_rows, torch.cat(self.z)
+        rows, z = valid.all_rows, torch.cat(self.z).cpu()
         if answer.many:
             loss, p = read_validated(z, answer.columns)
             related = is_related_rows(p, scorer.truth[rows])

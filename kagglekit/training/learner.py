@@ -21,7 +21,7 @@ from fastai.torch_core import trainable_params
 from torch import nn
 from .augment import Mix, augment_batch, draw_mix, mix_batch
 from .gradients import Unscale, autocast
-from ..images.loaders import gather
+from ..images.loaders import gather, on_device
 from ..core.randomness import rng
 from ..core.validation import check_names
 from ..targets.top_rows import TopRows
@@ -122,7 +122,9 @@ class PrepareBatch(Callback):
 
     def normalise(self, x: torch.Tensor):  # (b, C, H, W) in the cache's unit
         "Pixels to floats with mean 0 and standard deviation 1."
-        mean, std = (s.to(x.device) for s in self.stats)
+        if self.stats[0].device != x.device:
+            self.stats = tuple(s.to(x.device) for s in self.stats)
+        mean, std = self.stats
         x = x.float().sub_(mean).div_(std)
         if self.clamp:
             x.clamp_(-self.clamp, self.clamp)
@@ -155,7 +157,7 @@ class PrepareBatch(Callback):
 
     def side(self, values: torch.Tensor, device: torch.device):  # (b, columns), and where the network is
         "The side table of a batch as inputs of the network."
-        values = values.to(device)
+        values = values.to(device, non_blocking=True)
         return values if self.encode is None else self.encode(values)
 
     def _mixes(self):  # whether rows are mixed in this epoch
@@ -172,7 +174,7 @@ class PrepareBatch(Callback):
             return t
         g = self._mix_rng(rows, epoch_key)
         drawn = draw_mix(len(t), size, self.mix, g)
-        return drawn.lam * t + (1 - drawn.lam) * t[drawn.other.to(t.device)]
+        return drawn.lam * t + (1 - drawn.lam) * t[drawn.other.to(t.device, non_blocking=True)]
 
     def change(
         self, x: torch.Tensor, y: torch.Tensor, rows: np.ndarray, epoch_key: tuple
@@ -289,7 +291,7 @@ def fold_learner(
     )
     learn.answer, learn.half, learn.create_mbar = answer, half, False
     if half is torch.float16:
-        learn.scaler = torch.amp.GradScaler(dls.device.type)
+        learn.scaler = torch.amp.GradScaler(torch.device(dls.device).type)
         learn.add_cb(Unscale())
     return learn
 
@@ -301,10 +303,10 @@ def _predict_batch(learn, looks, x, t):  # of many classes the best of each row,
     panels = learn.prepare_batch.panels
     with autocast(learn.half, x.device):
         z = sum(learn.model(look(x, panels), *t).float() for look in looks) / len(looks)
-    p = learn.answer.probabilities(z).cpu()
+    p = learn.answer.probabilities(z)
     if not learn.answer.many:
         return p
-    return rows_to_tensor(TopRows.of(p.numpy()))
+    return rows_to_tensor(TopRows.of(p.cpu().numpy()))
 
 
 @torch.no_grad()
@@ -326,13 +328,13 @@ def predict(
     looks = [lambda x, panels: x] + [VIEWS[v] for v in views]
     n, h, w, _ = cache.shape
     bs = max(1, min(bs, PIXELS // (h * w)))
-    out = []
-    for start in range(0, len(rows), bs):
-        batch = rows[start : start + bs]
-        x = prepare.normalise(gather(cache, batch).to(device))
+    parts, out = [rows[start : start + bs] for start in range(0, len(rows), bs)], []
+    batches = on_device(lambda part: (gather(cache, part),), parts, device)
+    for batch, (x,) in zip(parts, batches):
+        x = prepare.normalise(x)
         t = () if table is None else (prepare.side(table[batch], device),)
         out.append(_predict_batch(learn, looks, x, t))
-    joined = torch.cat(out)
+    joined = torch.cat(out).cpu()
     if not learn.answer.many:
         return joined.numpy()
     return rows_from_tensor(joined, learn.answer.columns)

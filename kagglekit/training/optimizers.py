@@ -79,6 +79,20 @@ def optimizer_text(
     return call_text(entry.name, values)
 
 
+def _fused(make):  # the same optimizer; its step is one kernel where all parameters are on a GPU and torch has one
+    if 'fused' not in inspect.signature(make).parameters:
+        return make
+
+    def _make(groups, **settings):
+        groups = list(groups)
+        params = [p for group in groups for p in (group['params'] if isinstance(group, dict) else [group])]
+        if all(p.device.type == 'cuda' for p in params):
+            settings = dict(fused=True) | settings
+        return make(groups, **settings)
+
+    return _make
+
+
 def find_optimizer(
     name: str,  # one of OPTIMIZERS, perhaps with arguments
     weight_decay: float = 0.0,  # as torch means it: decoupled in AdamW, L2 elsewhere
@@ -92,4 +106,4 @@ def find_optimizer(
         settings |= dict(weight_decay=weight_decay)
     elif weight_decay:
         raise KitError(f'optimizer: {entry.name} has no weight decay; set weight_decay=0')
-    return partial(OptimWrapper, opt=entry.make, **settings)
+    return partial(OptimWrapper, opt=_fused(entry.make), **settings)
