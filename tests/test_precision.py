@@ -4,13 +4,21 @@ import numpy as np
 import pytest
 import torch
 from fastai.callback.core import Callback
+from timm.models.resnet import ResNet
 from torch import nn
+from kagglekit.core.paths import workspace
 from kagglekit.core.randomness import rng
 from kagglekit.core.validation import KitError
+from kagglekit.data.competition import find_comp, load_pages
+from kagglekit.fit import train as fit
 from kagglekit.images.loaders import fold_loaders, one_hot
 from kagglekit.metrics.registry import find_metric
 from kagglekit.models.heads import OutputSpec
 from kagglekit.models.losses import find_loss
+from kagglekit.practice.standins import write_practice
+from kagglekit.runs.recipe import find_recipe
+from kagglekit.runs.run import Run
+from kagglekit.runs.setup import run_folds
 from kagglekit.training.callbacks import fit_stages
 from kagglekit.training.fold_fit import FoldFit
 from kagglekit.training.guard import BATCHES
@@ -42,13 +50,13 @@ def learner(images, half, **scale):
     return learn
 
 
-def fold(folder, **more):
+def fold_fit(folder, **more):
     folder.mkdir(exist_ok=True)
     return FoldFit(folder, STAGES, find_metric('accuracy'), **more)
 
 
-def train(learn, fit, **options):
-    fit_stages(learn, fit, [*map(str, range(N))], options=options)
+def train(learn, state, **options):
+    fit_stages(learn, state, [*map(str, range(N))], options=options)
     return [p.detach().clone() for p in learn.model.parameters()]
 
 
@@ -58,9 +66,9 @@ def equal(a, b, **tolerance):
 
 @pytest.mark.parametrize('options', [{}, dict(accumulate=2, grad_clip=0.5), dict(callbacks=('sam',)), dict(ema=0.9)])
 def test_float16_trains_as_float32_does(images, tmp_path, options):
-    single = train(learner(images, None), fold(tmp_path / 'single'), **options)
+    single = train(learner(images, None), fold_fit(tmp_path / 'single'), **options)
     learn = learner(images, torch.float16)
-    half = train(learn, fold(tmp_path / 'half'), **options)
+    half = train(learn, fold_fit(tmp_path / 'half'), **options)
     assert equal(single, half, atol=0.02) and not equal(single, half, atol=1e-6)
     p = predict(learn, images[0], np.arange(N))
     assert p.dtype == np.float32 and (p.argmax(1) == images[1]).mean() > 0.9
@@ -73,16 +81,16 @@ class Stop(Exception):
 @pytest.mark.parametrize('after', [1, 2, 4])
 def test_a_resumed_training_goes_on_with_its_scale(images, tmp_path, after):
     scale = dict(init_scale=8.0, growth_interval=3)  # which grows after three steps of five
-    whole = train(learner(images, torch.float16, **scale), fold(tmp_path / 'whole'))
+    whole = train(learner(images, torch.float16, **scale), fold_fit(tmp_path / 'whole'))
 
     def stop(history):
         if len(history) == after:
             raise Stop
 
     with pytest.raises(Stop):
-        train(learner(images, torch.float16, **scale), fold(tmp_path / 'cut', on_epoch=stop))
+        train(learner(images, torch.float16, **scale), fold_fit(tmp_path / 'cut', on_epoch=stop))
     learn = learner(images, torch.float16, **scale)
-    assert equal(train(learn, fold(tmp_path / 'cut')), whole, rtol=0, atol=0)
+    assert equal(train(learn, fold_fit(tmp_path / 'cut')), whole, rtol=0, atol=0)
     assert learn.scaler.get_scale() == 8.0 * 2 ** (20 // 3)
 
 
@@ -99,7 +107,7 @@ class Watch(Callback):
 def test_gradients_are_clipped_in_their_own_unit(images, tmp_path):
     learn, watch = learner(images, torch.float16), Watch()
     learn.add_cb(watch)
-    train(learn, fold(tmp_path / 'clip'), grad_clip=0.05)
+    train(learn, fold_fit(tmp_path / 'clip'), grad_clip=0.05)
     assert max(watch.lengths) < 0.0501 and len(watch.lengths) == 20
 
 
@@ -113,7 +121,7 @@ def test_an_overflow_leaves_out_a_step_and_halves_the_scale(images, tmp_path):
             states.append(([p.detach().clone() for p in self.learn.model.parameters()], self.learn.scaler.get_scale()))
 
     learn.add_cb(Steps())
-    trained = train(learn, fold(tmp_path / 'over'))
+    trained = train(learn, fold_fit(tmp_path / 'over'))
     assert equal(states[0][0], start, rtol=0, atol=0) and states[0][1] == 2.0**25
     assert not equal(trained, start, atol=1e-4) and all(p.isfinite().all() for p in trained)
 
@@ -130,5 +138,25 @@ def test_a_loss_that_is_no_number_names_its_own_batch_however_seldom_losses_are_
     net = nn.Sequential(nn.Flatten(), nn.Linear(16 * 16 * 3, 2))
     learn = fold_learner(dls, net, find_loss('ce'), PrepareBatch(pixel_stats(net, 3, 'float32')), OutputSpec(2))
     with pytest.raises(KitError, match='the inputs of 77 hold NaN or infinity'):
-        train(learn, fold(tmp_path / 'nan'))
+        train(learn, fold_fit(tmp_path / 'nan'))
     assert not (tmp_path / 'nan' / 'resume.pt').exists()  # nothing of the spoilt epoch is kept
+
+
+def test_a_run_without_memory_names_a_batch_that_fits(tmp_path, monkeypatch):
+    "The message is the last word of the run, and its record is interrupted, not lost."
+    load_pages()
+    monkeypatch.setattr(fit, 'STAND_INS', {})
+    full = torch.OutOfMemoryError('CUDA out of memory')
+    forward = ResNet.forward
+    monkeypatch.setattr(ResNet, 'forward', lambda net, x: forward(net, x) if len(x) < 10 else raise_(full))
+    with workspace(tmp_path):
+        write_practice('shapes-practice', say=lambda line: None)
+        recipe = find_recipe('shapes-practice', 'exp0001').but('a1', 'x', arch='test_resnet', folds=2, bs=32)
+        comp = find_comp('shapes-practice')
+        with pytest.raises(KitError, match='bs=8 and accumulate=4'):
+            fit.train(recipe, comp, run_folds(recipe, comp))
+        assert Run('shapes-practice', 'a1').state() != 'done'
+
+
+def raise_(error):
+    raise error

@@ -9,6 +9,7 @@ __all__ = ['load_experiment', 'FoldProgress', 'all_ids', 'fit_fold', 'fit_fold_w
 # %% ../../nbs/fit/01_train.ipynb #00000004
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, NamedTuple
@@ -53,6 +54,7 @@ from ..runs.setup import Setup, folds_text, make_learner, open_setup, output_and
 from ..runs.single_object import Snapshots, StopWhenPerfect, keep_snapshots, object_states
 from ..runs.workers import launch_workers
 from ..training.augment_cadence import mirrors_text
+from ..training.memory import explained_memory
 from ..training.callbacks import OPTIONS, fit_stages, read_state
 from ..training.fold_fit import FoldFit
 from ..training.learner import FoldLearner, find_device
@@ -190,7 +192,9 @@ def _fit(setup, progress, learn, first):  # train the stages of a fold
     learn.groups = _groups(r)
     optimizer = partial(find_optimizer, weight_decay=r.weight_decay)
     options = {name: getattr(r, name) for name in OPTIONS}
-    fit_stages(learn, fit, all_ids(setup, learn), optimizer, options, run.folder if first else None)
+    alone = rank_world()[1] == 1  # one process of several cannot try a step
+    with explained_memory(learn, r.bs, r.accumulate) if alone else nullcontext():
+        fit_stages(learn, fit, all_ids(setup, learn), optimizer, options, run.folder if first else None)
     return fit
 
 
