@@ -1,16 +1,23 @@
 "Sweeps: what is run, under which IDs, in which order, and what the commands and the journal say of it."
 
 import json
+import multiprocessing
+import time
+from collections import Counter
 import pytest
 from kagglekit.cli import main
 from kagglekit.core.storage import write_json
 from kagglekit.report.journal import journal
-from kagglekit.runs.recipe import RECIPES
+from kagglekit.runs.process import environment, heartbeat, this_process
+from kagglekit.runs.recipe import RECIPES, Recipe
 from kagglekit.runs.run import Run
 from kagglekit.sweeps import jobs
 from kagglekit.sweeps.plan import reserve
-from kagglekit.sweeps.record import read_sweeps
+from kagglekit.sweeps.jobs import LocalEngine, OtherJob
+from kagglekit.sweeps.record import read_sweeps, record_sweep
+from kagglekit.sweeps.search import Screen, Search, open_study
 from kagglekit.sweeps.study import STUDIES, Range, Study, add_study
+from kagglekit.sweeps.sweep import Sweep
 
 COMP = 'shapes-practice'
 
@@ -129,6 +136,84 @@ def test_a_search_continues_what_an_earlier_one_left(begun, study, capsys):
     assert sweep('--search', 'rate') == 1 and len(begun) == 2
     assert journal(COMP).set_index('exp').loc['rate-001', 'parent'] == 'tiny'
     assert read_sweeps(COMP)['study rate: lr']['runs'] == begun
+
+
+RATE = Study('rate', Recipe('exp0001', epochs=1, folds=2), dict(lr=Range(1e-4, 1e-1, log=True)), trials=24)
+
+
+class Stub(LocalEngine):
+    "One run at a time; it ends at once, and a list has its ID."
+
+    def start(self, run, recipe):
+        with open(run.folder.parent / 'started.txt', 'a') as f:
+            f.write(f'{run.exp}\n')
+        write_json(run.folder / 'score.json', dict(mean=0.5, folds=[], sd=0, oof=0.5, seconds=1))
+        (run.folder / 'oof.parquet').touch()
+        return OtherJob(run)
+
+
+class Endless(Stub):
+    "The run of a process that never ends by itself."
+
+    def start(self, run, recipe):
+        job = super().start(run, recipe)
+        write_json(run.folder / 'status.json', dict(state='running', **this_process(), heartbeat=heartbeat()))
+        return job
+
+
+def search_alone(together, engine):
+    "What a process does that searches."
+    together.wait()
+    s = Search(COMP, [], engine, Screen(print), study=RATE, opened=open_study(COMP, RATE))
+    s.work()
+    record_sweep(COMP, 'study', s.exps())
+
+
+def started(space):
+    "How often each run was started."
+    return Counter((space / 'started.txt').read_text().split())
+
+
+def test_searches_that_begin_at_once_share_the_trials_and_one_takes_up_that_of_a_killed_search(space):
+    pytest.importorskip('optuna')
+    environment()  # imports torch, once for all
+    fork, n = multiprocessing.get_context('fork'), 12
+    alone, together = fork.Barrier(1), fork.Barrier(n)
+    killed = fork.Process(target=search_alone, args=(alone, Endless(1, [])))
+    killed.start()
+    while not (space / 'rate-000' / 'status.json').exists():
+        assert killed.is_alive()
+        time.sleep(0.01)
+    killed.kill()
+    killed.join()
+    searches = [fork.Process(target=search_alone, args=(together, Stub(1, []))) for _ in range(n)]
+    for process in searches:
+        process.start()
+    for process in searches:
+        process.join(100)
+    assert [process.exitcode for process in searches] == [0] * n
+    exps = [RATE.exp(number) for number in range(RATE.trials)]
+    assert started(space) == Counter([*exps, 'rate-000'])  # once by the killed search, and by one of the others
+    trials = open_study(COMP, RATE).trials
+    assert [t.state.name for t in trials] == ['COMPLETE'] * RATE.trials
+    assert len({t.params['lr'] for t in trials}) == RATE.trials
+    assert sorted(read_sweeps(COMP)['study']['runs']) == exps
+    assert not list(space.glob('.study-rate-0*.lock'))
+
+
+def test_a_run_that_another_sweep_began_in_the_same_second_is_waited_for(space, monkeypatch):
+    run = Run(COMP, 'exp0001')
+    monkeypatch.setattr(jobs, 'run_command', lambda comp, exp: ['false'])  # as refused as a second process is
+    s = Sweep(COMP, [Recipe('exp0001')], LocalEngine(1, []), Screen(print))
+    s.fill()
+    write_json(run.folder / 'status.json', dict(state='running', **this_process(), heartbeat=heartbeat()))
+    s.running['exp0001'].wait()
+    s.collect()
+    assert isinstance(s.running['exp0001'], OtherJob) and not s.failed
+    Stub(1, []).start(run, None)
+    write_json(run.folder / 'status.json', dict(state='done'))
+    s.collect()
+    assert s.done == {'exp0001'} and not s.running
 
 
 @pytest.mark.slow

@@ -13,11 +13,13 @@ from dataclasses import dataclass, field
 from typing import Any
 import pandas as pd
 from ..core.registry import read_call
+from ..core.storage import locked
 from ..core.validation import KitError, check_names
 from ..data.competition import check_page, find_comp
 from ..metrics.registry import find_metric
 from ..practice.registry import STAND_INS
 from ..practice.standins import write_practice
+from ..runs.queue import queued_job
 from ..runs.recipe import Recipe
 from ..runs.results import finished_folds
 from ..runs.run import Run
@@ -26,6 +28,7 @@ from .plan import reserve
 from .progress import Screen
 from .study import Range, Study, find_study, is_whole, study_file
 from .sweep import Sweep, work_and_record
+from .trial_claims import TrialClaims, next_trial
 
 # %% ../../nbs/sweeps/05_search.ipynb #fec15b01
 def import_optuna() -> Any:
@@ -53,6 +56,16 @@ def make_named(
         raise KitError(f'{what}: {text}: {e}') from None
 
 
+def _sign(opened, study, path):  # note what a new study is about; join one that is known
+    about = opened.user_attrs.get('about')
+    if about is None:
+        opened.set_user_attr('about', study.about())
+    elif about != study.about():
+        raise KitError(f'{path} is of a study with another parent, space or value; give this one another name')
+    else:
+        opened.sampler.reseed_rng()
+
+
 def open_study(
     comp: str,  # competition
     study: Study,  # of its page
@@ -62,18 +75,17 @@ def open_study(
     optuna = import_optuna()
     path = study_file(comp, study.name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
-    opened = optuna.create_study(
-        study_name=study.name,
-        storage=storage,
-        sampler=make_named(optuna.samplers, study.sampler, 'sampler'),
-        pruner=make_named(optuna.pruners, study.pruner, 'pruner'),
-        direction='maximize' if greater else 'minimize',
-        load_if_exists=True,
-    )
-    if opened.user_attrs.get('about', study.about()) != study.about():
-        raise KitError(f'{path} is of a study with another parent, space or value; give this one another name')
-    opened.set_user_attr('about', study.about())
+    with locked(path, timeout=600):
+        storage = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(str(path)))
+        opened = optuna.create_study(
+            study_name=study.name,
+            storage=storage,
+            sampler=make_named(optuna.samplers, study.sampler, 'sampler'),
+            pruner=make_named(optuna.pruners, study.pruner, 'pruner'),
+            direction='maximize' if greater else 'minimize',
+            load_if_exists=True,
+        )
+        _sign(opened, study, path)
     return opened
 
 # %% ../../nbs/sweeps/05_search.ipynb #471289ea
@@ -97,7 +109,7 @@ def propose(
 ) -> Recipe:  # a child of the study's parent
     "The recipe of a trial; asked twice, the same."
     values = {field: _suggest(trial, field, values) for field, values in study.space.items()}
-    return study.child(f'{study.name}-{trial.number:03d}', values)
+    return study.child(study.exp(trial.number), values)
 
 # %% ../../nbs/sweeps/05_search.ipynb #2745ba6c
 def epoch_values(
@@ -148,15 +160,11 @@ class Search(Sweep):
     def __post_init__(self):
         super().__post_init__()
         self.epochs = sum(stage.epochs for stage in self.study.parent.stages())
-        trial_of = import_optuna().trial.Trial
+        self.claims = TrialClaims(self.comp, self.study.name)
         for old in self.opened.get_trials(deepcopy=False):
-            trial = trial_of(self.opened, old._trial_id)
-            exp = f'{self.study.name}-{old.number:03d}'
             if old.state.is_finished():
-                self._know(Recipe(exp))
-                self._settle(exp, old.state.name)
-            elif self.run(exp).state() != 'running':
-                self._take(trial)
+                self._know(Recipe(self.study.exp(old.number)))
+                self._settle(self.study.exp(old.number), old.state.name)
 
     def _settle(self, exp, state):  # a trial that ended in an earlier search
         if state == 'FAIL':
@@ -182,9 +190,32 @@ class Search(Sweep):
     def fill(self):
         "Propose and start trials."
         super().fill()
-        while not self.waiting and len(self.opened.trials) < self.study.trials and self.engine.room(self.study.parent):
-            self._take(self.opened.ask())
+        while not self.waiting and self.engine.room(self.study.parent) and (trial := self._next()):
+            self._take(trial)
             super().fill()
+
+    def _next(self):  # an optuna.Trial; None if nothing is left
+        return next_trial(self.opened, self.claims, self.study.trials, self._free)
+
+    def _free(self, number):  # whether a trial that no search has may be taken up
+        run = self.run(self.study.exp(number))
+        return run.state() != 'running' or queued_job(run.folder) is not None
+
+    def exps(self) -> list[str]:
+        "The runs of all trials, those of other searches among them."
+        return [self.study.exp(trial.number) for trial in self.opened.get_trials(deepcopy=False)]
+
+    def unfinished(self) -> bool:
+        "Whether trials are under way or still to be proposed."
+        states = [trial.state for trial in self.opened.get_trials(deepcopy=False)]
+        return len(states) < self.study.trials or not all(state.is_finished() for state in states)
+
+    def work(self):
+        "Run everything; whatever ends this, another search may take up what is left."
+        try:
+            super().work()
+        finally:
+            self.claims.release_all()
 
     def show(self):
         "Report epochs to Optuna, and stop what it gives up; then the table."
@@ -207,8 +238,13 @@ class Search(Sweep):
         return 'pruned' if self._report(exp) and self.trials[exp].should_prune() else ''
 
     def succeeded(self, exp: str) -> bool:  # a run that has ended
-        "Tell Optuna how a trial ended."
+        "Tell Optuna how a trial ended, and give it back."
         self._report(exp)
+        ok = self._tell(exp)
+        self.claims.release(self.trials[exp].number)
+        return ok
+
+    def _tell(self, exp):  # whether the trial has a value, or was pruned
         value = trial_value(self.run(exp), self.study, self.greater)
         if value is not None:
             self.opened.tell(self.trials[exp].number, value)
@@ -256,7 +292,7 @@ def search(
     opened = open_study(comp, study, greater)
     s = Search(comp, [], engine or LocalEngine(), Screen(say), study=study, opened=opened, greater=greater)
     s.screen.line(f'{comp}: study {name}, {len(s.done)} of {s.total()} trials are done, {s.engine.about()}')
-    if s.waiting or len(opened.trials) < study.trials:
+    if s.unfinished():
         work_and_record(s, f'study {name}: {", ".join(study.space)}')
     s.screen.line(best_text(opened))
     return s.failed

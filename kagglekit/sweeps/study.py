@@ -76,6 +76,13 @@ class Study:
         for value in ends:
             self.child('check', {field: int(value) if whole else value})
 
+    def exp(
+        self,
+        number: int,  # of a trial
+    ) -> str:  # such as 'rate-007'
+        "The ID of a trial's run."
+        return f'{self.name}-{number:03d}'
+
     def child(
         self,
         exp: str,  # its ID

@@ -15,7 +15,7 @@ from ..runs.lineage import parent_runs
 from ..runs.recipe import Recipe
 from ..runs.run import Run
 from ..runs.scores import score_text
-from .jobs import Engine, Job, LocalEngine, last_line
+from .jobs import Engine, Job, LocalEngine, last_line, refused_for
 from .plan import next_ready, plan, reserve
 from .progress import Pace, Screen, progress_table, share_done
 from .record import record_sweep, sweep_title
@@ -42,6 +42,10 @@ class Sweep:
     def total(self) -> int:
         "How many runs there are, with those to come."
         return len(self.recipes)
+
+    def exps(self) -> list[str]:
+        "The IDs of its runs."
+        return list(self.by_exp)
 
     def run(self, exp: str) -> Run:  # of the sweep
         "A run by its ID."
@@ -86,7 +90,10 @@ class Sweep:
     def collect(self):
         "Collect the runs that have ended."
         for exp in [exp for exp, job in self.running.items() if job.ended()]:
-            self.running.pop(exp)
+            job = self.running.pop(exp)
+            if other := refused_for(job):
+                self.running[exp] = other
+                continue
             if self.succeeded(exp):
                 self.done.add(exp)
             else:
@@ -145,12 +152,12 @@ def work_and_record(
     title: str,  # in the journal
 ):
     "Run everything; however it ends, the journal has the runs and the time."
-    record_sweep(sweep.comp, title, list(sweep.by_exp))
+    record_sweep(sweep.comp, title, sweep.exps())
     since = time.time()
     try:
         sweep.work()
     finally:
-        record_sweep(sweep.comp, title, list(sweep.by_exp), time.time() - since)
+        record_sweep(sweep.comp, title, sweep.exps(), time.time() - since)
 
 
 def sweep(
