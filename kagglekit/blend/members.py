@@ -26,7 +26,7 @@ from ..core.validation import KitError, check_names, check_value
 from ..runs.single_object import object_states, snapshot_labels
 from .outside_files import find_file, read_logits, read_outside, read_votes
 from .rule_sources import Source, vote_labels
-from ..runs.run import Run
+from ..runs.run import Run, refuse_look
 
 # %% ../../nbs/blend/16_members.ipynb #00000006
 KINDS = dict(  # kind of a member → entries it may have
@@ -202,6 +202,7 @@ def check_run(
         raise KitError(f'{run} is {state}{error}; finish it first, with the same command, or leave it out')
     if params.get('trial'):
         raise KitError(f'{run} is a trial, on a part of the rows; blend the real run')
+    refuse_look(run, 'be blended')
     if score.get('dead') and 'blend' not in params:
         dead = ', '.join(map(str, np.atleast_1d(score['dead'])))
         raise KitError(f'{run}: nothing was learnt in fold {dead}; train it again, or leave it out')

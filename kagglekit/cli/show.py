@@ -12,7 +12,7 @@ from ..core.text import as_table, diff_text, seconds_text
 from ..data.known_competitions import check_known
 from ..runs.queue import queued_job
 from ..runs.received import received_text
-from ..runs.run import Run, find_run, list_runs, run_doubts
+from ..runs.run import Run, find_run, list_runs, look_of, run_doubts
 
 # %% ../../nbs/cli/00_show.ipynb #f9895d90
 def wrap_text(
@@ -82,6 +82,8 @@ def show_run(
         rows.append(('progress', at))
     if sender := received_text(run):
         rows.append(('received', sender))
+    if look := look_of(run):
+        rows.append(('look', f'{look}; its score is not compared with those of whole runs'))
     rows += [('reason', params.get('reason') or '–'), ('difference', difference), *score_rows(run)]
     if error:
         rows.append(('error', error))
@@ -108,7 +110,8 @@ def status_text(
         return f'There are no runs {where}yet. The first one: kagglekit run {comp or "shapes-practice"} exp0001'
     rows = [['run', 'state', 'progress', 'last heartbeat']]
     for run in runs:
-        at = progress_text(run) or received_text(run)
+        look = look_of(run)
+        at = ', '.join(filter(None, [progress_text(run) or received_text(run), f'a look: {look}' * bool(look)]))
         rows.append([str(run), *_state_cells(run, at), str(run.peek('status.json').get('heartbeat', ''))])
     title, *table = as_table(rows)
     lines = [title]

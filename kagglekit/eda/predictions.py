@@ -13,7 +13,7 @@ from ..core.text import one_line
 from ..core.validation import KitError
 from ..data.competition import Competition
 from ..targets.top_rows import is_many
-from ..runs.run import Run
+from ..runs.run import Run, refuse_look
 from ..runs.scores import check_predictions
 
 # %% ../../nbs/eda/00_predictions.ipynb #883e56a9
@@ -52,6 +52,8 @@ def load_predictions(
             f'{path} is not there: predictions stay on the machine that made them. Copy it here, '
             f'or train the run again, in a folder of its own: kagglekit reproduce {run} --retrain'
         )
+    if name == 'oof':
+        refuse_look(run, 'stand for all rows')
     table = _read_predictions(path)
     rows = validated_rows(comp) if name == 'oof' else comp.test
     check_predictions(table, rows.id, comp.target, f'{exp}: {name}')

@@ -16,6 +16,7 @@ from ..core.storage import hash_json
 from ..core.text import in_lines, seconds_text
 from ..core.validation import KitError
 from ..data.competition import Competition
+from ..data.fold_npy import run_folds
 from ..metrics.group_metrics import confusion, plot_confusion, plot_parts
 from ..metrics.registry import labels_of
 from ..targets.top_rows import TopRows, is_many
@@ -285,5 +286,7 @@ def check_record(
     if run.state() != 'done' or hash_json(run.read('score.json')) != hash_json(score):
         raise KitError(f'{run} is {run.state()}, or its score.json differs from what was shown')
     want = comp.test if recipe.train_all else comp.train[comp.is_validated]
+    if recipe.fit_folds:  # a look has no rows of the other folds
+        want = comp.train[run_folds(recipe, comp).fold.isin(recipe.fit_folds)]
     if read_predicted(run, comp).id.tolist() != want.id.tolist():
         raise KitError(f'{run}: its predictions have other rows than {comp.name}')

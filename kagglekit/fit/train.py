@@ -48,7 +48,7 @@ from kagglekit.runs.results import (
 from ..runs.fitted import fitted_on_train
 from ..runs.form import mend_submission, write_submission
 from ..runs.resume import open_run
-from ..runs.run import Run, is_trial
+from ..runs.run import Run, is_trial, look_of
 from ..runs.scores import score_text
 from ..runs.setup import Setup, folds_text, make_learner, open_setup, output_and_loss, run_folds
 from ..runs.single_object import Snapshots, StopWhenPerfect, keep_snapshots, object_states
@@ -87,7 +87,8 @@ class FoldProgress:
 
     run: Run  # whose log and status
     k: int  # fold
-    folds: int  # number of folds
+    at: int  # its place among the folds that are trained
+    folds: int  # how many are trained
     epochs: int  # of a fold
     metric: str  # its name
     done: float  # epochs of this run that were done before `since`
@@ -99,8 +100,8 @@ class FoldProgress:
         epochs: float,  # done in this fold
     ) -> str:  # such as '1 min 50 s'
         "The time left for the run, at the pace so far."
-        did = self.k * self.epochs + epochs - self.done
-        todo = (self.folds - self.k) * self.epochs - epochs
+        did = self.at * self.epochs + epochs - self.done
+        todo = (self.folds - self.at) * self.epochs - epochs
         return seconds_text((time.time() - self.since) / max(did, 1e-6) * todo)
 
     def mark(
@@ -129,7 +130,7 @@ class FoldProgress:
         write_history(self.run, self.k, rows)
         self.mark(epoch=r['epoch'])
         self.run.log(
-            f'fold {self.k + 1}/{self.folds} · epoch {len(rows)}/{self.epochs} · train {r["train_loss"]:.4f} · '
+            f'fold {self.at + 1}/{self.folds} · epoch {len(rows)}/{self.epochs} · train {r["train_loss"]:.4f} · '
             f'valid {r["valid_loss"]:.4f} · {self.metric} {r["metric"]:.4f} · {seconds_text(r["seconds"])} · '
             f'about {self.left(len(rows))} left'
         )
@@ -147,7 +148,7 @@ class FoldProgress:
 
     def _show(self, done, text):
         total = self.folds * self.epochs
-        self.bar(self.k * self.epochs + done, total, f'fold {self.k + 1}/{self.folds} · {text}')
+        self.bar(self.at * self.epochs + done, total, f'fold {self.at + 1}/{self.folds} · {text}')
 
 # %% ../../nbs/fit/01_train.ipynb #0000001d
 def all_ids(
@@ -289,15 +290,15 @@ def train_folds(
     run: Run,  # claimed
 ):
     "Train the folds that are not finished."
-    recipe, ks = setup.recipe, fold_numbers(setup.folds)
+    recipe, ks = setup.recipe, fold_numbers(setup.folds, setup.recipe.fit_folds)
     _reopen_dead(run, recipe)
     todo = [k for k in ks if k not in finished_folds(run)]
     kept = {k: kept_epochs(run, k) for k in todo}
     epochs, since, bar = sum(s.epochs for s in recipe.stages()), time.time(), Progress()
-    done = todo[0] * epochs + kept[todo[0]] if todo else 0
+    done = ks.index(todo[0]) * epochs + kept[todo[0]] if todo else 0
     fit = fit_fold_distributed if recipe.gpus > 1 else fit_fold
     for k in todo:
-        progress = FoldProgress(run, k, len(ks), epochs, setup.comp.metric, done, since, bar)
+        progress = FoldProgress(run, k, ks.index(k), len(ks), epochs, setup.comp.metric, done, since, bar)
         progress.before(kept[k], 'building the network')
         fit(setup, progress)
         if dead := read_fold(run, k).get('dead'):
@@ -322,9 +323,11 @@ def _introduce(run, recipe, comp, folds):  # the first lines of the log
 
 def _finish(run, recipe, comp, folds):  # scores, submission and local leaderboard
     run.set_status('running', doing='scoring')
-    score = finish_run(run, comp, folds)
+    score = finish_run(run, comp, folds, recipe.fit_folds)
     if not (recipe.single_object or is_trial(run)):
         write_submission(run, comp)
+        if look := look_of(run):
+            run.log(f'submission.csv: it comes from a look ({look}); a whole run is likely to do better')
         if comp.name in STAND_INS:
             run.set_leaderboard(**local_score(comp, run.folder / 'submission.csv'))
     run.log(f'{run}: {score_text(score)}, {seconds_text(score["seconds"])}')

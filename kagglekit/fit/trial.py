@@ -163,6 +163,8 @@ def _cut_fields(r, arch, size):  # field → value
         size=size,
         folds=2,
         fold_file='',
+        fit_folds=(),
+        rows=1.0,
         init_from='',
         epochs=_cut_epochs(r),
         freeze_epochs=min(r.freeze_epochs, 1),
@@ -274,10 +276,10 @@ def time_needed(
 ) -> float:  # s
     "The approximate time of the recipe on this machine, without reading and decoding."
     epochs = sum(stage.epochs for stage in r.stages())
-    trained = predicted = 0
-    for k in fold_numbers(folds):
+    trained, predicted = 0.0, 0
+    for k in fold_numbers(folds, r.fit_folds):
         validated = (folds.fold == k).sum()
-        trained += (len(folds) - validated) * epochs
+        trained += (len(folds) - validated) * epochs * r.rows
         predicted += validated * (epochs + 1) + len(comp.test)
     views = 1 + len(r.tta)
     return image_seconds(r, comp) * (trained + predicted * views / 3)

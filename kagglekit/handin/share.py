@@ -26,7 +26,7 @@ from ..images.cache_file import size_text
 from ..runs.identity import DATA_FIELDS
 from ..runs.lineage import as_dict, parent_runs
 from ..runs.received import received_text
-from ..runs.run import Run, list_runs, refuse_trial
+from ..runs.run import Run, list_runs, refuse_look, refuse_trial
 
 # %% ../../nbs/handin/02b_share.ipynb #5b000006
 _FOLDERS = re.compile(r'(?:(?<=file://)|(?<![\w:/.~…])(?:[A-Za-z]:)?)[/\\](?:[^/\\\s"\',;:]+[/\\])+')
@@ -96,6 +96,7 @@ def check_shared(
 ):
     "Raise `KitError` unless a run is whole, finished, and of this workspace."
     refuse_trial(run, 'be shared')
+    refuse_look(run, 'be shared')
     if flaw := _unfinished(run):
         raise KitError(f'{run}: {flaw}')
     if sender := received_text(run):

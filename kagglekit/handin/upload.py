@@ -24,7 +24,7 @@ from ..core.validation import KitError, check_names
 from ..data.site_tools import ToolRefused, kaggle_tool, run_tool
 from .ledger import STATUSES, add_line, amend, find_sent, is_sent, ledger_lock, ledger_path
 from .ledger import left_today, quota_text, read_ledger, record_score
-from ..runs.run import Run, refuse_trial
+from ..runs.run import Run, look_of, refuse_trial
 from ..runs.form import check_submission
 
 # %% ../../nbs/handin/01_upload.ipynb #00000004
@@ -334,6 +334,8 @@ def submit(
     site, path = find_site(run.comp, to), run.folder / 'submission.csv'
     for note in check_submission(path, comp):
         say(f'{run}: {note}')
+    if look := look_of(run):
+        say(f'{run}: it is a look ({look}), and spends a submission like a whole run')
     send = lambda mark, message: _send(run, site, mark, message, score)
     return submit_once(run, site, hash_file(path), message, send, say)
 

@@ -52,6 +52,8 @@ WEIGHTS = 'model.safetensors'
 def _known_folds(run, recipe):  # those that the run's predictions are a mean of
     begun = {int(path.parent.name.removeprefix('fold')) for path in run.folder.glob(f'fold[0-9]*/{WEIGHTS}')}
     known = begun | set(finished_folds(run))
+    if recipe.fit_folds:
+        return sorted(known | set(recipe.fit_folds))
     scored = run.peek('score.json').get('folds')
     n = 1 if recipe.train_all else len(scored or ()) or recipe.folds
     others = [k for k in range(n) if k not in known]  # whose folders are not here at all

@@ -16,7 +16,7 @@ from .by_output import by_output, grade_confusion
 from .curves import curve_table
 from .pairs import Pair, read_pair
 from .records import greater_is_better, params_diff, read_record
-from ..runs.run import Run
+from ..runs.run import Run, look_of
 
 # %% ../../nbs/report/07_compare.ipynb #00000021
 def state_of(
@@ -47,7 +47,8 @@ def pair_text(
     if not pair:
         return f'{comp} has no two runs with a score yet: kagglekit run {comp} exp0001'
     first, second = pair
-    lines = [f'{first} and {second}', unfinished(first), unfinished(second)]
+    looks = [f'{run} is a look: {look}' for run in pair if (look := look_of(run))]
+    lines = [f'{first} and {second}', unfinished(first), unfinished(second), *looks]
     return '\n'.join(filter(None, lines))
 
 
@@ -71,7 +72,7 @@ def fold_text(
         states = ', '.join(map(state_of, without))
         return f'{names}: no scores of folds ({states})'
     hashes = [read_record(run, 'params.json').get('fold_hash') for run in (first, second)]
-    if len(one) != len(two) or hashes[0] != hashes[1]:
+    if len(one) != len(two) or hashes[0] != hashes[1] or look_of(first) != look_of(second):
         return 'their folds differ, so their scores cannot be compared fold by fold'
     gains = two - one
     better = gains > 0 if greater_is_better(first) else gains < 0

@@ -19,6 +19,7 @@ from .notes import read_notes
 from .ranking import selection_score
 from .records import short_paths, target_of
 from ..runs.decision import DECISION
+from ..runs.looks import look_text
 from ..runs.run import Run
 from ..runs.run import run_doubts
 
@@ -179,7 +180,7 @@ def _scores(score, board, decision):  # the numbers of a row
 def _split(exp, params):  # what must be equal for two CVs to be comparable
     if params.get('not_comparable'):
         return exp
-    return _text(params.get('data_hash')) + _text(params.get('fold_hash'))
+    return _text(params.get('data_hash')) + _text(params.get('fold_hash')) + look_text(params.get('recipe'))
 
 
 class _ReadOnce(Run):  # a run whose records are read once for its row: many of them are on a network disk
@@ -203,6 +204,8 @@ def _row(run):
     flaws += [*_missing(run, params, score, state), *_leaderboard_flaws(board)]
     if why := _text(params.get('not_comparable')):
         flaws.append(f'its CV cannot be compared: {why}')
+    if look := look_text(params.get('recipe')):
+        flaws.append(f'a look: its score stands on {look}, and is not compared with those of whole runs')
     metric = _text(score.get('metric') or params.get('metric'))
     return dict(
         exp=run.exp,
@@ -213,7 +216,7 @@ def _row(run):
         state=state,
         note=notes.entries[-1][1] if notes.entries else '',
         problem='; '.join(flaws),
-        kind='blend' if blend else 'run',
+        kind='blend' if blend else 'look' if look else 'run',
         metric=metric,
         direction=_direction(score, metric),
         split=_split(run.exp, params),

@@ -36,7 +36,7 @@ def as_text(
         exp=table.exp,
         parent=table.parent.replace('', '–'),
         difference=table.difference,
-        CV=[with_sd(mean, sd) for mean, sd in zip(table.CV, table.sd)],
+        CV=[with_sd(mean, sd) + ' (look)' * (kind == 'look') for mean, sd, kind in zip(table.CV, table.sd, table.kind)],
         gain=[number_text(x, '{:+.4f}') for x in table.gain],
     )
     for name in ('OOF', 'in_sample', 'nested', 'public', 'private'):

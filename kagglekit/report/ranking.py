@@ -19,9 +19,10 @@ def selection_score(
 
 def comparable(
     table: pd.DataFrame,  # the journal
+    looks: bool = False,  # looks among themselves, instead of whole runs
 ) -> pd.Series:  # (n,) bool
-    "Which runs have a score that can be compared with most others."
-    scored = selection_score(table).notna()
+    "Which runs have a score that can be compared with most others; a look is never compared with whole runs."
+    scored = selection_score(table).notna() & ((table.kind == 'look') == looks)
     for column in ('metric', 'split'):
         common = table[column][scored & (table[column] != '')].mode()
         scored &= table[column].isin([*common[:1], ''])
@@ -38,9 +39,10 @@ def less_is_better(
 
 def ranked(
     table: pd.DataFrame,  # the journal
+    looks: bool = False,  # looks among themselves, instead of whole runs
 ) -> pd.DataFrame:  # the comparable rows, the best first
     "Runs by their selection score."
-    rows = table[comparable(table)]
+    rows = table[comparable(table, looks)]
     score = selection_score(rows)
     order = score.sort_values(ascending=less_is_better(rows), kind='stable').index
     return rows.loc[order]
@@ -48,9 +50,10 @@ def ranked(
 
 def best_run(
     table: pd.DataFrame,  # the journal
+    looks: bool = False,  # looks among themselves, instead of whole runs
 ) -> str | None:  # an exp; None where no run has a score
     "The run with the best selection score."
-    return next(iter(ranked(table).exp), None)
+    return next(iter(ranked(table, looks).exp), None)
 
 # %% ../../nbs/report/11_ranking.ipynb #6d64d7ce
 def choose_pair(

@@ -104,7 +104,7 @@ def _mean_of_folds(run, params, comp):  # as finish_run takes it
     lost = [c for c in ('fold', 'id', *columns) if c not in table]
     if lost:
         raise KitError(f'{path} has no column {lost[0]}; copy it again, or train again: {_again(run)}')
-    want = list(range(len(read_record(run, 'score.json').get('folds') or [0])))
+    want = params['recipe'].get('fit_folds') or list(range(len(read_record(run, 'score.json').get('folds') or [0])))
     have = sorted(table.fold.unique().tolist())
     if have != want:
         raise KitError(f'{path} holds folds {have}, and {want} were scored; it was changed by hand')

@@ -46,12 +46,13 @@ def seed_means(
 def seed_sd(
     table: pd.DataFrame,  # the journal, with all runs
 ) -> float:  # in the metric's unit; nan where no idea has a second seed
-    "The standard deviation of a CV over seeds, pooled over ideas."
-    groups = table.CV.groupby(ideas(table))
+    "The standard deviation of a CV over seeds, pooled over ideas; a look has a noise of its own."
+    whole = table[table.kind != 'look']
+    groups = whole.CV.groupby(ideas(whole))
     degrees = (groups.count() - 1).clip(lower=0).sum()
     if not degrees:
         return float('nan')
-    deviations = table.CV - groups.transform('mean')
+    deviations = whole.CV - groups.transform('mean')
     return float(np.sqrt((deviations**2).sum() / degrees))
 
 # %% ../../nbs/report/09_seed_noise.ipynb #965eda32
@@ -62,6 +63,7 @@ def outcomes(
     table: pd.DataFrame,  # the journal, with all runs
 ) -> pd.DataFrame:  # exp, parent, difference, note, seeds, gain, border, outcome
     "The gain of each idea that has a comparable parent, and whether it is more than seed noise."
+    table = table[table.kind != 'look']
     first = ideas(table)
     stats = table.CV.groupby(first).agg(['mean', 'count'])
     is_idea = first == table.exp

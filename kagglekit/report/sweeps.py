@@ -26,10 +26,12 @@ from ..sweeps.record import count_states, read_sweeps
 # %% ../../nbs/report/16a_sweeps.ipynb #93833e2c
 def _best_text(table, runs):  # the best run of a sweep with its score; '–' without one
     rows = table[table.exp.isin(runs)]
-    best = best_run(rows)
+    whole, look = best_run(rows), best_run(rows, looks=True)
+    best = whole or look
     if best is None:
         return '–'
-    return f'{best} · {number_text(selection_score(rows)[rows.exp == best].iloc[0])}'
+    mark = ' (look)' * (whole is None)
+    return f'{best} · {number_text(selection_score(rows)[rows.exp == best].iloc[0])}{mark}'
 
 
 def _states_text(comp, runs):  # such as '4 done, 1 failed'

@@ -23,7 +23,7 @@ from .initial import Initial, parse_initial
 from .recipe import RECIPES, Recipe
 from .results import fold_numbers
 from .spelling import parse_pseudo
-from .run import Run, inherited_contamination, is_trial, list_runs, refuse_trial
+from .run import Run, inherited_contamination, is_trial, list_runs, look_of, refuse_trial
 from .scores import check_predictions, predictions_of, read_predictions
 
 # %% ../../nbs/runs/15_lineage.ipynb #7fa01c2a
@@ -83,6 +83,13 @@ def _known_run(comp, exp):  # a run that has been started
         f'there is no run {exp} in {comp.name}{nearest(exp, known)}; kagglekit journal {comp.name} lists '
         f'those there are'
     )
+
+
+def _with_fold(run, k):  # a source; a look may not have the network of that fold
+    chosen = as_dict(run.peek('params.json').get('recipe')).get('fit_folds')
+    if chosen and k not in chosen:
+        raise KitError(f'{run} is a look ({look_of(run)}), so fold {k} has nothing to take from it; train its whole')
+    return run
 
 
 def fold_source(
@@ -146,7 +153,7 @@ def start_weights(
     if source.foreign:
         files = foreign_weights(source, comp)
         return files[k % len(files)]
-    path = fold_source(comp, source.exp, folds).fold_folder(k) / 'model.safetensors'
+    path = _with_fold(fold_source(comp, source.exp, folds), k).fold_folder(k) / 'model.safetensors'
     if path.exists():
         return path
     raise KitError(
@@ -178,7 +185,7 @@ def _from_all_folds(name, comp):  # the mean over the folds of a run or a blend
 
 
 def _from_fold(name, comp, folds, k):  # fold k of a run with the same split
-    each = read_predictions(fold_source(comp, name, folds).folder / 'test_folds.parquet')
+    each = read_predictions(_with_fold(fold_source(comp, name, folds), k).folder / 'test_folds.parquet')
     return _in_order(each[each.fold == k].drop(columns='fold'), comp, f'{name}, fold {k}')
 
 
@@ -233,7 +240,7 @@ def check_sources(
     labelled_by = parse_pseudo(recipe.pseudo_labels)[0]
     if not (recipe.init_from or labelled_by):
         return
-    for k in fold_numbers(folds):
+    for k in fold_numbers(folds, recipe.fit_folds):
         with of_field('init_from'):
             start_weights(recipe, comp, folds, k)
         if labelled_by:

@@ -71,6 +71,8 @@ class Recipe:
     fold_file: str = ''  # published folds below data/<comp>: a CSV of id and fold, or a .npy; empty: split here
     grouped: bool = True  # keep groups, such as people, in one fold; False only to measure the leak
     train_all: bool = False  # train on all rows: no validation, no CV
+    fit_folds: tuple[Annotated[int, Field(ge=0, lt=1000)], ...] = ()  # a quick look: these folds alone; empty: all
+    rows: Annotated[float, Field(gt=0, le=1)] = 1.0  # a quick look: stratified share of the training rows; 1: all
     single_object: str = ''  # train on the states of this class group alone; snapshots vote; needs train_all
     train_labels: str = ''  # alternative label column to train on; scores use the real one
     sampling: str = ''  # class-balanced sampling by this train column: 'label'; 'state .5' is half-way

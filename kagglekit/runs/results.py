@@ -21,8 +21,9 @@ from ..targets.top_rows import is_many, mix_rows, table_of
 from ..core.storage import hash_file, write_json, write_table
 from ..core.validation import KitError
 from ..metrics.site_metric import metric_of
+from .looks import chosen_folds
 from .process import now
-from .run import Run, sealed
+from .run import Run, look_of, sealed
 from .scores import check_predictions, predictions_of, read_predictions, score_oof
 from .decision import DECISION, decide_run
 
@@ -153,9 +154,11 @@ def read_fold(
 # %% ../../nbs/runs/10_results.ipynb #00000020
 def fold_numbers(
     folds: pd.DataFrame,  # id, fold; −1: never validated
+    fit_folds: Sequence[int] = (),  # of a recipe; empty: all
 ) -> list[int]:
     "The folds that are trained; a single one if nothing is validated."
-    return sorted(int(k) for k in folds.fold.unique() if k >= 0) or [0]
+    known = sorted(int(k) for k in folds.fold.unique() if k >= 0)
+    return chosen_folds(known, fit_folds) if known else [0]
 
 
 def no_score(
@@ -224,9 +227,11 @@ def finish_run(
     run: Run,  # whose folds are all finished
     comp: Competition,  # of the run
     folds: pd.DataFrame,  # id, fold
+    fit_folds: Sequence[int] = (),  # of a look; the rows of the other folds are left out
 ) -> dict[str, Any]:  # the content of score.json
     "Join the folds into oof.parquet, test.parquet and test_folds.parquet, and score them."
-    ks, train_all = fold_numbers(folds), (folds.fold < 0).all()
+    ks, train_all, look = fold_numbers(folds, fit_folds), (folds.fold < 0).all(), look_of(run)
+    folds = folds.assign(fold=folds.fold.where(folds.fold.isin(ks), -1))
     facts = {k: read_fold(run, k) for k in ks}
     tables = {} if train_all else dict(oof=_join_oof(run, _join(run, 'oof', ks), comp, folds))
     tables |= _join_test(run, _join(run, 'test', ks), comp)
@@ -235,6 +240,7 @@ def finish_run(
     score = no_score(comp) if train_all else score_oof(tables['oof'], comp)
     if not train_all:
         decide_run(run, comp, tables['oof'], score)
+    score |= dict(look=look) if look else {}
     files = file_hashes(run.folder, [*(f'{name}.parquet' for name in tables), DECISION])
     write_json(run.folder / 'score.json', sealed(score | _totals(facts) | dict(files=files)))
     return run.read('score.json')

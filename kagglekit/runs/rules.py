@@ -19,6 +19,7 @@ from ..models.heads import parse_head
 from ..models.losses import check_loss_kind, check_weighable
 from ..training.augment import parse_augment
 from .initial import parse_initial
+from .looks import chosen_folds
 from ..training.schedules import Schedule, Stage, parse_schedule
 
 # %% ../../nbs/runs/01_rules.ipynb #c6010396
@@ -132,6 +133,14 @@ ALL_ROWS_RULES = (  # rules of train_all and single_object
         'snapshots=both needs single_object, and patience: the number of epochs without a vote that end the training',
     ),
     Rule(
+        lambda r: r.train_all and r.fit_folds,
+        'train_all trains one network on all rows, so there are no folds to choose from; leave fit_folds out',
+    ),
+    Rule(
+        lambda r: r.single_object and r.rows < 1,
+        'single_object: the snapshots vote when all training rows are right; leave rows out',
+    ),
+    Rule(
         lambda r: r.train_all and _uses_validation(r),
         'train_all leaves no rows for validation, which patience, checkpoint=best and scheduler=plateau need; '
         'plateau(on=train) goes by the training loss',
@@ -182,6 +191,12 @@ def _check_registered(r):  # names of registered things, and their numbers
     parse_initial(r.init_from)
 
 
+def _check_look(r):  # the folds that are chosen; they are put in order
+    object.__setattr__(r, 'fit_folds', tuple(sorted(set(r.fit_folds))))
+    if r.fit_folds and not r.fold_file:
+        chosen_folds(range(r.folds), r.fit_folds)
+
+
 def check_rules(
     r: Any,  # a Recipe whose fields are in their canonical spelling; scheduler is rewritten in shortest form
 ):
@@ -189,6 +204,7 @@ def check_rules(
     _check_registered(r)
     _check_augment(r)
     _check_batch(r)
+    _check_look(r)
     for rule in RULES + ALL_ROWS_RULES:
         if rule.broken(r):
             raise KitError(rule.message.format(r=r))

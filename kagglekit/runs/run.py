@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['STATES', 'NUMBER', 'RECORD_TYPES', 'PLACE', 'PROGRESS', 'read_record', 'add_note', 'Run', 'sealed', 'submission_flaw',
-           'run_doubts', 'list_runs', 'find_run', 'inherited_contamination', 'is_trial', 'refuse_trial']
+           'run_doubts', 'list_runs', 'find_run', 'inherited_contamination', 'is_trial', 'refuse_trial', 'look_of',
+           'refuse_look']
 
 # %% ../../nbs/runs/06_run.ipynb #00000001
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from ..core.secrets import hide_secrets
 from ..core.storage import atomic, disk_errors, hash_json, locked, read_json, write_json
 from ..core.validation import KitError, check_names, nearest
 from .field_names import current_record
+from .looks import look_text
 from .process import heartbeat, is_running, now, this_process
 from .queue import queued_job
 
@@ -294,4 +296,25 @@ def refuse_trial(
     raise KitError(
         f'{run} is a trial of {whole}, with few rows and a tiny network; it cannot {use}. '
         f'Run the recipe itself: kagglekit run {run.comp} {whole}'
+    )
+
+# %% ../../nbs/runs/06_run.ipynb #10ec1002
+def look_of(
+    run: Run,  # started, or not
+) -> str:  # such as 'fold 0 of 5'; '' for a whole run
+    "What the score of a look stands on."
+    return look_text(run.peek('params.json').get('recipe'))
+
+
+def refuse_look(
+    run: Run,  # perhaps a look
+    use: str,  # what it cannot do, for the message
+):
+    "Raise `KitError` for a look."
+    look = look_of(run)
+    if not look:
+        return
+    raise KitError(
+        f'{run} is a look ({look}); it cannot {use}. Train the whole: kagglekit run {run.comp} {run.exp}-whole '
+        f"-p parent {run.exp} -p fit_folds '[]' -p rows 1"
     )

@@ -115,7 +115,7 @@ def _score_folds(rows, metric):  # the metric of each fold, their mean and devia
     return dict(
         folds=by_fold,
         mean=float(np.mean(by_fold)),
-        sd=float(np.std(by_fold, ddof=1)),
+        sd=float(np.std(by_fold, ddof=1)) if len(by_fold) > 1 else None,
         oof=score(slice(None)),
     )
 
@@ -157,15 +157,21 @@ def _value_text(value):
     return 'undefined' if value is None else f'{value:.4f}'
 
 
+def _cv_text(score):  # a single fold has no deviation
+    sd = f' ± {_value_text(score["sd"])}' if len(score['folds']) > 1 else ''
+    return f'CV {_value_text(score["mean"])}{sd}, OOF {_value_text(score["oof"])}'
+
+
 def score_text(
     score: dict,  # the content of score.json
 ) -> str:  # such as 'CV 0.4919 ± 0.0304, OOF 0.4938'
-    "A score in words; folds that learnt nothing are named."
+    "A score in words; folds that learnt nothing are named, and what a look stands on."
     if 'why' in score and score.get('oof') is None:
         return f'not scored: {score["why"]}'
+    look = f' (a look: {score["look"]})' if score.get('look') else ''
     if not score['folds']:
-        return 'no CV, since all rows were trained on'
-    text = f'CV {_value_text(score["mean"])} ± {_value_text(score["sd"])}, OOF {_value_text(score["oof"])}'
+        return f'no CV, since no row is validated{look}' if look else 'no CV, since all rows were trained on'
+    text = _cv_text(score) + look
     for name, value in score.get('heads', {}).items():
         text += f', {name} {_value_text(value)}'
     dead = ', '.join(score.get('dead', {}))

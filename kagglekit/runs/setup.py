@@ -25,7 +25,7 @@ from ..data.competition import Competition
 from ..data.folds import prove_folds, thin_classes
 from ..images.formats import find_inputs, open_caches
 from ..images.parts import rows_of
-from ..images.loaders import ConcatCache, fold_loaders
+from ..images.loaders import LEFT_OUT, ConcatCache, fold_loaders, is_trained_on
 from ..targets.top_rows import is_many
 from ..data.side_table import category_levels, side_values
 from ..data.sampling import parse_sampling, sampling_probs
@@ -39,6 +39,7 @@ from ..models.with_table import WithTable
 from .claim import held, traced
 from .initial import parse_initial
 from .lineage import pseudo_rows, start_weights
+from .looks import look_text, trained_rows
 from .recipe import Recipe
 from .rules import check_table, check_target, margin_classes, sides
 from .single_object import watch_training
@@ -98,20 +99,27 @@ def run_folds(
         return fold_npy.run_folds(recipe, comp)
 
 
+def _look_lines(recipe):  # what a look is for, where it is one
+    look = look_text(recipe.params())
+    return [f'a look: {look}; its score is not compared with those of whole runs'] * bool(look)
+
+
 def folds_text(
     recipe: Recipe,  # train_all, grouped
     comp: Competition,  # of the run
     folds: pd.DataFrame,  # id, fold
 ) -> list[str]:  # lines for the log
     "What was verified of the folds, and which classes they do not validate."
+    look = _look_lines(recipe)
     if recipe.train_all:
-        return [f'all {len(folds):,} rows are trained on, none is validated: there will be no CV']
+        what = 'no row is validated' if look else f'all {len(folds):,} rows are trained on, none is validated'
+        return [f'{what}: there will be no CV', *look]
     thin = thin_classes(folds, comp)
     if is_many(comp.target):
         gaps = [f'{len(thin):,} of {len(comp.names):,} classes are not validated in every fold'] * bool(thin)
-        return [prove_folds(folds, comp, recipe.grouped), *gaps]
+        return [prove_folds(folds, comp, recipe.grouped), *gaps, *look]
     gaps = [f'{name} is not validated in fold {", ".join(map(str, ks))}' for name, ks in thin.items()]
-    return [prove_folds(folds, comp, recipe.grouped), *gaps]
+    return [prove_folds(folds, comp, recipe.grouped), *gaps, *look]
 
 # %% ../../nbs/runs/19_setup.ipynb #0000000f
 class SideTable(NamedTuple):
@@ -231,7 +239,7 @@ class TrainRows(NamedTuple):
 
     cache: Any  # (n, H, W, C) decoded images
     targets: torch.Tensor | ClassTargets  # (n, columns)
-    fold: np.ndarray  # (n,)
+    fold: np.ndarray  # (n,); LEFT_OUT: not trained on in a look at some of the rows
 
 
 def _with_weights(t, w):  # targets with the weights of the rows as a last column, where there are any
@@ -251,11 +259,12 @@ def train_rows(
 ) -> TrainRows:
     "Images, targets and folds: training rows with the labels to learn, validation rows with the real ones."
     train, fold = setup.comp.train, setup.folds.fold.to_numpy()
+    left_out = (fold != k) & ~trained_rows(setup.recipe, setup.comp, setup.folds, k)
     if setup.recipe.train_labels:
         truth = np.where(fold == k, train.target, train[setup.recipe.train_labels])
     else:
         truth = setup.comp.y
-    y = _targets(output, truth, setup.comp)
+    y, fold = _targets(output, truth, setup.comp), np.where(left_out, LEFT_OUT, fold)
     rows, p = pseudo_rows(setup.recipe, setup.comp, setup.folds, k)
     if not len(rows):
         return TrainRows(setup.train, y, fold)
@@ -303,7 +312,7 @@ def _give_table(setup, prepare, net, cache):  # the side table of a fold's rows 
 
 
 def _trained_table(setup, k):  # the side table of the rows that fold k trains on
-    trained = torch.from_numpy(setup.folds.fold.to_numpy() != k)
+    trained = torch.from_numpy(trained_rows(setup.recipe, setup.comp, setup.folds, k))
     return setup.table and setup.table._replace(train=setup.table.train[trained])
 
 
@@ -340,7 +349,8 @@ def make_learner(
     prepare = _preparation(setup, net, y, output)
     if setup.table:
         _give_table(setup, prepare, net, cache)
-    learnt = y.class_sums(fold != k) if isinstance(y, ClassTargets) else y[fold != k]
+    trained = is_trained_on(fold, k)
+    learnt = y.class_sums(trained) if isinstance(y, ClassTargets) else y[trained]
     loss = output_and_loss(r, setup.comp, learnt).loss
     dls = set_sampling(setup, fold_loaders(cache, y, fold, k, r.bs, device))
     if r.single_object:

@@ -20,18 +20,19 @@ from .jobs import Job
 # %% ../../nbs/sweeps/02_progress.ipynb #51e80fd2
 def epochs_done(
     run: Run,  # started, or not
-) -> tuple[int, int]:  # number of the fold, and its epochs so far; (0, 0) before the first one
+) -> tuple[int, int]:  # place of the fold among those trained, and its epochs so far; (0, 0) before the first one
     "Where a training is, by its history."
     path = run.folder / 'history.csv'
     if not path.exists():
         return 0, 0
     with open(path, encoding='utf8', newline='') as f:
         folds = [int(row.get('fold') or 0) for row in csv.DictReader(f)]
-    return (folds[-1], folds.count(folds[-1])) if folds else (0, 0)
+    return (len(set(folds)) - 1, folds.count(folds[-1])) if folds else (0, 0)
 
 
 def _size(recipe):  # folds, and epochs of each
-    return 1 if recipe.train_all else recipe.folds, sum(stage.epochs for stage in recipe.stages())
+    folds = 1 if recipe.train_all else len(recipe.fit_folds) or recipe.folds
+    return folds, sum(stage.epochs for stage in recipe.stages())
 
 
 def share_done(
