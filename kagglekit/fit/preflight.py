@@ -38,6 +38,7 @@ from ..runs.recipe import RECIPES, Recipe
 from ..runs.results import fold_numbers
 from ..models.losses import check_loss_kind
 from ..runs.rules import check_table, check_target, margin_classes, sides
+from ..runs.setup import check_images
 from ..training.augment import may_change
 
 # %% ../../nbs/fit/00_preflight.ipynb #91b42f9b
@@ -338,6 +339,7 @@ def _check_recipes(comp, recipes):  # what they name
     for r in recipes:
         try:
             check_columns(r, training_view(comp, r))
+            check_images(r)
         except KitError as e:
             wrong.append(f'{r.exp}: {e}')
     if wrong:

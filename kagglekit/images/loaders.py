@@ -15,6 +15,7 @@ import torch
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from ..core.randomness import rng
+from .pipelines import ImagePipeline
 from ..targets import labels
 from ..targets.labels import class_codes
 
@@ -96,6 +97,7 @@ class BatchLoader(DataLoader):
     "Batches (x, y) from a cache; training rows are shuffled or drawn by `epoch_key`, validation rows keep their order."
 
     sampling_probs: np.ndarray | None = None  # (m,) probability of each row to be drawn; None for a plain shuffle
+    pipeline: ImagePipeline | None = None  # of the recipe, for training images; None for none
 
     def __init__(
         self,
@@ -134,7 +136,10 @@ class BatchLoader(DataLoader):
             yield batch
 
     def _batch(self, rows):
-        return gather(self.cache, rows), self.y[rows]
+        if self.pipeline is None:
+            return gather(self.cache, rows), self.y[rows]
+        images = self.pipeline(np.asarray(self.cache[rows]), rows, self.epoch_key)
+        return torch.from_numpy(images).permute(0, 3, 1, 2), self.y[rows]
 
     def new(
         self,
@@ -154,7 +159,7 @@ class BatchLoader(DataLoader):
         for name in ('dataset', 'num_workers', 'get_idxs'):  # fastai passes them on
             settings.pop(name, None)
         other = type(self)(**settings)
-        other.sampling_probs = self.sampling_probs
+        other.sampling_probs, other.pipeline = self.sampling_probs, self.pipeline
         return other
 
 # %% ../../nbs/images/13_loaders.ipynb #f11a1f0d

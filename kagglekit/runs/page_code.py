@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterable
 from ..core.code_hash import code_hash, of_kit
 from ..core.registry import Registry, name_of
+from ..images.pipelines import PIPELINES
 from ..models.heads import parse_head
 from ..models.losses import LOSSES
 from .recipe import Recipe
@@ -41,6 +42,7 @@ def _named(recipe):  # what a recipe names: registry → texts
         (OPTIMIZERS, (recipe.optimizer,)),
         (SCHEDULERS, _as_tuple(recipe.scheduler)),
         (CALLBACKS, recipe.callbacks),
+        (PIPELINES, (recipe.pipeline,)),
     ]
 
 

@@ -79,6 +79,7 @@ class Recipe:
     pseudo_labels: str = ''  # source of pseudo labels: 'itself', a run, or 'unsafe ' and a run or CSV
     pseudo_threshold: tuple[Share, Share] = (1.0, 0.0)  # pseudo-label rows below the first or above the second
 
+    pipeline: str = ''  # a page's pipeline for single training images, such as albumentations; before augment
     mixup: Annotated[float, Field(ge=0, le=10)] = 0.0  # α of mixup's Beta(α, α); 0 turns it off
     cutmix: Annotated[float, Field(ge=0, le=10)] = 0.0  # α of CutMix's Beta(α, α); 0 turns it off; with mixup, by turns
     mixup_label: Literal['linear', 'or'] = 'linear'  # targets of mixed images: linear, or the union (or)
@@ -166,7 +167,7 @@ class Recipe:
 GROUPS = dict(  # heading of a group → its first field
     First='arch',
     Data='inputs',
-    Mixing='mixup',
+    Mixing='pipeline',
     Model='pretrained',
     Loss='label_smoothing',
     Schedule='scheduler',

@@ -105,6 +105,11 @@ RULES = (
         'callbacks: sam takes each batch twice, in one process and one step a batch; leave out accumulate and gpus',
     ),
     Rule(
+        lambda r: r.pipeline and r.pseudo_labels == 'itself',
+        "pipeline: the network labels the images of pseudo_labels='itself' as they are, and a pipeline has changed "
+        'them; leave one of them out',
+    ),
+    Rule(
         lambda r: r.cutmix and r.mixup_label == 'or',
         'cutmix: a pasted part need not show what its label says, so mixup_label=or does not go with it; take linear',
     ),

@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OutputAndLoss', 'arcface_options', 'output_and_loss', 'run_folds', 'folds_text', 'SideTable', 'read_side_table',
-           'Setup', 'open_setup', 'make_network', 'make_networks', 'TrainRows', 'train_rows', 'set_sampling',
-           'check_network', 'make_learner']
+           'Setup', 'open_setup', 'make_network', 'make_networks', 'TrainRows', 'train_rows', 'check_images',
+           'set_pipeline', 'set_sampling', 'check_network', 'make_learner']
 
 # %% ../../nbs/runs/19_setup.ipynb #09f00001
 import re
@@ -25,6 +25,7 @@ from ..data.competition import Competition
 from ..data.folds import prove_folds, thin_classes
 from ..images.formats import find_inputs, open_caches
 from ..images.parts import rows_of
+from ..images.pipelines import ImagePipeline, check_pipeline
 from ..images.loaders import LEFT_OUT, ConcatCache, fold_loaders, is_trained_on
 from ..targets.top_rows import is_many
 from ..data.side_table import category_levels, side_values
@@ -183,6 +184,7 @@ def open_setup(
 ) -> Setup:  # ready to train
     "Decode the images that have not been decoded; weights that lack or do not fit are reported before."
     find_weights(recipe.arch, recipe.pretrained)
+    check_images(recipe)
     sizes = [sides(size) for size in (recipe.size, recipe.infer_size) if size]
     wanted = [(rows_of(df), size) for size in sizes for df in (comp.train, comp.test)]
     run = held(comp.name, recipe.exp)
@@ -275,6 +277,25 @@ def train_rows(
     return TrainRows(cache, torch.cat([y, extra]), fold)
 
 
+def check_images(
+    recipe: Recipe,  # what to do
+):
+    "Raise `KitError` unless the recipe's pipeline takes its images."
+    if recipe.pipeline:
+        how = find_inputs(recipe.inputs)
+        check_pipeline(recipe.pipeline, (*sides(recipe.size), how.channels), how.dtype)
+
+
+def set_pipeline(
+    setup: Setup,  # what the folds share
+    dls: DataLoaders,  # of a fold, changed in place
+) -> DataLoaders:  # the same
+    "Loaders whose training images pass through the recipe's pipeline."
+    if setup.recipe.pipeline:
+        dls.train.pipeline = ImagePipeline(setup.recipe.pipeline)
+    return dls
+
+
 def set_sampling(
     setup: Setup,  # what the folds share
     dls: DataLoaders,  # of a fold, changed in place
@@ -352,7 +373,7 @@ def make_learner(
     trained = is_trained_on(fold, k)
     learnt = y.class_sums(trained) if isinstance(y, ClassTargets) else y[trained]
     loss = output_and_loss(r, setup.comp, learnt).loss
-    dls = set_sampling(setup, fold_loaders(cache, y, fold, k, r.bs, device))
+    dls = set_pipeline(setup, set_sampling(setup, fold_loaders(cache, y, fold, k, r.bs, device)))
     if r.single_object:
         watch_training(dls)
     return fold_learner(dls, net, loss, prepare, output, half_type(r.precision, device))

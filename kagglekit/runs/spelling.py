@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from ..core.registry import canonical, read_call
 from ..core.validation import KitError
 from ..data.sampling import sampling_text
+from ..images.pipelines import pipeline_text
 from ..models.heads import head_text
 import kagglekit.models.column_losses  # noqa: F401  registers the losses of labels and numbers
 from ..models.losses import loss_text
@@ -60,6 +61,7 @@ def pseudo_text(
 # %% ../../nbs/runs/02_spelling.ipynb #50babd8f
 SPELLINGS: dict[str, Callable[[str], str]] = dict(  # field → text in its canonical form
     augment=augment_text,
+    pipeline=pipeline_text,
     loss=loss_text,
     heads=head_text,
     sampling=sampling_text,
@@ -77,7 +79,7 @@ def spell(
     value: Any,  # text, or several, as a tuple or a list
 ) -> Any:  # the same type
     "A field's value in its canonical spelling; other fields stay as they are."
-    if field not in SPELLINGS or value == '' and field in ('sampling', 'pseudo_labels'):
+    if field not in SPELLINGS or value == '' and field in ('sampling', 'pseudo_labels', 'pipeline'):
         return value
     if isinstance(value, str):
         return SPELLINGS[field](value)
