@@ -56,6 +56,7 @@ extras = dict(
         'h5py>=3.12',  # HDF5 files are tested with real ones
         'soundfile>=0.13',  # recordings are tested with real ones
         'optuna>=5',  # searches are tested with the real one
+        'lightgbm>=4.5',  # trees on top of members are tested with the real one
         'submitit>=1.5.3',  # jobs are tested with the real one, on a Slurm of Debian's where it is installed
         'pre-commit>=4',  # no commit with a forgotten nbdev-clean or nbdev-export, which the gate would refuse
     ],
@@ -80,6 +81,7 @@ extras = dict(
         'submitit>=1.5.3',  # kagglekit sweep --on slurm: writes and submits jobs, requeues them before a time limit
         'optuna>=5',  # kagglekit sweep --search: samplers, pruners, a study in one file that machines share
     ],
+    trees=['lightgbm>=4.5'],  # blend, method stack_trees: where a second level of LightGBM's trees is fitted
     tensorboard=['tensorboard>=2.19'],  # the optional logger
 )
 
