@@ -1,5 +1,7 @@
 "Blends of any target: every method that fits a kind, scored nested, handed in, and recreated to the byte."
 
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,11 +15,12 @@ from kagglekit.blend.build import make_blend
 from kagglekit.blend.diagnostics import compare_methods, gain_table, leave_one_out, member_scores, plot_members
 from kagglekit.blend.example_runs import example_of, example_run_of
 from kagglekit.blend.join import join_members
-from kagglekit.blend.kinds import Rows, rows_of
+from kagglekit.blend.kinds import Rows, rows_of, rows_of_test
 from kagglekit.blend.members import read_member
 from kagglekit.blend.means import find_space
 from kagglekit.blend.methods import METHODS, apply_blend, fit_blend, goal, nested
 from kagglekit.blend.recipe import BlendRecipe
+from kagglekit.blend.trees import fitted_blend
 from kagglekit.core.plots import plt
 from kagglekit.core.storage import write_table
 from kagglekit.core.validation import KitError
@@ -33,7 +36,13 @@ from kagglekit.runs.run import Run
 
 KINDS = ('labels', 'numbers', 'grades', 'shares', 'factors')
 THREE = ('exp0001', 'exp0002', 'exp0003')
-OWN_OPTIONS = dict(weighted=dict(weights=(3, 2, 1)), nelder=dict(steps=20), climb=dict(step=0.1))
+OWN_OPTIONS = dict(
+    weighted=dict(weights=(3, 2, 1)),
+    nelder=dict(steps=20),
+    climb=dict(step=0.1),
+    stack_trees=dict(rounds=20, rate=0.15),
+)
+FILES = dict(stack_trees=['oof.parquet', 'test.parquet', 'trees.safetensors'])
 CASES = [(kind, name) for kind in KINDS for name, m in METHODS.items() if kind in m.kinds]
 
 
@@ -87,7 +96,7 @@ def test_a_blend_is_scored_handed_in_and_recreated(here, kind, method):
     else:
         assert (decision['nested'], decision['metric']) == (score['nested']['oof'], comp.metric)
         assert set(np.unique(answers)) <= set(range(4))
-    assert replay(run, comp) == ['oof.parquet', 'test.parquet']
+    assert replay(run, comp) == FILES.get(method, ['oof.parquet', 'test.parquet'])
     rebuild(run, comp, here / 'again')
     assert (here / 'again' / 'submission.csv').read_bytes() == (run.folder / 'submission.csv').read_bytes()
 
@@ -113,10 +122,38 @@ def test_a_fold_has_no_say_in_its_own_predictions():
     g = np.random.default_rng(0)
     fold, rows, y = np.arange(120) % 4, Rows(Numbers(('a', 'b'))), g.normal(size=(120, 2))
     P, other = y + g.normal(size=(3, 120, 2)), np.where(fold[:, None] == 2, -y, y)
-    for method in ('least_squares', 'stack', 'caruana'):
+    for method in ('least_squares', 'stack', 'stack_trees', 'caruana'):
         a, b = (nested(method, P, truth, fold, find_metric('rmse'), rows) for truth in (y, other))
         np.testing.assert_array_equal(a[fold == 2], b[fold == 2])
         assert not np.allclose(a[fold != 2], b[fold != 2])
+
+
+def test_a_member_that_knows_the_rows_of_a_fit_gains_nothing():
+    "It is right wherever a nested blend is fitted, and noise where that blend is scored: trees trust it in vain."
+    g = np.random.default_rng(5)
+    y, fold, auc = g.integers(0, 2, 400), np.arange(400) % 4, find_metric('auc')
+    decent = expit(2 * y - 1 + g.normal(size=400))
+    for f in (0, 3):
+        knows = np.where(fold == f, g.random(400), 0.1 + 0.8 * y)
+        P = np.stack([decent, knows])[..., None]
+        inside = apply_blend(P, fit_blend('stack_trees', P, y, auc, rounds=30))
+        honest, without = (nested('stack_trees', some, y, fold, auc, rounds=30) for some in (P, P[:1]))
+        own = [auc(y[fold == f], p[fold == f]) for p in (inside, honest, without)]
+        assert 0.35 < own[1] < 0.65 < own[2] and own[1] < own[0]
+
+
+def test_lightgbm_is_needed_to_grow_its_trees_alone(here, monkeypatch):
+    "Where it is missing a recipe is refused at once, and what was blended is still applied."
+    pytest.importorskip('lightgbm')
+    comp = three_runs('shares').comp
+    options = dict(library='lightgbm', rounds=20)
+    run = run_blend(BlendRecipe('exp0101', THREE, 'stack_trees', options), comp)
+    assert replay(run, comp) == FILES['stack_trees']
+    monkeypatch.setitem(sys.modules, 'lightgbm', None)
+    stored = pd.read_parquet(run.folder / 'test.parquet')[comp.outputs]
+    np.testing.assert_array_equal(apply_blend(joined(comp).test(), fitted_blend(run), rows_of_test(comp)), stored)
+    with pytest.raises(KitError, match=r"install it: pip install 'kagglekit\[trees\]'"):
+        BlendRecipe('exp0102', THREE, 'stack_trees', options)
 
 
 def test_members_of_one_number_are_blended_by_scipys_least_squares(here):

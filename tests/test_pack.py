@@ -95,7 +95,7 @@ def lights():
         blend('stacked', 'a1', dict(exp='a2', folds=[1]), method='stack', prior='classes')
         blend('ruled', 'a1', 'a2', rules=RULE)
         blend('by-head', 'a1', 'a2', method='heads_weighted', options=dict(weights=[3, 1]))
-        blend('twice', 'stacked', 'by-head', 'a2', method='stack')
+        blend('twice', 'stacked', 'by-head', 'a2', method='stack_trees')
         yield root
     load_pages()  # its page is forgotten
 
@@ -140,7 +140,8 @@ def test_a_pack_gives_the_bytes_of_the_run(lights, light, tmp_path, exp):
     assert predicted_there(exp, there, data, tmp_path) == own
     weights = sorted(p.name for p in there.files.glob('*.safetensors'))
     every = [f'{run}__fold{k}__model.safetensors' for run in ('a1', 'a2') for k in (0, 1)]
-    assert weights == dict(a1=every[:2], stacked=[*every[:2], every[3]]).get(exp, every)
+    less = dict(a1=every[:2], stacked=[*every[:2], every[3]], twice=[*every, 'twice__trees.safetensors'])
+    assert weights == less.get(exp, every)
 
 
 # As the site runs it

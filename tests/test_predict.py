@@ -57,6 +57,7 @@ def shapes():
         finished(COMP, 'a2', seed=1, infer_size=40)
         parts = ('a1', dict(exp='a2', folds=[1]))
         run_blend(BlendRecipe('b1', members=parts, method='stack', prior='classes'), find_comp(COMP))
+        run_blend(BlendRecipe('b4', ('a1', 'a2'), 'stack_trees', dict(rounds=20)), find_comp(COMP))
         yield root
 
 
@@ -97,7 +98,7 @@ test_ids.__test__ = False
 # Its own rows
 
 
-@pytest.mark.parametrize('exp', ['a2', 'b1'])
+@pytest.mark.parametrize('exp', ['a2', 'b1', 'b4'])
 def test_its_own_test_set_gives_its_own_bytes(shapes, tmp_path, exp):
     result = predict(ask(exp, tmp_path / 'out.csv'), quiet)
     assert result.path.read_bytes() == own_bytes(Run(COMP, exp))
@@ -189,14 +190,18 @@ def test_weights_parameters_and_the_page_are_enough(shapes, tmp_path):
 @SLOW
 @pytest.mark.parametrize('name', [AGE, PLACE])
 def test_the_side_table_is_read_as_the_run_has_learnt_it(home, tmp_path, name):  # noqa: F811
-    "A train table without some of its rows and categories changes nothing."
-    run = run_it(name)
-    assert predict(ask('exp0001', tmp_path / 'out.csv', name), quiet).path.read_bytes() == own_bytes(run)
+    "A train table without some of its rows and categories changes nothing, for a network or for trees on top of it."
+    run, comp = run_it(name), find_comp(name)
+    grown = run_blend(BlendRecipe('b1', ('exp0001',), 'stack_trees', dict(table=True, rounds=40)), comp)
+    assert own_bytes(grown) != own_bytes(run)
+    for one in (run, grown):
+        assert predict(ask(one.exp, tmp_path / 'out.csv', name), quiet).path.read_bytes() == own_bytes(one)
     folder = shutil.copytree(data_dir(name), tmp_path / 'data')
     table = pd.read_csv(folder / 'train.csv', dtype=str, keep_default_na=False)
     table[table.place != 'a'].to_csv(folder / 'train.csv', index=False)
-    again = predict(ask('exp0001', tmp_path / 'out.csv', name, data=folder), quiet)
-    assert again.path.read_bytes() == own_bytes(run)
+    for one in (run, grown):
+        again = predict(ask(one.exp, tmp_path / 'out.csv', name, data=folder), quiet)
+        assert again.path.read_bytes() == own_bytes(one)
 
 
 @SLOW
@@ -223,6 +228,25 @@ def test_what_has_no_network_is_refused_by_name(shapes, tmp_path):
     run_blend(BlendRecipe('b2', members=('b1', dict(file='theirs.csv'))), comp)
     with pytest.raises(KitError, match='theirs is a file of predictions, theirs.csv'):
         predict(ask('b2', tmp_path / 'out.csv'), quiet)
+    assert not list(tmp_path.iterdir())
+
+
+def test_trees_that_are_lost_or_damaged_are_refused(shapes, tmp_path):
+    path = Run(COMP, 'b4').folder / 'trees.safetensors'
+    whole = path.read_bytes()
+    foreign = whole[:-1] + bytes([whole[-1] ^ 1])
+    cases = {
+        whole[:-9]: 'is damaged',
+        foreign: 'holds other trees than blend.json names',
+        None: 'is not there; copy it',
+    }
+    try:
+        for content, words in cases.items():
+            path.unlink() if content is None else path.write_bytes(content)
+            with pytest.raises(KitError, match=f'trees.safetensors {words}'):
+                predict(ask('b4', tmp_path / 'out.csv'), quiet)
+    finally:
+        path.write_bytes(whole)
     assert not list(tmp_path.iterdir())
 
 

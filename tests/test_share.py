@@ -15,6 +15,7 @@ from kagglekit.blend.example_runs import example_of, example_run_of
 from kagglekit.blend.members import read_member
 from kagglekit.blend.recipe import blend_recipe, recipe_rules
 from kagglekit.blend.rules import Rule
+from kagglekit.blend.trees import fitted_blend
 from kagglekit.cli import main
 from kagglekit.cli.show import show_run, status_text
 from kagglekit.core.storage import hash_file, write_json
@@ -159,12 +160,17 @@ def test_a_received_run_is_blended_compared_and_listed_at_once(people, monkeypat
     assert (Run(COMP, 'kim2-exp0012').fold_folder(2) / 'model.safetensors').is_file()
     # lee's blend goes back to kim, whose own run is a member
     enter(monkeypatch, people / 'lee')
+    asked = dict(exp='exp0102', members=['exp0012', 'kim-exp0012'], method='stack_trees', rounds=10)
+    grown = run_blend(blend_recipe(asked), comp)
+    with_trees = share([grown], comp, people / 'trees.zip', 'lee', say=said.append)
     back = share([blend], comp, people / 'back.zip', 'lee', say=said.append)
     assert 'members are not in the file: exp0012, kim-exp0012' in said[-3]
     enter(monkeypatch, people / 'kim')
     (third,) = receive(back, find_comp(COMP))
     members = [m['exp'] for m in third.read('blend.json')['members']]
     assert members == ['lee-exp0012', 'kim-exp0012'] and read_member('lee-exp0101', comp).oof is not None
+    (fourth,) = receive(with_trees, find_comp(COMP))
+    assert fitted_blend(fourth)['params']['trees'].hash() == grown.read('blend.json')['params']['trees']
 
 
 def test_twice_changes_nothing_and_nothing_is_overwritten(people, monkeypatch):
@@ -437,7 +443,7 @@ HOSTILE = {
     'a competition named as a path': (told(comp='../outputs'), 'comp: a name is'),
     'a sender named as a path': (told(sender='../kim'), '--as: a name is'),
     'a sender of many letters': (told(sender='k' * 60), 'at most 64 characters'),
-    'a newer format': (told(format=3), 'of the format 3'),
+    'a newer format': (told(format=4), 'of the format 4'),
     'no runs': (told(runs={}), 'names no runs'),
     'runs that are a list': (told(runs=['exp0012']), 'names no runs'),
     'lengths that are text': (lambda files, manifest: manifest['runs']['exp0012'].update({'x.md': 'x'}), 'not in both'),

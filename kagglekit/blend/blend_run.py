@@ -24,6 +24,7 @@ from .kinds import rows_of
 from .many_classes import read_many_table
 from .members import read_member
 from .recipe import BlendRecipe
+from .trees import plain_params, write_trees
 from ..core.storage import atomic, hash_file, write_json, write_table
 from ..core.validation import KitError
 from ..data.competition import Competition
@@ -111,13 +112,14 @@ def write_blend(
     made: FittedBlend,  # a blend
     comp: Competition,  # of all of them
 ):
-    "Write oof.parquet and test.parquet, checked."
+    "Write oof.parquet and test.parquet, checked, and what a method has learnt beside blend.json."
     for side, p in (('test', made.test), ('oof', made.oof)):
         if p is None:
             continue
         check_blend(p, f'the blend: {side}', comp.target)
         write = write_table if is_many(comp.target) else _write_wide
         write(folder / f'{side}.parquet', _predictions(comp, p, side, t.fold))
+    write_trees(folder, made.blend.get('params', {}))
 
 # %% ../../nbs/blend/21_blend_run.ipynb #e3580004
 def blend_json(
@@ -127,7 +129,7 @@ def blend_json(
 ) -> dict:  # the content of blend.json
     "What recreates a blend."
     members = [m.spec | dict(files=m.files) | (dict(no_oof=True) if m.oof is None else {}) for m in t.members]
-    fitted = {k: v for k, v in made.blend.items() if k != 'method'}
+    fitted = {k: plain_params(v) if k == 'params' else v for k, v in made.blend.items() if k != 'method'}
     asked = dict(options=r.options, rules_asked=r.rules, choose=r.choose, seed=r.options.get('seed', 0))
     return dict(method=r.method, members=members) | asked | fitted
 

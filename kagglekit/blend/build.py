@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from .join import Table
-from .kinds import check_space_of, default_space
+from .kinds import check_space_of, default_space, rows_of_test
 from .label_shift import correct_prior, fit_prior, prior_at_home, prior_effect
 from .means import mean_logits, normalise_rows
 from .methods import METHODS, apply_blend, check_method, fit_blend, nested
@@ -139,12 +139,12 @@ def make_mix(
         )
     P = None if lacking else mix_inputs(r.method, r.options, t, comp, 'oof').P
     b = fit_blend(r.method, T if P is None else P, t.y, metric, t.rows, **options)
-    made = FittedBlend(b, test=apply_blend(T, b), test_logits=_mean_of_logits(T, b))
+    made = FittedBlend(b, test=apply_blend(T, b, rows_of_test(comp)), test_logits=_mean_of_logits(T, b))
     if P is None or t.fold is None:
         return made
     if method.fitted:  # before the other, since it takes most memory
         made.nested = nested(r.method, P, t.y, t.fold, metric, t.rows, **options)
-    made.oof, made.oof_logits = apply_blend(P, b), _mean_of_logits(P, b)
+    made.oof, made.oof_logits = apply_blend(P, b, t.rows), _mean_of_logits(P, b)
     made.nested = made.oof if made.nested is None else made.nested
     return made
 

@@ -115,7 +115,7 @@ def _two_scores(name, space, t, comp):  # a method's score in sample, and nested
         return ()  # the target is of another kind, or scores are no probabilities, and this method needs those
     metric = metric_of(comp)
     fitted = fit_blend(name, P, t.y, metric, t.rows, **options)
-    in_sample = oof_score(apply_blend(P, fitted), t, comp)
+    in_sample = oof_score(apply_blend(P, fitted, t.rows), t, comp)
     if not METHODS[name].fitted or t.fold is None:
         return in_sample, in_sample
     return in_sample, oof_score(nested(name, P, t.y, t.fold, metric, t.rows, **options), t, comp)

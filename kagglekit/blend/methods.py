@@ -46,7 +46,7 @@ def method(
     kinds: tuple[str, ...] = ('class',),  # of target that it blends
     many: bool = False,  # whether the best classes of each row are enough
 ):
-    "Decorator: register a fit function as a method; it gets `rows` where it has such an argument."
+    "Decorator: register a fit function as a method; fit and apply get `rows` where they have such an argument."
     return METHODS.add(name=name, apply=apply, fitted=fitted, kinds=kinds, many=many)
 
 
@@ -190,6 +190,10 @@ def _bad_call(name, error, options):  # a call's TypeError as a message; None wh
     return f'the method {name} {verb} {found[2]}; given: {", ".join(options) or "no options"}'
 
 
+def _rows_for(function, rows):  # as an argument, where the function has it
+    return dict(rows=rows) if rows is not None and 'rows' in inspect.signature(function).parameters else {}
+
+
 def fit_blend(
     name: str,  # a key of METHODS
     P: Members,  # (m, n, k) out-of-fold predictions
@@ -203,7 +207,7 @@ def fit_blend(
     fit = METHODS[name].fit
     if rows is not None:
         check_method(name, rows.target)
-        options |= dict(rows=rows) if 'rows' in inspect.signature(fit).parameters else {}
+        options |= _rows_for(fit, rows)
     try:
         params = fit(P, y, metric, **options)
     except TypeError as e:
@@ -217,9 +221,11 @@ def fit_blend(
 def apply_blend(
     P: Members,  # (m, n, k) predictions of the same members, in their order
     blend: dict,  # from fit_blend
+    rows: Rows | None = None,  # which rows these are
 ) -> np.ndarray:  # (n, k)
     "The blend's predictions."
-    return METHODS[blend['method']].apply(P, blend['params'])
+    apply = METHODS[blend['method']].apply
+    return apply(P, blend['params'], **_rows_for(apply, rows))
 
 # %% ../../nbs/blend/03_methods.ipynb #0000002d
 def nested(
@@ -247,12 +253,20 @@ def _by_others(name, P, y, at, metric, rows, options):  # predictions of some ro
     others[at] = False
     part = rows.part(others) if rows else None
     b = fit_blend(name, P[:, others], y[others], metric, part, **options)
-    return _apply_to(P, b, at)
+    return _apply_to(P, b, at, rows)
 
 
-def _apply_to(P, blend, at):  # predictions of some rows; ranks, and what methods of pages do, need all of them
-    of_each_row = METHODS[blend['method']].apply is apply_weights and blend['params']['space'] != 'rank'
-    return apply_blend(P[:, at], blend) if of_each_row else apply_blend(P, blend)[at]
+def _of_each_row(blend):  # whether rows are predicted one by one; ranks, and what methods of pages do, need all rows
+    apply = METHODS[blend['method']].apply
+    if 'rows' in inspect.signature(apply).parameters:
+        return True
+    return apply is apply_weights and blend['params']['space'] != 'rank'
+
+
+def _apply_to(P, blend, at, rows=None):  # predictions of some rows
+    if _of_each_row(blend):
+        return apply_blend(P[:, at], blend, rows.part(at) if rows else None)
+    return apply_blend(P, blend)[at]
 
 
 def _in_order(parts, at):  # predictions of some rows each, as those of all rows; the parts are not held together

@@ -8,11 +8,12 @@ __all__ = ['WEIGHT', 'OPTIONS', 'BlendRecipe', 'in_a_file', 'recipe_rules', 'ble
 # %% ../../nbs/blend/18_recipe.ipynb #e3560002
 import json
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, Literal
 import kagglekit.blend.by_head  # noqa: F401  registers its methods
 import kagglekit.blend.fitted  # noqa: F401  registers its methods
 import kagglekit.blend.greedy  # noqa: F401  registers its methods
 import kagglekit.blend.least_squares  # noqa: F401  registers its method
+import kagglekit.blend.trees  # noqa: F401  registers its method
 from .members import member_spec
 from .label_shift import prior_text
 from .means import check_space
@@ -20,6 +21,7 @@ from .methods import METHODS
 from .rules import RuleSet, read_rules
 from ..core.paths import check_exp, inside, root
 from ..core.validation import Count, KitError, check_names, check_value, real, whole
+from ..models.boosting import LIBRARIES, check_library
 from ..runs.recipe import as_text
 
 # %% ../../nbs/blend/18_recipe.ipynb #00000006
@@ -36,6 +38,10 @@ OPTIONS: dict[str, Any] = dict(  # option of a method → its type
     steps=whole(0, 1_000_000),
     each=bool,
     sum_to_one=bool,
+    rate=real(0, 1, 'last'),
+    leaves=whole(2, 256),
+    table=bool,
+    library=Literal[tuple(LIBRARIES)],
 )
 
 
@@ -108,15 +114,18 @@ def _check_options(r):
             "weights: the method weighted takes a number per member, such as -p weights '[2, 1]'; "
             'numbers per head are for heads_weighted'
         )
+    check_library(r.options.get('library', ''))
 
 
 def _check_members(r):
     if not r.members:
         raise KitError('members: give at least one')
     first = r.members[0]
-    if len(r.members) == 1 and 'exp' in first and not (r.rules or r.prior or 'folds' in first):
+    more = r.rules or r.prior or r.options.get('table')
+    if len(r.members) == 1 and 'exp' in first and not (more or 'folds' in first):
         raise KitError(
-            f'members: {first["name"]} alone is no blend; name another, choose folds of it, or give rules or a prior'
+            f'members: {first["name"]} alone is no blend; name another, choose folds of it, or give rules or a prior, '
+            'or the side table to stack_trees'
         )
     if r.exp in [m.get('exp') for m in r.members]:
         raise KitError(f'{r.exp} is a member of itself; give the blend a new id')

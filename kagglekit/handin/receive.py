@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 import pandas as pd
 from ..blend.rule_effects import EFFECT_COLUMNS
+from ..blend.trees import TREES, read_trees
 from ..core.paths import check_exp, out_dir
 from ..core.storage import disk_errors, hash_json, locked, write_json
 from ..core.text import one_line
@@ -188,6 +189,15 @@ def _check_texts(folder, what):  # records other than JSON, and weights
         _check_weights(path, what)
 
 
+def _check_trees(folder, blend, what):  # of a blend that has some
+    path = folder / TREES
+    try:
+        if path.exists():
+            read_trees(path, blend)
+    except KitError as e:
+        raise KitError(f'{what}: {str(e).replace(str(path), TREES)}') from None
+
+
 def _read_records(folder, what):  # name → parsed JSON
     return {path.name: strict_json(path.read_bytes(), f'{what}: {path.name}') for path in folder.glob('*.json')}
 
@@ -233,6 +243,7 @@ def _stage(share, exp, folder, name, comp):  # a run as it will be, checked, in 
     _check_params(records['params.json'], share, exp, what)
     _check_board(records.get('leaderboard.json', {}), what)
     _check_texts(folder, what)
+    _check_trees(folder, records.get('blend.json', {}), what)
     check_fit(folder, records['params.json'], records['score.json'], comp, what)
     run = Run(comp.name, name(exp))
     run.folder = folder

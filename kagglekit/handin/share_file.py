@@ -25,8 +25,8 @@ from ..core.validation import KitError
 from ..data.unpack import BROKEN, check_zip
 
 # %% ../../nbs/handin/02_share_file.ipynb #5a000006
-FORMAT = 2  # a file with a higher number was written by a newer kagglekit
-READS = (1, FORMAT)  # 1 was without rules.csv
+FORMAT = 3  # a file with a higher number was written by a newer kagglekit
+READS = (1, 2, FORMAT)  # 1 was without rules.csv, 2 without trees
 MANIFEST = 'manifest.json'
 RECORDS = (
     'params.json',
@@ -36,6 +36,7 @@ RECORDS = (
     'leaderboard.json',
     'history.csv',
     'rules.csv',
+    'trees.safetensors',
     'notes.md',
 )
 TABLES = ('oof.parquet', 'test.parquet', 'test_folds.parquet')

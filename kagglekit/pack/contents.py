@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from ..blend.trees import TREES, needs_trees
 from ..core.paths import comp_setting, data_dir, root
 from ..core.validation import KitError
 from ..data.competition import READERS, Competition
@@ -45,7 +46,7 @@ class Item:
     @property
     def is_weights(self) -> bool:
         "Whether it holds the weights of a network."
-        return self.place.endswith('.safetensors')
+        return self.place.endswith('.safetensors') and Path(self.place).name != TREES
 
 
 def json_item(
@@ -126,6 +127,8 @@ def run_items(
         place = f'outputs/{run.comp}/{blend.exp}'
         items.append(json_item(f'{place}/params.json', plain_params(blend)))
         items.append(json_item(f'{place}/blend.json', plain_record(blend.read('blend.json'))))
+        if needs_trees(blend.read('blend.json')):
+            items.append(Item(f'{place}/{TREES}', blend.folder / TREES))
     for exp, trained in needs.trained.items():
         items += training_items(trained, needs.networks[exp])
     if is_blend(run):

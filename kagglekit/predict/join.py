@@ -12,11 +12,12 @@ import numpy as np
 import pandas as pd
 from ..blend.build import mix_inputs
 from ..blend.join import Table
-from ..blend.kinds import default_space, rows_of, sums_of
+from ..blend.kinds import default_space, rows_of, rows_of_test, sums_of
 from ..blend.label_shift import correct_prior
 from ..blend.members import Member
 from ..blend.means import mean_logits, mix, normalise_rows
 from ..blend.methods import apply_blend
+from ..blend.trees import fitted_blend
 from ..blend.rule_sources import Source, build_sources, vote_labels
 from ..blend.rules import apply_rules, read_rules
 from ..core.validation import KitError
@@ -157,7 +158,7 @@ def _mixed(blend, t, comp):  # the mix as a source; None where nothing is mixed
     if is_many(comp.target):
         return Source(mix_rows(t._all('test'), blend['params']['weights']), comp.classes)
     P = mix_inputs(blend['method'], blend.get('options', {}), t, comp, 'test').P
-    p, params = apply_blend(P, blend), blend['params']
+    p, params = apply_blend(P, blend, rows_of_test(comp)), blend['params']
     if params.get('space') != 'logits':
         return Source(p, comp.classes)
     return Source(p, comp.classes, mean_logits(P, params['weights']).logits)
@@ -198,7 +199,7 @@ def into_range(
 
 
 def _blended(run, needs, find):
-    comp, blend = needs.comp, run.read('blend.json')
+    comp, blend = needs.comp, fitted_blend(run)
     members = [_member(spec, run, needs, find) for spec in blend_specs(run)]
     mixed = [i for i, m in enumerate(members) if _is_mixed(m, comp)]
     t = Table(members, comp.y[:0], None, mixed, rows=rows_of(comp))

@@ -9,6 +9,7 @@ __all__ = ['Needs', 'blend_specs', 'voting_weights', 'is_blend', 'find_needs']
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from ..blend.trees import check_trees
 from ..core.validation import KitError
 from ..data.competition import Competition
 from ..runs.run import Run
@@ -96,6 +97,7 @@ def _collect(run, needs, folds=None):  # what a run needs, and what its members 
     if not is_blend(run):
         return _need_folds(run, needs, folds)
     check_names(run, run.read('params.json'), needs.comp)
+    check_trees(run, needs.comp)
     for spec in blend_specs(run):
         if why := _without_weights(spec):
             needs.refused.append(why)
