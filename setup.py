@@ -80,7 +80,10 @@ extras = dict(
         'submitit>=1.5.3',  # kagglekit sweep --on slurm: writes and submits jobs, requeues them before a time limit
         'optuna>=5',  # kagglekit sweep --search: samplers, pruners, a study in one file that machines share
     ],
-    tensorboard=['tensorboard>=2.19'],  # the optional logger
+    tensorboard=['tensorboard>=2.19'],  # loggers=('tensorboard',)
+    wandb=['wandb>=0.19'],  # loggers=('wandb',): offline unless asked
+    mlflow=['mlflow>=3'],  # loggers=('mlflow',): a file on this machine, and the page to look at it
+    trackio=['trackio>=0.20'],  # loggers=('trackio',): on this machine, with the calls of wandb; it wants pillow<13
 )
 
 
