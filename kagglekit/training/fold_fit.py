@@ -64,6 +64,7 @@ class FoldFit:
     watch: str = 'metric'  # what early stopping and the best checkpoint monitor: 'metric' or 'loss'
     scorer: Scorer | None = None  # of train rows; None: the metric of codes and probabilities
     made_by: dict = field(default_factory=dict)  # what decides the result: plain values, saved with the state
+    say: Callable = print  # called with a line for the log, such as that a logger failed
 
     def __post_init__(self):
         self.history = []  # a row an epoch

@@ -4,19 +4,24 @@
 
 # %% ../../nbs/training/04a_plugins.ipynb #a3e107bf
 from __future__ import annotations
+import inspect
+import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
-from ..core.registry import Argument, Registry, arguments_of, call_text, parse_call
+from ..core.registry import Argument, Registry, arguments_of, call_text, name_of, parse_call
+from ..core.validation import KitError
 
 if TYPE_CHECKING:
     from fastai.callback.core import Callback
 
 # %% auto #0
-__all__ = ['CALLBACKS', 'LOGGERS', 'Rho', 'Plugin', 'callback_text', 'logger_text', 'make_callbacks', 'make_loggers',
-           'tensorboard', 'sam', 'checkpoint_gradients']
+__all__ = ['CALLBACKS', 'LOGGERS', 'LOGGED', 'Rho', 'Plugin', 'callback_text', 'logger_text', 'make_callbacks', 'make_loggers',
+           'check_loggers', 'tensorboard', 'wandb', 'mlflow', 'trackio', 'sam', 'checkpoint_gradients']
 
 # %% ../../nbs/training/04a_plugins.ipynb #9bd5bf9b
 @dataclass(frozen=True)
@@ -24,20 +29,28 @@ class Plugin:
     "A callback or a logger, and the arguments that a recipe may set."
 
     name: str  # as in a recipe
-    make: Callable  # a class, or a function that returns a callback
+    make: Callable  # a class, or a function that returns a callback; of a logger also a function of a row
     arguments: dict[str, Argument]  # name → type and default
+    needs: str = ''  # a package that must be installed
+    pip: str = ''  # what pip installs for it
 
 
 def _callback(name, make):  # an entry of CALLBACKS
     return Plugin(name, make, arguments_of(make))
 
 
-def _logger(name, make):  # an entry of LOGGERS: the training of a fold and a folder are given
-    return Plugin(name, make, arguments_of(make, 2))
+def _takes_row(make):  # whether a logger is a function of an epoch's row
+    return next(iter(inspect.signature(make).parameters), '') == 'row'
+
+
+def _logger(
+    name, make, needs='', pip=''
+):  # an entry of LOGGERS: a row, or the training of a fold and a folder, are given
+    return Plugin(name, make, arguments_of(make, 1 if _takes_row(make) else 2), needs, pip or needs)
 
 
 CALLBACKS = Registry('callback', _callback, code='make')  # make(arguments …) → a fastai callback
-LOGGERS = Registry('logger', _logger, code='make')  # make(fit, folder, arguments …) → a fastai callback
+LOGGERS = Registry('logger', _logger, code='make')  # f(row, arguments …), or make(fit, folder, arguments …) → f(row)
 
 # %% ../../nbs/training/04a_plugins.ipynb #b9ec7567
 def callback_text(
@@ -66,21 +79,116 @@ def make_loggers(
     texts: Iterable[str],  # a recipe's loggers
     fit: Any,  # FoldFit: the fold under way, with its history
     folder: Path,  # of the run; each logger gets a folder of its own in it
-) -> list[Callback]:
-    "The loggers of a recipe."
+) -> list[Callback]:  # those that could be made
+    "The loggers of a recipe; what they raise is reported once, and does not stop the training."
+    from kagglekit.training.loggers import make_logger  # late: it brings torch and fastai
+
     calls = [parse_call(text, LOGGERS, 'loggers') for text in texts]
-    return [LOGGERS[name].make(fit, folder / name, **values) for name, values in calls]
+    made = [make_logger(partial(_log_function, name, values, fit, folder), name, fit) for name, values in calls]
+    return [logger for logger in made if logger]
+
+
+def _log_function(name, values, fit, folder):  # a function of a row, or a fastai callback
+    make = LOGGERS[name].make
+    return partial(make, **values) if _takes_row(make) else make(fit, folder / name, **values)
+
+
+def check_loggers(
+    texts: Iterable[str],  # a recipe's loggers
+):
+    "Raise `KitError` for a logger whose package is not installed."
+    for name in map(name_of, texts):
+        logger = LOGGERS.find(name, 'loggers')
+        found = find_spec(logger.needs) if logger.needs else None
+        if logger.needs and (found is None or found.origin is None):  # a folder of that name is no package
+            raise KitError(
+                f"loggers: {name} needs {logger.needs}, which is not installed: pip install '{logger.pip}', "
+                f'or leave {name} out of loggers'
+            )
 
 # %% ../../nbs/training/04a_plugins.ipynb #22d24372
-@LOGGERS.add
+LOGGED = ('train_loss', 'valid_loss', 'metric', 'lr', 'seconds')  # what a tracker gets of a row
+
+
+def _logged(row):  # its numbers
+    return {name: row[name] for name in LOGGED}
+
+
+def _names(fit, folder):  # competition, experiment, and a name for the fold
+    exp, comp = folder.parent.name, folder.parents[1].name
+    return comp, exp, f'{exp} fold {fit.fold}'
+
+
+@LOGGERS.add(needs='tensorboard', pip='kagglekit[tensorboard]')
 def tensorboard(
     fit: Any,  # FoldFit: the fold under way
     folder: Path,  # where event files go
-) -> Callback:
-    "Log losses, metric and learning rate of each epoch for TensorBoard."
-    from kagglekit.training.tensorboard import TensorBoardLogger  # late: it brings torch and fastai
+) -> Callable:  # row → nothing
+    "Log each epoch for TensorBoard."
+    from torch.utils.tensorboard import SummaryWriter
 
-    return TensorBoardLogger(fit, folder)
+    writer = SummaryWriter(folder / f'fold{fit.fold}')
+
+    def log(row):
+        "Write the numbers of an epoch."
+        for name, value in _logged(row).items():
+            writer.add_scalar(name, value, row['step'])
+        writer.flush()
+
+    return log
+
+
+@LOGGERS.add(needs='wandb', pip='kagglekit[wandb]')
+def wandb(
+    fit: Any,  # FoldFit: the fold under way
+    folder: Path,  # of the run, for wandb
+    project: str = '',  # at wandb; the competition when empty
+    mode: Literal['offline', 'online'] = 'offline',  # online: epochs are sent as they come
+) -> Callable:  # row → nothing
+    "Log each epoch for Weights & Biases, offline unless asked."
+    import wandb
+
+    comp, exp, name = _names(fit, folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    quiet = wandb.Settings(silent=True, console='off')
+    about = dict(project=project or comp, group=exp, name=name, config=fit.made_by.get('recipe'))
+    run = wandb.init(**about, dir=folder.parent, mode=mode, reinit='finish_previous', settings=quiet)
+    return lambda row: run.log(_logged(row), step=row['step'], commit=True)  # else it waits for the next epoch
+
+
+@LOGGERS.add(needs='mlflow', pip='kagglekit[mlflow]')
+def mlflow(
+    fit: Any,  # FoldFit: the fold under way
+    folder: Path,  # of the run, for mlflow
+    uri: str = '',  # of a tracking server; a file of the competition when empty
+) -> Callable:  # row → nothing
+    "Log each epoch for MLflow."
+    from mlflow import MlflowClient
+    from mlflow.entities import Param
+
+    comp, exp, name = _names(fit, folder)
+    client = MlflowClient(uri or f'sqlite:///{(folder.parents[1] / "mlflow.db").absolute()}')
+    known = client.get_experiment_by_name(comp)
+    run = client.create_run(known.experiment_id if known else client.create_experiment(comp), run_name=name)
+    params = [Param(field, str(value)) for field, value in fit.made_by.get('recipe', {}).items()]
+    client.log_batch(run.info.run_id, params=[Param('exp', exp), *params])
+    return lambda row: [client.log_metric(run.info.run_id, k, v, step=row['step']) for k, v in _logged(row).items()]
+
+
+@LOGGERS.add(needs='trackio', pip='kagglekit[trackio]')
+def trackio(
+    fit: Any,  # FoldFit: the fold under way
+    folder: Path,  # of the run, for trackio
+    project: str = '',  # the competition when empty
+) -> Callable:  # row → nothing
+    "Log each epoch for Trackio, on this machine."
+    os.environ.setdefault('TRACKIO_DIR', str((folder.parents[1] / '.trackio').absolute()))  # read when it is imported
+    import trackio
+
+    comp, exp, name = _names(fit, folder)
+    about = dict(project=project or comp, group=exp, name=name, config=fit.made_by.get('recipe'))
+    run = trackio.init(**about, resume='allow', auto_log_cpu=False, auto_log_gpu=False)
+    return lambda row: run.log(_logged(row), step=row['step'])
 
 # %% ../../nbs/training/04a_plugins.ipynb #a0e97484
 Rho = Annotated[float, Field(gt=0, le=10)]  # a length, in units of the weights
