@@ -1,6 +1,12 @@
-"How long the journal of many runs takes, and how much memory its page takes. By hand: python bench/journal.py [runs]"
+"""How long `kagglekit status`, `show` and `journal` take with many runs, and how much memory.
 
+python bench/journal.py                   # 500 runs
+python bench/journal.py --n 10000         # a minute or two
+"""
+
+import argparse
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -88,23 +94,47 @@ def median_of(f, times=5):
     return f'{statistics.median(spent):.3f} s   ({min(spent):.3f} to {max(spent):.3f})'
 
 
-FRESH = """import resource, sys, time
+FRESH = """import sys, time
 start = time.process_time()
 from kagglekit.cli import main
 try: main()
 except SystemExit: pass
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(f'{time.process_time() - start:.2f} s of CPU, {peak:.0f} MB', file=sys.stderr)"""
+peak = next(line for line in open('/proc/self/status') if line.startswith('VmHWM'))
+print(f'{time.process_time() - start} {int(peak.split()[1]) / 1024}', file=sys.stderr)"""
+COMMANDS = ('status toy', 'show toy/exp0001', 'show exp0001', 'journal toy', 'journal toy --html')
 
 
-def fresh(*args):
-    "CPU seconds and peak memory of a command in a process of its own."
-    done = subprocess.run([sys.executable, '-c', FRESH, *args], capture_output=True, text=True)
-    return done.stderr.strip().splitlines()[-1]
+def fresh(line):
+    "CPU seconds and peak memory, MB, of a command in a process of its own."
+    done = subprocess.run([sys.executable, '-c', FRESH, *line.split()], capture_output=True, text=True)
+    seconds, peak = done.stderr.strip().splitlines()[-1].split()
+    return float(seconds), float(peak)
 
 
-if __name__ == '__main__':
-    n = int(sys.argv[1]) if len(sys.argv) > 1 else 500
+def measured(n):
+    "Command → its CPU seconds and peak memory with n runs."
+    with workspace() as home:
+        write_runs('toy', n)
+        os.environ['KAGGLEKIT_ROOT'] = str(home)
+        try:
+            return {line: fresh(line) for line in COMMANDS}
+        finally:
+            del os.environ['KAGGLEKIT_ROOT']
+
+
+def commands(n, few=10):
+    "The commands with n runs, beside few: what a run adds, and memory."
+    small, large = measured(few), measured(n)
+    heads = (f'{few} runs, s', f'{n:,} runs, s', 'a run, ms', f'{few} runs, MB', f'{n:,} runs, MB')
+    print(f'{"kagglekit …":20}' + ''.join(f'{head:>16}' for head in heads))
+    for line in COMMANDS:
+        (base, least), (spent, most) = small[line], large[line]
+        each = 1000 * (spent - base) / (n - few)
+        print(f'{line:20}{base:16.2f}{spent:16.2f}{each:16.3f}{least:16.0f}{most:16.0f}')
+
+
+def parts(n):
+    "What the journal consists of, in this process."
     with workspace():
         write_runs('toy', n)
         table = journal('toy')
@@ -121,4 +151,13 @@ if __name__ == '__main__':
             print(f'{name:16} {median_of(f)}')
         size = write_page('toy').stat().st_size / 1e6
         print(f'{"write_page":16} {median_of(lambda: write_page("toy"), 3)}   one file of {size:.1f} MB')
-        print(f'{"as a command":16} table: {fresh("journal", "toy")}; page: {fresh("journal", "toy", "--html")}')
+
+
+if __name__ == '__main__':
+    given = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    given.add_argument('--n', type=int, default=500, metavar='RUNS')
+    given.add_argument('--parts', action='store_true', help='what the journal consists of, too')
+    a = given.parse_args()
+    commands(a.n)
+    if a.parts:
+        parts(a.n)

@@ -177,17 +177,27 @@ def _status(a):
     _warn_of_pages(damaged_pages())
 
 
+def _journal_page(comp):
+    from kagglekit.report.journal_html import write_page  # imports matplotlib
+
+    return write_page(comp)
+
+
+def _journal_table(comp):
+    from kagglekit.report.journal import journal
+    from kagglekit.report.journal_text import journal_text
+
+    return journal_text(journal(comp))
+
+
 @command(
     'print the table of all runs', COMP, argument('--html', action='store_true', help='write one HTML file instead')
 )
 def _journal(a):
     from kagglekit.data.pages import damaged_pages
-    from kagglekit.report.journal import journal
-    from kagglekit.report.journal_text import journal_text
-    from kagglekit.report.journal_html import write_page
 
     check_known(a.comp)
-    print(write_page(a.comp) if a.html else journal_text(journal(a.comp)))
+    print(_journal_page(a.comp) if a.html else _journal_table(a.comp))
     _warn_of_pages(damaged_pages())
 
 # %% ../../nbs/cli/01_commands.ipynb #565e1090

@@ -12,7 +12,7 @@ from ..core.text import as_table, diff_text, seconds_text
 from ..data.known_competitions import check_known
 from ..runs.queue import queued_job
 from ..runs.received import received_text
-from ..runs.run import Run, find_run, list_runs, look_of, run_doubts
+from ..runs.run import ReadOnce, Run, find_run, list_runs, look_of, run_doubts
 
 # %% ../../nbs/cli/00_show.ipynb #f9895d90
 def wrap_text(
@@ -99,6 +99,13 @@ def _state_cells(run, at):  # state and progress, with its place in Slurm's queu
     return state, ', '.join(filter(None, [at, str(job).removeprefix('pending, ')]))
 
 
+def _status_row(run):  # its cells, and its whole error
+    look = look_of(run)
+    at = ', '.join(filter(None, [progress_text(run) or received_text(run), f'a look: {look}' * bool(look)]))
+    beat = str(run.peek('status.json').get('heartbeat', ''))
+    return [str(run), *_state_cells(run, at), beat], error_text(run)
+
+
 def status_text(
     comp: str | None = None,  # competition; all of them when left out
 ) -> str:  # a line a run, and whole errors
@@ -108,14 +115,7 @@ def status_text(
     if not runs:
         where = f'of {comp} ' if comp else ''
         return f'There are no runs {where}yet. The first one: kagglekit run {comp or "shapes-practice"} exp0001'
-    rows = [['run', 'state', 'progress', 'last heartbeat']]
-    for run in runs:
-        look = look_of(run)
-        at = ', '.join(filter(None, [progress_text(run) or received_text(run), f'a look: {look}' * bool(look)]))
-        rows.append([str(run), *_state_cells(run, at), str(run.peek('status.json').get('heartbeat', ''))])
-    title, *table = as_table(rows)
-    lines = [title]
-    for run, line in zip(runs, table):
-        error = error_text(run)
-        lines.append(line + '\n    ' + wrap_text(error, 4) if error else line)
-    return '\n'.join(lines)
+    rows, errors = zip(*(_status_row(ReadOnce(run.folder)) for run in runs))
+    title, *table = as_table([['run', 'state', 'progress', 'last heartbeat'], *rows])
+    lines = [line + '\n    ' + wrap_text(error, 4) if error else line for line, error in zip(table, errors)]
+    return '\n'.join([title, *lines])

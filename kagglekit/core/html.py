@@ -34,7 +34,7 @@ _TABLE = Markup(
 
 # %% ../../nbs/core/07a_html.ipynb #bd1d4eec
 def _joined(parts):
-    return Markup('').join(parts)
+    return Markup(''.join(map(escape, parts)))
 
 
 def _element(tag, css, content):  # HTML; text is escaped. Markup.format takes five times as long
@@ -52,10 +52,10 @@ def html_table(
     classes = [kinds.get(c, '') for c in columns]
 
     def _cells(tag, cells):
-        return ''.join(_element(tag, css, cell) for css, cell in zip(classes, cells))
+        return Markup(''.join(_element(tag, css, cell) for css, cell in zip(classes, cells)))
 
-    head = Markup(_cells('th', columns))
-    body = Markup('').join(Markup(f'{_element("tr", css, Markup(_cells("td", cells)))}\n') for css, cells in rows)
+    head = _cells('th', columns)
+    body = Markup('\n'.join([*(_element('tr', css, _cells('td', cells)) for css, cells in rows), '']))
     return HTML(str(_TABLE.format(STYLE, caption, head, body)))
 
 # %% ../../nbs/core/07a_html.ipynb #d36477c8

@@ -17,6 +17,8 @@ def truncate(
     width: int,  # columns that it may take; a Korean, Chinese or Japanese letter takes two
 ) -> str:  # the text, or its beginning and …
     "Text that fits a number of columns."
+    if text.isascii() and len(text) <= width:
+        return text
     widths = [1 + (unicodedata.east_asian_width(c) in 'WF') for c in text]
     ends = np.cumsum(widths)
     if not len(text) or ends[-1] <= width:
@@ -33,7 +35,9 @@ def one_line(
     width: int | None = None,  # columns at most; not limited when left out
 ) -> str:  # without line breaks and control characters
     "Text on one line."
-    line = ' '.join(''.join(map(_printable, str(text))).split())
+    line = ' '.join(str(text).split())
+    if not line.isprintable():
+        line = ' '.join(''.join(map(_printable, line)).split())
     return line if width is None else truncate(line, width)
 
 

@@ -40,6 +40,7 @@ from ..models.losses import check_loss_kind
 from ..runs.rules import check_table, check_target, margin_classes, sides
 from ..runs.setup import check_images
 from ..training.augment import may_change
+from ..training.plugins import check_loggers
 
 # %% ../../nbs/fit/00_preflight.ipynb #91b42f9b
 @dataclass(frozen=True)
@@ -65,6 +66,7 @@ def check_columns(
 ):
     "Raise `KitError` if a recipe names what is not there, or a network that the side table cannot join."
     check_arch(recipe.arch)
+    check_loggers(recipe.loggers)
     with of_field('augment'):
         may_change(recipe.augment, comp.names if comp.target.kind == 'class' else (), np.empty(0, int))
     if comp.target.kind == 'class':

@@ -175,6 +175,7 @@ def _fold_fit(setup, progress):  # the state of a fold's training
         watch=r.monitor,
         scorer=Scorer(setup.comp, metric_of(setup.comp)),
         made_by=made_by(run.read('params.json')),
+        say=print if rank_world()[1] > 1 else run.log,  # what a worker prints is logged by the process that started it
     )
 
 

@@ -9,7 +9,7 @@ __all__ = ['BOARDS', 'NUMBERS', 'COLUMNS', 'read_small', 'blend_text', 'run_row'
 import math
 import re
 import pandas as pd
-from ..core.paths import out_dir
+from ..core.paths import check_exp, out_dir
 from ..core.text import diff_text, one_line, truncate
 from ..core.validation import KitError
 from ..data.known_competitions import check_known
@@ -20,8 +20,7 @@ from .ranking import selection_score
 from .records import short_paths, target_of
 from ..runs.decision import DECISION
 from ..runs.looks import look_text
-from ..runs.run import Run
-from ..runs.run import run_doubts
+from ..runs.run import ReadOnce, Run, run_doubts
 
 # %% ../../nbs/report/12_journal.ipynb #37f6e0be
 BOARDS = ('public', 'private')
@@ -183,18 +182,6 @@ def _split(exp, params):  # what must be equal for two CVs to be comparable
     return _text(params.get('data_hash')) + _text(params.get('fold_hash')) + look_text(params.get('recipe'))
 
 
-class _ReadOnce(Run):  # a run whose records are read once for its row: many of them are on a network disk
-    def __init__(self, comp, exp):
-        super().__init__(comp, exp)
-        self.records = {}
-
-    def read(self, name):
-        "One of its JSON files."
-        if name not in self.records:
-            self.records[name] = super().read(name)
-        return self.records[name]
-
-
 def _row(run):
     flaws: list[str] = []
     names = ('params.json', 'score.json', 'leaderboard.json', 'blend.json', DECISION)
@@ -228,17 +215,22 @@ def _broken_row(exp, why):
     return empty | dict(exp=one_line(exp), state='broken', problem=one_line(why, 2000), kind='run')
 
 
+def _folder_row(folder):  # of a run
+    try:
+        check_exp(folder.name)
+        return _row(ReadOnce(folder))
+    except KitError as e:
+        return _broken_row(folder.name, f'cannot be read: {e}')
+    except Exception as e:
+        return _broken_row(folder.name, f'cannot be read: {type(e).__name__}: {e}')
+
+
 def run_row(
     comp: str,  # competition
     exp: str,  # name of the folder
 ) -> dict:  # column → value
     "A row of the journal; whatever is wrong with the folder stands in it."
-    try:
-        return _row(_ReadOnce(comp, exp))
-    except KitError as e:
-        return _broken_row(exp, f'cannot be read: {e}')
-    except Exception as e:
-        return _broken_row(exp, f'cannot be read: {type(e).__name__}: {e}')
+    return _folder_row(out_dir(comp) / exp)
 
 # %% ../../nbs/report/12_journal.ipynb #64f0af10
 def _add_gain(table):  # selection score minus the parent's
@@ -277,10 +269,9 @@ def _sort_key(name):  # numbers by value
     return re.sub(r'\d+', lambda digits: digits[0].zfill(9), name)
 
 
-def _exp_names(comp):  # names of the run folders, exp9 before exp10
-    folders = [p for p in out_dir(comp).glob('[!.]*') if p.is_dir()]
-    names = [p.name for p in folders if not (p / 'trial.json').is_file()]  # a trial is no experiment
-    return sorted(names, key=_sort_key)
+def _run_folders(comp):  # exp9 before exp10; a trial is no experiment
+    folders = [p for p in out_dir(comp).glob('[!.]*') if p.is_dir() and not (p / 'trial.json').is_file()]
+    return sorted(folders, key=lambda folder: _sort_key(folder.name))
 
 
 def journal(
@@ -288,6 +279,6 @@ def journal(
 ) -> pd.DataFrame:  # a row a run, the columns of COLUMNS; attrs['flaws']: what is wrong beside the runs
     "All runs of a competition."
     check_known(comp)
-    table = pd.DataFrame([run_row(comp, name) for name in _exp_names(comp)], columns=list(COLUMNS))
+    table = pd.DataFrame([_folder_row(folder) for folder in _run_folders(comp)], columns=list(COLUMNS))
     table = table.astype({c: float if c in NUMBERS else object for c in COLUMNS})
     return _add_gain(_with_ledger(comp, table))

@@ -125,7 +125,8 @@ def seeds_html(
 def _scored_elsewhere(comp, table, ledger):  # scores of runs that have no line in the ledger
     scored = table[list(BOARDS)].notna().any(axis=1)
     other = table[scored & ~table.exp.isin(ledger.exp)]
-    boards = [read_small(Run(comp, exp), 'leaderboard.json', []) for exp in other.exp]
+    home = out_dir(comp)
+    boards = [read_small(Run.found(home / exp), 'leaderboard.json', []) for exp in other.exp]
     times = [str(board.get('when', ''))[:16] for board in boards]
     columns = ['time', 'exp', *BOARDS]
     return other.assign(time=times)[columns]

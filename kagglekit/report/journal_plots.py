@@ -274,7 +274,8 @@ def curve_run(
     table: pd.DataFrame,  # its journal
 ) -> str | None:  # an exp; None where no run has a history
     "The run whose curves to show: the best that has a history, else the last."
-    exps = {exp for exp in table.exp if (out_dir(comp) / exp / 'history.csv').exists()}
+    home = out_dir(comp)
+    exps = {exp for exp in table.exp if (home / exp / 'history.csv').exists()}
     rows = table[table.exp.isin(exps)]
     for exp in [*ranked(rows).exp, *rows.exp[::-1]]:
         if has_history(Run(comp, exp)):

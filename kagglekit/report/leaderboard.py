@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from scipy.stats import t
+from scipy.special import stdtrit
 from ..core.plots import plt, settle, short
 from .journal import BOARDS
 from .ranking import best_run, comparable, less_is_better, selection_score
@@ -81,7 +81,7 @@ def outliers(
             break
         slope, intercept, away = _studentised(cv[on], board[on])
         worst = np.argmax(np.abs(away))
-        border = t.ppf(1 - 0.025 / n, n - 3)
+        border = stdtrit(n - 3, 1 - 0.025 / n)  # quantile of Student's t; scipy.stats takes a second to import
         if abs(away[worst]) <= border:
             break
         distance[on[worst]] = away[worst]

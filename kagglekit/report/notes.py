@@ -9,6 +9,7 @@ __all__ = ['Notes', 'read_notes', 'all_notes']
 import re
 from typing import NamedTuple
 import pandas as pd
+from ..core.paths import out_dir
 from ..core.text import one_line
 from ..runs.run import Run
 
@@ -70,6 +71,7 @@ def all_notes(
     exps: list[str],  # experiments
 ) -> pd.DataFrame:  # when, exp, note; the newest first, those without a date last
     "The notes of some runs in one table."
-    rows = [(when, exp, note) for exp in exps for when, note in read_notes(Run(comp, exp)).entries]
+    home = out_dir(comp)
+    rows = [(when, exp, note) for exp in exps for when, note in read_notes(Run.found(home / exp)).entries]
     table = pd.DataFrame(rows, columns=['when', 'exp', 'note'])
     return table.sort_values('when', ascending=False, kind='stable', ignore_index=True)

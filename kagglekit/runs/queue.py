@@ -6,6 +6,7 @@
 __all__ = ['QueuedJob', 'read_queue', 'queued_job']
 
 # %% ../../nbs/runs/05a_queue.ipynb #8d74d844
+import math
 import shutil
 import subprocess
 import time
@@ -49,11 +50,9 @@ def read_queue(
     fresh: bool = False,  # ask now, even if Slurm has just been asked
 ) -> dict[str, QueuedJob] | None:  # folder of a run → its job; {} without Slurm; None if it gives no answer
     "The jobs of this user."
-    if shutil.which('squeue') is None:
-        return {}
-    asked, answer = _LAST.get('queue', (0.0, None))
+    asked, answer = _LAST.get('queue', (-math.inf, None))
     if fresh or time.monotonic() - asked > _SHORT:
-        lines = _ask_slurm()
+        lines = _ask_slurm() if shutil.which('squeue') else []
         answer = None if lines is None else _read(lines)
         _LAST['queue'] = (time.monotonic(), answer)
     return answer
@@ -63,4 +62,5 @@ def queued_job(
     folder: Path,  # of a run
 ) -> QueuedJob | None:  # None if it is not in the queue, or the queue gives no answer
     "The job of a run."
-    return (read_queue() or {}).get(str(folder.resolve()))
+    queue = read_queue()
+    return queue.get(str(folder.resolve())) if queue else None

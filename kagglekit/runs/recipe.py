@@ -126,7 +126,7 @@ class Recipe:
 
     precision: Literal['auto', 'fp32', 'bf16', 'fp16'] = 'auto'  # of the network; auto: bf16 on GPUs that have it
     gpus: Annotated[int, Field(ge=1, le=64)] = 1  # GPUs, or processes, that train one fold together
-    loggers: tuple[str, ...] = aside(())  # further logs: tensorboard, or one that a page registers
+    loggers: tuple[str, ...] = aside(())  # further logs: tensorboard, wandb, mlflow, trackio, or one of a page
 
     def __post_init__(self):
         check_recipe(self)
