@@ -5,6 +5,7 @@ import shutil
 import signal
 import pandas as pd
 import pytest
+from kagglekit.cli import main
 from kagglekit.cli.show import show_run, status_text
 from kagglekit.core.paths import data_dir, workspace
 from kagglekit.core.storage import write_json
@@ -172,6 +173,33 @@ def test_a_kill_ctrl_c_and_a_race_for_the_cache(home, in_a_row):
     done = kit(*SWEEP, spares=3)
     assert done.returncode == 0, done.stdout + done.stderr
     check_same(home, in_a_row)
+
+
+def decoded(folder):
+    "The caches in a folder."
+    return sorted(path.name.partition('-')[0] for path in folder.rglob('*.npy'))
+
+
+def test_each_node_decodes_on_its_own_disk_and_the_one_that_joins_decodes_nothing(home, tmp_path, monkeypatch):
+    (home / 'settings.ini').write_text(f'[{NAME}]\nscratch = $KIT_DISK\n')
+    for k, node in enumerate(('one', 'two')):
+        monkeypatch.setenv('KIT_DISK', str(tmp_path / node))
+        go_fold(k, epochs=1)
+        assert decoded(tmp_path / node / 'kagglekit-cache') == ['grey', 'grey']
+    monkeypatch.setenv('KIT_DISK', str(tmp_path / 'three'))
+    go(epochs=1)
+    assert Run(NAME, EXP).state() == 'done'
+    assert decoded(tmp_path / 'three') == decoded(home / '.cache') == []
+
+
+@pytest.mark.parametrize('value, words', [('/proc/kit', 'cannot be written'), ('$NO_KIT_DISK', 'has no value')])
+def test_a_scratch_disk_that_cannot_be_used_is_refused_before_anything_is_written(home, capsys, value, words):
+    (home / 'settings.ini').write_text(f'[{NAME}]\nscratch = {value}\n')
+    for more in ([], ['--fold', '0']):
+        with pytest.raises(SystemExit) as end:
+            main(['run', NAME, 'exp0001', *more])
+        assert end.value.code == 2 and words in capsys.readouterr().err
+    assert not Run(NAME, 'exp0001').folder.exists()
 
 
 @pytest.mark.slow

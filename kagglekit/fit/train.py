@@ -363,7 +363,8 @@ def _prepare(recipe, comp, folds):
         more = run_records(recipe, comp)
         if not mine and 'pictures' not in recorded_maker(run):
             return _Prepared(None, more)
-        setup = open_setup(recipe, comp, folds, run.log if mine else print)
+        todo = folds_to_train(run, recipe, fold_numbers(folds))
+        setup = open_setup(recipe, comp, folds, run.log if mine else print, decode=bool(todo))
         return _Prepared(setup, more | dict(pictures=setup.image_hashes))
 
 

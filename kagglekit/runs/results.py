@@ -161,7 +161,7 @@ def folds_to_train(
 ) -> list[int]:  # some of them
     "The folds that are not finished, or that a check has stopped which is turned off now."
     finished = finished_folds(run)
-    again = [k for k in finished if not recipe.dead_after and read_fold(run, k).get('dead')]
+    again = [k for k in finished if not recipe.dead_after and run.peek(f'fold{k}/fold.json').get('dead')]
     return [k for k in ks if k in again or k not in finished]
 
 # %% ../../nbs/runs/10_results.ipynb #79d050f0
