@@ -32,10 +32,17 @@ PARAMS = argument(
 )
 
 
-@command('check the parameters, then train', COMP, _NEW_EXP, PARAMS)
-def _run(a):
-    from kagglekit.launch.runner import run_experiment
+_FOLD = argument(
+    '--fold', type=int, metavar='K', help='train this fold alone, beside others; a run without it joins them'
+)
 
+
+@command('check the parameters, then train', COMP, _NEW_EXP, PARAMS, _FOLD)
+def _run(a):
+    from kagglekit.launch.runner import run_experiment, run_fold
+
+    if a.fold is not None:
+        return run_fold(a.comp, a.exp, a.p, a.fold)
     code = run_experiment(a.comp, a.exp, a.p)
     if code == 0:
         print('\n' + show_run(f'{a.comp}/{a.exp}'))
@@ -58,6 +65,7 @@ _SWEEP = (
     argument('--grid', nargs='+', default=[], metavar='FIELD=A,B', help='values of fields: each combination is a run'),
     argument('--seeds', type=int, default=1, metavar='N', help='runs of each recipe, with as many seeds'),
     argument('--search', metavar='STUDY', help='a study of the page, instead of recipes, a grid or seeds'),
+    argument('--folds', choices=('apart',), help='the folds of a recipe side by side, each as a job of its own'),
 )
 _SLURM = dict(  # option → its meaning; settings.ini has slurm_partition and so on
     partition='partition of the jobs',
@@ -71,7 +79,15 @@ _ON = argument('--on', choices=('local', 'slurm'), default='local', help='this m
 _PLACE = (_ON, *(argument(f'--{name}', help=f'on Slurm: {text}') for name, text in _SLURM.items()))
 
 
-def _engine(a):  # where the runs of a sweep are started
+def _engine(a):  # where the runs of a sweep, or their folds, are started
+    if a.folds:
+        from kagglekit.sweeps.folds import FoldsEngine
+
+        return FoldsEngine(_run_engine(a))
+    return _run_engine(a)
+
+
+def _run_engine(a):  # where runs are started
     given = {name: getattr(a, name) for name in _SLURM}
     if a.on == 'local':
         if wrong := [f'--{name}' for name, text in given.items() if text is not None]:
@@ -89,6 +105,10 @@ def _engine(a):  # where the runs of a sweep are started
 def _search_study(a):
     if a.ids or a.grid or a.seeds != 1:
         raise KitError('sweep: --search has its recipe and its fields on the page; leave out --ids, --grid and --seeds')
+    if a.folds:
+        raise KitError(
+            'sweep: a trial may end after a fold or an epoch, so its folds follow each other; leave out --folds'
+        )
     from kagglekit.sweeps.search import search
 
     return int(bool(search(a.comp, a.search, _engine(a))))

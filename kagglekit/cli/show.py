@@ -8,11 +8,12 @@ __all__ = ['wrap_text', 'score_rows', 'error_text', 'progress_text', 'show_run',
 # %% ../../nbs/cli/00_show.ipynb #3d5f6587
 import shutil
 import textwrap
+from collections.abc import Sequence
 from ..core.text import as_table, diff_text, seconds_text
 from ..data.known_competitions import check_known
 from ..runs.queue import queued_job
 from ..runs.received import received_text
-from ..runs.run import ReadOnce, Run, find_run, list_runs, look_of, run_doubts
+from ..runs.run import ReadOnce, Run, find_run, list_runs, look_of, run_doubts, run_error
 
 # %% ../../nbs/cli/00_show.ipynb #f9895d90
 def wrap_text(
@@ -53,14 +54,26 @@ def error_text(
     run: Run,  # the run
 ) -> str:  # '' without an error
     "Why a folder cannot be read, why the run failed, and what was changed or lost since."
-    error = run.flaw() or str(run.peek('status.json').get('error') or '').rstrip(': ')
+    error = run.flaw() or run_error(run)
     return '; '.join([error] * bool(error) + run_doubts(run))
 
 
+def _apart_text(parts):  # of folds that processes of their own train, such as '1 trained; fold 1, epoch 3'
+    states = {part: part.state() for part in parts}
+    done = sum(state == 'done' for state in states.values())
+    texts = [f'{done} trained'] * bool(done)
+    for part in parts:
+        if states[part] != 'done':
+            texts.append(', '.join(filter(None, [progress_text(part), str(queued_job(part.folder) or '')])))
+    return '; '.join(filter(None, texts))
+
+
 def progress_text(
-    run: Run,  # the run
+    run: Run,  # the run, or one of its folds
 ) -> str:  # such as 'fold 1, epoch 3', or 'stopped at: fold 1, epoch 3, building the network'; '' if not known
     "How far a run has come and what it is doing; for a run that has ended early, where it stopped."
+    if parts := run.parts():
+        return _apart_text(parts)
     status = run.peek('status.json')
     at = [f'{k} {status[k]}' for k in ('fold', 'epoch') if k in status]
     if status.get('doing'):
@@ -91,6 +104,11 @@ def show_run(
     return '\n'.join(f'{name:14s} {wrap_text(str(text), 15)}' for name, text in rows)
 
 # %% ../../nbs/cli/00_show.ipynb #70d72d77
+def _last_beat(run):  # of a run, or of those of its folds that have processes of their own
+    parts: Sequence[Run] = run.parts() or [run]
+    return max(str(part.peek('status.json').get('heartbeat', '')) for part in parts)
+
+
 def _state_cells(run, at):  # state and progress, with its place in Slurm's queue
     job = queued_job(run.folder)
     if job is None:
@@ -102,8 +120,7 @@ def _state_cells(run, at):  # state and progress, with its place in Slurm's queu
 def _status_row(run):  # its cells, and its whole error
     look = look_of(run)
     at = ', '.join(filter(None, [progress_text(run) or received_text(run), f'a look: {look}' * bool(look)]))
-    beat = str(run.peek('status.json').get('heartbeat', ''))
-    return [str(run), *_state_cells(run, at), beat], error_text(run)
+    return [str(run), *_state_cells(run, at), _last_beat(run)], error_text(run)
 
 
 def status_text(

@@ -113,7 +113,7 @@ def take_sample(
     cadences = bool(find_inputs(inputs).panels)
     size = (256, 96) if cadences else (64, 64)
     wanted = [(rows_of(train), size), (rows_of(test), size)]
-    x_train, x_test = open_caches(comp.folder, wanted, inputs, say)
+    x_train, x_test = open_caches(comp.folder, wanted, inputs, say, comp.name)
     return Sample(comp, train, test, x_train, x_test, cadences)
 
 # %% ../../nbs/eda/04_samples.ipynb #0000000c

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from ..core.paths import COMP_KEYS, comp_setting, root, setting
+from ..core.paths import COMP_KEYS, comp_setting, ready_cache_dir, root, setting
 from ..core.randomness import rng
 from ..core.validation import KitError, check_names, some_names, of_field
 from ..data.competition import Competition, find_comp, load_pages
@@ -254,7 +254,9 @@ def preflight(
     comp: Competition,  # what is trained on
     recipe: Recipe,  # what is to be done
 ) -> list[str]:  # warnings
-    "Raise `KitError` if a training would fail late: files, names, folds, sources, metric or submission."
+    "Raise `KitError` if a training would fail late: files, names, folds, sources, metric, submission or scratch disk."
+    if setting('cache') != 'no':
+        ready_cache_dir(comp.name)
     check_columns(recipe, comp)
     folds = run_folds(recipe, comp)
     check_look(recipe, comp, folds)
@@ -322,7 +324,8 @@ def _disk(comp, recipes):  # space for the largest decoded data
     if setting('cache') == 'no':
         return Found('nothing is decoded in advance (cache = no)')
     need = (len(comp.train) + len(comp.test)) * max(map(_image_bytes, recipes))
-    free = shutil.disk_usage(root()).free
+    home = ready_cache_dir(comp.name)
+    free = shutil.disk_usage(home if home.exists() else root()).free
     notes = ()
     if need >= free * 0.95:
         notes = ('free some space, take a smaller size, or write cache = no into settings.ini',)

@@ -155,8 +155,9 @@ class CacheFile:
         names: Sequence,  # (n,) files, in the order of the rows
         contents: Contents,  # of their folder
         parts: Sequence = (),  # (n,) which part of its file each row is; '' for all of it
+        home: Path | None = None,  # the folder of the cache; the workspace's own when left out
     ):
-        self.home, self.stem, self.decode, self.contents = root() / '.cache', stem, decode, contents
+        self.home, self.stem, self.decode, self.contents = home or root() / '.cache', stem, decode, contents
         self.names = list(map(str, names))
         self.parts = list(map(str, parts)) if any(parts) else [''] * len(self.names)
         self.shape = (len(self.names), *decode.shape)
@@ -267,7 +268,8 @@ def _salvage(cache, part, records):  # copy rows of the same content from other 
     for i in np.flatnonzero(records['done'] == 0):
         wanted.setdefault(_digest(cache, i), []).append(i)
     wanted.pop(None, None)
-    others = sorted(cache.home.glob(f'{cache.stem}-*.rows')) if wanted else []
+    homes = {cache.home, root() / '.cache'} if wanted else ()
+    others = sorted(path for home in homes for path in home.glob(f'{cache.stem}-*.rows'))
     for path in others:
         for digest, pixels in _rows_of(cache, path, wanted):
             for i in wanted.pop(digest):

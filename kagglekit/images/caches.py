@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from filelock import FileLock, Timeout
 from .cache_file import size_text
-from ..core.paths import root
+from ..core.paths import cache_dirs, root
 from ..core.validation import KitError
 
 # %% ../../nbs/images/07_caches.ipynb #8dea2bba
@@ -98,9 +98,9 @@ def _info(path):  # of one cache
 
 
 def list_caches() -> list[CacheInfo]:  # the last used first
-    "The caches of this workspace, finished or not."
+    "The caches of this workspace, and those on its scratch disks; finished or not."
     infos = []
-    for path in (root() / '.cache').glob('*'):
+    for path in [path for home in cache_dirs() for path in home.glob('*')]:
         if path.suffix not in ('.npy', '.part') or path.name.startswith('.'):
             continue
         try:
@@ -113,11 +113,15 @@ def list_caches() -> list[CacheInfo]:  # the last used first
 def caches_text() -> list[list[str]]:  # for a table; the first row holds the names of the columns
     "The caches of this workspace, as a table of text."
     rows = [['format', 'files', 'size', 'last used', 'data', 'state', 'used by']]
-    for info in list_caches():
+    infos, home = list_caches(), root() / '.cache'
+    if scratch := any(info.path.parent != home for info in infos):
+        rows[0].append('folder')
+    for info in infos:
         used = datetime.fromtimestamp(info.used).strftime('%Y-%m-%d %H:%M')
         users = ', '.join(info.users[-3:]) + ' …' * (len(info.users) > 3)
         what = [info.format, info.rows or '–', size_text(info.bytes)]
-        rows.append([*what, used, info.data or '–', info.state, users or '–'])
+        row = [*what, used, info.data or '–', info.state, users or '–']
+        rows.append(row + [str(info.path.parent)] * scratch)
     return rows
 
 # %% ../../nbs/images/07_caches.ipynb #80e3861e
@@ -180,7 +184,11 @@ def _is_locked(path):  # whether a lock file is held
 
 
 def _sweep(now):  # delete what belongs to no cache: free locks, records without rows, temporary files
-    home = root() / '.cache'
+    for home in cache_dirs():
+        _sweep_folder(home, now)
+
+
+def _sweep_folder(home, now):  # one of the folders with caches
     for path in (*home.glob('*.lock'), *home.glob('.*.part')):
         if now - path.stat().st_mtime > 86400 and not _is_locked(path):
             path.unlink(missing_ok=True)

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['INPUTS', 'FORMAT_MODULES', 'InputFormat', 'input_format', 'rgb', 'grey', 'rgb_centre', 'find_inputs', 'LazyImages',
-           'open_caches', 'open_cache', 'decoder_of', 'read_one']
+           'open_lazily', 'open_caches', 'open_cache', 'decoder_of', 'read_one']
 
 # %% ../../nbs/images/08_formats.ipynb #00000001
 import importlib
@@ -21,7 +21,7 @@ from PIL import features
 from .cache_file import CacheFile, check_room
 from .decoder import Decoder
 from ..core.code_hash import code_hash
-from ..core.paths import root, setting
+from ..core.paths import ready_cache_dir, setting
 from ..core.registry import REQUIRED, Argument, Registry, arguments_of, call_text, name_of, parse_call
 from ..core.storage import hash_json
 from ..core.threads import usable_cores
@@ -291,7 +291,7 @@ def _stem(decode):  # the first half of a cache's name
 def _complete(caches, n, say):  # decode what is missing in each, n files in all
     caches = list({cache.part: cache for cache in caches}.values())  # a cache that is wanted twice is written once
     check_room(
-        root() / '.cache',
+        caches[0].home,
         sum(cache.missing() for cache in caches),
         'the decoded data',
         'free some space (kagglekit cache), take a smaller size, or write cache = no into settings.ini',
@@ -313,15 +313,7 @@ def _check_rows(how, rows):  # raise `KitError` where these rows or this machine
         )
 
 
-def open_caches(
-    folder: Path,  # where the files lie
-    wanted: Sequence,  # of (rows, size): files below it, or (file, part), as of rows_of; (height, width) in pixels
-    inputs: str = 'rgb',  # an input format, as find_inputs reads it
-    say: Callable = print,  # called with a line of progress now and then, such as 'decoding 37 %: …'
-    user: str = '',  # a run, such as 'seti/exp0012', for `kagglekit cache`
-    pixels: tuple | None = None,  # range of deep pixels, of the caches that a network was trained with; found if None
-) -> list:  # for each, (n, height, width, channels), read-only, with `content`, `decoding` and `pixels`
-    "The decoded files, decoded now if that has not been done, and if the disk has space for all of them."
+def _plan(folder, wanted, inputs, say, pixels):  # contents; (files, parts, decoder) of each table; different rows
     how = find_inputs(inputs)
     tables = [(*split_rows(rows), tuple(size)) for rows, size in wanted]
     rows = list(dict.fromkeys(row for files, parts, _ in tables for row in zip(files, parts)))
@@ -332,14 +324,37 @@ def open_caches(
         pixels = _measured_range(how, contents, rows, say) if how.measure else _pixel_range(how, contents, names, say)
     pixels = tuple(pixels) if pixels and pixels != 'bits' else pixels
     decoders = {size: _decoder(how, size, pixels) for _, _, size in tables}
+    return contents, [(files, parts, decoders[size]) for files, parts, size in tables], len(rows)
+
+
+def open_lazily(
+    folder: Path,  # where the files lie
+    wanted: Sequence,  # as for open_caches
+    inputs: str = 'rgb',  # an input format, as find_inputs reads it
+    say: Callable = print,  # called with a line of progress now and then
+    pixels: tuple | None = None,  # as for open_caches
+) -> list[LazyImages]:  # one for each
+    "The same arrays, decoded row by row when they are indexed."
+    contents, tables, _ = _plan(folder, wanted, inputs, say, pixels)
+    contents.save()
+    return [LazyImages(contents, files, decode, parts) for files, parts, decode in tables]
+
+
+def open_caches(
+    folder: Path,  # where the files lie
+    wanted: Sequence,  # of (rows, size): files below it, or (file, part), as of rows_of; (height, width) in pixels
+    inputs: str = 'rgb',  # an input format, as find_inputs reads it
+    say: Callable = print,  # called with a line of progress now and then, such as 'decoding 37 %: …'
+    user: str = '',  # a competition or a run, such as 'seti/exp0012', for `kagglekit cache` and the choice of a disk
+    pixels: tuple | None = None,  # range of deep pixels, of the caches that a network was trained with; found if None
+) -> list:  # for each, (n, height, width, channels), read-only, with `content`, `decoding` and `pixels`
+    "The decoded files, decoded now if that has not been done, and if the disk has space for all of them."
     if setting('cache') == 'no':
-        contents.save()
-        return [LazyImages(contents, files, decoders[size], parts) for files, parts, size in tables]
-    caches = []
-    for files, parts, size in tables:
-        decode = decoders[size]
-        caches.append(CacheFile(_stem(decode), decode, files, contents, parts))
-    _complete(caches, len(rows), say)
+        return open_lazily(folder, wanted, inputs, say, pixels)
+    home = ready_cache_dir((user or Path(folder).name).partition('/')[0])
+    contents, tables, n = _plan(folder, wanted, inputs, say, pixels)
+    caches = [CacheFile(_stem(decode), decode, files, contents, parts, home) for files, parts, decode in tables]
+    _complete(caches, n, say)
     contents.save()
     return [cache.opened(user) for cache in caches]
 

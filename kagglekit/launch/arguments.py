@@ -83,9 +83,11 @@ def run_command(
     comp: str,  # competition
     exp: str,  # experiment
     changes: dict | None = None,  # parent, reason and fields, as values
+    fold: int | None = None,  # the only one to be trained; None: all of them
 ) -> list[str]:  # for subprocess
     "`kagglekit run` of this environment."
     words = shlex.split(run_line(comp, exp, changes or {}))[1:]
+    words += [] if fold is None else ['--fold', str(fold)]
     return [sys.executable, '-c', 'from kagglekit.cli import main; main()', *words]
 
 # %% ../../nbs/launch/00_arguments.ipynb #ce6ee10a

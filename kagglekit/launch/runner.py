@@ -5,17 +5,18 @@
 # %% auto #0
 __all__ = ['QUICK', 'TABLES', 'DONE', 'FAILED', 'REFUSED', 'INTERRUPTED', 'check_free', 'Asked', 'check_run', 'table_bytes',
            'check_data', 'parameters_cell', 'belongs_to_kernel', 'record_end', 'short', 'Ending', 'error_lines',
-           'run_experiment']
+           'run_experiment', 'run_fold']
 
 # %% ../../nbs/launch/02_runner.ipynb #510ede10
 import json
 import os
 import socket
 import sys
+import traceback
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
-from ..runs.claim import claim_for_kernel, undo_claim, release, traced, trained
+from ..runs.claim import busy_text, claim_for_kernel, undo_claim, release, traced, trained
 from ..runs.identity import difference
 from ..data.competition import check_page, find_comp
 from ..core.validation import KitError
@@ -28,13 +29,14 @@ from ..runs.recipe import GROUPS, Recipe, recipe_table, resolve
 from ..fit.preflight import training_view, preflight
 from ..runs.received import refuse_received
 from ..runs.process import is_process_alive, now
-from ..runs.run import Run
+from ..runs.run import FoldRun, Run
 from .arguments import PageResult, read_given
 
 # %% ../../nbs/launch/02_runner.ipynb #ea24897f
 def check_free(
     run: Run,  # perhaps started
     recipe: Recipe,  # that is asked for
+    k: int | None = None,  # a fold that is asked for alone
 ):
     "Raise `KitError` for a run of another recipe, or one that is under way."
     refuse_received(run)
@@ -42,11 +44,12 @@ def check_free(
     asked = dict(comp=run.comp, exp=run.exp, recipe=recipe.params())
     if old and trained(run) and (why := difference(old, asked)):
         raise KitError(f'{run} exists: {why}. Give it a new ID, or move {run.folder.name} away')
-    if status.get('state') == 'running' and is_process_alive(status):
-        raise KitError(
-            f'{run} is being run, by process {status["pid"]} on {status["host"]} '
-            f'(last heard of {status["heartbeat"]}); wait for it, or stop it'
-        )
+    busy = [part for part in run.parts() if part.is_busy() and k in (None, part.fold)]
+    if busy or status.get('state') == 'running' and is_process_alive(status):
+        raise KitError(busy_text(run if k is None or not busy else busy[0]))
+    if k is not None and (recipe.train_all or not recipe.fold_file and not 0 <= k < recipe.folds):
+        folds = 'no folds: it trains on all rows' if recipe.train_all else f'the folds 0 … {recipe.folds - 1}'
+        raise KitError(f'{run} has {folds}; --fold {k} is none of them')
 
 
 class Asked(NamedTuple):
@@ -61,12 +64,13 @@ def check_run(
     comp: str,  # competition
     exp: str,  # experiment
     given: list[tuple[str, str]],  # pairs of name and value, as typed
+    k: int | None = None,  # a fold that is asked for alone
 ) -> Asked:
     "Parse and check a command line; a mistake is a `KitError`."
     changes = read_given(given)
     check_page(comp)
     recipe, run = resolve(comp, exp, **changes), Run(comp, exp)
-    check_free(run, recipe)
+    check_free(run, recipe, k)
     return Asked(recipe, run, changes)
 
 # %% ../../nbs/launch/02_runner.ipynb #2ab25d8c
@@ -236,3 +240,33 @@ def run_experiment(
     if text:
         print(text, file=sys.stderr, flush=True)
     return code
+
+# %% ../../nbs/launch/02_runner.ipynb #1c0c911d
+def _fold_failed(part, e):  # exit status and message; a refusal is the error itself
+    if not belongs_to_kernel(part, os.getpid()):
+        raise e
+    if isinstance(e, KeyboardInterrupt):
+        return Ending(INTERRUPTED, f'{part}: interrupted; {_RESUMES}')
+    if not isinstance(e, KitError):
+        traceback.print_exception(e)
+    return Ending(FAILED, f'{part} failed: {short(hide_secrets(f"{type(e).__name__}: {e}"))}')
+
+
+def run_fold(
+    comp: str,  # competition
+    exp: str,  # experiment
+    given: list[tuple[str, str]],  # pairs of name and value, as typed
+    k: int,  # fold
+) -> int:  # exit status
+    "Check, and train one fold of a run; other folds may be trained at the same time."
+    recipe, run, changes = check_run(comp, exp, given, k)
+    check_data(run, recipe)
+    from kagglekit.fit.one_fold import train_fold  # late: it brings torch
+
+    try:
+        train_fold(comp, exp, k, **changes)
+    except (Exception, KeyboardInterrupt) as e:
+        code, text = _fold_failed(FoldRun(run, k), e)
+        print(text, file=sys.stderr, flush=True)
+        return code
+    return DONE

@@ -4,11 +4,13 @@
 
 # %% auto #0
 __all__ = ['FOLD_FILES', 'write_history', 'peak_memory', 'file_hashes', 'changed_file', 'save_fold', 'finished_folds',
-           'wipe_state', 'read_fold', 'fold_numbers', 'no_score', 'mean_of_folds', 'finish_run']
+           'wipe_state', 'read_fold', 'folds_to_train', 'gather_parts', 'fold_numbers', 'no_score', 'mean_of_folds',
+           'finish_run']
 
 # %% ../../nbs/runs/10_results.ipynb #0aa20001
 import re
 import resource
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,12 +20,13 @@ import pandas as pd
 from ..data.competition import Competition
 from ..core.tables import match_ids
 from ..targets.top_rows import is_many, mix_rows, table_of
-from ..core.storage import hash_file, write_json, write_table
+from ..core.storage import disk_errors, hash_file, write_json, write_table
 from ..core.validation import KitError
 from ..metrics.site_metric import metric_of
 from .looks import chosen_folds
 from .process import now
-from .run import Run, look_of, sealed
+from .recipe import Recipe
+from .run import APART, Run, look_of, sealed
 from .scores import check_predictions, predictions_of, read_predictions, score_oof
 from .decision import DECISION, decide_run
 
@@ -150,6 +153,44 @@ def read_fold(
     if missing:
         raise KitError(f'{path} has no {", ".join(missing)}; delete it, and the same command trains that fold again')
     return facts
+
+
+def folds_to_train(
+    run: Run,  # started, or not
+    recipe: Recipe,  # of the run
+    ks: Sequence[int],  # its folds
+) -> list[int]:  # some of them
+    "The folds that are not finished, or that a check has stopped which is turned off now."
+    finished = finished_folds(run)
+    again = [k for k in finished if not recipe.dead_after and run.peek(f'fold{k}/fold.json').get('dead')]
+    return [k for k in ks if k in again or k not in finished]
+
+# %% ../../nbs/runs/10_results.ipynb #79d050f0
+def _append(source, target):  # the content of a text file, if there is one
+    if source.exists():
+        with disk_errors(target), open(target, 'ab') as f:
+            f.write(source.read_bytes())
+
+
+def _take_over(part):  # the records of one fold
+    run, rows = part.whole, _read_history(part.folder / 'history.csv')
+    if len(rows):
+        write_history(run, part.fold, rows.to_dict('records'))
+    for name in ('log.txt', 'papermill.txt'):
+        _append(part.folder / name, run.folder / name)
+    for path in (part.folder / 'slurm').glob('*'):
+        (run.folder / 'slurm').mkdir(exist_ok=True)
+        path.replace(run.folder / 'slurm' / path.name)
+    shutil.rmtree(part.folder, ignore_errors=True)
+
+
+def gather_parts(
+    run: Run,  # held by this process
+):
+    "Take over history, log and output of the folds that processes of their own have trained."
+    for part in run.parts():
+        _take_over(part)
+    shutil.rmtree(run.folder / APART, ignore_errors=True)
 
 # %% ../../nbs/runs/10_results.ipynb #00000020
 def fold_numbers(

@@ -11,7 +11,7 @@ __all__ = ['OutputAndLoss', 'arcface_options', 'output_and_loss', 'run_folds', '
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
@@ -23,7 +23,7 @@ from ..data import fold_npy
 from ..images.class_targets import CODED, ClassTargets
 from ..data.competition import Competition
 from ..data.folds import prove_folds, thin_classes
-from ..images.formats import find_inputs, open_caches
+from ..images.formats import find_inputs, open_caches, open_lazily
 from ..images.parts import rows_of
 from ..images.pipelines import ImagePipeline, check_pipeline
 from ..images.loaders import LEFT_OUT, ConcatCache, fold_loaders, is_trained_on
@@ -181,6 +181,7 @@ def open_setup(
     comp: Competition,  # on what
     folds: pd.DataFrame,  # id, fold
     say: Callable = print,  # called with a line of progress
+    decode: bool = True,  # False: nothing is left to train, and rows are decoded only if they are read
 ) -> Setup:  # ready to train
     "Decode the images that have not been decoded; weights that lack or do not fit are reported before."
     find_weights(recipe.arch, recipe.pretrained)
@@ -193,9 +194,8 @@ def open_setup(
             check_network(recipe, comp, folds)
         if run:
             run.set_status('running', doing='decoding')
-        caches = open_caches(
-            comp.folder, wanted, recipe.inputs, _with_status(run, say), user=f'{comp.name}/{recipe.exp}'
-        )
+        read = partial(open_caches, user=f'{comp.name}/{recipe.exp}') if decode else open_lazily
+        caches = read(comp.folder, wanted, recipe.inputs, _with_status(run, say))
         if run:
             run.set_status('running', doing='preparing to train')
     train, test = caches[:2]

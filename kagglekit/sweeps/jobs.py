@@ -201,7 +201,7 @@ class LocalEngine:
         run.folder.mkdir(parents=True, exist_ok=True)
         with open(run.folder / 'papermill.txt', 'ab') as log:
             process = subprocess.Popen(
-                run_command(run.comp, run.exp),
+                run_command(run.comp, run.exp, fold=run.fold),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

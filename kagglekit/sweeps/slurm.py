@@ -18,7 +18,7 @@ from ..core.validation import KitError
 from ..launch.arguments import run_command
 from ..runs.queue import queued_job, read_queue
 from ..runs.recipe import Recipe
-from ..runs.run import Run
+from ..runs.run import FoldRun, Run
 from .jobs import Job, OtherJob
 from .plan import write_early
 
@@ -81,16 +81,17 @@ class RunTask:
         comp: str,  # competition
         exp: str,  # experiment
         home: str,  # the workspace, at the same path on each node
+        fold: int | None = None,  # the only one to be trained; None: all of them
     ):
-        self.comp, self.exp, self.home = comp, exp, home
+        self.comp, self.exp, self.home, self.fold = comp, exp, home, fold
         self.process: subprocess.Popen | None = None
 
     def __call__(self):
         "Run it; a failure is an error, so that Slurm shows the job as failed."
         os.environ['KAGGLEKIT_ROOT'] = self.home
-        run = Run(self.comp, self.exp)
+        run = Run(self.comp, self.exp) if self.fold is None else FoldRun(Run(self.comp, self.exp), self.fold)
         with open(run.folder / 'papermill.txt', 'ab') as log:
-            line = run_command(self.comp, self.exp)
+            line = run_command(self.comp, self.exp, fold=self.fold)
             options: dict[str, Any] = dict(stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             self.process = subprocess.Popen(line, **options, preexec_fn=_ignore_usr2)
         try:
@@ -116,7 +117,7 @@ class RunTask:
         from submitit.helpers import DelayedSubmission
 
         self.end()
-        return DelayedSubmission(RunTask(self.comp, self.exp, self.home))
+        return DelayedSubmission(RunTask(self.comp, self.exp, self.home, self.fold))
 
 # %% ../../nbs/sweeps/01a_slurm.ipynb #37d7c18b
 @dataclass
@@ -187,7 +188,7 @@ class SlurmEngine:
         given = dict(partition=o.partition, account=o.account, constraint=o.constraint)
         given |= dict(cpus_per_task=int(o.cpus or 0), gpus_per_node=max(gpus, recipe.gpus) if gpus else 0)
         return {name: value for name, value in given.items() if value} | dict(
-            job_name=f'{run.comp}/{run.exp}',
+            job_name=str(run).replace(' fold ', '/fold'),
             comment=str(run.folder.resolve()),
             time=minutes,
             signal_delay_s=min(self.warn, minutes * 15),
@@ -202,7 +203,7 @@ class SlurmEngine:
         executor = self.submitit.SlurmExecutor(folder=run.folder / 'slurm', max_num_timeout=10_000)
         executor.update_parameters(**self._asked(run, recipe))
         try:
-            job = executor.submit(RunTask(run.comp, run.exp, str(root().resolve())))
+            job = executor.submit(RunTask(run.comp, run.exp, str(root().resolve()), run.fold))
         except Exception as e:
             raise KitError(f'{run}: sbatch refuses the job: {str(e).strip() or type(e).__name__}') from None
         read_queue(fresh=True)

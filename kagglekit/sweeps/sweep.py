@@ -13,11 +13,12 @@ from ..core.text import seconds_text
 from ..data.competition import check_page
 from ..runs.lineage import parent_runs
 from ..runs.recipe import Recipe
-from ..runs.run import Run
+from ..runs.run import Run, run_error
 from ..runs.scores import score_text
+from .folds import FoldsEngine, single_jobs
 from .jobs import Engine, Job, LocalEngine, last_line, refused_for
 from .plan import next_ready, plan, reserve
-from .progress import Pace, Screen, progress_table, share_done
+from .progress import Pace, Screen, job_name, progress_table, share_done
 from .record import record_sweep, sweep_title
 
 # %% ../../nbs/sweeps/03_sweep.ipynb #c82fb253
@@ -38,6 +39,8 @@ class Sweep:
         self.waiting = [r for r in self.recipes if r.exp not in self.done]
         self.begun = {r.exp: share_done(self.run(r.exp), r) for r in self.waiting}  # parts, by an earlier sweep
         self.pace = Pace(self._work())
+        if isinstance(self.engine, FoldsEngine):
+            self.engine.say = self.screen.line
 
     def total(self) -> int:
         "How many runs there are, with those to come."
@@ -84,8 +87,8 @@ class Sweep:
         jobs = list(self.running.values())
         self.screen.draw(lambda rows: progress_table(jobs, self.by_exp, self.failed, self.counts(), rows))
         if self.screen.due():
-            for exp in self.running:
-                self.screen.line(f'  {exp} · {last_line(self.run(exp).folder / "papermill.txt")}')
+            for job in single_jobs(jobs):
+                self.screen.line(f'  {job_name(job)} · {last_line(job.run.folder / "papermill.txt")}')
 
     def collect(self):
         "Collect the runs that have ended."
@@ -108,7 +111,7 @@ class Sweep:
         "The result of a run, and the time left."
         run = self.run(exp)
         if exp in self.failed:
-            error = run.peek('status.json').get('error') or last_line(run.folder / 'papermill.txt')
+            error = run_error(run) or last_line(run.folder / 'papermill.txt')
             error = error or 'it was cancelled before it began'
             return f'{run} {run.state()}: {error}'
         score = run.read('score.json')
