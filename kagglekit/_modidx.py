@@ -773,6 +773,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                            'kagglekit/competitions/anomaly.py'),
                                                 'kagglekit.competitions.anomaly._read_rows': ( 'competitions/anomaly.html#_read_rows',
                                                                                                'kagglekit/competitions/anomaly.py'),
+                                                'kagglekit.competitions.anomaly.freeze_stages': ( 'competitions/anomaly.html#freeze_stages',
+                                                                                                  'kagglekit/competitions/anomaly.py'),
                                                 'kagglekit.competitions.anomaly.read_anomaly': ( 'competitions/anomaly.html#read_anomaly',
                                                                                                  'kagglekit/competitions/anomaly.py')},
             'kagglekit.competitions.mask': { 'kagglekit.competitions.mask._check_column': ( 'competitions/mask.html#_check_column',
