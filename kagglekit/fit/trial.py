@@ -171,6 +171,7 @@ def _cut_fields(r, arch, size):  # field → value
         accumulate=min(r.accumulate, 2),
         gpus=1,
         loggers=(),
+        find_lr=False,
         dead_after=0,
     )
     if r.pseudo_labels != 'itself':

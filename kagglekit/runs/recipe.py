@@ -126,6 +126,7 @@ class Recipe:
     precision: Literal['auto', 'fp32', 'bf16'] = 'auto'  # auto, fp32 or bf16; auto is bf16 where the GPU has it
     gpus: Annotated[int, Field(ge=1, le=64)] = 1  # GPUs, or processes, that train one fold together
     loggers: tuple[str, ...] = aside(())  # further logs: tensorboard, wandb, mlflow, trackio, or one of a page
+    find_lr: bool = aside(False)  # before training, show the loss over a range of learning rates
 
     def __post_init__(self):
         check_recipe(self)
