@@ -360,7 +360,7 @@ def test_a_blend_has_ranges_too(method, options, words):
 
 
 def test_a_guard_and_a_logger_are_no_part_of_an_identity():
-    assert set(NOT_IDENTITY) == {'dead_after', 'loggers'}
+    assert set(NOT_IDENTITY) == {'dead_after', 'loggers', 'find_lr'}
     page = Recipes('guards')
     try:
         page.add(Recipe('exp0001', reason='first'))
