@@ -25,6 +25,7 @@ from ..images.loaders import ConcatCache
 from ..metrics.site_metric import metric_of
 from ..metrics.scored_rows import Scorer
 from .preflight import preflight
+from .probe import probe_fold
 from ..models.build import save_weights
 from ..models.parameter_groups import GroupRates, parameter_groups
 from ..practice.registry import STAND_INS
@@ -34,7 +35,7 @@ from ..runs.distributed import RemoteProgress, predict_shared, rank_world, shard
 from ..runs.field_names import current_names
 from ..runs.identity import made_by
 from ..runs.lineage import record_flags, source_hashes
-from ..runs.recipe import PARAMS, RECIPES, Recipe, recorded, resolve
+from ..runs.recipe import PARAMS, RECIPES, Recipe, idle_fields, recorded, resolve
 from kagglekit.runs.results import (
     finish_run,
     finished_folds,
@@ -291,7 +292,7 @@ def train_folds(
     kept = {k: kept_epochs(run, k) for k in todo}
     epochs, since, bar = sum(s.epochs for s in recipe.stages()), time.time(), Progress()
     done = todo[0] * epochs + kept[todo[0]] if todo else 0
-    fit = fit_fold_distributed if recipe.gpus > 1 else fit_fold
+    fit = probe_fold if recipe.probe else fit_fold_distributed if recipe.gpus > 1 else fit_fold
     for k in todo:
         progress = FoldProgress(run, k, len(ks), epochs, setup.comp.metric, done, since, bar)
         progress.before(kept[k], 'building the network')
@@ -308,6 +309,8 @@ def _introduce(run, recipe, comp, folds):  # the first lines of the log
     mirrors = mirrors_text(recipe.augment + recipe.tta, find_inputs(recipe.inputs).panels)
     for line in (f'data: {where_found(comp.name)}', *folds_text(recipe, comp, folds), *mirrors):
         run.log(f'  {line}')
+    if idle := idle_fields(recipe):
+        run.log(f'  a probe fits a head alone, so these fields do nothing: {", ".join(idle)}')
     why = run.read('params.json').get('not_comparable')
     if why:
         run.log(f'  its CV cannot be compared with others: {why}')
