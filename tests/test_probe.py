@@ -165,6 +165,18 @@ def test_what_does_nothing_is_said_or_refused(shapes):
     assert time_needed(recipe, comp, folds) < time_needed(base.but('p5', **TINY), comp, folds)
 
 
+def test_frozen_layers_stay_as_they_are(shapes):
+    "Half of the layers, with the statistics of their norms; the rest is trained."
+    run = go(COMP, 'f1', freeze=0.5, epochs=1, **TINY)
+    before, after = shapes.state_dict(), load_file(run.fold_folder(1) / 'model.safetensors')
+    changed = {
+        name for name in after if not name.startswith('classifier') and not torch.equal(before[name], after[name])
+    }
+    below = ('conv_stem', 'bn1', 'blocks.0', 'blocks.1')
+    assert changed and not [name for name in changed if name.startswith(below)]
+    assert {'blocks.2.0.bn1.running_mean', 'conv_head.weight'} <= changed
+
+
 @pytest.mark.parametrize(
     'made, how, words',
     [

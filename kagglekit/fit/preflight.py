@@ -67,6 +67,15 @@ def _check_probe(recipe, comp):  # raise KitError where the head is none that a 
         linear_head(build_model(recipe.arch, 1, pretrained=False), 'probe')
 
 
+def _check_layers(recipe):  # raise KitError where a network does not name its layers
+    import torch
+    from kagglekit.models.build import build_model
+    from kagglekit.models.parameter_groups import lower_layers
+
+    with torch.device('meta'):
+        lower_layers(build_model(recipe.arch, 1, pretrained=False), recipe.freeze)
+
+
 def check_columns(
     recipe: Recipe,  # what is asked for
     comp: Competition,  # of what
@@ -91,6 +100,8 @@ def check_columns(
         _check_table_head(recipe)
     if recipe.probe:
         _check_probe(recipe, comp)
+    if recipe.freeze:
+        _check_layers(recipe)
 
 # %% ../../nbs/fit/00_preflight.ipynb #08eec730
 SAMPLE = 12  # images of each table that are opened

@@ -56,6 +56,7 @@ from ..runs.workers import launch_workers
 from ..training.augment_cadence import mirrors_text
 from ..training.callbacks import OPTIONS, fit_stages, read_state
 from ..training.fold_fit import FoldFit
+from ..training.frozen import FrozenLayers
 from ..training.learner import FoldLearner, find_device
 from ..training.optimizers import find_optimizer
 
@@ -188,6 +189,8 @@ def _fit(setup, progress, learn, first):  # train the stages of a fold
         both = r.snapshots == 'both'
         snapshots = Snapshots(fit, setup.comp, setup.shown[1], r.tta, both, setup.table and setup.table.test)
         learn.add_cbs([snapshots, StopWhenPerfect(fit, both, r.patience)])
+    if r.freeze:
+        learn.add_cb(FrozenLayers(r.freeze))
     learn.groups = _groups(r)
     optimizer = partial(find_optimizer, weight_decay=r.weight_decay)
     options = {name: getattr(r, name) for name in OPTIONS}

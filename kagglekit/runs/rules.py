@@ -136,7 +136,7 @@ PROBE_RULES = (  # rules of probe
 )
 PROBE_IGNORES = tuple(  # fields that shape a training, and do nothing to a probe
     """epochs lr bs augment sampling mixup cutmix mixup_label mixup_off drop_rate drop_path_rate label_smoothing
-    scheduler optimizer weight_decay decay_norms layer_decay head_lr freeze_epochs accumulate grad_clip ema swa
+    scheduler optimizer weight_decay decay_norms layer_decay head_lr freeze freeze_epochs accumulate grad_clip ema swa
     callbacks monitor patience checkpoint snapshots dead_after gpus loggers""".split()
 )
 
