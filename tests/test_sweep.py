@@ -203,7 +203,8 @@ def test_searches_that_begin_at_once_share_the_trials_and_one_takes_up_that_of_a
 
 def test_a_run_that_another_sweep_began_in_the_same_second_is_waited_for(space, monkeypatch):
     run = Run(COMP, 'exp0001')
-    monkeypatch.setattr(jobs, 'run_command', lambda comp, exp: ['false'])  # as refused as a second process is
+    refused = lambda comp, exp, fold=None: ['false']  # as a second process is
+    monkeypatch.setattr(jobs, 'run_command', refused)
     s = Sweep(COMP, [Recipe('exp0001')], LocalEngine(1, []), Screen(print))
     s.fill()
     write_json(run.folder / 'status.json', dict(state='running', **this_process(), heartbeat=heartbeat()))

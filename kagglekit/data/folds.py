@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['MOST_FOLDS', 'FOLD_ORIGINS', 'spread_labels', 'split_rows', 'prove_folds', 'strata_of', 'what_stays_together',
-           'make_folds', 'thin_classes', 'fold_hash', 'import_folds', 'published_folds', 'find_fold_file']
+           'split_some', 'make_folds', 'thin_classes', 'fold_hash', 'import_folds', 'published_folds', 'find_fold_file']
 
 # %% ../../nbs/data/09_folds.ipynb #00000001
 import warnings
@@ -163,6 +163,19 @@ def what_stays_together(
     return comp.train[by].to_numpy() if by and grouped else None
 
 
+def split_some(
+    comp: Competition,  # whose train rows are split
+    rows: np.ndarray,  # (n,) bool, which of them
+    k: int = 5,  # folds
+    seed: int = 0,  # of the shuffle
+    grouped: bool = True,  # keep groups together
+) -> np.ndarray:  # (n,) int8; −1 for the other rows
+    "Folds of some rows of a competition, by its strata and groups."
+    groups, fold = what_stays_together(comp, grouped), np.full(len(rows), -1, np.int8)
+    fold[rows] = split_rows(strata_of(comp)[rows], None if groups is None else groups[rows], k, seed)
+    return fold
+
+
 def make_folds(
     comp: Competition,  # whose train rows are split
     k: int = 5,  # folds
@@ -170,10 +183,7 @@ def make_folds(
     grouped: bool = True,  # keep groups together; False only to measure the leak
 ) -> pd.DataFrame:  # id, fold, in the order of comp.train
     "A competition's folds, proven."
-    rows, groups = comp.is_validated, what_stays_together(comp, grouped)
-    fold = np.full(len(rows), -1, np.int8)
-    fold[rows] = split_rows(strata_of(comp)[rows], None if groups is None else groups[rows], k, seed)
-    folds = pd.DataFrame(dict(id=comp.train.id, fold=fold))
+    folds = pd.DataFrame(dict(id=comp.train.id, fold=split_some(comp, comp.is_validated, k, seed, grouped)))
     prove_folds(folds, comp, grouped)
     return folds
 

@@ -13,12 +13,11 @@ from ..data.competition import check_page
 from .preflight import preflight
 from kagglekit.fit.train import (
     FoldProgress,
-    fit_fold,
-    fit_fold_distributed,
     kept_epochs,
     read_comp,
     reopen_dead,
     run_records,
+    way_to_fit,
 )
 from ..runs.claim import claim_fold, release, traced
 from ..runs.recipe import resolve
@@ -58,8 +57,7 @@ def _fit(setup, part):  # the fold, unless it is finished
     reopen_dead(part, k)
     threads = torch.get_num_threads()
     part.log(f'{part}: {threads} thread{"s" * (threads > 1)}, {find_device()}')
-    fit = fit_fold_distributed if recipe.gpus > 1 else fit_fold
-    fit(setup, _progress(setup, part))
+    way_to_fit(recipe)(setup, _progress(setup, part))
     part.log(f'  {read_fold(run, k).get("dead") or f"{part} is trained"}')
 
 

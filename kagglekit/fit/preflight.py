@@ -60,6 +60,27 @@ def _check_table_head(recipe):  # raise KitError where the side table cannot joi
         WithTable(build_model(recipe.arch, 1, pretrained=False), np.zeros((1, 1)), [])
 
 
+def _check_probe(recipe, comp):  # raise KitError where the head is none that a probe fits
+    import torch
+    from kagglekit.models.build import build_model
+    from kagglekit.models.surgery import linear_head
+    from kagglekit.runs.setup import output_and_loss
+    from kagglekit.training.linear_heads import check_links
+
+    check_links(recipe.probe, output_and_loss(recipe, comp).output.links)
+    with torch.device('meta'):
+        linear_head(build_model(recipe.arch, 1, pretrained=False), 'probe')
+
+
+def _check_layers(recipe):  # raise KitError where a network does not name its layers
+    import torch
+    from kagglekit.models.build import build_model
+    from kagglekit.models.parameter_groups import lower_layers
+
+    with torch.device('meta'):
+        lower_layers(build_model(recipe.arch, 1, pretrained=False), recipe.freeze)
+
+
 def check_columns(
     recipe: Recipe,  # what is asked for
     comp: Competition,  # of what
@@ -83,6 +104,10 @@ def check_columns(
     check_table(recipe, comp)
     if recipe.table:
         _check_table_head(recipe)
+    if recipe.probe:
+        _check_probe(recipe, comp)
+    if recipe.freeze:
+        _check_layers(recipe)
 
 # %% ../../nbs/fit/00_preflight.ipynb #08eec730
 SAMPLE = 12  # images of each table that are opened

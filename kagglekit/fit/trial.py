@@ -30,7 +30,7 @@ from ..practice.registry import STAND_INS
 from ..practice.standins import write_practice
 from ..runs.recipe import Recipe, resolve
 from ..runs.results import fold_numbers
-from ..runs.rules import sides
+from ..runs.rules import PROBE_IGNORES, sides
 from ..runs.run import Run, is_trial
 from ..runs.setup import make_network, make_networks, output_and_loss, run_folds
 from ..runs.single_object import object_states
@@ -172,13 +172,14 @@ def _cut_fields(r, arch, size):  # field → value
         accumulate=min(r.accumulate, 2),
         gpus=1,
         loggers=(),
+        find_lr=False,
         dead_after=0,
     )
     if r.pseudo_labels != 'itself':
         cut['pseudo_labels'] = ''
     if r.infer_size and size != r.size:
         cut['infer_size'] = _plus(size, 32)
-    return cut
+    return {f: v for f, v in cut.items() if not (r.probe and f in PROBE_IGNORES)}
 
 
 def _native(arch, size):  # the input size that a network was made for, in the form of another size
@@ -275,14 +276,16 @@ def time_needed(
     folds: pd.DataFrame,  # id, fold
 ) -> float:  # s
     "The approximate time of the recipe on this machine, without reading and decoding."
+    views, per_image = 1 + len(r.tta), image_seconds(r, comp)
+    if r.probe:  # each image once, forward
+        return per_image * (len(folds) + len(comp.test)) * views / 3
     epochs = sum(stage.epochs for stage in r.stages())
     trained, predicted = 0.0, 0
     for k in fold_numbers(folds, r.fit_folds):
         validated = (folds.fold == k).sum()
         trained += (len(folds) - validated) * epochs * r.rows
         predicted += validated * (epochs + 1) + len(comp.test)
-    views = 1 + len(r.tta)
-    return image_seconds(r, comp) * (trained + predicted * views / 3)
+    return per_image * (trained + predicted * views / 3)
 
 
 def time_text(

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from ..core.registry import Argument, bind_call, call_text, read_call, short_number
 from ..core.validation import KitError, Lazy, real
@@ -16,7 +16,7 @@ from ..targets.labels import class_codes
 from .losses import find_loss, loss_text, parse_loss, probabilities
 
 # %% auto #0
-__all__ = ['ARGUMENTS', 'Head', 'parse_head', 'head_text', 'check_heads', 'OutputSpec', 'heads_loss']
+__all__ = ['ARGUMENTS', 'Head', 'parse_head', 'head_text', 'check_heads', 'Link', 'softmaxes', 'OutputSpec', 'heads_loss']
 
 # %% ../../nbs/models/04_heads.ipynb #66dc64df
 if TYPE_CHECKING:
@@ -90,6 +90,21 @@ def check_heads(
     raise KitError(f'heads: {comp.name} has {", ".join(names)}, in this order; got {", ".join(asked)}')
 
 # %% ../../nbs/models/04_heads.ipynb #00000007
+class Link(NamedTuple):
+    "Logits that become predictions in one way."
+
+    kind: str  # 'softmax' of all, a 'sigmoid' of each, or 'number': as they are
+    columns: slice  # of the logits
+
+
+def softmaxes(
+    sizes: Sequence,  # classes of each
+) -> list[Link]:
+    "Softmaxes beside each other."
+    ends = np.cumsum(sizes).tolist()
+    return [Link('softmax', slice(end - size, end)) for size, end in zip(sizes, ends)]
+
+
 class OutputSpec:
     "The output layout of a network: from logits to class probabilities, from classes to targets."
 
@@ -107,6 +122,13 @@ class OutputSpec:
     def logits(self):
         "Number of logits."
         return sum(self.sizes) or self.columns
+
+    @property
+    def links(self) -> list[Link]:
+        "How the logits become predictions, part by part."
+        if self.logits == 1:
+            return [Link('sigmoid', slice(0, 1))]
+        return softmaxes(self.sizes or [self.columns])
 
     @property
     def many(self):

@@ -10,7 +10,7 @@ import numpy as np
 from ..core.validation import KitError, Lazy
 from ..targets.target import Factors, Grades, Numbers, Target
 from .column_losses import column_loss
-from .heads import Head, OutputSpec, heads_loss
+from .heads import Head, Link, OutputSpec, heads_loss, softmaxes
 from .losses import LOSSES, check_loss_kind, find_loss, parse_loss
 
 # %% auto #0
@@ -46,6 +46,11 @@ class LabelOutput(OutputSpec):
         "Predictions, (n, c) float32."
         return z.float().sigmoid()
 
+    @property
+    def links(self) -> list[Link]:
+        "How the logits become predictions, part by part."
+        return [Link('sigmoid', slice(0, self.columns))]
+
     def soft(self, p: torch.Tensor):  # (n, c) predictions
         "Targets from predictions, (n, c)."
         return p
@@ -57,6 +62,11 @@ class LabelOutput(OutputSpec):
 
 class ShareOutput(LabelOutput):
     "Shares: a softmax."
+
+    @property
+    def links(self) -> list[Link]:
+        "How the logits become predictions, part by part."
+        return softmaxes([self.columns])
 
     def probabilities(self, z: torch.Tensor):  # (n, c) logits
         "Predictions, (n, c) float32."
@@ -84,6 +94,11 @@ class NumberOutput(LabelOutput):
             zero, unit = np.nanmean(y, 0), np.maximum(np.nanstd(y, 0), 1e-12)
         self.zero = np.broadcast_to(np.float32(zero), self.columns).copy()
         self.unit = np.broadcast_to(np.float32(unit), self.columns).copy()
+
+    @property
+    def links(self) -> list[Link]:
+        "How the logits become predictions, part by part."
+        return [Link('sigmoid' if self.in_range else 'number', slice(0, self.columns))]
 
     def targets(self, codes: Any):  # (n, c) truth, NaN where unknown
         "Targets of the losses, (n, c) float32: standardised, or 0 to 1 in the range."
@@ -128,6 +143,13 @@ class GradeOutput(LabelOutput):
         "Number of logits."
         return dict(number=1, above=self.k - 1).get(self.way, self.k)
 
+    @property
+    def links(self) -> list[Link]:
+        "How the logits become predictions, part by part."
+        if self.way == 'class':
+            return softmaxes([self.k])
+        return [Link('number' if self.way == 'number' else 'sigmoid', slice(0, self.logits))]
+
     def targets(self, codes: Any):  # (n,) grade codes
         "Targets of the losses: standardised grades, (n, k − 1) of 0 and 1, or one-hot."
         y, steps = np.asarray(codes)[:, None], np.arange(self.k)
@@ -164,6 +186,11 @@ class FactorOutput(LabelOutput):
     ):
         super().__init__(target)
         self.widths = target.sizes
+
+    @property
+    def links(self) -> list[Link]:
+        "How the logits become predictions, part by part."
+        return softmaxes(self.widths)
 
     def targets(self, codes: Any):  # (n, heads) class codes
         "Targets of the losses, one-hot in each head."

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
-from ..core.validation import KitError
+from .surgery import linear_head
 
 # %% ../../nbs/models/02a_with_table.ipynb #7ff74de0
 def number_stats(
@@ -142,10 +142,7 @@ class WithTable(nn.Module):
     ):
         super().__init__()
         config = cast(dict[str, Any], net.pretrained_cfg)
-        head = cast(Any, net).get_classifier()
-        if not isinstance(head, nn.Linear):
-            name = config.get('architecture', type(net).__name__)
-            raise KitError(f'table: the head of {name} is no single linear layer; take an EfficientNet or a ResNet')
+        head = linear_head(net, 'table')
         self.encoder = TableEncoder(values, sizes)
         self.table = TableHead(self.encoder.n_plain, sizes)
         self.classifier = _widened(head)

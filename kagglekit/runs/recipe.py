@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['Side', 'Zero', 'Epochs', 'Rate', 'Wait', 'Share', 'BelowOne', 'UpTo1000', 'PerStage', 'GROUPS', 'ABOUT', 'PARAMS',
            'NOT_IDENTITY', 'RECIPES', 'aside', 'Recipe', 'as_text', 'check_about', 'check_recipe', 'recipe_table',
-           'reset_fields', 'make_child', 'Recipes', 'recorded', 'find_recipe', 'resolve']
+           'reset_fields', 'make_child', 'idle_fields', 'Recipes', 'recorded', 'find_recipe', 'resolve']
 
 # %% ../../nbs/runs/03_recipe.ipynb #00000001
 import json
@@ -22,7 +22,7 @@ from ..core.text import diff_text
 from ..core.validation import Count, KitError, check_names, check_value, describe, nearest
 from ..models.architectures import check_arch
 from .field_names import current_names, current_record
-from .rules import check_rules, make_stages
+from .rules import PROBE_IGNORES, check_rules, make_stages
 from .spelling import spell
 from ..training.schedules import Stage
 
@@ -88,6 +88,7 @@ class Recipe:
 
     pretrained: bool = True  # start from pretrained weights
     init_from: str = ''  # initial weights: a run with the same folds, comp/exp of another, or a file
+    probe: Literal['', 'logistic', 'linear'] = ''  # fit only a head, on frozen features; empty: train the network
     drop_rate: BelowOne = 0.0  # dropout before the head, below 1
     drop_path_rate: BelowOne = 0.0  # stochastic depth, below 1
     stem_stride1: bool = False  # first convolution at stride 1, its weights kept
@@ -108,6 +109,7 @@ class Recipe:
     decay_norms: bool = True  # weight decay on norms and biases, too
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # factor of a layer's learning rate over the layer above it
     head_lr: Annotated[float, Field(gt=0, le=1000)] = 1.0  # factor of the head's learning rate
+    freeze: Share = 0.0  # share of the layers below the head, from the input on, that stay as they are
     freeze_epochs: Wait = 0  # epochs that train the head alone, before the first stage
     accumulate: Annotated[int, Field(ge=1, le=4096)] = 1  # gradient accumulation: batches per optimizer step
     grad_clip: Annotated[float, Field(ge=0, le=1e6)] = 0.0  # largest gradient norm; 0 turns clipping off
@@ -127,6 +129,7 @@ class Recipe:
     precision: Literal['auto', 'fp32', 'bf16', 'fp16'] = 'auto'  # of the network; auto: bf16 on GPUs that have it
     gpus: Annotated[int, Field(ge=1, le=64)] = 1  # GPUs, or processes, that train one fold together
     loggers: tuple[str, ...] = aside(())  # further logs: tensorboard, wandb, mlflow, trackio, or one of a page
+    find_lr: bool = aside(False)  # before training, show the loss over a range of learning rates
 
     def __post_init__(self):
         check_recipe(self)
@@ -274,7 +277,16 @@ def make_child(
     diff = {k: new[k] for k in changes if new[k] != old[k]}
     if not set(diff) - set(NOT_IDENTITY):
         raise KitError(f'{exp or "the child"} equals {parent.exp or "its parent"}; to repeat it, change the seed')
+    if idle := [f for f in diff if child.probe and f in PROBE_IGNORES]:
+        raise KitError(f'{idle[0]}: a probe fits a head alone, so {idle[0]} does nothing; leave it out')
     return replace(child, diff=diff)
+
+
+def idle_fields(
+    r: Recipe,
+) -> list[str]:
+    "Fields at other values than their defaults that do nothing, since the recipe is a probe."
+    return [f for f in PROBE_IGNORES if r.probe and getattr(r, f) != _DEFAULTS[f]]
 
 # %% ../../nbs/runs/03_recipe.ipynb #00000012
 RECIPES: dict[str, 'Recipes'] = {}  # competition → its recipes

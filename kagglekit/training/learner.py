@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PIXELS', 'find_device', 'is_confident', 'label_rows', 'pixel_stats', 'PrepareBatch', 'FoldLearner', 'fold_learner',
-           'predict']
+           'rows_at_once', 'answers_of', 'join_answers', 'predict']
 
 # %% ../../nbs/training/06_learner.ipynb #00000001
 from collections.abc import Sequence
@@ -299,14 +299,45 @@ def fold_learner(
 PIXELS = 2**27  # height · width · rows of a batch of prediction
 
 
-def _predict_batch(learn, looks, x, t):  # of many classes the best of each row, as a tensor
+def rows_at_once(
+    cache: np.ndarray,  # (n, H, W, C) decoded images
+    bs: int = 128,  # rows, where images are small
+) -> int:
+    "The rows of a batch of prediction."
+    n, h, w, _ = cache.shape
+    return max(1, min(bs, PIXELS // (h * w)))
+
+
+def answers_of(
+    answer: OutputSpec,  # what logits mean
+    z: torch.Tensor,  # (b, columns) logits of a batch
+) -> torch.Tensor:  # (b, …), for `join_answers`
+    "The predictions of a batch; of many classes the best of each row."
+    p = answer.probabilities(z)
+    if not answer.many:
+        return p
+    return rows_to_tensor(TopRows.of(p.cpu().numpy()))
+
+
+def join_answers(
+    batches: Sequence,  # from answers_of
+    answer: OutputSpec,  # of the network
+) -> Any:  # (n, classes) float32; of many classes TopRows
+    "The predictions of all batches."
+    if not batches:
+        none = np.empty((0, answer.columns), np.float32)
+        return TopRows.of(none) if answer.many else none
+    joined = torch.cat(list(batches)).cpu()
+    if not answer.many:
+        return joined.numpy()
+    return rows_from_tensor(joined, answer.columns)
+
+
+def _predict_batch(learn, looks, x, t):
     panels = learn.prepare_batch.panels
     with autocast(learn.half, x.device):
         z = sum(learn.model(look(x, panels), *t).float() for look in looks) / len(looks)
-    p = learn.answer.probabilities(z)
-    if not learn.answer.many:
-        return p
-    return rows_to_tensor(TopRows.of(p.cpu().numpy()))
+    return answers_of(learn.answer, z)
 
 
 @torch.no_grad()
@@ -320,21 +351,14 @@ def predict(
 ) -> Any:  # (m, classes) float32 probabilities, in the order of `rows`; of many classes TopRows
     "Predicted probabilities for images of a cache, with TTA."
     check_names(views, VIEWS, 'view')
-    if not len(rows):
-        none = np.empty((0, learn.answer.columns), np.float32)
-        return TopRows.of(none) if learn.answer.many else none
     learn.model.eval()
     prepare, device = learn.prepare_batch, learn.dls.device
     looks = [lambda x, panels: x] + [VIEWS[v] for v in views]
-    n, h, w, _ = cache.shape
-    bs = max(1, min(bs, PIXELS // (h * w)))
+    bs = rows_at_once(cache, bs)
     parts, out = [rows[start : start + bs] for start in range(0, len(rows), bs)], []
     batches = on_device(lambda part: (gather(cache, part),), parts, device)
     for batch, (x,) in zip(parts, batches):
         x = prepare.normalise(x)
         t = () if table is None else (prepare.side(table[batch], device),)
         out.append(_predict_batch(learn, looks, x, t))
-    joined = torch.cat(out).cpu()
-    if not learn.answer.many:
-        return joined.numpy()
-    return rows_from_tensor(joined, learn.answer.columns)
+    return join_answers(out, learn.answer)
