@@ -142,8 +142,8 @@ PROBE_RULES = (  # rules of probe
 )
 PROBE_IGNORES = tuple(  # fields that shape a training, and do nothing to a probe
     """epochs lr bs augment pipeline sampling mixup cutmix mixup_label mixup_off drop_rate drop_path_rate
-    label_smoothing scheduler optimizer weight_decay decay_norms layer_decay head_lr freeze freeze_epochs accumulate grad_clip ema
-    swa callbacks monitor patience checkpoint snapshots dead_after gpus loggers""".split()
+    label_smoothing scheduler optimizer weight_decay decay_norms layer_decay head_lr freeze freeze_epochs
+    accumulate grad_clip ema swa callbacks monitor patience checkpoint snapshots dead_after gpus loggers""".split()
 )
 
 # %% ../../nbs/runs/01_rules.ipynb #41f43d31
