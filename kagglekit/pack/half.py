@@ -13,12 +13,14 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from safetensors.torch import load_file, save_file
+from ..blend.trees import needs_trees
 from ..core.paths import data_dir
 from ..core.storage import atomic
 from ..core.validation import KitError
 from ..metrics.site_metric import metric_of
+from .contents import blends_of
 from ..predict.join import predictions_of_run
-from ..predict.needs import Needs
+from ..predict.needs import Needs, is_blend
 from ..predict.networks import Trained, make_predictors
 from ..predict.test_images import TestImages, flaws_text
 from ..runs.run import Run
@@ -112,11 +114,16 @@ def _blended(run, needs, tables):  # the out-of-fold rows of a blend, by what it
     return first.assign(**dict(zip(needs.comp.outputs, np.asarray(p).T)))
 
 
+def _is_scored(run):  # whether a blend can be compared; trees know the out-of-fold rows by heart
+    trees = any(needs_trees(blend.read('blend.json')) for blend in blends_of(run))
+    return is_blend(run) and not trees and (run.folder / 'oof.parquet').exists()
+
+
 def half_changes(
     run: Run,  # a training or a blend
     needs: Needs,  # of its prediction
     halves: dict[Path, Path],  # weights → the same in 16 bits
-) -> list[Change]:  # of each training, and of the run itself
+) -> list[Change]:  # of each training, and of the run itself unless it has trees, which know these rows by heart
     "What weights in 16 bits change of the out-of-fold scores."
     before, after, changes = {}, {}, []
     for exp, trained in needs.trained.items():
@@ -128,8 +135,7 @@ def half_changes(
         after[exp] = half_oof(trained, folds)
         if len(before[exp]):
             changes.append(_change(exp, trained.comp, before[exp], after[exp]))
-    whole = set(before) == set(needs.trained) and run.exp not in before and (run.folder / 'oof.parquet').exists()
-    if whole:
+    if set(before) == set(needs.trained) and _is_scored(run):
         mixed = [_blended(run, needs, tables) for tables in (before, after)]
         changes.append(_change(run.exp, needs.comp, *mixed))
     return changes
