@@ -5103,6 +5103,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                         'kagglekit.report.pairs._class_score': ( 'report/pairs.html#_class_score',
                                                                                  'kagglekit/report/pairs.py'),
                                         'kagglekit.report.pairs._doubts_of': ('report/pairs.html#_doubts_of', 'kagglekit/report/pairs.py'),
+                                        'kagglekit.report.pairs._is_optimistic': ( 'report/pairs.html#_is_optimistic',
+                                                                                   'kagglekit/report/pairs.py'),
                                         'kagglekit.report.pairs._read_both': ('report/pairs.html#_read_both', 'kagglekit/report/pairs.py'),
                                         'kagglekit.report.pairs.by_class': ('report/pairs.html#by_class', 'kagglekit/report/pairs.py'),
                                         'kagglekit.report.pairs.hard_predictions': ( 'report/pairs.html#hard_predictions',
