@@ -57,6 +57,7 @@ extras = dict(
         'soundfile>=0.13',  # recordings are tested with real ones
         'optuna>=5',  # searches are tested with the real one
         'lightgbm>=4.5',  # trees on top of members are tested with the real one
+        'captum>=0.8',  # Grad-CAM is tested with the real one
         'submitit>=1.5.3',  # jobs are tested with the real one, on a Slurm of Debian's where it is installed
         'pre-commit>=4',  # no commit with a forgotten nbdev-clean or nbdev-export, which the gate would refuse
     ],
@@ -82,6 +83,7 @@ extras = dict(
         'optuna>=5',  # kagglekit sweep --search: samplers, pruners, a study in one file that machines share
     ],
     trees=['lightgbm>=4.5'],  # blend, method stack_trees: where a second level of LightGBM's trees is fitted
+    look=['captum>=0.8'],  # nbs/look.ipynb: Grad-CAM, as PyTorch's own people keep it
     tensorboard=['tensorboard>=2.19'],  # the optional logger
 )
 

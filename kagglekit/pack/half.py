@@ -6,7 +6,6 @@
 __all__ = ['LARGEST', 'write_half', 'Change', 'half_oof', 'half_changes']
 
 # %% ../../nbs/pack/03_half.ipynb #0d000003
-import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -21,7 +20,7 @@ from ..metrics.site_metric import metric_of
 from .contents import blends_of
 from ..predict.join import predictions_of_run
 from ..predict.needs import Needs, is_blend
-from ..predict.networks import Trained, make_predictors
+from ..predict.networks import Trained, as_test_rows, make_predictors
 from ..predict.test_images import TestImages, flaws_text
 from ..runs.run import Run
 from ..runs.scores import predictions_of, read_predictions, score_oof
@@ -59,15 +58,8 @@ class Change(NamedTuple):
         return f'{self.exp}: OOF {self.metric} {self.before:.5f} → {self.after:.5f} in 16 bits ({difference})'
 
 
-def _as_test(comp, ids):  # some train rows in place of the test rows
-    view = copy.copy(comp)  # unchecked: the sample submission is about other rows
-    rows = comp.train.set_index('id', drop=False).loc[list(ids)].reset_index(drop=True)
-    view.test = rows.assign(sample_id=rows[comp.unit or 'id'])
-    return view
-
-
 def _predict_rows(trained, ids, weights):  # (n, outputs) of some train rows
-    view = _as_test(trained.comp, ids)
+    view = as_test_rows(trained.comp, ids)
     predictor = make_predictors(replace(trained, comp=view), dict(half=weights))['half']
     folder = data_dir(view.name)
     images = TestImages(folder, view.test, trained.form.decoder(view.test))
@@ -107,8 +99,8 @@ def _blended(run, needs, tables):  # the out-of-fold rows of a blend, by what it
     first = read_predictions(run.folder / 'oof.parquet')
     if any(table.id.tolist() != first.id.tolist() for table in tables.values()):
         raise KitError(f'{run}: its members have other out-of-fold rows')
-    trained = {exp: replace(t, comp=_as_test(t.comp, first.id)) for exp, t in needs.trained.items()}
-    seen = replace(needs, comp=_as_test(needs.comp, first.id), trained=trained)
+    trained = {exp: replace(t, comp=as_test_rows(t.comp, first.id)) for exp, t in needs.trained.items()}
+    seen = replace(needs, comp=as_test_rows(needs.comp, first.id), trained=trained)
     outputs = {exp: predictions_of(table, needs.comp.target) for exp, table in tables.items()}
     p = predictions_of_run(run, seen, lambda exp, name: outputs[exp])
     return first.assign(**dict(zip(needs.comp.outputs, np.asarray(p).T)))
