@@ -58,6 +58,7 @@ extras = dict(
         'optuna>=5',  # searches are tested with the real one
         'lightgbm>=4.5',  # trees on top of members are tested with the real one
         'albumentations==2.0.8',  # pipelines are tested with a real one
+        'captum>=0.8',  # Grad-CAM is tested with the real one
         'submitit>=1.5.3',  # jobs are tested with the real one, on a Slurm of Debian's where it is installed
         'pre-commit>=4',  # no commit with a forgotten nbdev-clean or nbdev-export, which the gate would refuse
     ],
@@ -84,6 +85,7 @@ extras = dict(
     ],
     albumentations=['albumentations==2.0.8'],  # pipelines of images; under MIT, which its successor is not
     trees=['lightgbm>=4.5'],  # blend, method stack_trees: where a second level of LightGBM's trees is fitted
+    look=['captum>=0.8'],  # nbs/look.ipynb: Grad-CAM, as PyTorch's own people keep it
     tensorboard=['tensorboard>=2.19'],  # loggers=('tensorboard',)
     wandb=['wandb>=0.19'],  # loggers=('wandb',): offline unless asked
     mlflow=['mlflow>=3'],  # loggers=('mlflow',): a file on this machine, and the page to look at it

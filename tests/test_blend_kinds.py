@@ -84,6 +84,7 @@ def test_a_blend_is_scored_handed_in_and_recreated(here, kind, method):
     singles = [Run(comp.name, exp).read('score.json')['oof'] for exp in THREE]
     assert better(score['nested']['oof'], np.median(singles))
     assert (score['nested']['oof'] == score['oof']) or METHODS[method].fitted
+    assert score['nested']['folds'] == score['folds'] or not METHODS[method].nested_oof
     oof, test = (pd.read_parquet(run.folder / f'{side}.parquet') for side in ('oof', 'test'))
     assert list(oof) == ['id', 'fold', *comp.target.stored, *comp.outputs]
     np.testing.assert_array_equal(comp.target.stored_truth(oof), comp.y)
@@ -149,6 +150,8 @@ def test_lightgbm_is_needed_to_grow_its_trees_alone(here, monkeypatch):
     options = dict(library='lightgbm', rounds=20)
     run = run_blend(BlendRecipe('exp0101', THREE, 'stack_trees', options), comp)
     assert replay(run, comp) == FILES['stack_trees']
+    t, oof = joined(comp), pd.read_parquet(run.folder / 'oof.parquet')[comp.outputs]
+    np.testing.assert_array_equal(nested('stack_trees', t.oof(), t.y, t.fold, None, t.rows, **options), oof)
     monkeypatch.setitem(sys.modules, 'lightgbm', None)
     stored = pd.read_parquet(run.folder / 'test.parquet')[comp.outputs]
     np.testing.assert_array_equal(apply_blend(joined(comp).test(), fitted_blend(run), rows_of_test(comp)), stored)

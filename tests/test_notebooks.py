@@ -8,7 +8,9 @@ import pytest
 from running import ROOT, cells, source
 
 RUN = [
-    p for n in ('train', 'journal', 'blend', 'predict', 'eda', 'compare') if (p := ROOT / 'nbs' / f'{n}.ipynb').exists()
+    p
+    for n in ('train', 'journal', 'blend', 'predict', 'eda', 'compare', 'look')
+    if (p := ROOT / 'nbs' / f'{n}.ipynb').exists()
 ]
 
 

@@ -144,6 +144,9 @@ def make_mix(
         return made
     if method.fitted:  # before the other, since it takes most memory
         made.nested = nested(r.method, P, t.y, t.fold, metric, t.rows, **options)
+    if method.nested_oof:
+        made.oof = made.nested
+        return made
     made.oof, made.oof_logits = apply_blend(P, b, t.rows), _mean_of_logits(P, b)
     made.nested = made.oof if made.nested is None else made.nested
     return made

@@ -256,6 +256,10 @@ def _gain_over(member, run, t, comp):  # in words, with its interval
     return f'{low:+.4f} … {high:+.4f}{doubt}'
 
 
+def _kind_of_oof(run):  # what the out-of-fold predictions of a blend are
+    return 'nested' if METHODS[run.read('blend.json')['method']].nested_oof else 'in sample'
+
+
 def gain_table(
     run: Run,  # a blend
     t: Table,  # its members
@@ -266,17 +270,18 @@ def gain_table(
     if score.get('oof') is None:
         return pd.DataFrame()
     cv = lambda s: f'{s["mean"]:.4f} ± {s["sd"]:.4f}'
-    in_sample = dict(what='blend, in sample', OOF=score['oof'], CV=cv(score))
+    in_sample = dict(what=f'blend, {_kind_of_oof(run)}', OOF=score['oof'], CV=cv(score))
     nested = dict(what='blend, nested', OOF=score['nested']['oof'], CV=cv(score['nested']))
     alone = member_scores(t, comp)
     best = metric_of(comp).best(alone.OOF.to_numpy())
+    blend = [in_sample] if in_sample['what'] == nested['what'] else [in_sample, nested]
     if best is None:
-        return pd.DataFrame([in_sample, nested])
+        return pd.DataFrame(blend)
     in_sample['gain over the best member, 95 %'] = _gain_over(t.members[t.mixed[best]], run, t, comp)
     folds = alone.filter(like='fold ').loc[best]
     own = dict(mean=folds.mean(), sd=folds.std())
     member = dict(what=f'best member, {alone.member[best]}', OOF=alone.OOF[best], CV=cv(own))
-    return pd.DataFrame([member, in_sample, nested]).fillna('')
+    return pd.DataFrame([member, *blend]).fillna('')
 
 
 def reported_score(
@@ -286,6 +291,8 @@ def reported_score(
     score = run.read('score.json')
     if score.get('oof') is None:
         return f'not scored: {score.get("why") or "the metric has no value here"}'
+    if _kind_of_oof(run) == 'nested':
+        return f'OOF {score["oof"]:.4f} nested'
     return f'OOF {score["oof"]:.4f} in sample, {score["nested"]["oof"]:.4f} nested'
 
 # %% ../../nbs/blend/22_diagnostics.ipynb #e3590005

@@ -34,6 +34,7 @@ class Method:
     fitted: bool = True  # whether the answers are used; where not, no out-of-fold rows are needed
     kinds: tuple[str, ...] = ('class',)  # of target that it blends
     many: bool = False  # whether the best classes of each row are enough, where there are thousands
+    nested_oof: bool = False  # whether a blend keeps nested predictions as its out-of-fold ones
 
 
 METHODS = Registry('blending method', Method, code='fit')
@@ -45,9 +46,10 @@ def method(
     fitted: bool = True,  # whether the answers are used
     kinds: tuple[str, ...] = ('class',),  # of target that it blends
     many: bool = False,  # whether the best classes of each row are enough
+    nested_oof: bool = False,  # whether a blend keeps nested predictions as its out-of-fold ones
 ):
     "Decorator: register a fit function as a method; fit and apply get `rows` where they have such an argument."
-    return METHODS.add(name=name, apply=apply, fitted=fitted, kinds=kinds, many=many)
+    return METHODS.add(name=name, apply=apply, fitted=fitted, kinds=kinds, many=many, nested_oof=nested_oof)
 
 
 def check_method(

@@ -200,7 +200,7 @@ class _Grower(NamedTuple):
         return grow(self.X[task.at], task.y, task.w, classes, self.coded, self.how, self.library)
 
 
-@method('stack_trees', apply_trees, kinds=tuple(KINDS))
+@method('stack_trees', apply_trees, kinds=tuple(KINDS), nested_oof=True)
 def fit_trees(
     P: np.ndarray,  # (m, n, k) predictions
     y: np.ndarray,  # (n,) codes or (n, c) values

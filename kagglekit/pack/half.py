@@ -6,20 +6,21 @@
 __all__ = ['LARGEST', 'write_half', 'Change', 'half_oof', 'half_changes']
 
 # %% ../../nbs/pack/03_half.ipynb #0d000003
-import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
 import pandas as pd
 from safetensors.torch import load_file, save_file
+from ..blend.trees import needs_trees
 from ..core.paths import data_dir
 from ..core.storage import atomic
 from ..core.validation import KitError
 from ..metrics.site_metric import metric_of
+from .contents import blends_of
 from ..predict.join import predictions_of_run
-from ..predict.needs import Needs
-from ..predict.networks import Trained, make_predictors
+from ..predict.needs import Needs, is_blend
+from ..predict.networks import Trained, as_test_rows, make_predictors
 from ..predict.test_images import TestImages, flaws_text
 from ..runs.run import Run
 from ..runs.scores import predictions_of, read_predictions, score_oof
@@ -57,15 +58,8 @@ class Change(NamedTuple):
         return f'{self.exp}: OOF {self.metric} {self.before:.5f} → {self.after:.5f} in 16 bits ({difference})'
 
 
-def _as_test(comp, ids):  # some train rows in place of the test rows
-    view = copy.copy(comp)  # unchecked: the sample submission is about other rows
-    rows = comp.train.set_index('id', drop=False).loc[list(ids)].reset_index(drop=True)
-    view.test = rows.assign(sample_id=rows[comp.unit or 'id'])
-    return view
-
-
 def _predict_rows(trained, ids, weights):  # (n, outputs) of some train rows
-    view = _as_test(trained.comp, ids)
+    view = as_test_rows(trained.comp, ids)
     predictor = make_predictors(replace(trained, comp=view), dict(half=weights))['half']
     folder = data_dir(view.name)
     images = TestImages(folder, view.test, trained.form.decoder(view.test))
@@ -105,18 +99,23 @@ def _blended(run, needs, tables):  # the out-of-fold rows of a blend, by what it
     first = read_predictions(run.folder / 'oof.parquet')
     if any(table.id.tolist() != first.id.tolist() for table in tables.values()):
         raise KitError(f'{run}: its members have other out-of-fold rows')
-    trained = {exp: replace(t, comp=_as_test(t.comp, first.id)) for exp, t in needs.trained.items()}
-    seen = replace(needs, comp=_as_test(needs.comp, first.id), trained=trained)
+    trained = {exp: replace(t, comp=as_test_rows(t.comp, first.id)) for exp, t in needs.trained.items()}
+    seen = replace(needs, comp=as_test_rows(needs.comp, first.id), trained=trained)
     outputs = {exp: predictions_of(table, needs.comp.target) for exp, table in tables.items()}
     p = predictions_of_run(run, seen, lambda exp, name: outputs[exp])
     return first.assign(**dict(zip(needs.comp.outputs, np.asarray(p).T)))
+
+
+def _is_scored(run):  # whether a blend can be compared; trees know the out-of-fold rows by heart
+    trees = any(needs_trees(blend.read('blend.json')) for blend in blends_of(run))
+    return is_blend(run) and not trees and (run.folder / 'oof.parquet').exists()
 
 
 def half_changes(
     run: Run,  # a training or a blend
     needs: Needs,  # of its prediction
     halves: dict[Path, Path],  # weights → the same in 16 bits
-) -> list[Change]:  # of each training, and of the run itself
+) -> list[Change]:  # of each training, and of the run itself unless it has trees, which know these rows by heart
     "What weights in 16 bits change of the out-of-fold scores."
     before, after, changes = {}, {}, []
     for exp, trained in needs.trained.items():
@@ -128,8 +127,7 @@ def half_changes(
         after[exp] = half_oof(trained, folds)
         if len(before[exp]):
             changes.append(_change(exp, trained.comp, before[exp], after[exp]))
-    whole = set(before) == set(needs.trained) and run.exp not in before and (run.folder / 'oof.parquet').exists()
-    if whole:
+    if set(before) == set(needs.trained) and _is_scored(run):
         mixed = [_blended(run, needs, tables) for tables in (before, after)]
         changes.append(_change(run.exp, needs.comp, *mixed))
     return changes
