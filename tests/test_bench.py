@@ -29,3 +29,12 @@ def test_the_commands_of_many_runs(bench, monkeypatch, capsys):
     journal.commands(8, few=3)
     lines = [line[:20].strip() for line in capsys.readouterr().out.splitlines() if ' 0.10 ' in line]
     assert lines == list(journal.COMMANDS)
+
+
+def test_many_workers_on_one_study(bench, space, capsys):
+    pytest.importorskip('optuna')
+    import search
+
+    had, errors = search.bench(4, 10)
+    assert sorted(had) == [f'rate-{n:03d}' for n in range(10)] and set(had.values()) == {1} and not errors
+    assert 'doubles: 0; errors: 0' in capsys.readouterr().out

@@ -114,6 +114,18 @@ def test_a_job_is_pending_running_requeued_and_cancelled(nodes, home):
         slurm('scontrol', 'update', 'nodename=kit1', 'state=resume')
 
 
+def test_the_simulation_of_many_jobs_still_runs(nodes, tmp_path, monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / 'bench'))
+    import slurm as simulation
+
+    (tmp_path / 'home').mkdir()
+    monkeypatch.setenv('KAGGLEKIT_ROOT', str(tmp_path / 'home'))
+    with workspace(tmp_path / 'home'), simulation.counted(tmp_path) as asked:
+        assert simulation.queue(3, asked) == dict(done=3)
+    out = capsys.readouterr().out
+    assert "kagglekit status: {'pending': 3}" in out and 'squeue was asked 1 times' in out
+
+
 NAPS = """#| export
 import os, time
 from fastai.callback.core import Callback

@@ -31,8 +31,11 @@ from ..core.tables import check_files
 from ..targets.top_rows import guess_rows, is_many, table_of
 from ..models.architectures import check_arch
 from ..models.heads import check_heads
+from ..runs.initial import parse_initial
+from ..runs.run import Run
+from ..models.stored_weights import missing_weights
 from ..runs.form import check_submission, make_submission, write_csv
-from ..runs.lineage import check_sources
+from ..runs.lineage import check_sources, foreign_weights
 from ..runs.looks import trained_rows
 from ..runs.recipe import RECIPES, Recipe
 from ..runs.results import fold_numbers
@@ -377,6 +380,33 @@ def _check_recipes(comp, recipes):  # what they name
     return Found(f'{len(recipes)} of the page name what is there')
 
 
+def _initial_flaw(comp, text):  # why an init_from cannot be had on this machine; '' if it can, or is still to come
+    source = parse_initial(text)
+    if source.foreign:
+        try:
+            foreign_weights(source, comp)
+        except KitError as e:
+            return str(e)
+        return ''
+    run = Run(comp.name, source.exp)
+    if run.state() not in ('done', 'recorded') or any(run.folder.glob('fold*/model.safetensors')):
+        return ''
+    return f'{run} has no weights on this machine; copy its folder, or run it again'
+
+
+def _weights_lines(comp, recipes):  # weights that are to be fetched or copied before a training
+    asked = [((r.arch, r.pretrained), r.exp) for r in recipes if r.pretrained or ':' in r.arch]
+    asked += [((r.init_from, None), r.exp) for r in recipes if r.init_from]
+    notes = []
+    for name, pretrained in dict(asked):
+        flaw = _initial_flaw(comp, name) if pretrained is None else missing_weights(name, pretrained)
+        exps = [exp for key, exp in asked if key == (name, pretrained)]
+        notes += [f'{some_names(exps)}: {flaw}'] * bool(flaw)
+    there = len(dict(asked)) - len(notes)
+    found = Found(f'{there} of {len(dict(asked))} that the recipes start from are on this machine', tuple(notes))
+    return check_lines('weights', lambda: found) if asked else []
+
+
 def _recipe_lines(comp, recipes):  # the checks of a page's recipes
     lines = check_lines('recipes', _check_recipes, comp, recipes)
     for r in _distinct(recipes, 'inputs'):
@@ -384,6 +414,7 @@ def _recipe_lines(comp, recipes):  # the checks of a page's recipes
     validated = [r for r in recipes if not r.train_all]
     for r in _distinct(validated, 'folds', 'fold_seed', 'fold_file', 'grouped', 'fit_folds', 'rows'):
         lines += check_lines(f'folds of {r.exp}', split_once, comp, r)
+    lines += _weights_lines(comp, recipes)
     return lines + check_lines('disk', _disk, comp, recipes)
 
 

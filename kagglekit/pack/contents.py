@@ -21,7 +21,7 @@ from ..core.validation import KitError
 from ..data.competition import READERS, Competition
 from ..data.pages import PACKAGE, names_on_page, own_pages, package_pages
 from ..handin.share import plain_params, plain_record
-from ..models.build import find_config
+from ..models.stored_weights import find_config
 from ..predict.needs import Needs, blend_specs, is_blend
 from ..predict.new_data import table_names
 from ..predict.networks import WEIGHTS, Trained

@@ -4,14 +4,16 @@
 
 # %% auto #0
 __all__ = ['WEIGHTS', 'SHARE', 'check_finished', 'fold_weights', 'Trained', 'check_names', 'read_trained', 'check_decoding',
-           'make_predictor', 'Predictor', 'make_predictors', 'free_memory', 'in_groups']
+           'make_predictor', 'Predictor', 'make_predictors', 'as_test_rows', 'free_memory', 'in_groups']
 
 # %% ../../nbs/predict/02_networks.ipynb #26e99a48
+import copy
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 import numpy as np
+import pandas as pd
 import psutil
 import torch
 from fastai.data.core import DataLoaders
@@ -232,6 +234,17 @@ def make_predictors(
     for name, path in weights.items():
         made[name] = Predictor(f'{trained.run.exp}/{name}', make_predictor(trained, path, precision), views, table)
     return made
+
+# %% ../../nbs/predict/02_networks.ipynb #45f97f85
+def as_test_rows(
+    comp: Competition,
+    ids: Sequence[str] | pd.Series,  # of train rows
+) -> Competition:  # the same, with these rows in place of the test rows
+    "A competition whose test rows are some of its train rows."
+    view = copy.copy(comp)  # unchecked: the sample submission is about other rows
+    rows = comp.train.set_index('id', drop=False).loc[list(ids)].reset_index(drop=True)
+    view.test = rows.assign(sample_id=rows[comp.unit or 'id'])
+    return view
 
 # %% ../../nbs/predict/02_networks.ipynb #a72039dd
 SHARE = 0.5  # of the free memory, which weights may take

@@ -56,11 +56,16 @@ class Pair:
         return self.metric.many(self.y, self.seen, self.w)
 
 
+def _is_optimistic(score):  # whether a blend was fitted to the rows that it is compared on, and that changed its score
+    nested = as_dict(score.get('nested'))
+    return bool(nested) and nested.get('folds') != score.get('folds')
+
+
 def _doubts_of(run):
     state = run.state()
     if state not in ('done', 'recorded'):
         yield f'{run.exp} is {state}, so its predictions may not be its last'
-    if as_dict(run.read('score.json')).get('nested'):
+    if _is_optimistic(as_dict(run.read('score.json'))):
         yield (
             f'the weights of {run.exp} were fitted on these rows, so its predictions are optimistic; '
             'its nested score is unbiased'

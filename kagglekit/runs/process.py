@@ -14,6 +14,7 @@ import os
 import platform
 import socket
 import subprocess
+from functools import cache
 from pathlib import Path
 import psutil
 from ..core.paths import repository, root
@@ -113,6 +114,11 @@ def _device():
     return platform.processor() or platform.machine()
 
 
+@cache
+def _versions():  # library → its version; they stay as they are while a process runs
+    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+
+
 def environment() -> dict:  # commit, python, device, threads, versions
     "The code, the libraries and the hardware of this process."
     import torch
@@ -122,5 +128,5 @@ def environment() -> dict:  # commit, python, device, threads, versions
         python=platform.python_version(),
         device=_device(),
         threads=torch.get_num_threads(),
-        versions={name: importlib.metadata.version(name) for name in LIBRARIES},
+        versions=dict(_versions()),
     )

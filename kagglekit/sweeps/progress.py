@@ -97,11 +97,12 @@ def progress_table(
     rows: int = 20,  # that fit
 ) -> list[str]:  # lines
     "What is under way, what failed, and how many are done."
-    under_way = [
-        [job_name(job), 'running', place_text(job, recipes[job.run.exp]), job.place()] for job in single_jobs(jobs)
-    ]
+    singles = single_jobs(jobs)
+    shown = singles[:rows]  # hundreds may be in a queue, and each is a look into a folder
+    under_way = [[job_name(job), 'running', place_text(job, recipes[job.run.exp]), job.place()] for job in shown]
     lines = under_way + [[exp, 'failed', '', ''] for exp in failed]
-    more = [f'and {len(lines) - rows} more'] if len(lines) > rows else []
+    left = len(singles) + len(failed) - rows
+    more = [f'and {left} more'] if left > 0 else []
     return [*as_table([['run', 'state', 'progress', 'where'], *lines[:rows]]), *more, counts]
 
 # %% ../../nbs/sweeps/02_progress.ipynb #646306e8

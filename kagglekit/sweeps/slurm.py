@@ -16,7 +16,7 @@ from typing import Any
 from ..core.paths import comp_setting, root
 from ..core.validation import KitError
 from ..launch.arguments import run_command
-from ..runs.queue import queued_job, read_queue
+from ..runs.queue import add_to_queue, queued_job, read_queue
 from ..runs.recipe import Recipe
 from ..runs.run import FoldRun, Run
 from .jobs import Job, OtherJob
@@ -196,6 +196,10 @@ class SlurmEngine:
             additional_parameters=dict(requeue=True),
         )
 
+    def task(self, run: Run) -> Any:  # called on the node
+        "What a job does."
+        return RunTask(run.comp, run.exp, str(root().resolve()), run.fold)
+
     def start(self, run: Run, recipe: Recipe) -> SlurmJob:
         "Submit a run; its logs are in the folder `slurm` of the run."
         if not run.exists():
@@ -203,8 +207,8 @@ class SlurmEngine:
         executor = self.submitit.SlurmExecutor(folder=run.folder / 'slurm', max_num_timeout=10_000)
         executor.update_parameters(**self._asked(run, recipe))
         try:
-            job = executor.submit(RunTask(run.comp, run.exp, str(root().resolve()), run.fold))
+            job = executor.submit(self.task(run))
         except Exception as e:
             raise KitError(f'{run}: sbatch refuses the job: {str(e).strip() or type(e).__name__}') from None
-        read_queue(fresh=True)
+        add_to_queue(run.folder, job.job_id)
         return SlurmJob(run, job.job_id)

@@ -6,6 +6,7 @@
 __all__ = ['Sweep', 'waiting_text', 'work_and_record', 'sweep']
 
 # %% ../../nbs/sweeps/03_sweep.ipynb #8a3c8031
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +39,8 @@ class Sweep:
         self.done = {exp for exp in self.by_exp if self.run(exp).state() == 'done'}
         self.waiting = [r for r in self.recipes if r.exp not in self.done]
         self.begun = {r.exp: share_done(self.run(r.exp), r) for r in self.waiting}  # parts, by an earlier sweep
+        self.parts: dict[str, float] = {}  # exp → how much of a run under way is done
+        self.looked = -math.inf  # s, when that was
         self.pace = Pace(self._work())
         if isinstance(self.engine, FoldsEngine):
             self.engine.say = self.screen.line
@@ -55,7 +58,10 @@ class Sweep:
         return Run(self.comp, exp)
 
     def _work(self):  # runs that are done; parts count
-        parts = [share_done(self.run(exp), self.by_exp[exp]) for exp in self.running]
+        if time.monotonic() - self.looked > 2:  # hundreds may be in a queue, and each is a look into a folder
+            self.parts = {exp: share_done(self.run(exp), self.by_exp[exp]) for exp in self.running}
+            self.looked = time.monotonic()
+        parts = [self.parts.get(exp, self.begun[exp]) for exp in self.running]
         return len(self.done) + len(self.failed) + sum(parts) + sum(self.begun[r.exp] for r in self.waiting)
 
     def fill(self):
