@@ -87,7 +87,7 @@ def _known_run(comp, exp):  # a run that has been started
 
 def _with_fold(run, k):  # a source; a look may not have the network of that fold
     chosen = as_dict(run.peek('params.json').get('recipe')).get('fit_folds')
-    if chosen and k not in chosen:
+    if isinstance(chosen, list) and chosen and k not in chosen:
         raise KitError(f'{run} is a look ({look_of(run)}), so fold {k} has nothing to take from it; train its whole')
     return run
 
