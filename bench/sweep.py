@@ -1,8 +1,9 @@
-"""Sweeps on this machine: two runs at a time against one after the other, and a search against a grid of equal budget.
+"""Sweeps on this machine: two runs, or two folds, at a time against one after the other; a search against a grid.
 
-python bench/sweep.py              # both, some minutes
-python bench/sweep.py pace         # the first alone
-python bench/sweep.py search       # the second alone
+python bench/sweep.py              # all, some minutes
+python bench/sweep.py pace         # runs alone
+python bench/sweep.py folds        # the folds of one run alone
+python bench/sweep.py search       # the search alone, against a grid of equal budget
 """
 
 import os
@@ -14,6 +15,7 @@ from kagglekit.data.competition import load_pages
 from kagglekit.practice.standins import write_practice
 from kagglekit.report.journal import journal
 from kagglekit.runs.recipe import RECIPES
+from kagglekit.sweeps.folds import FoldsEngine
 from kagglekit.sweeps.jobs import LocalEngine
 from kagglekit.sweeps.plan import reserve
 from kagglekit.sweeps.search import search
@@ -55,6 +57,29 @@ def pace(runs=4, rounds=2):
     print(f'ratio of the shortest {one / two:.2f}')
 
 
+def fold_seconds(apart, epochs):
+    "Wall-clock and CPU time of one run of four folds: two at a time, or in a row with all cores."
+    with workspace():
+        write_practice(COMP, say=say)
+        reserve(COMP, [RECIPES[COMP]['exp0001'].but('four', 'four folds', folds=4, epochs=epochs)])
+        engine = FoldsEngine(LocalEngine(2, [])) if apart else LocalEngine(1, [])
+        since, cpu = time.time(), sum(os.times()[2:4])
+        assert not sweep(COMP, ['four'], engine=engine, say=say)
+        return time.time() - since, sum(os.times()[2:4]) - cpu
+
+
+def folds(epochs=12, rounds=2):
+    "Folds apart against folds in a row, in turns; each fold pays for a process of its own."
+    times = [(fold_seconds(True, epochs), fold_seconds(False, epochs)) for _ in range(rounds)]
+    for (apart, more), (row, cpu) in times:
+        print(
+            f'4 folds of {epochs} epochs on {usable_cores()} cores: apart {apart:.0f} s ({more:.0f} of CPU), ', end=''
+        )
+        print(f'in a row {row:.0f} s ({cpu:.0f} of CPU)')
+    apart, row = (min(seconds for seconds, _ in column) for column in zip(*times))
+    print(f'ratio of the shortest {row / apart:.2f}; load {os.getloadavg()[0]:.1f} at the end')
+
+
 def grid_best():
     "CVs of six runs on a grid over the same ranges."
     with workspace():
@@ -88,6 +113,6 @@ def compare_search(seeds=3):
 if __name__ == '__main__':
     os.environ['OMP_NUM_THREADS'] = str(usable_cores())
     load_pages()
-    chosen = sys.argv[1:] or ['pace', 'search']
+    chosen = sys.argv[1:] or ['pace', 'folds', 'search']
     for part in chosen:
-        dict(pace=pace, search=compare_search)[part]()
+        dict(pace=pace, folds=folds, search=compare_search)[part]()

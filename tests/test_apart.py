@@ -15,7 +15,8 @@ from kagglekit.fit import train as fit
 from kagglekit.fit.one_fold import train_fold
 from kagglekit.launch.runner import check_run
 from kagglekit.practice.standins import write_practice
-from kagglekit.runs.claim import Clash
+from kagglekit.runs.claim import Busy, Clash, claim, claim_fold, release
+from kagglekit.runs.queue import QueuedJob
 from kagglekit.runs.recipe import find_recipe
 from kagglekit.runs.results import read_fold
 from kagglekit.runs.run import FoldRun, Run
@@ -126,6 +127,21 @@ def test_another_recipe_or_another_table_is_refused(home):
     with pytest.raises(Clash, match='has changed|have changed'):
         go_fold(0, epochs=1)
     assert [part.fold for part in Run(NAME, EXP).parts()] == [1]
+
+
+def test_a_job_in_the_queue_does_not_stand_in_its_own_way(home, monkeypatch):
+    run, recipe = Run(NAME, 'exp0001'), find_recipe(NAME, 'exp0001')
+    queue = {'fold1': QueuedJob('7', 'RUNNING', 'kit1', 'None')}
+    for name in ('run', 'claim'):
+        monkeypatch.setattr(f'kagglekit.runs.{name}.queued_job', lambda folder: queue.get(folder.name))
+    FoldRun(run, 1).log('what the job prints')
+    check_run(NAME, 'exp0001', [], 1)
+    release(claim_fold(NAME, recipe, 1))
+    with pytest.raises(KitError, match=r'exp0001 is being run, fold 1 running on kit1 \(job 7\)'):
+        check_run(NAME, 'exp0001', [])
+    with pytest.raises(Busy):  # also on a disk whose locks the other node does not see
+        claim(NAME, recipe)
+    assert (run.state(), [part.fold for part in run.parts()]) == ('running', [1])
 
 
 def test_a_dead_fold_is_named_and_is_trained_again_without_the_check(home, monkeypatch):

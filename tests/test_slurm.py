@@ -11,7 +11,7 @@ from running import ROOT, kit, start
 from kagglekit.core.paths import workspace
 from kagglekit.runs.queue import queued_job, read_queue
 from kagglekit.runs.recipe import Recipe
-from kagglekit.runs.run import Run
+from kagglekit.runs.run import FoldRun, Run
 
 pytest.importorskip('submitit')
 DAEMONS = ('munged', 'slurmctld', 'slurmd')
@@ -180,3 +180,22 @@ def test_cancelled_drained_and_out_of_time_all_end_with_the_bytes_of_a_local_run
         for name in names:
             mine = (local / 'outputs' / COMP / exp / name).read_bytes()
             assert mine == (runs[exp].folder / name).read_bytes(), f'{exp}/{name}'
+
+
+@pytest.mark.slow
+def test_folds_are_jobs_of_their_own_and_then_comes_the_one_that_joins_them(nodes, home, tmp_path, monkeypatch):
+    base = home(NAPS)
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    monkeypatch.setenv('KAGGLEKIT_DATA', '')
+    monkeypatch.setenv('KAGGLEKIT_ROOT', str(base))
+    monkeypatch.setenv('NAP', '20')
+    with workspace(base):
+        run = Run(COMP, 'tiny0')
+        parts = [FoldRun(run, k) for k in (0, 1)]
+    sweep = start('sweep', COMP, '--ids', 'tiny0', '--folds', 'apart', '--on', 'slurm', '--time', '5')
+    wait(lambda: [state_of(part) for part in parts] == ['RUNNING', 'RUNNING'])
+    assert {queued_job(part.folder).node for part in parts} == set(nodes)
+    wait(lambda: all(part.state() == 'running' for part in parts))
+    assert kit('run', COMP, 'tiny0').returncode == 2 and 'fold 0, ' in kit('status', COMP).stdout
+    assert sweep.wait(600) == 0, sweep.communicate()
+    assert run.state() == 'done' and len(list((run.folder / 'slurm').glob('*.out'))) == 3 and run.parts() == []

@@ -101,6 +101,7 @@ def test_rehearse_is_a_sweep_of_the_page(begun):
         (['--jobs', '0'], 'jobs: 1 or more'),
         (['--search', 'rate'], 'has no study rate'),
         (['--search', 'rate', '--seeds', '2'], 'leave out'),
+        (['--search', 'rate', '--folds', 'apart'], 'leave out --folds'),
     ],
 )
 def test_a_mistake_is_refused_before_anything_runs(begun, capsys, args, words):

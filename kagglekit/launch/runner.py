@@ -40,13 +40,16 @@ def check_free(
 ):
     "Raise `KitError` for a run of another recipe, or one that is under way."
     refuse_received(run)
-    old, status = run.read('params.json'), run.read('status.json')
+    old = run.read('params.json')
     asked = dict(comp=run.comp, exp=run.exp, recipe=recipe.params())
     if old and trained(run) and (why := difference(old, asked)):
         raise KitError(f'{run} exists: {why}. Give it a new ID, or move {run.folder.name} away')
-    busy = [part for part in run.parts() if part.is_busy() and k in (None, part.fold)]
-    if busy or status.get('state') == 'running' and is_process_alive(status):
-        raise KitError(busy_text(run if k is None or not busy else busy[0]))
+    if k is None and any(part.is_busy() for part in run.parts()):
+        raise KitError(busy_text(run))
+    for place in (run, run if k is None else FoldRun(run, k)):  # a job of Slurm's queue may be this very process
+        status = place.read('status.json')
+        if status.get('state') == 'running' and is_process_alive(status):
+            raise KitError(busy_text(place))
     if k is not None and (recipe.train_all or not recipe.fold_file and not 0 <= k < recipe.folds):
         folds = 'no folds: it trains on all rows' if recipe.train_all else f'the folds 0 … {recipe.folds - 1}'
         raise KitError(f'{run} has {folds}; --fold {k} is none of them')
