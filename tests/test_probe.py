@@ -7,11 +7,12 @@ import torch
 from safetensors.torch import load_file
 from scipy.special import expit, log_softmax, softmax
 from sklearn.linear_model import LogisticRegression, Ridge
+from test_many_classes import animals, lowered  # noqa: F401  animals: a fixture
 from test_kinds import factors, grades, in_range, labels, made, numbers, shares, units  # noqa: F401  made: a fixture
 
 from kagglekit.core.paths import workspace
 from kagglekit.core.validation import KitError
-from kagglekit.data.competition import find_comp
+from kagglekit.data.competition import READERS, find_comp
 from kagglekit.fit import probe
 from kagglekit.fit.preflight import check_columns
 from kagglekit.fit.train import load_experiment, train
@@ -22,7 +23,9 @@ from kagglekit.practice.standins import write_practice
 from kagglekit.predict.predict import Request, predict
 from kagglekit.runs.recipe import RECIPES, find_recipe
 from kagglekit.runs.run import Run
+from kagglekit.runs.scores import predictions_of, read_predictions
 from kagglekit.runs.setup import make_learner, open_setup, run_folds
+from kagglekit.targets.top_rows import TopRows
 from kagglekit.training.features import BodyNet
 
 COMP = 'shapes-practice'
@@ -198,7 +201,7 @@ def test_a_head_that_cannot_be_fitted_is_refused_before_decoding(made, how, word
 )
 def test_every_kind_of_target(made, how, tmp_path):  # noqa: F811
     "It learns something, and predicts its own bytes."
-    run = go(made.name, 'p1', probe=how)
+    run = go(made.name, 'p1', probe=how, precision='bf16' if how == 'linear' else 'fp32')
     oof = pd.read_parquet(run.folder / 'oof.parquet')
     P, y = oof[made.outputs].to_numpy(), made.target.stored_truth(oof)
     assert np.isfinite(P).all()
@@ -234,3 +237,20 @@ def test_numbers_are_a_ridge_regression(made):  # noqa: F811
                 for s in run.read(f'fold{k}/fold.json')['strengths']
             ]
             assert min(abs(oof[name].to_numpy()[~at] - p).max() / y[:, j].std() for p in known) < 3e-3
+
+
+def test_many_classes_are_those_of_a_table_of_all(animals, monkeypatch, tmp_path):  # noqa: F811
+    "With weights of rows and classes: once as a table of all classes, once as codes and the best of each row."
+    found = []
+    for name in ('all', 'best'):
+        runs = [go('animals', 'p1', probe='linear'), go('animals', 'p2', 'p1', class_weight_power=0.5)]
+        taught = go('animals', 'p3', 'p1', pseudo_labels='p1', pseudo_threshold=(0.0, 0.01))
+        assert abs(taught.read('score.json')['mean'] - runs[0].read('score.json')['mean']) < 0.1
+        target = READERS['animals']('animals').target
+        tables = [predictions_of(read_predictions(run.folder / 'oof.parquet'), target) for run in runs]
+        found.append([table.dense() if isinstance(table, TopRows) else table for table in tables])
+        taught.folder.parent.rename(tmp_path / name)
+        lowered(monkeypatch)
+    for dense, best in zip(*found):
+        np.testing.assert_allclose(best, dense, atol=1e-5)
+    assert not np.allclose(*found[0], atol=1e-3)

@@ -161,8 +161,9 @@ def _two(y):  # (n,) of 0 to 1 → (n, 2) shares of no and yes
 
 def _sigmoids(rows):  # a head of each column
     heads = [_logistic(replace(rows, y=_two(column))) for column in rows.y.T]
-    pairs = [(h.weight[1] - h.weight[0], h.bias[1] - h.bias[0], h.strengths[0]) for h in heads]
-    return LinearHead(*map(np.array, zip(*pairs)))
+    weight = np.array([head.weight[1] - head.weight[0] for head in heads])
+    bias = np.array([head.bias[1] - head.bias[0] for head in heads])
+    return LinearHead(weight, bias, np.array([head.strengths[0] for head in heads]))
 
 # %% ../../nbs/training/09_linear_heads.ipynb #7915eff7
 def _chunks(n):  # positions, some at a time: of thousands of classes the whole table would be too large
@@ -173,13 +174,17 @@ class _RidgeFit:  # regressions of all strengths on the same rows; signs: target
     def __init__(self, rows, columns, signs=False):
         self.scaler, self.signs = Scaler.of(rows.x, rows.w), signs
         gram, self.mean, moments = 0.0, 0.0, 0.0
+        weights = rows.w / rows.w.sum()
         for at in _chunks(len(rows.x)):
-            x, y = self.scaler(rows.x[at]), self.targets(rows.dense(columns, at))
-            weighted = (rows.w[at] / rows.w.sum())[:, None] * x
-            gram, moments = gram + weighted.T @ x, moments + weighted.T @ y
-            self.mean = self.mean + rows.w[at] @ y / rows.w.sum()
+            x = self.scaler(rows.x[at])
+            y = self.targets(rows.dense(columns, at))
+            weighted = weights[at][:, None] * x
+            gram = gram + weighted.T @ x
+            moments = moments + weighted.T @ y
+            self.mean = self.mean + weights[at] @ y
         values, self.vectors = np.linalg.eigh(gram)
-        self.values, self.moments = values.clip(0), self.vectors.T @ moments
+        self.values = values.clip(0)
+        self.moments = self.vectors.T @ moments
 
     def targets(self, y):
         return 2 * y - 1 if self.signs else y
@@ -210,20 +215,31 @@ def _factors(kind, scores, y, w):  # (columns,) factors of scores that make logi
         return np.ones(y.shape[1])
     if kind == 'softmax':
         return np.full(y.shape[1], _factor(lambda f: _log_loss(f * scores, y, w)))
-    pairs = [(np.stack([-z, z], 1) / 2, _two(column)) for z, column in zip(scores.T, y.T)]
-    return np.array([_factor(lambda f, z=z, t=t: _log_loss(f * z, t, w)) for z, t in pairs])
+    return np.array([_factor_of_one(z, column, w) for z, column in zip(scores.T, y.T)])
+
+
+def _factor_of_one(z, y, w):  # of a sigmoid
+    two = np.stack([-z, z], 1) / 2
+    return _factor(lambda f: _log_loss(f * two, _two(y), w))
+
+
+def _chosen(kind, splits):  # (columns,) strengths with the least held-out errors; of a softmax one for all
+    errors = [sum(fit.errors(held, strength) for fit, held in splits) for strength in STRENGTHS]
+    table = np.array(errors)
+    if kind == 'softmax':
+        table = np.broadcast_to(table.sum(1, keepdims=True), table.shape)
+    return STRENGTHS[table.argmin(0)]
 
 
 def _ridge(kind, rows, columns):  # the head of one softmax, or of several sigmoids or numbers
     signs = kind == 'sigmoid'
     splits = [(_RidgeFit(train, columns, signs), _held(held, columns)) for train, held in rows.splits()]
-    errors = np.array([sum(fit.errors(held, strength) for fit, held in splits) for strength in STRENGTHS])
-    if kind == 'softmax':
-        errors = np.broadcast_to(errors.sum(1, keepdims=True), errors.shape)
-    strengths = STRENGTHS[errors.argmin(0)]
+    strengths = _chosen(kind, splits)
     scores = np.concatenate([fit.head(strengths)(held.x) for fit, held in splits])
-    y, w = (np.concatenate([getattr(held, name) for _, held in splits]) for name in ('y', 'w'))
-    head, factors = _RidgeFit(rows, columns, signs).head(strengths), _factors(kind, scores, y, w)
+    y = np.concatenate([held.y for _, held in splits])
+    w = np.concatenate([held.w for _, held in splits])
+    factors = _factors(kind, scores, y, w)
+    head = _RidgeFit(rows, columns, signs).head(strengths)
     return LinearHead(head.weight * factors[:, None], head.bias * factors, strengths)
 
 # %% ../../nbs/training/09_linear_heads.ipynb #7d0fba4b
