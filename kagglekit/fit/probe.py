@@ -58,10 +58,12 @@ def _all_features(learn, run, say):  # (images, view) → their features
 
 
 def _targets(y, columns):  # targets and weights of all rows
+    equal = np.ones(len(y))
     if isinstance(y, ClassTargets):
-        return y.known_codes(), np.ones(len(y)) if y.weights is None else y.weights.astype(np.float64)
+        return y.known_codes(), equal if y.weights is None else y.weights.astype(np.float64)
     t = y.double().numpy()
-    return t[:, :columns], t[:, columns] if t.shape[1] > columns else np.ones(len(t))
+    weighted = t.shape[1] > columns  # by a last column
+    return t[:, :columns], t[:, columns] if weighted else equal
 
 
 def _balanced(y, columns, rows, power):  # (n,) class weight of each row
