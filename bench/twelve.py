@@ -123,7 +123,7 @@ def walk(name, **changes):
     from kagglekit.core.paths import root
     from kagglekit.data.competition import find_comp
     from kagglekit.metrics.site_metric import metric_of
-    from kagglekit.fit.preflight import inspect_comp
+    from kagglekit.fit.page_check import inspect_comp
     from kagglekit.draft.new_page import new_page
     from kagglekit.practice.standins import write_practice
     from kagglekit.runs.run import Run

@@ -19,7 +19,8 @@ from kagglekit.metrics.site_metric import metric_of
 from kagglekit.models.losses import find_loss
 from kagglekit.targets.target import Factors, Grades, Labels, Numbers, OneOf, Shares
 from kagglekit.fit.plots import check_record, plot_batch
-from kagglekit.fit.preflight import check_columns, inspect_comp
+from kagglekit.fit.page_check import inspect_comp
+from kagglekit.fit.preflight import check_columns
 from kagglekit.fit.target_words import row_text
 from kagglekit.fit.train import load_experiment, train
 from kagglekit.runs.recipe import RECIPES, Recipe, Recipes, find_recipe

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import Competition, find_comp, load_pages
-from kagglekit.fit.preflight import inspect_comp
+from kagglekit.fit.page_check import inspect_comp
 from kagglekit.images.formats import read_one
 from kagglekit.draft.data_survey import survey
 from kagglekit.draft.new_page import new_page

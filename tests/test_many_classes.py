@@ -36,7 +36,7 @@ from kagglekit.targets.target import OneOf
 from kagglekit.targets.top_rows import BEST, TopRows, mix_rows, table_of
 from kagglekit.eda.predictions import load_predictions
 from kagglekit.fit.plots import error_table, read_predicted
-from kagglekit.fit.preflight import inspect_comp
+from kagglekit.fit.page_check import inspect_comp
 from kagglekit.fit.train import load_experiment, train
 from kagglekit.models.losses import find_loss
 from kagglekit.report.oof import read_oof

@@ -18,7 +18,7 @@ from kagglekit.data.competition import READERS, find_comp, load_pages
 from kagglekit.images import arrays, audio, dicom, image_parts  # noqa
 from kagglekit.images.formats import INPUTS
 from kagglekit.targets.target import Shares
-from kagglekit.fit.preflight import inspect_comp
+from kagglekit.fit.page_check import inspect_comp
 from kagglekit.draft.data_survey import survey
 from kagglekit.draft.new_page import new_page
 from kagglekit.draft.page_draft import make_draft

@@ -14,7 +14,8 @@ from sklearn.metrics import roc_auc_score
 from kagglekit.core.paths import data_dir, workspace
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import find_comp, load_pages
-from kagglekit.fit.preflight import check_columns, inspect_comp
+from kagglekit.fit.page_check import inspect_comp
+from kagglekit.fit.preflight import check_columns
 from kagglekit.fit.train import load_experiment, train
 from kagglekit.fit.trial import trial
 from kagglekit.models.build import load_weights

@@ -181,7 +181,7 @@ def test_missing_files_are_found_by_folder(tmp_path):
 def test_a_doubtful_class_in_a_listed_set_is_a_warning(label, words):
     from kagglekit.data.competition import Competition
     from kagglekit.targets.labels import encode
-    from kagglekit.fit.preflight import _about
+    from kagglekit.fit.page_check import _about
 
     train = pd.DataFrame(dict(id=list('abcd'), file='x.png', label=['cross', label, 'circle', 'cross']))
     classes = tuple(sorted(train.label.unique()))

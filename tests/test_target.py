@@ -511,7 +511,7 @@ FAULTS = [
 def test_the_check_finds_what_would_fail_late(space, kind, spoil, words):
     "And says ✓ of everything else."
     import re
-    from kagglekit.fit.preflight import inspect_comp, check_text
+    from kagglekit.fit.page_check import inspect_comp, check_text
 
     write_practice(SHAPES, say=lambda line: None)
     spoil(find_comp(SHAPES))

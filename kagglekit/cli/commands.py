@@ -152,7 +152,7 @@ def _check(a):
     from kagglekit.data.competition import check_page, load_pages
     from kagglekit.practice.registry import STAND_INS
     from kagglekit.practice.standins import write_practice
-    from kagglekit.fit.preflight import inspect_comp, check_text
+    from kagglekit.fit.page_check import inspect_comp, check_text
 
     if a.comp not in load_pages():
         check_page(a.comp)

@@ -4,24 +4,21 @@
 
 # %% auto #0
 __all__ = ['SAMPLE', 'Found', 'check_columns', 'open_samples', 'check_all_files', 'undefined_folds', 'check_look', 'split_once',
-           'score_guess', 'submit_guess', 'training_view', 'preflight', 'Line', 'check_lines', 'check_text',
-           'inspect_comp']
+           'score_guess', 'submit_guess', 'training_view', 'preflight']
 
 # %% ../../nbs/fit/00_preflight.ipynb #32e46b15
-import shutil
 import tempfile
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 import numpy as np
 import pandas as pd
-from ..core.paths import COMP_KEYS, comp_setting, ready_cache_dir, root, setting
+from ..core.paths import ready_cache_dir, setting
 from ..core.randomness import rng
 from ..core.validation import KitError, check_names, some_names, of_field
-from ..data.competition import Competition, find_comp, load_pages
+from ..data.competition import Competition, find_comp
 from ..data.fold_npy import run_folds
 from ..data.folds import thin_classes
-from ..images.formats import find_inputs, read_one
+from ..images.formats import read_one
 from ..images.parts import rows_of, split_rows
 from ..targets.labels import doubtful_classes
 from ..metrics.site_metric import metric_of
@@ -31,17 +28,13 @@ from ..core.tables import check_files
 from ..targets.top_rows import guess_rows, is_many, table_of
 from ..models.architectures import check_arch
 from ..models.heads import check_heads
-from ..runs.initial import parse_initial
-from ..runs.run import Run
-from ..models.stored_weights import missing_weights
 from ..runs.form import check_submission, make_submission, write_csv
-from ..runs.lineage import check_sources, foreign_weights
+from ..runs.lineage import check_sources
 from ..runs.looks import trained_rows
 from ..runs.recipe import RECIPES, Recipe
 from ..runs.results import fold_numbers
 from ..models.losses import check_loss_kind
 from ..runs.rules import check_table, check_target, margin_classes, sides
-from ..runs.setup import check_images
 from ..training.augment import may_change
 from ..training.plugins import check_loggers
 
@@ -294,145 +287,3 @@ def preflight(
         found.append(submit_guess(comp))
     notes = doubtful_classes(comp.classes) + [note for f in found for note in f.notes]
     return notes if recipe.train_all else notes + undefined_folds(comp, thin_classes(folds, comp), folds)
-
-# %% ../../nbs/fit/00_preflight.ipynb #651159d3
-@dataclass(frozen=True)
-class Line:
-    "One line of a check."
-
-    mark: str  # ✓, ! or ✗
-    what: str  # what was checked
-    text: str  # what was found, and what to do
-
-
-def check_lines(
-    what: str,  # what is checked
-    check: Callable,  # returns Found, or raises KitError
-    *args,  # of the check
-) -> list[Line]:
-    "Run one check."
-    try:
-        found = check(*args)
-    except KitError as e:
-        return [Line('✗', what, str(e))]
-    return [Line('✓', what, found.text), *(Line('!', what, note) for note in found.notes)]
-
-
-def check_text(
-    lines: list[Line],
-) -> str:  # a line each
-    "A check as text."
-    width = max(len(line.what) for line in lines)
-    return '\n'.join(f'{line.mark} {line.what.ljust(width)}  {line.text}' for line in lines)
-
-# %% ../../nbs/fit/00_preflight.ipynb #beb70b3f
-def _about(comp):  # what was read
-    notes = [] if len(comp.test) > 1 else ['there is a single test row']
-    return Found(f'{comp!r}', (*doubtful_classes(comp.classes), *notes))
-
-
-def _site(name):  # what settings.ini says of the site
-    if name.endswith('-practice'):
-        return Found('a practice competition, with a leaderboard of its own')
-    known = {key: comp_setting(name, key) for key in COMP_KEYS}
-    if not known['site']:
-        note = f'settings.ini has no site for [{name}]; submit and download need site and slug'
-        return Found('unknown', (note,))
-    check_names([known['site']], ('kaggle', 'dacon'), f'site in [{name}] of settings.ini,')
-    notes = () if known['slug'] else (f'settings.ini has no slug for [{name}]; submit needs it',)
-    return Found(f'{known["site"]} {known["slug"] or ""}'.strip(), notes)
-
-
-def _image_bytes(recipe):  # of one decoded image
-    how = find_inputs(recipe.inputs)
-    return int(np.prod(sides(recipe.size))) * how.channels * np.dtype(how.dtype).itemsize
-
-
-def _disk(comp, recipes):  # space for the largest decoded data
-    if setting('cache') == 'no':
-        return Found('nothing is decoded in advance (cache = no)')
-    need = (len(comp.train) + len(comp.test)) * max(map(_image_bytes, recipes))
-    home = ready_cache_dir(comp.name)
-    free = shutil.disk_usage(home if home.exists() else root()).free
-    notes = ()
-    if need >= free * 0.95:
-        notes = ('free some space, take a smaller size, or write cache = no into settings.ini',)
-    return Found(f'decoded data take up to {need / 1e9:.2g} GB, and {free / 1e9:.3g} GB are free', notes)
-
-# %% ../../nbs/fit/00_preflight.ipynb #fc2a326b
-def _distinct(recipes, *fields):  # the first recipe for each combination of these fields
-    first = {}
-    for r in recipes:
-        first.setdefault(tuple(getattr(r, f) for f in fields), r)
-    return list(first.values())
-
-
-def _check_recipes(comp, recipes):  # what they name
-    wrong = []
-    for r in recipes:
-        try:
-            check_columns(r, training_view(comp, r))
-            check_images(r)
-        except KitError as e:
-            wrong.append(f'{r.exp}: {e}')
-    if wrong:
-        raise KitError('; '.join(wrong[:5]))
-    return Found(f'{len(recipes)} of the page name what is there')
-
-
-def _initial_flaw(comp, text):  # why an init_from cannot be had on this machine; '' if it can, or is still to come
-    source = parse_initial(text)
-    if source.foreign:
-        try:
-            foreign_weights(source, comp)
-        except KitError as e:
-            return str(e)
-        return ''
-    run = Run(comp.name, source.exp)
-    if run.state() not in ('done', 'recorded') or any(run.folder.glob('fold*/model.safetensors')):
-        return ''
-    return f'{run} has no weights on this machine; copy its folder, or run it again'
-
-
-def _weights_lines(comp, recipes):  # weights that are to be fetched or copied before a training
-    asked = [((r.arch, r.pretrained), r.exp) for r in recipes if r.pretrained or ':' in r.arch]
-    asked += [((r.init_from, None), r.exp) for r in recipes if r.init_from]
-    notes = []
-    for name, pretrained in dict(asked):
-        flaw = _initial_flaw(comp, name) if pretrained is None else missing_weights(name, pretrained)
-        exps = [exp for key, exp in asked if key == (name, pretrained)]
-        notes += [f'{some_names(exps)}: {flaw}'] * bool(flaw)
-    there = len(dict(asked)) - len(notes)
-    found = Found(f'{there} of {len(dict(asked))} that the recipes start from are on this machine', tuple(notes))
-    return check_lines('weights', lambda: found) if asked else []
-
-
-def _recipe_lines(comp, recipes):  # the checks of a page's recipes
-    lines = check_lines('recipes', _check_recipes, comp, recipes)
-    for r in _distinct(recipes, 'inputs'):
-        lines += check_lines('images', open_samples, comp, r)
-    validated = [r for r in recipes if not r.train_all]
-    for r in _distinct(validated, 'folds', 'fold_seed', 'fold_file', 'grouped', 'fit_folds', 'rows'):
-        lines += check_lines(f'folds of {r.exp}', split_once, comp, r)
-    lines += _weights_lines(comp, recipes)
-    return lines + check_lines('disk', _disk, comp, recipes)
-
-
-def inspect_comp(
-    name: str,  # the competition's folder under data/
-) -> list[Line]:
-    "Check a competition's page, its data and its recipes, from the tables to a random submission."
-    broken = load_pages()
-    others = [Line('!', 'another page', why) for why in sorted(set(broken.values()) - {broken.get(name)})]
-    try:
-        comp = find_comp(name)
-    except KitError as e:
-        return [Line('✗', 'page', str(e)), *others]
-    lines = check_lines('page', _about, comp) + check_lines('files', check_all_files, comp)
-    lines += check_lines('metric', score_guess, comp) + check_lines('submission', submit_guess, comp)
-    recipes = list(RECIPES.get(name, {}).values())
-    if recipes:
-        lines += _recipe_lines(comp, recipes)
-    else:
-        lines.append(Line('!', 'recipes', 'the page has none; a first one is Recipes(name).add(Recipe(…))'))
-    return lines + check_lines('site', _site, name) + others
