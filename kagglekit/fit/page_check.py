@@ -19,7 +19,7 @@ from ..runs.initial import parse_initial
 from ..runs.run import Run
 from ..models.stored_weights import missing_weights
 from ..runs.lineage import foreign_weights
-from ..runs.recipe import RECIPES, Recipe
+from ..runs.recipe import RECIPES
 from ..runs.rules import sides
 from ..runs.setup import check_images
 from kagglekit.fit.preflight import (

@@ -15,7 +15,7 @@ import pandas as pd
 from ..core.paths import ready_cache_dir, setting
 from ..core.randomness import rng
 from ..core.validation import KitError, check_names, some_names, of_field
-from ..data.competition import Competition, find_comp
+from ..data.competition import Competition
 from ..data.fold_npy import run_folds
 from ..data.folds import thin_classes
 from ..images.formats import read_one
@@ -31,7 +31,7 @@ from ..models.heads import check_heads
 from ..runs.form import check_submission, make_submission, write_csv
 from ..runs.lineage import check_sources
 from ..runs.looks import trained_rows
-from ..runs.recipe import RECIPES, Recipe
+from ..runs.recipe import Recipe
 from ..runs.results import fold_numbers
 from ..models.losses import check_loss_kind
 from ..runs.rules import check_table, check_target, margin_classes, sides
