@@ -6199,6 +6199,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                               'kagglekit/sweeps/slurm.py'),
                                         'kagglekit.sweeps.slurm.SlurmEngine._asked': ( 'sweeps/slurm.html#slurmengine._asked',
                                                                                        'kagglekit/sweeps/slurm.py'),
+                                        'kagglekit.sweeps.slurm.SlurmEngine._counted': ( 'sweeps/slurm.html#slurmengine._counted',
+                                                                                         'kagglekit/sweeps/slurm.py'),
                                         'kagglekit.sweeps.slurm.SlurmEngine.about': ( 'sweeps/slurm.html#slurmengine.about',
                                                                                       'kagglekit/sweeps/slurm.py'),
                                         'kagglekit.sweeps.slurm.SlurmEngine.joined': ( 'sweeps/slurm.html#slurmengine.joined',

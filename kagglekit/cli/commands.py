@@ -59,7 +59,10 @@ def _trial(a):
     trial(a.comp, a.exp, **changes)
 
 # %% ../../nbs/cli/01_commands.ipynb #eda9ade5
-_JOBS = argument('--jobs', type=int, metavar='N', help='runs at a time; one a GPU, or one, when left out')
+_TRIALS_AT_ONCE = 4  # of a search on Slurm: its sampler learns from trials that are over
+_JOBS = argument(
+    '--jobs', type=int, metavar='N', help='runs at a time; when left out one a GPU, or one; on Slurm all, of a search 4'
+)
 _SWEEP = (
     argument('--ids', nargs='+', default=[], metavar='EXP', help='experiments; all of the page when left out'),
     argument('--grid', nargs='+', default=[], metavar='FIELD=A,B', help='values of fields: each combination is a run'),
@@ -95,11 +98,10 @@ def _run_engine(a):  # where runs are started
         from kagglekit.sweeps.jobs import LocalEngine
 
         return LocalEngine(a.jobs)
-    if a.jobs:
-        raise KitError('--jobs is for this machine; a cluster decides itself how many jobs run at a time')
     from kagglekit.sweeps.slurm import SlurmEngine, slurm_options
 
-    return SlurmEngine(slurm_options(a.comp, **given))
+    jobs = a.jobs or (_TRIALS_AT_ONCE if a.search else None)
+    return SlurmEngine(slurm_options(a.comp, **given), jobs)
 
 
 def _search_study(a):

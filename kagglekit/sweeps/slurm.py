@@ -163,23 +163,28 @@ class SlurmEngine:
     "Runs as jobs of a Slurm cluster, submitted as soon as their parent runs are done."
 
     options: SlurmOptions
+    jobs: int | None = None  # in the queue at a time; None: all that can begin
     warn: int = 120  # s before its limit at which a job is requeued; a quarter of a short limit
 
     def __post_init__(self):
         self.submitit = import_submitit()
+        self.mine: dict[str, SlurmJob] = {}  # by run: submitted or joined, and perhaps over
 
     def about(self) -> str:
         "Where runs go."
         return f'on Slurm, partition {self.options.partition}' if self.options.partition else 'on Slurm'
 
     def room(self, recipe: Recipe) -> bool:
-        "Always: the queue is Slurm's."
-        return True
+        "Always, as the queue is Slurm's; with `jobs`, while fewer are in it."
+        if not self.jobs:
+            return True
+        self.mine = {name: job for name, job in self.mine.items() if not job.ended()}
+        return len(self.mine) < self.jobs
 
     def joined(self, run: Run) -> Job | None:  # None if it is not under way
         "A run that is in the queue, or that another process has started."
         if job := queued_job(run.folder):
-            return SlurmJob(run, job.id)
+            return self._counted(SlurmJob(run, job.id))
         return OtherJob(run) if run.state() == 'running' else None
 
     def _asked(self, run, recipe):  # sbatch's parameters, by submitit's names
@@ -211,4 +216,8 @@ class SlurmEngine:
         except Exception as e:
             raise KitError(f'{run}: sbatch refuses the job: {str(e).strip() or type(e).__name__}') from None
         add_to_queue(run.folder, job.job_id)
-        return SlurmJob(run, job.job_id)
+        return self._counted(SlurmJob(run, job.job_id))
+
+    def _counted(self, job):  # the same
+        self.mine[str(job.run)] = job
+        return job
