@@ -33,7 +33,8 @@ from ..targets.target import Target
 from ..targets.top_rows import TopRows, is_many, table_of
 from ..metrics.site_metric import metric_of
 from ..runs.form import mend_submission, seal_submission, write_submission
-from ..runs.run import Run, inherited_contamination
+from ..runs.marks import inherited_contamination
+from ..runs.run import Run
 from ..runs.process import environment, now
 from ..runs.scores import score_oof
 from ..runs.lineage import parent_runs

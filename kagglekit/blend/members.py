@@ -26,7 +26,8 @@ from ..core.validation import KitError, check_names, check_value
 from ..runs.single_object import object_states, snapshot_labels
 from .outside_files import find_file, read_logits, read_outside, read_votes
 from .rule_sources import Source, vote_labels
-from ..runs.run import Run, refuse_look
+from ..runs.marks import refuse_look
+from ..runs.run import Run
 
 # %% ../../nbs/blend/16_members.ipynb #00000006
 KINDS = dict(  # kind of a member → entries it may have

@@ -12,8 +12,9 @@ from collections.abc import Sequence
 from ..core.text import as_table, diff_text, seconds_text
 from ..data.known_competitions import check_known
 from ..runs.queue import queued_job
-from ..runs.received import received_text
-from ..runs.run import ReadOnce, Run, find_run, list_runs, look_of, run_doubts, run_error
+from ..runs.marks import received_text
+from ..runs.marks import look_of
+from ..runs.run import ReadOnce, Run, find_run, list_runs, run_doubts, run_error
 
 # %% ../../nbs/cli/00_show.ipynb #f9895d90
 def wrap_text(

@@ -13,7 +13,8 @@ from ..core.text import one_line
 from ..core.validation import KitError
 from ..data.competition import Competition
 from ..targets.top_rows import is_many
-from ..runs.run import Run, refuse_look
+from ..runs.marks import refuse_look
+from ..runs.run import Run
 from ..runs.scores import check_predictions
 
 # %% ../../nbs/eda/00_predictions.ipynb #883e56a9

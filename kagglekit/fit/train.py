@@ -49,7 +49,8 @@ from kagglekit.runs.results import (
 from ..runs.fitted import fitted_on_train
 from ..runs.form import mend_submission, write_submission
 from ..runs.resume import open_run
-from ..runs.run import FoldRun, Run, is_trial, look_of
+from ..runs.marks import look_of
+from ..runs.run import FoldRun, Run, is_trial
 from ..runs.scores import score_text
 from ..runs.setup import Setup, folds_text, make_learner, open_setup, output_and_loss, run_folds
 from ..runs.single_object import Snapshots, StopWhenPerfect, keep_snapshots, object_states

@@ -17,7 +17,8 @@ from ..core.validation import KitError
 from ..data.site_tools import ToolRefused
 from .ledger import is_sent, read_ledger
 from .upload import find_site, in_kaggle_notebook, send_kaggle, submit_once
-from ..runs.run import Run, refuse_trial
+from ..runs.marks import refuse_trial
+from ..runs.run import Run
 
 # %% ../../nbs/handin/01a_notebook.ipynb #5e000006
 OUTPUT = 'submission.csv'  # the file of the notebook that is scored

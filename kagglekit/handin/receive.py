@@ -34,7 +34,7 @@ from ..runs.form import write_submission
 from ..runs.initial import parse_initial
 from ..runs.lineage import as_dict, blend_members
 from ..runs.process import now
-from ..runs.received import received_text
+from ..runs.marks import received_text
 from ..runs.results import changed_file
 from ..runs.run import Run, list_runs
 from ..runs.spelling import parse_pseudo

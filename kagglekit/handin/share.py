@@ -25,8 +25,9 @@ from .share_file import NEEDED, RECORDS, TABLES, WEIGHTS, check_sender, has_cont
 from ..images.cache_file import size_text
 from ..runs.identity import DATA_FIELDS
 from ..runs.lineage import as_dict, parent_runs
-from ..runs.received import received_text
-from ..runs.run import Run, list_runs, refuse_look, refuse_trial
+from ..runs.marks import received_text
+from ..runs.marks import refuse_look, refuse_trial
+from ..runs.run import Run, list_runs
 
 # %% ../../nbs/handin/02b_share.ipynb #5b000006
 _FOLDERS = re.compile(r'(?:(?<=file://)|(?<![\w:/.~…])(?:[A-Za-z]:)?)[/\\](?:[^/\\\s"\',;:]+[/\\])+')

@@ -24,7 +24,8 @@ from ..core.validation import KitError, check_names
 from ..data.site_tools import ToolRefused, kaggle_tool, run_tool
 from .ledger import STATUSES, add_line, amend, find_sent, is_sent, ledger_lock, ledger_path
 from .ledger import left_today, quota_text, read_ledger, record_score
-from ..runs.run import Run, look_of, refuse_trial
+from ..runs.marks import look_of, refuse_trial
+from ..runs.run import Run
 from ..runs.form import check_submission
 
 # %% ../../nbs/handin/01_upload.ipynb #00000004

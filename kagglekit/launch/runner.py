@@ -27,7 +27,7 @@ from ..core.secrets import hide_secrets
 from ..core.text import diff_text
 from ..runs.recipe import GROUPS, Recipe, recipe_table, resolve
 from ..fit.preflight import training_view, preflight
-from ..runs.received import refuse_received
+from ..runs.marks import refuse_received
 from ..runs.process import is_process_alive, now
 from ..runs.run import FoldRun, Run
 from .arguments import PageResult, read_given

@@ -27,7 +27,8 @@ from ..runs.fitted import check_same_train, recorded_levels, restore_scale, side
 from ..runs.recipe import Recipe, recorded
 from ..runs.results import changed_file, finished_folds
 from ..runs.rules import sides
-from ..runs.run import Run, refuse_trial
+from ..runs.marks import refuse_trial
+from ..runs.run import Run
 from ..runs.setup import SideTable, make_networks, output_and_loss
 from ..runs.single_object import object_states
 from ..targets.target_record import target_record

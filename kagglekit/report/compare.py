@@ -16,7 +16,8 @@ from .by_output import by_output, grade_confusion
 from .curves import curve_table
 from .pairs import Pair, read_pair
 from .records import greater_is_better, params_diff, read_record
-from ..runs.run import Run, look_of
+from ..runs.marks import look_of
+from ..runs.run import Run
 
 # %% ../../nbs/report/07_compare.ipynb #00000021
 def state_of(

@@ -20,7 +20,8 @@ from ..core.tables import match_ids
 from ..runs.lineage import as_dict
 from .oof import data_of, read_oof, run_metric, seen_rows
 from .records import metric_name, read_record, short_paths, target_of
-from ..runs.run import Run, look_of
+from ..runs.marks import look_of
+from ..runs.run import Run
 
 # %% ../../nbs/report/04_pairs.ipynb #00000012
 @dataclass

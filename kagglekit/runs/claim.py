@@ -18,7 +18,7 @@ from ..core.secrets import hide_secrets
 from ..core.storage import atomic, disk_errors, locked, sweep_parts, write_json
 from ..core.validation import KitError
 from .identity import difference, early_params
-from .received import refuse_received
+from .marks import refuse_received
 from .recipe import Recipe
 from .queue import queued_job
 from .results import finished_folds, gather_parts

@@ -23,7 +23,8 @@ from .initial import Initial, parse_initial
 from .recipe import RECIPES, Recipe
 from .results import fold_numbers
 from .spelling import parse_pseudo
-from .run import Run, inherited_contamination, is_trial, list_runs, look_of, refuse_trial
+from .marks import inherited_contamination, look_of, refuse_trial
+from .run import Run, list_runs, is_trial
 from .scores import check_predictions, predictions_of, read_predictions
 
 # %% ../../nbs/runs/15_lineage.ipynb #7fa01c2a

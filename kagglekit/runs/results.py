@@ -26,7 +26,8 @@ from ..metrics.site_metric import metric_of
 from .looks import chosen_folds
 from .process import now
 from .recipe import Recipe
-from .run import APART, Run, look_of, sealed
+from .marks import look_of
+from .run import APART, Run, sealed
 from .scores import check_predictions, predictions_of, read_predictions, score_oof
 from .decision import DECISION, decide_run
 

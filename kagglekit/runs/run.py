@@ -4,8 +4,7 @@
 
 # %% auto #0
 __all__ = ['STATES', 'NUMBER', 'RECORD_TYPES', 'PLACE', 'PROGRESS', 'APART', 'read_record', 'add_note', 'Run', 'FoldRun',
-           'run_error', 'ReadOnce', 'sealed', 'submission_flaw', 'run_doubts', 'list_runs', 'find_run',
-           'inherited_contamination', 'is_trial', 'refuse_trial', 'look_of', 'refuse_look']
+           'run_error', 'ReadOnce', 'sealed', 'is_trial', 'submission_flaw', 'run_doubts', 'list_runs', 'find_run']
 
 # %% ../../nbs/runs/06_run.ipynb #00000001
 import os
@@ -17,7 +16,6 @@ from ..core.secrets import hide_secrets
 from ..core.storage import atomic, disk_errors, hash_json, locked, read_json, write_json
 from ..core.validation import KitError, check_names, nearest
 from .field_names import current_record
-from .looks import look_text
 from .process import heartbeat, is_running, now, this_process
 from .queue import queued_job
 
@@ -300,6 +298,13 @@ def sealed(
     return content | dict(seal=hash_json(content))
 
 
+def is_trial(
+    run: Run,  # started, or not
+) -> bool:  # True: no experiment
+    "Whether a run is a trial (`fit/03_trial`), cut down to see whether its recipe runs."
+    return (run.folder / 'trial.json').is_file()
+
+
 def _awaits_submission(run, score):  # whether a done run has, or should have, a submission
     if 'submission.csv' in score.get('files', {}):
         return True
@@ -372,60 +377,3 @@ def find_run(
     runs = list_runs()
     known = [str(run) for run in runs] + [run.exp for run in runs]
     raise KitError(f'there is no run {name}{nearest(name, known)}; kagglekit journal lists them')
-
-# %% ../../nbs/runs/06_run.ipynb #7282dacd
-def inherited_contamination(
-    comp: str,  # competition
-    exps: Sequence[str],  # runs that something is made of
-) -> str:  # why its CV cannot be compared; '' if it can
-    "The contamination that one of these runs passes on."
-    for exp in exps:
-        run = Run(comp, exp)
-        if flaw := run.flaw():
-            return f'{exp}, which it takes from, {flaw}'
-        why = run.read('params.json').get('not_comparable')
-        if why:
-            return f'{exp}, which it takes from, is not comparable: {why}'
-    return ''
-
-# %% ../../nbs/runs/06_run.ipynb #126c6014
-def is_trial(
-    run: Run,  # started, or not
-) -> bool:  # True: no experiment
-    "Whether a run is a trial."
-    return (run.folder / 'trial.json').is_file()
-
-
-def refuse_trial(
-    run: Run,  # perhaps a trial
-    use: str,  # what it cannot do, for the message
-):
-    "Raise `KitError` for a trial."
-    if not is_trial(run):
-        return
-    whole = run.read('trial.json').get('of', 'exp0001')
-    raise KitError(
-        f'{run} is a trial of {whole}, with few rows and a tiny network; it cannot {use}. '
-        f'Run the recipe itself: kagglekit run {run.comp} {whole}'
-    )
-
-# %% ../../nbs/runs/06_run.ipynb #10ec1002
-def look_of(
-    run: Run,  # started, or not
-) -> str:  # such as 'fold 0 of 5'; '' for a whole run
-    "What the score of a look stands on."
-    return look_text(run.peek('params.json').get('recipe'))
-
-
-def refuse_look(
-    run: Run,  # perhaps a look
-    use: str,  # what it cannot do, for the message
-):
-    "Raise `KitError` for a look."
-    look = look_of(run)
-    if not look:
-        return
-    raise KitError(
-        f'{run} is a look ({look}); it cannot {use}. Train the whole: kagglekit run {run.comp} {run.exp}-whole '
-        f"-p parent {run.exp} -p fit_folds '[]' -p rows 1"
-    )
