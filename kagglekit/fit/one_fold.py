@@ -11,8 +11,8 @@ import torch
 from ..core.validation import KitError
 from ..data.competition import check_page
 from .preflight import preflight
+from .fold_progress import FoldProgress
 from kagglekit.fit.train import (
-    FoldProgress,
     kept_epochs,
     read_comp,
     reopen_dead,
