@@ -154,7 +154,7 @@ def test_a_dead_fold_is_named_and_is_trained_again_without_the_check(home, monke
     go_fold(1, epochs=1)
     made = read_fold(run, 1)['made_by']
     with monkeypatch.context() as patch:
-        patch.setattr('kagglekit.fit.one_fold.fit_fold', dead)
+        patch.setattr('kagglekit.fit.train.fit_fold', dead)
         go_fold(0, epochs=1)
     assert 'fold 0 learns nothing' in (FoldRun(run, 0).folder / 'log.txt').read_text()
     go_fold(0, epochs=1)

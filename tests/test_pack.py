@@ -222,9 +222,7 @@ def test_a_page_that_has_changed_since_is_told(lights, plain):
     old = page.read_text()
     try:
         page.write_text(old.replace('a small network', 'another network'))
-        with pytest.raises(
-            KitError, match='was packed before this changed: nbs/competitions/lights.ipynb, page; delete'
-        ):
+        with pytest.raises(KitError, match='was packed before this changed: nbs/competitions/lights.ipynb; delete'):
             packed('a1', plain)
     finally:
         page.write_text(old)

@@ -111,8 +111,8 @@ def test_a_fold_with_groups_resumes_to_the_byte(tmp_path):
 
 
 def test_the_fields_of_a_recipe_reach_the_network():
-    assert fit_page._groups(Recipe()) is None
-    groups = fit_page._groups(Recipe(layer_decay=0.5, weight_decay=0.3, decay_norms=False))(small_resnet())
+    assert fit_page.groups_of(Recipe()) is None
+    groups = fit_page.groups_of(Recipe(layer_decay=0.5, weight_decay=0.3, decay_norms=False))(small_resnet())
     assert {group['weight_decay'] for group in groups} == {0.0, 0.3}
     assert min(group['lr_scale'] for group in groups) == 0.5**9
 

@@ -15,13 +15,14 @@ import pytest
 import torch
 from PIL import Image
 from kagglekit.runs import run as runs
-from kagglekit.fit import train as fit
+from kagglekit.fit import fold_progress, train as fit
 from kagglekit.training.augmentations import AUGMENTS, Augmentation
 from kagglekit.cli.show import show_run, status_text
 from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.core.paths import data_dir, workspace
 from kagglekit.core.storage import read_json, write_json
 from kagglekit.core.validation import KitError
+from kagglekit.runs.marks import inherited_contamination
 from kagglekit.runs.recipe import RECIPES, find_recipe
 from kagglekit.runs.setup import open_setup, run_folds
 from kagglekit.fit.train import load_experiment, train
@@ -394,7 +395,7 @@ def test_a_damaged_folder_affects_no_other_run(copy_of):
     (run.folder.parent / 'stray.txt').touch()
     found = {r.exp: r.state() for r in list_runs()}
     assert found == {'tiny': 'done', 'tiny copy': 'broken', 'b1': 'broken', 'b2': 'broken', 'b3': 'broken'}
-    assert runs.find_run('tiny').exp == 'tiny' and 'cannot be read' in runs.inherited_contamination(NAME, ['b1'])
+    assert runs.find_run('tiny').exp == 'tiny' and 'cannot be read' in inherited_contamination(NAME, ['b1'])
 
 
 @pytest.mark.parametrize('where', ['save_weights', 'resume.pt'])
@@ -620,7 +621,8 @@ def test_a_kill_between_the_state_of_an_epoch_and_its_row_loses_no_row(tmp_path,
     with workspace(tmp_path):
         write_practice(NAME)
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(fit, 'write_history', killed)
+            for module in (fit, fold_progress):
+                patch.setattr(module, 'write_history', killed)
             train_here(**given)
         train_here(**given)
         history = pd.read_csv(Run(NAME, 'exp0009').folder / 'history.csv')
