@@ -39,7 +39,12 @@ def nodes(tmp_path_factory):
     before = dict(os.environ)
     os.environ['SLURM_CONF'] = str(folder / 'slurm.conf')
     os.environ['PATH'] += ':/usr/sbin'
-    cluster('start', folder)
+    try:
+        cluster('start', folder)
+    except subprocess.SubprocessError as e:
+        if os.environ.get('KAGGLEKIT_SLOW'):
+            raise
+        pytest.skip(f'the daemons of Slurm do not start on this machine: {e}')
     yield ('kit1', 'kit2')
     cluster('stop', folder)
     os.environ.clear()
