@@ -7107,6 +7107,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                         'kagglekit/training/learner.py'),
                                             'kagglekit.training.learner.fold_learner': ( 'training/learner.html#fold_learner',
                                                                                          'kagglekit/training/learner.py'),
+                                            'kagglekit.training.learner.image_batches': ( 'training/learner.html#image_batches',
+                                                                                          'kagglekit/training/learner.py'),
                                             'kagglekit.training.learner.is_confident': ( 'training/learner.html#is_confident',
                                                                                          'kagglekit/training/learner.py'),
                                             'kagglekit.training.learner.join_answers': ( 'training/learner.html#join_answers',

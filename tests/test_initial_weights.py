@@ -1,17 +1,16 @@
 "Training starts from a file, or from a run of another competition: the body is taken, the head is new."
 
 import shutil
-import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
+from running import write_few_shapes
 from kagglekit.core.paths import data_dir, workspace
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.fit import train as fit
 from kagglekit.fit.train import train
 from kagglekit.models.build import build_model
-from kagglekit.practice.standins import write_practice
 from kagglekit.runs import setup
 from kagglekit.runs.recipe import find_recipe
 from kagglekit.runs.run import Run
@@ -35,9 +34,7 @@ def small(tmp_path, monkeypatch):
     load_pages()
     monkeypatch.setattr(fit, 'STAND_INS', {})
     with workspace(tmp_path):
-        folder = write_practice(NAME, say=lambda line: None)
-        for name, n in [('train', 60), ('test', 12), ('sample_submission', 12)]:
-            pd.read_csv(folder / f'{name}.csv', dtype=str)[:n].to_csv(folder / f'{name}.csv', index=False)
+        folder = write_few_shapes()
         torch.manual_seed(9)
         net = build_model(find_recipe(NAME, 'exp0001').arch, 7, 1, pretrained=False)
         torch.save(dict(state_dict=net.state_dict()), folder / 'theirs.pth')

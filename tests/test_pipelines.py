@@ -1,9 +1,9 @@
 "A pipeline of albumentations in a recipe: the same images after a resume and with any number of threads."
 
 import numpy as np
-import pandas as pd
 import pytest
 from safetensors.torch import load_file
+from running import write_few_shapes
 from kagglekit.core.paths import workspace
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import find_comp, load_pages
@@ -11,7 +11,6 @@ from kagglekit.fit import train as fit
 from kagglekit.fit.train import train
 from kagglekit.images import pipelines
 from kagglekit.images.pipelines import PIPELINES, ImagePipeline, check_pipeline
-from kagglekit.practice.standins import write_practice
 from kagglekit.runs import setup
 from kagglekit.runs.page_code import page_code
 from kagglekit.runs.recipe import find_recipe
@@ -92,9 +91,7 @@ def small(tmp_path, monkeypatch, registered):
     load_pages()
     monkeypatch.setattr(fit, 'STAND_INS', {})
     with workspace(tmp_path):
-        folder = write_practice(NAME, say=lambda line: None)
-        for name, n in [('train', 60), ('test', 12), ('sample_submission', 12)]:
-            pd.read_csv(folder / f'{name}.csv', dtype=str)[:n].to_csv(folder / f'{name}.csv', index=False)
+        write_few_shapes()
         yield
 
 

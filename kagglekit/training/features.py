@@ -24,11 +24,10 @@ from ..core.storage import atomic, disk_errors, hash_json, locked, read_json, wr
 from ..core.text import seconds_text
 from ..core.validation import KitError
 from ..images.cache_file import check_room
-from ..images.loaders import gather
 from ..models.body import head_names
 from ..models.surgery import linear_head
 from .gradients import autocast
-from .learner import FoldLearner, rows_at_once
+from .learner import FoldLearner, image_batches, rows_at_once
 from .tta import VIEWS
 
 # %% ../../nbs/training/08_features.ipynb #9f662393
@@ -140,10 +139,8 @@ def _file(learn, cache, view, content):  # the FeatureFile of these images
 
 @torch.no_grad()
 def _batches(learn, body, cache, rows) -> Iterator[np.ndarray]:  # the features of these rows, batch by batch
-    bs, device = rows_at_once(cache), learn.dls.device
-    for start in range(0, len(rows), bs):
-        x = learn.prepare_batch.normalise(gather(cache, rows[start : start + bs]).to(device))
-        with autocast(learn.half, device):
+    for _, x in image_batches(learn, cache, rows):
+        with autocast(learn.half, x.device):
             yield body(x).cpu().numpy()
 
 

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['PIXELS', 'find_device', 'is_confident', 'label_rows', 'pixel_stats', 'PrepareBatch', 'FoldLearner', 'fold_learner',
-           'rows_at_once', 'answers_of', 'join_answers', 'predict']
+           'rows_at_once', 'image_batches', 'answers_of', 'join_answers', 'predict']
 
 # %% ../../nbs/training/06_learner.ipynb #00000001
 from collections.abc import Sequence
 from contextlib import contextmanager
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 import numpy as np
 import fastai.callback.schedule  # noqa: F401  gives every Learner lr_find
@@ -308,6 +308,20 @@ def rows_at_once(
     return max(1, min(bs, PIXELS // (h * w)))
 
 
+def image_batches(
+    learn: FoldLearner,  # of its preparation only the normalisation is used
+    cache: np.ndarray,  # (n, H, W, C) decoded images
+    rows: Sequence | np.ndarray,  # (m,) positions in it
+    bs: int = 128,  # rows at a time, where images are small
+) -> Iterator[tuple]:  # (positions, (b, C, H, W) images on the device)
+    "Images as a network sees them without augmentation, batch by batch."
+    bs = rows_at_once(cache, bs)
+    parts = [rows[start : start + bs] for start in range(0, len(rows), bs)]
+    batches = on_device(lambda part: (gather(cache, part),), parts, learn.dls.device)
+    for part, (x,) in zip(parts, batches):
+        yield part, learn.prepare_batch.normalise(x)
+
+
 def answers_of(
     answer: OutputSpec,  # what logits mean
     z: torch.Tensor,  # (b, columns) logits of a batch
@@ -354,11 +368,8 @@ def predict(
     learn.model.eval()
     prepare, device = learn.prepare_batch, learn.dls.device
     looks = [lambda x, panels: x] + [VIEWS[v] for v in views]
-    bs = rows_at_once(cache, bs)
-    parts, out = [rows[start : start + bs] for start in range(0, len(rows), bs)], []
-    batches = on_device(lambda part: (gather(cache, part),), parts, device)
-    for batch, (x,) in zip(parts, batches):
-        x = prepare.normalise(x)
+    out = []
+    for batch, x in image_batches(learn, cache, rows, bs):
         t = () if table is None else (prepare.side(table[batch], device),)
         out.append(_predict_batch(learn, looks, x, t))
     return join_answers(out, learn.answer)

@@ -128,6 +128,7 @@ class _Logistic:  # multinomial regressions on the same rows, from the strongest
         self.model = _classifier(tol)
 
     def fit(self, strength):
+        "The head of one strength of the penalty."
         weight, bias = np.zeros(self.shape), np.full(self.shape[0], ABSENT)
         bias[self.present] = 0
         if len(self.present) > 1:
@@ -187,13 +188,16 @@ class _RidgeFit:  # regressions of all strengths on the same rows; signs: target
         self.moments = self.vectors.T @ moments
 
     def targets(self, y):
+        "Targets as the regression takes them."
         return 2 * y - 1 if self.signs else y
 
     def head(self, strengths):  # (columns,)
+        "The head with a strength of the penalty for each column."
         weight = self.vectors @ (self.moments / (self.values[:, None] + strengths))
         return self.scaler.head(weight.T, self.mean, strengths)
 
     def errors(self, held, strength):  # (columns,) sums of squares
+        "The errors on held-out rows."
         y = self.targets(held.y)
         residues = self.head(np.full(y.shape[1], strength))(held.x) - y
         return (held.w[:, None] * residues**2).sum(0)
