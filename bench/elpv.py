@@ -9,19 +9,17 @@ probabilities of crack2 and crack3 are summed, and compared with one half. The s
 random draw.
 
 Macro-F1 counts each class the same, and the probability of a rare state is seldom the highest of eight. So it is also
-computed with probabilities over the class's share to a power, which for each fold the other folds choose.
+computed as decided by logit_adjusted, nested: for each fold by what the other folds say.
 """
 
 import argparse
 import json
 import numpy as np
 import pandas as pd
-from kagglekit.blend.label_shift import correct_prior
 from kagglekit.data.competition import find_comp, load_pages, prob_columns
+from kagglekit.metrics.decisions import nested_decision
 from kagglekit.metrics.registry import find_metric
 from kagglekit.runs.run import Run
-
-POWERS = np.linspace(0, 1, 21)  # of a class's share: 0 leaves probabilities as they are, 1 makes all classes equal
 
 
 def accuracy(p, labels, classes):
@@ -36,22 +34,12 @@ def accuracy(p, labels, classes):
     return a, f'{a:8.2%} ({middle - half:.2%} to {middle + half:.2%})', right
 
 
-def best_power(p, y, shares, metric):
-    "The power of the shares by which these rows score best: the middle one of five that do together."
-    values = [metric(y, correct_prior(p, shares, shares ** (1 - power))) for power in POWERS]
-    return POWERS[2 + np.argmax(np.convolve(values, np.ones(5), 'valid'))]  # a single value jumps with single cells
-
-
-def lifted(p, y, fold, metric):
-    "Macro-F1 as the mean over folds: of the probabilities, and over shares to a power that the other folds choose."
-    plain, over = [], []
-    for k in np.unique(fold):
-        here, others = fold == k, fold != k
-        shares = np.bincount(y[others], minlength=p.shape[1]) / others.sum()
-        power = best_power(p[others], y[others], shares, metric)
-        plain.append(metric(y[here], p[here]))
-        over.append(metric(y[here], correct_prior(p[here], shares, shares ** (1 - power))))
-    return np.mean(plain), np.mean(over)
+def lifted(p, y, fold, comp):
+    "Macro-F1 as the mean over folds: of the probabilities, and with rare states lifted as the other folds say."
+    metric = find_metric('macro_f1')
+    answers = nested_decision('logit_adjusted', y, p, metric, comp.target, fold)
+    folds = [fold == k for k in np.unique(fold)]
+    return np.mean([metric(y[f], p[f]) for f in folds]), np.mean([metric(y[f], answers[f]) for f in folds])
 
 
 def idea(params):
@@ -87,7 +75,7 @@ def figures(run, comp, truth):
     if oof is not None:
         p = oof[columns].to_numpy()
         found['accuracy, out-of-fold'], said, _ = accuracy(p, comp.train.label, comp.classes)
-        scores = lifted(p, comp.train.target.to_numpy(), oof.fold.to_numpy(), find_metric('macro_f1'))
+        scores = lifted(p, comp.train.target.to_numpy(), oof.fold.to_numpy(), comp)
         found |= zip(('macro-F1', 'macro-F1, lifted'), scores)
     minutes = (run.read('score.json').get('seconds') or 0) / 60
     print(f'{run.exp:14s} {said_test:28s} {said:28s} {minutes:6.1f} min  {params.get("reason", "")}')

@@ -252,6 +252,59 @@ def test_ties_go_to_the_default():
     assert np.array_equal(quantile_cuts(grades, grades, range(4)).round(2), [0.75, 1.5, 2.25])
 
 
+def rare_classes(n, seed, shares=(0.8, 0.15, 0.05), strength=1.2):
+    "Codes, and their probabilities by Bayes."
+    g = np.random.default_rng(seed)
+    y = g.choice(len(shares), n, p=shares)
+    z = np.log(shares) + strength * g.normal(strength * np.eye(len(shares))[y], 1)
+    P = np.exp(z)
+    return y, P / P.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize('scored', ['macro_f1', 'balanced_accuracy'])
+def test_rare_classes_are_lifted_where_each_class_counts_the_same(scored):
+    score, folds = find_metric(scored), np.arange(2000) % 5
+    for seed in range(3):
+        y, P = rare_classes(2000, seed)
+        nested = nested_decision('logit_adjusted', y, P, score, THREE, folds)
+        assert score(y, nested) > score(y, P) + 0.02
+
+
+def test_a_metric_of_all_rows_leaves_the_most_probable_class():
+    y, P = rare_classes(3000, 4)
+    params = fit_decision('logit_adjusted', y, P, find_metric('accuracy'), THREE)
+    assert params['power'] <= 0.2
+    even = fit_decision('logit_adjusted', y, P, NEVER, THREE)
+    assert even['power'] == 0
+    assert np.array_equal(apply_decision(even, P, THREE).argmax(1), P.argmax(1))
+
+
+def test_the_power_of_all_is_even_shares():
+    y, P = rare_classes(500, 5)
+    params = fit_decision('logit_adjusted', y, P, find_metric('macro_f1'), THREE)
+    shares = np.bincount(y) / 500
+    assert list(params['shares'].values()) == pytest.approx(shares)
+    answers = apply_decision(params | dict(power=1.0), P, THREE)
+    assert np.array_equal(answers.argmax(1), (P / shares).argmax(1))
+
+
+@pytest.mark.parametrize('target, P', [(TWO, [[0.9, 0.1]]), (THREE, [[0.2, 0.5, 0.3]])])
+@pytest.mark.parametrize('n', [0, 1, 7])
+def test_classes_without_a_row_break_nothing(target, P, n):
+    y, P = np.zeros(n, int), np.repeat(np.array(P), n, 0)
+    params = fit_decision('logit_adjusted', y, P, find_metric('macro_f1'), target)
+    again = json.loads(json.dumps(params))
+    answers = apply_decision(again, P, target)
+    assert answers.shape == P.shape and (answers.sum(1) == 1).all()
+
+
+def test_shares_of_other_classes_are_refused():
+    y, P = rare_classes(300, 6)
+    params = fit_decision('logit_adjusted', y, P, find_metric('macro_f1'), THREE)
+    with pytest.raises(KitError, match='fitted for other outputs'):
+        apply_decision(params, P, OneOf(('a', 'b', 'x')))
+
+
 def test_the_k_best_and_other_decisions_without_a_fit():
     P = np.array([[0.2, 0.9, 0.9], [0.5, 0.5, 0.5]])
     top = fit_decision('top(2)', None, P, NEVER, names(3))
@@ -311,6 +364,8 @@ def test_a_function_that_answers_wrongly_is_refused(function, words):
 REFUSED = [
     ('thresholds', BINARY, 'decides labels'),
     ('threshold', THREE, 'binary class'),
+    ('logit_adjusted', BINARY, 'a column for each class'),
+    ('logit_adjusted', names(2), 'decides class'),
     ('cut_points', names(2), 'there are top, clip, threshold, thresholds'),
     ('round', Shares(('a', 'b')), 'there are none for it'),
     ('top(4)', names(3), 'more than the 3 outputs'),
@@ -332,7 +387,7 @@ def test_a_decision_that_does_not_fit_is_refused(text, target, words):
 def test_every_decision_says_what_it_is():
     for name, decision in DECISIONS.items():
         assert decision.kinds and decision.kept, name
-        assert decision.fitted == (name in ('threshold', 'thresholds', 'cut_points'))
+        assert decision.fitted == (name in ('threshold', 'thresholds', 'cut_points', 'logit_adjusted'))
 
 
 def test_thresholds_of_other_labels_are_refused():
