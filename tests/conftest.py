@@ -2,12 +2,10 @@
 
 import gc
 import os
-import subprocess
-import sys
 import pytest
 from filelock import FileLock
 from layouts import LAYOUTS
-from running import ROOT, papermill_words
+from running import ROOT, papermill
 from kagglekit.core.paths import workspace
 from kagglekit.practice.standins import write_practice
 
@@ -113,7 +111,6 @@ def undisturbed(tmp_path_factory):
     with FileLock(home / 'one.lock'), workspace(home):
         if not folder.exists():
             write_brief(home)
-            words = papermill_words(folder / 'train.ipynb', '-p', 'comp', 'shapes-practice', '-p', 'exp', 'exp0001')
-            done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+            done = papermill(folder / 'train.ipynb', '-p', 'comp', 'shapes-practice', '-p', 'exp', 'exp0001')
             assert done.returncode == 0, done.stderr[-2000:]
     return folder

@@ -161,12 +161,14 @@ def python(*args, **more):
     return subprocess.CompletedProcess(args, code, *fork.communicate())
 
 
-def write_few_shapes():
-    "shapes-practice with 60 train and 12 test rows; its folder."
+def write_few_shapes(rows=60, tests=12):
+    "The first rows of shapes-practice, and of its answers; its folder."
     import pandas as pd
     from kagglekit.practice.standins import write_practice
 
-    folder = write_practice('shapes-practice', say=lambda line: None)
-    for name, n in [('train', 60), ('test', 12), ('sample_submission', 12)]:
+    folder = write_practice('shapes-practice', say=quiet)
+    for name, n in [('train', rows), ('test', tests), ('sample_submission', tests)]:
         pd.read_csv(folder / f'{name}.csv', dtype=str)[:n].to_csv(folder / f'{name}.csv', index=False)
+    answers = folder / '.answers.parquet'
+    pd.read_parquet(answers)[:tests].to_parquet(answers)
     return folder

@@ -18,7 +18,7 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
-from warm import warm
+from warm import read_package_pages, warm
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 FIRST_FREE = 100  # descriptors below it may be those of a request
@@ -222,4 +222,5 @@ def serve():
 
 if __name__ == '__main__':
     warm('ipykernel.ipkernel', 'papermill.cli')
+    read_package_pages()
     serve()
