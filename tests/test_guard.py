@@ -191,11 +191,11 @@ def deaf(learn):
 
 @pytest.fixture
 def train_shapes(tmp_path, monkeypatch):
-    "A function that trains two folds of a few drawn shapes, some of which cannot learn."
-    monkeypatch.setattr('kagglekit.training.guard.MIN_STEPS', 25)  # for a quarter of the rows
+    "A function that trains two folds of half the drawn shapes, some of which cannot learn."
+    monkeypatch.setattr('kagglekit.training.guard.MIN_STEPS', 50)  # for half the rows
     with workspace(tmp_path):
         load_pages()
-        write_few_shapes()
+        write_few_shapes(rows=120)
         comp, make = find_comp('shapes-practice'), fit.make_learner
 
         def _train(exp, cannot=(), **changes):
