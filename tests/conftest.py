@@ -2,12 +2,10 @@
 
 import gc
 import os
-import subprocess
-import sys
 import pytest
 from filelock import FileLock
 from layouts import LAYOUTS
-from running import ROOT, papermill_words
+from running import ROOT, papermill, write_few_shapes
 from kagglekit.core.paths import workspace
 from kagglekit.practice.standins import write_practice
 
@@ -20,7 +18,8 @@ def pytest_configure(config):
 
 
 LONG = (
-    'reproduce slurm gpus layouts stops new shell eda runs blend_kinds resume twelve predict many_classes kinds'
+    'reproduce slurm gpus layouts stops new shell eda wheel runs apart blend_kinds pack resume twelve layout_facts '
+    'predict guard eda_kinds many_classes kinds'
 ).split()  # files of tests that take longest, in an order in which two at a time do not wait for one fixture
 
 
@@ -59,12 +58,14 @@ def space(tmp_path, monkeypatch):
 
 
 def write_brief(home):
-    "In a workspace, the page of the drawn shapes, whose recipes have half the epochs."
+    "In a workspace, half the rows of the drawn shapes, and their page, whose recipes have half the epochs."
     page = 'nbs/competitions/shapes.ipynb'
     text = (ROOT / page).read_text(encoding='utf8')
     assert text.count('epochs=8') == 1
     (home / page).parent.mkdir(parents=True, exist_ok=True)
     (home / page).write_text(text.replace('epochs=8', 'epochs=4'), encoding='utf8')
+    with workspace(home):
+        write_few_shapes(rows=120, tests=120)
 
 
 @pytest.fixture
@@ -113,7 +114,6 @@ def undisturbed(tmp_path_factory):
     with FileLock(home / 'one.lock'), workspace(home):
         if not folder.exists():
             write_brief(home)
-            words = papermill_words(folder / 'train.ipynb', '-p', 'comp', 'shapes-practice', '-p', 'exp', 'exp0001')
-            done = subprocess.run([sys.executable, *words], cwd=ROOT, capture_output=True, text=True)
+            done = papermill(folder / 'train.ipynb', '-p', 'comp', 'shapes-practice', '-p', 'exp', 'exp0001')
             assert done.returncode == 0, done.stderr[-2000:]
     return folder

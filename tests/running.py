@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -161,12 +162,31 @@ def python(*args, **more):
     return subprocess.CompletedProcess(args, code, *fork.communicate())
 
 
-def write_few_shapes():
-    "shapes-practice with 60 train and 12 test rows; its folder."
-    import pandas as pd
+@cache
+def drawn_shapes():
+    "shapes-practice, drawn once: a workspace that lasts as long as this process, and its folder there."
+    from kagglekit.core.paths import workspace
     from kagglekit.practice.standins import write_practice
 
-    folder = write_practice('shapes-practice', say=lambda line: None)
-    for name, n in [('train', 60), ('test', 12), ('sample_submission', 12)]:
+    home = tempfile.TemporaryDirectory()
+    with workspace(home.name):
+        return home, write_practice('shapes-practice', say=quiet)
+
+
+def write_shapes():
+    "shapes-practice in this workspace, as it is drawn; its folder."
+    from kagglekit.core.paths import own_data
+
+    return shutil.copytree(drawn_shapes()[1], own_data('shapes-practice'))
+
+
+def write_few_shapes(rows=60, tests=12):
+    "The first rows of shapes-practice, and of its answers; its folder."
+    import pandas as pd
+
+    folder = write_shapes()
+    for name, n in [('train', rows), ('test', tests), ('sample_submission', tests)]:
         pd.read_csv(folder / f'{name}.csv', dtype=str)[:n].to_csv(folder / f'{name}.csv', index=False)
+    answers = folder / '.answers.parquet'
+    pd.read_parquet(answers)[:tests].to_parquet(answers)
     return folder

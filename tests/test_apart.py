@@ -14,7 +14,6 @@ from kagglekit.data.competition import load_pages
 from kagglekit.fit import train as fit
 from kagglekit.fit.one_fold import train_fold
 from kagglekit.launch.runner import check_run
-from kagglekit.practice.standins import write_practice
 from kagglekit.runs.claim import Busy, Clash, claim, claim_fold, release
 from kagglekit.runs.queue import QueuedJob
 from kagglekit.runs.recipe import find_recipe
@@ -22,7 +21,7 @@ from kagglekit.runs.results import read_fold
 from kagglekit.runs.run import FoldRun, Run
 from kagglekit.runs.setup import run_folds
 from kagglekit.sweeps.plan import reserve
-from running import kit, start, status, until
+from running import kit, start, status, until, write_few_shapes
 
 NAME, EXP = 'shapes-practice', 'tiny'
 SMALL = dict(parent='exp0001', reason='two folds', folds=2, epochs=6)
@@ -31,22 +30,13 @@ RESULTS = ('oof.parquet', 'test.parquet', 'test_folds.parquet', 'submission.csv'
 FILES = (*RESULTS[:-1], *(f'fold{k}/{name}' for k in (0, 1) for name in FOLD_FILES))
 
 
-def write_small(rows=60, tests=24):
-    "The first rows of the drawn shapes, and of their answers."
-    folder = write_practice(NAME, say=lambda line: None)
-    for name, n in [('train', rows), ('test', tests), ('sample_submission', tests)]:
-        pd.read_csv(folder / f'{name}.csv', dtype=str)[:n].to_csv(folder / f'{name}.csv', index=False)
-    answers = folder / '.answers.parquet'
-    pd.read_parquet(answers)[:tests].to_parquet(answers)
-
-
 @pytest.fixture(scope='module')
 def in_a_row(tmp_path_factory):
     "A workspace with a run whose folds were trained one after the other, in this process."
     load_pages()
     home = tmp_path_factory.mktemp('row')
     with workspace(home):
-        write_small()
+        write_few_shapes(tests=24)
         go()
     return home
 

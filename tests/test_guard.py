@@ -16,7 +16,6 @@ from kagglekit.metrics.registry import constant_score, find_metric
 from kagglekit.models.heads import OutputSpec
 from kagglekit.models.losses import find_loss
 from kagglekit.models.outputs import make_loss, make_output
-from kagglekit.practice.standins import write_practice
 from kagglekit.runs.run import Run
 from kagglekit.targets.target import Grades, Numbers
 from kagglekit.training.callbacks import fit_stages
@@ -24,6 +23,7 @@ from kagglekit.training.fold_fit import EpochSigns, FoldFit
 from kagglekit.training.guard import TrainingGuard, is_flat
 from kagglekit.training.learner import PrepareBatch, fold_learner, pixel_stats
 from kagglekit.training.schedules import Stage
+from running import write_few_shapes
 
 
 def verdict(losses, related, steps=60, error=0.01, dead_after=2, stages=None):
@@ -191,10 +191,11 @@ def deaf(learn):
 
 @pytest.fixture
 def train_shapes(tmp_path, monkeypatch):
-    "A function that trains two folds of the drawn shapes, some of which cannot learn."
+    "A function that trains two folds of half the drawn shapes, some of which cannot learn."
+    monkeypatch.setattr('kagglekit.training.guard.MIN_STEPS', 50)  # for half the rows
     with workspace(tmp_path):
         load_pages()
-        write_practice('shapes-practice', say=lambda line: None)
+        write_few_shapes(rows=120)
         comp, make = find_comp('shapes-practice'), fit.make_learner
 
         def _train(exp, cannot=(), **changes):

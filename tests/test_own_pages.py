@@ -14,8 +14,7 @@ from kagglekit.core.validation import KitError
 from kagglekit.data.competition import READERS, check_page, find_comp, load_pages
 from kagglekit.images.formats import INPUTS
 from kagglekit.data.pages import damaged_pages
-from kagglekit.practice.standins import write_practice
-from running import ROOT, kit
+from running import ROOT, kit, write_shapes
 
 READER = """#| export
 import pandas as pd
@@ -116,7 +115,7 @@ def test_a_copy_of_a_page_of_the_package_counts_in_its_workspace(home):
     path.write_text(
         (ROOT / 'nbs/competitions/shapes.ipynb').read_text().replace("metric='macro_f1'", "metric='accuracy'")
     )
-    write_practice('shapes-practice', say=lambda line: None)
+    write_shapes()
     assert load_pages() == {} and find_comp('shapes-practice').metric == 'accuracy'
     path.unlink()
     assert find_comp('shapes-practice').metric == 'macro_f1'
@@ -279,7 +278,7 @@ def test_commands_and_the_kernel_of_papermill_train_what_a_page_defines(home):
     shutil.copytree(
         ROOT / 'nbs', home / 'nbs', dirs_exist_ok=True, ignore=lambda d, names: set(names) - {'train.ipynb'}
     )
-    write_practice('shapes-practice', say=lambda line: None)
+    write_shapes()
     (home / 'data/shapes-practice').rename(home / 'data/own-shapes')
     run = lambda *args: kit(*args, cwd=home)
     checked = run('check', 'own-shapes')

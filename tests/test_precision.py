@@ -15,7 +15,6 @@ from kagglekit.images.loaders import fold_loaders, one_hot
 from kagglekit.metrics.registry import find_metric
 from kagglekit.models.heads import OutputSpec
 from kagglekit.models.losses import find_loss
-from kagglekit.practice.standins import write_practice
 from kagglekit.runs.recipe import find_recipe
 from kagglekit.runs.run import Run
 from kagglekit.runs.setup import run_folds
@@ -24,6 +23,7 @@ from kagglekit.training.fold_fit import FoldFit
 from kagglekit.training.guard import BATCHES
 from kagglekit.training.learner import PrepareBatch, fold_learner, pixel_stats, predict
 from kagglekit.training.schedules import Stage
+from running import write_shapes
 
 N, CPU = 160, torch.device('cpu')
 STAGES = [Stage(3, 0.02, 'cosine', 'SGD'), Stage(2, 0.01, 'flat', 'AdamW')]
@@ -150,7 +150,7 @@ def test_a_run_without_memory_names_a_batch_that_fits(tmp_path, monkeypatch):
     forward = ResNet.forward
     monkeypatch.setattr(ResNet, 'forward', lambda net, x: forward(net, x) if len(x) < 10 else raise_(full))
     with workspace(tmp_path):
-        write_practice('shapes-practice', say=lambda line: None)
+        write_shapes()
         recipe = find_recipe('shapes-practice', 'exp0001').but('a1', 'x', arch='test_resnet', folds=2, bs=32)
         comp = find_comp('shapes-practice')
         with pytest.raises(KitError, match='bs=8 and accumulate=4'):

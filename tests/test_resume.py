@@ -29,9 +29,8 @@ from kagglekit.fit.train import load_experiment, train
 from kagglekit.report.journal import journal
 from kagglekit.report.journal_text import journal_text
 from kagglekit.models.losses import LOSSES, Loss
-from kagglekit.practice.standins import write_practice
 from kagglekit.runs.run import Run, run_doubts, list_runs
-from running import train_here
+from running import train_here, write_few_shapes
 
 NAME, EXP = 'shapes-practice', 'tiny'
 RESULTS = ('oof.parquet', 'test.parquet', 'fold0/model.safetensors', 'fold1/model.safetensors')
@@ -66,13 +65,6 @@ def go_until(fold, epoch, patch):
             go()
 
 
-def write_small(rows=60):
-    "The first rows of the drawn shapes: enough for two folds, and quick."
-    folder = write_practice(NAME, say=lambda line: None)
-    for name, n in [('train', rows), ('test', 12), ('sample_submission', 12)]:
-        pd.read_csv(folder / f'{name}.csv', dtype=str)[:n].to_csv(folder / f'{name}.csv', index=False)
-
-
 @pytest.fixture(scope='module', autouse=True)
 def no_hidden_answers():
     "The small competition is nobody's stand-in."
@@ -87,7 +79,7 @@ def made(tmp_path_factory, no_hidden_answers):
     load_pages()
     spaces = {name: tmp_path_factory.mktemp(name) for name in ('done', 'interrupted')}
     with workspace(spaces['done']):
-        write_small()
+        write_few_shapes()
         shutil.copytree(data_dir(NAME), spaces['interrupted'] / 'data' / NAME)
         go()
     with workspace(spaces['interrupted']), pytest.MonkeyPatch.context() as patch:
@@ -619,7 +611,7 @@ def test_a_kill_between_the_state_of_an_epoch_and_its_row_loses_no_row(tmp_path,
         write(run, k, rows)
 
     with workspace(tmp_path):
-        write_practice(NAME)
+        write_few_shapes()
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             for module in (fit, fold_progress):
                 patch.setattr(module, 'write_history', killed)

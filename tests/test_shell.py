@@ -19,9 +19,8 @@ from kagglekit.cli.commands import COMMANDS
 from kagglekit.core.validation import KitError
 from kagglekit.core.storage import write_json
 from kagglekit.runs.recipe import PARAMS
-from kagglekit.practice.standins import write_practice
 from kagglekit.runs.run import Run
-from running import ARGS, KIT, LONG, ROOT, kit, start, status, until
+from running import ARGS, KIT, LONG, ROOT, kit, start, status, until, write_shapes
 
 # Values on their way
 
@@ -366,7 +365,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(space, capsys, args, wo
 def test_a_recipe_that_contradicts_the_tables_is_refused_before_a_kernel_starts(
     space, capsys, monkeypatch, field, value, words
 ):
-    write_practice('shapes-practice', say=lambda line: None)
+    write_shapes()
     monkeypatch.setattr('kagglekit.launch.kernel.execute_page', lambda *a, **kw: pytest.fail('a kernel was started'))
     args = ['run', 'shapes-practice', 'exp0009', '-p', 'parent', 'exp0001', '-p', field, value]
     with pytest.raises(SystemExit) as end:

@@ -22,3 +22,12 @@ def warm(*more):
     gc.freeze()
     gc.enable()
     os.fsync = lambda file: None
+
+
+def read_package_pages():
+    "Read the pages of competitions that the package holds, as every command does, and none of a workspace."
+    from kagglekit.core.paths import workspace
+    from kagglekit.data.competition import load_pages
+
+    with workspace():
+        assert not load_pages()

@@ -18,7 +18,7 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
-from warm import warm
+from warm import read_package_pages, warm
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
 FIRST_FREE = 100  # descriptors below it may be those of a request
@@ -52,15 +52,20 @@ def become(args, cwd, env, files, session=False, ignore=(), spares=0, any_code=F
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in ignore:
         signal.signal(number, signal.SIG_IGN)
-    waiting = []
-    for _ in range(spares):
-        waiting.append(Spare(waiting))
+    lend_spares(spares, any_code)
     put_at(files if isinstance(files, dict) else opened(*files))
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
-    subprocess.Popen._execute_child = with_spares(subprocess.Popen._execute_child, waiting, any_code)
     end(run(args))
+
+
+def lend_spares(n, any_code=False):
+    "Let the next processes of Python that this one starts be its spares."
+    waiting = []
+    for _ in range(n):
+        waiting.append(Spare(waiting))
+    subprocess.Popen._execute_child = with_spares(subprocess.Popen._execute_child, waiting, any_code)
 
 
 def run(args):
@@ -139,14 +144,21 @@ def wait_for_order(other):
     become(**order, files=dict(zip(numbers, descriptors)), ready=other.close)
 
 
-KERNEL = '-m ipykernel_launcher'
-KNOWN = (KERNEL, '-m papermill', '-c from kagglekit.cli', '-c from kagglekit.runs.workers')  # beginnings of commands
+STARTS = {  # beginning of a command → processes of Python that it starts
+    '-m ipykernel_launcher': 0,
+    '-m papermill': 1,
+    '-m torch.distributed.run': 2,
+    '-c from kagglekit.cli': 1,
+    '-c from kagglekit.runs.workers': 0,
+}
 
 
-def is_known(args, env, any_code):
-    "Whether a spare can become it: one of those, with the code that is imported here."
+def spares_of(args, env, any_code):
+    "How many spares a spare needs to become it; None if it is none of those, or has other code than is imported here."
     same_code = any_code or (env or os.environ).get('PYTHONPATH') == os.environ.get('PYTHONPATH')
-    return same_code and args[:1] == [sys.executable] and ' '.join(args[1:3]).startswith(KNOWN)
+    if not same_code or args[:1] != [sys.executable]:
+        return None
+    return next((n for start, n in STARTS.items() if ' '.join(args[1:3]).startswith(start)), None)
 
 
 def with_spares(start, waiting, any_code):
@@ -155,13 +167,14 @@ def with_spares(start, waiting, any_code):
     def _execute(self, args, program, prepare, close, keep, cwd, env, info, flags, shell, *more):
         words = [] if isinstance(args, str) else [word for word in args if word != '-Xfrozen_modules=off']
         pipes, session = more[:6], more[11]
-        if not waiting or shell or not is_known(words, env, any_code):
+        spares = spares_of(words, env, any_code)
+        if not waiting or shell or spares is None:
             return start(self, args, program, prepare, close, keep, cwd, env, info, flags, shell, *more)
         spare = waiting.pop()
         ours = [pipes[0], pipes[3], pipes[5]]
         files = {number: fd if fd >= 0 else number for number, fd in enumerate(ours)} | {fd: fd for fd in keep}
         order = dict(args=words[1:], cwd=cwd or os.getcwd(), env=dict(env or os.environ), numbers=[*files])
-        more = dict(prepare=prepare, session=session, spares=int(' '.join(words[1:3]) != KERNEL), any_code=any_code)
+        more = dict(prepare=prepare, session=session, spares=spares, any_code=any_code)
         spare.start(order | more, [*files.values()])
         self.pid, self._child_created = spare.pid, True
         self._close_pipe_fds(*pipes)
@@ -207,5 +220,7 @@ def serve():
         print(pid, flush=True)
 
 
-warm('ipykernel.ipkernel', 'papermill.cli')
-serve()
+if __name__ == '__main__':
+    warm('ipykernel.ipkernel', 'papermill.cli')
+    read_package_pages()
+    serve()

@@ -8,6 +8,8 @@ __all__ = ['KINDS', 'KIND_METRICS', 'example_comp', 'write_predictions', 'KindCo
 
 # %% ../../nbs/eda/01_examples.ipynb #94217df8
 from collections.abc import Callable, Sequence
+from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -38,6 +40,24 @@ def _example_table(rows, owner_rows):
     )
 
 
+def _png(image):  # the bytes of its file
+    file = BytesIO()
+    image.save(file, 'png')
+    return file.getvalue()
+
+
+@lru_cache(maxsize=8)
+def _shape_files(kinds):  # the bytes of the file of each; drawn once, however often they are written
+    g = rng('toy')
+    return [_png(draw_shape(SHAPES[kind], g, 64)) for kind in kinds]
+
+
+def _write_files(folder, names, files):
+    folder.mkdir(parents=True)
+    for name, data in zip(names, files):
+        (folder / name).write_bytes(data)
+
+
 def example_comp(
     home: Path,  # workspace
     n: int = 60,  # train rows
@@ -47,11 +67,9 @@ def example_comp(
     **options,  # of Competition
 ) -> Competition:  # 'toy', with the columns id, file, target, owner
     "Drawn shapes of 64 × 64 pixels, a few of each owner."
-    g, table = rng('toy'), _example_table(n + m, owner_rows)
+    table = _example_table(n + m, owner_rows)
     folder = home / 'data' / 'toy'
-    folder.mkdir(parents=True)
-    for file, kind in zip(table.file, table.target):
-        draw_shape(SHAPES[kind], g, 64).save(folder / file)
+    _write_files(folder, table.file, _shape_files(tuple(table.target)))
     train = table[:n].copy()
     test = table[n:].drop(columns='target').reset_index(drop=True)
     test['sample_id'] = test.id
@@ -136,12 +154,19 @@ class KindComp(NamedTuple):
     y_test: np.ndarray  # (m, …) truth of test
 
 
-def _draw_colours(folder, files, v):
+def _amounts(kind, rows):  # (rows, 3) of red, green and blue, 0 … 1
+    return rng('amounts', kind).random((rows, 3))
+
+
+def _draw_colour(colour, g):
+    pixels = 20 + 200 * colour + g.normal(0, 15, (64, 64, 3))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+@lru_cache(maxsize=8)
+def _colour_files(kind, rows):  # the bytes of the file of each row
     g = rng('colours')
-    folder.mkdir(parents=True)
-    for file, colour in zip(files, v):
-        pixels = 20 + 200 * colour + g.normal(0, 15, (64, 64, 3))
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / file)
+    return [_png(_draw_colour(colour, g)) for colour in _amounts(kind, rows)]
 
 
 def _kind_table(kind, v):  # id, file, patient, and the truth
@@ -163,9 +188,8 @@ def kind_comp(
     "A competition of any kind of target."
     name, target = f'toy-{kind}', KINDS[kind]
     folder = home / 'data' / name
-    v = rng('amounts', kind).random((n + m, 3))
-    table = _kind_table(kind, v)
-    _draw_colours(folder, table.file, v)
+    table = _kind_table(kind, _amounts(kind, n + m))
+    _write_files(folder, table.file, _colour_files(kind, n + m))
     train = table[:n].copy()
     test = table[n:].reset_index(drop=True)
     y = target.truth(train).copy()

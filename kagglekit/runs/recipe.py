@@ -279,7 +279,8 @@ def make_child(
         raise KitError(f'{exp or "the child"} equals {parent.exp or "its parent"}; to repeat it, change the seed')
     if idle := [f for f in diff if child.probe and f in PROBE_IGNORES]:
         raise KitError(f'{idle[0]}: a probe fits a head alone, so {idle[0]} does nothing; leave it out')
-    return replace(child, diff=diff)
+    object.__setattr__(child, 'diff', diff)
+    return child
 
 
 def idle_fields(
