@@ -452,6 +452,7 @@ def test_a_signal_ends_any_command_with_one_line(monkeypatch, capsys, sign):
         ('cli', 'torch timm fastai matplotlib scipy sklearn pandas'),
         ('launch', 'torch timm fastai matplotlib'),
         ('sweeps.sweep', 'torch timm fastai matplotlib'),
+        ('report.journal_html', 'torch timm fastai matplotlib scipy sklearn'),
     ],
 )
 def test_a_command_without_training_imports_no_slow_library(room, heavy):

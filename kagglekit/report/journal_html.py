@@ -10,7 +10,6 @@ __all__ = ['journal_caption', 'journal_html', 'seeds_html', 'submissions', 'subm
 from pathlib import Path
 import pandas as pd
 from IPython.display import HTML, display
-from matplotlib.figure import Figure
 from markupsafe import Markup
 from ..core.html import html_page, html_table
 from ..core.paths import inside, out_dir
@@ -213,7 +212,7 @@ def unfinished_text(
 def _best_curves(
     comp: str,  # competition
     table: pd.DataFrame,  # its journal
-) -> Figure | str:  # curves, or why there are none
+) -> HTML | str:  # curves, or why there are none
     "How the best run learned."
     exp = curve_run(comp, table)
     if exp is None:
@@ -265,7 +264,7 @@ def show(
 def _section_parts(title, parts):  # a heading and what stands below it
     yield Markup('<h2>{}</h2>').format(title)
     for part in parts:
-        if isinstance(part, Figure):
+        if hasattr(part, 'savefig'):  # a figure of matplotlib
             yield png_of(part, title)
         elif part:
             yield part

@@ -9,12 +9,14 @@ __all__ = ['Correlation', 'spearman', 'Trend', 'outliers', 'Agreement', 'agreeme
 # %% ../../nbs/report/15_leaderboard.ipynb #5e65d1ed
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import NamedTuple
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
-from scipy.special import stdtrit
-from ..core.plots import plt, settle, short
+from IPython.display import HTML
+from ..core.plots import short
+from ..core.svg import BLUE, GREEN, GREY, RED, Axes, limits
+from ..core.svg import svg_file, svg_image, svg_key, svg_markers, svg_text
 from .journal import BOARDS
 from .ranking import best_run, comparable, less_is_better, selection_score
 
@@ -67,6 +69,14 @@ def _studentised(x, y):  # slope, intercept, and each point's distance from the 
     return slope, intercept, residual / sd
 
 
+def _is_outlier(distance, n):  # beyond the quantile of Student's t; that of the normal distribution is smaller
+    if distance <= NormalDist().inv_cdf(1 - 0.025 / n):
+        return False
+    from scipy.special import stdtrit  # takes a third of a second, and few journals need it
+
+    return distance > stdtrit(n - 3, 1 - 0.025 / n)
+
+
 def outliers(
     x: Sequence | pd.Series,  # (n,) CV
     y: Sequence | pd.Series,  # (n,) leaderboard scores
@@ -81,8 +91,7 @@ def outliers(
             break
         slope, intercept, away = _studentised(cv[on], board[on])
         worst = np.argmax(np.abs(away))
-        border = stdtrit(n - 3, 1 - 0.025 / n)  # quantile of Student's t; scipy.stats takes a second to import
-        if abs(away[worst]) <= border:
+        if not _is_outlier(abs(away[worst]), n):
             break
         distance[on[worst]] = away[worst]
     return Trend(float(slope), float(intercept), distance)
@@ -154,7 +163,7 @@ _BESIDE = (  # side, dx, dy
 )
 
 
-def _corners(x, y, w, h):  # lower left corners of a label, the nearest places first
+def _corners(x, y, w, h):  # the corner of a label next to the origin, the nearest places first
     for r in (1, 2.2, 3.4):
         for side, dx, dy in _BESIDE:
             to_the_right = x + dx * r
@@ -178,11 +187,16 @@ def _outside(boxes, room):  # (n,) whether each box leaves the room
 def place_labels(
     xy: np.ndarray,  # (n, 2) points, in pixels
     sizes: Sequence,  # (k, 2) width and height of the first points' labels, in pixels
-    room: tuple = (-math.inf, -math.inf, math.inf, math.inf),  # left, bottom, right, top that no label should cross
-) -> np.ndarray:  # (k, 2) lower left corners of the labels
+    room: tuple = (
+        -math.inf,
+        -math.inf,
+        math.inf,
+        math.inf,
+    ),  # no label should cross: left, low, right, high
+) -> np.ndarray:  # (k, 2) the corner of each label next to the origin
     "A place beside each point where its label covers no point and no other label, as far as there is one."
     points, corners = np.asarray(xy, float), []
-    taken = np.hstack([points, points])  # boxes: left, bottom, right, top
+    taken = np.hstack([points, points])  # boxes: left, low, right, high
     for (x, y), (w, h) in zip(points, sizes):
         corner = np.array(list(_corners(x, y, w, h)))
         boxes = np.hstack([corner, corner + [w, h]])
@@ -193,83 +207,66 @@ def place_labels(
     return np.array(corners).reshape(-1, 2)
 
 # %% ../../nbs/report/15_leaderboard.ipynb #b5b1a7f0
-def _board_rows(table, name):  # comparable rows with a score on this board, and their colours
+_PANEL, _HEIGHT = 540, 440  # a leaderboard's part of the image, pixels
+_DOTTED = ' stroke-dasharray="2 3"'
+
+
+def _board_rows(table, name, a, best):  # comparable rows with a score on this board; red for outliers, green for best
     rows = table[comparable(table) & table[name].notna()]
-    return rows.assign(score=selection_score(rows))
-
-
-def _colors(rows, a, best):  # red for outliers, green for the best run
     is_outlier = rows.exp.isin(list(a.outliers))
-    return np.select([is_outlier, rows.exp == best], ['C3', 'C2'], 'C0')
+    color = np.select([is_outlier, rows.exp == best], [RED, GREEN], BLUE)
+    return rows.assign(score=selection_score(rows), board=rows[name], color=color)
 
 
-def _draw_lines(ax, x, trend):  # leaderboard = CV, and the line through the runs
-    start = x.iloc[0], x.iloc[0]
-    ax.axline(start, slope=1, color='.8', lw=1, ls=':', zorder=0, label='leaderboard = CV')
+def _board_axes(rows, n):  # of the n-th leaderboard
+    left = 70 + _PANEL * n
+    return Axes(left, 32, left + 450, 360, limits(rows.score, 0.08), limits(rows.board, 0.08))
+
+
+def _line_parts(axes, trend):  # leaderboard = CV, and the line through the runs, each with its line of the legend
+    below = axes.bottom + 62
+    if equal := axes.straight(1, 0, GREY, _DOTTED):
+        yield equal + svg_key(axes.left, below, 'leaderboard = CV', GREY, _DOTTED)
     if np.isfinite(trend.slope):
-        middle = x.mean(), trend.intercept + trend.slope * x.mean()
-        ax.axline(middle, slope=trend.slope, color='.6', lw=1, zorder=0, label='through the runs')
-    ax.legend(fontsize=8, frameon=False, loc='upper left')
+        yield axes.straight(trend.slope, trend.intercept, GREY)
+        yield svg_key(axes.left + 180, below, 'through the runs', GREY)
 
 
-def _draw_board(ax, rows, name, a, best):  # CV against one leaderboard
-    color = _colors(rows, a, best)
-    blend = rows.kind == 'blend'
-    for part, marker in ((~blend, 'o'), (blend, 's')):
-        ax.scatter(rows.score[part], rows[name][part], s=24, c=color[part], marker=marker, zorder=3)
+def _board_parts(axes, rows, name, a):  # CV against one leaderboard
     interval = a.interval(' ({:.2f} to {:.2f})')
     title = f'{name}: ρ {a.correlation.rho:.2f}{interval}, n {a.n}'
-    metric = short(rows.metric.iloc[0])
-    ax.margins(0.08)
-    ax.set(xlabel=f'CV, {metric}', ylabel=name, title=title)
-    ax.set(xlim=ax.get_xlim(), ylim=ax.get_ylim())
-    ax.grid(color='.95')
-    ax.title.set_fontsize(10)
-    _draw_lines(ax, rows.score, a.trend)
+    yield from axes.frame(title, f'CV, {short(rows.metric.iloc[0])}', name)
+    yield from _line_parts(axes, a.trend)
+    for (color, is_blend), part in rows.groupby(['color', rows.kind == 'blend']):
+        yield svg_markers('s' if is_blend else 'o', axes.points(part.score, part.board), color, 3.5)
 
 # %% ../../nbs/report/15_leaderboard.ipynb #3ed80d71
-def _label(ax, rows, name, styles):  # names beside points, where there is room; styles: exp → colour
-    rows = rows.assign(labelled=rows.exp.isin(list(styles)))
-    rows = rows.sort_values('labelled', ascending=False, kind='stable')  # the others are points to keep clear of
-    exps = rows.exp[rows.labelled]
-    to_pixels = ax.transData
-    points = to_pixels.transform(np.c_[rows.score, rows[name]])
-    texts = [short(exp, 24) for exp in exps]
-    scale = ax.figure.dpi / 100
-    sizes = [(5.6 * len(text) * scale, 11 * scale) for text in texts]
-    corners = place_labels(points, sizes, ax.bbox.extents)
-    places = to_pixels.inverted().transform(corners)
-    for exp, text, place in zip(exps, texts, places):
-        ax.text(*place, text, fontsize=7.5, color=styles[exp], zorder=4)
-
-
-def _name_points(ax, rows, name, a, best):  # the best ones and the outliers; of few runs all
+def _named(rows, name):  # whether a run is named: the best ones and the outliers, and of few runs all
     by_score = rows.sort_values(name, ascending=less_is_better(rows))
-    top = set(by_score.exp[:3])
-    styles = {}
-    for exp, color in zip(rows.exp, _colors(rows, a, best)):
-        if color != 'C0':
-            styles[exp] = color
-        elif len(rows) <= 16 or exp in top:
-            styles[exp] = '.3'
-    _label(ax, rows, name, styles)
+    return (rows.color != BLUE) | rows.exp.isin(by_score.exp[:3]) | (len(rows) <= 16)
+
+
+def _label_parts(axes, rows, name):  # names beside points, where there is room
+    rows = rows.assign(named=_named(rows, name))
+    rows = rows.sort_values('named', ascending=False, kind='stable')  # the others are points to keep clear of
+    points, rows = np.array(axes.points(rows.score, rows.board)), rows[rows.named]
+    texts = [short(exp, 24) for exp in rows.exp]
+    sizes = [(6.4 * len(text), 11) for text in texts]
+    corners = place_labels(points, sizes, (axes.left, axes.top, axes.right, axes.bottom))
+    for text, color, (x, y) in zip(texts, rows.color.replace(BLUE, '#444'), corners):
+        yield svg_text(x, y + 9, color, text, ' font-size="10"')
 
 
 def plot_leaderboard(
     table: pd.DataFrame,  # the journal
-) -> Figure | None:  # a panel for each leaderboard; None where fewer than two runs have both scores
+) -> HTML | None:  # an image, a panel for each leaderboard; None where fewer than two runs have both scores
     "CV against the leaderboards. Beyond 16 runs only the best and the outliers are named."
     boards = {name: a for name, a in agreement(table).items() if a.n >= 2}
     if not boards:
         return None
-    figsize = (5.5 * len(boards), 4.4)
-    fig, axs = plt.subplots(1, len(boards), figsize=figsize, layout='constrained', squeeze=False)
-    best = best_run(table)
-    rows = {name: _board_rows(table, name) for name in boards}
-    for ax, (name, a) in zip(axs[0], boards.items()):
-        _draw_board(ax, rows[name], name, a, best)
-    settle(fig)
-    for ax, (name, a) in zip(axs[0], boards.items()):
-        _name_points(ax, rows[name], name, a, best)
-    plt.close(fig)
-    return fig
+    parts, best = [], best_run(table)
+    for n, (name, a) in enumerate(boards.items()):
+        rows = _board_rows(table, name, a, best)
+        axes = _board_axes(rows, n)
+        parts += [*_board_parts(axes, rows, name, a), *_label_parts(axes, rows, name)]
+    return svg_image(svg_file(parts, _PANEL * len(boards), _HEIGHT), 'CV against the leaderboard')
