@@ -244,8 +244,12 @@ class LazyImages:
 
     def __getitem__(self, rows):  # a position, a slice, or (b,) positions
         wanted = np.arange(len(self))[rows]
-        out = list(self.pool.map(self._read, np.atleast_1d(wanted)))
-        return np.stack(out) if np.ndim(wanted) else out[0]
+        if np.ndim(wanted) == 0:
+            return self._read(wanted)
+        out = np.empty((len(wanted), *self.shape[1:]), self.dtype)
+        for k, pixels in enumerate(self.pool.map(self._read, wanted)):
+            out[k] = pixels
+        return out
 
     def _read(self, i):  # one row; a file that was replaced since is not mixed with the others
         path = self.contents.folder / self.names[i]

@@ -317,7 +317,7 @@ def image_batches(
     "Images as a network sees them without augmentation, batch by batch."
     bs = rows_at_once(cache, bs)
     parts = [rows[start : start + bs] for start in range(0, len(rows), bs)]
-    batches = on_device(lambda part: (gather(cache, part),), parts, learn.dls.device)
+    batches = on_device(lambda part: (gather(cache, part),), cache, parts, learn.dls.device)
     for part, (x,) in zip(parts, batches):
         yield part, learn.prepare_batch.normalise(x)
 
