@@ -48,7 +48,7 @@ def read_rows(
     places, row = _places(cache, rows)
     for pixels, place in zip(out.reshape(len(rows), -1).view(np.uint8), places):
         try:
-            n = os.preadv(cache.held.fileno(), [pixels], place)
+            n = os.preadv(cache.held.fileno(), [pixels.data], place)
         except OSError as e:
             raise KitError(f'{cache.held.name} cannot be read ({e.strerror}); check the disk') from None
         if n != row:
