@@ -13,6 +13,7 @@ import numpy as np
 from ..core.paths import COMP_KEYS, comp_setting, ready_cache_dir, root, setting
 from ..core.validation import KitError, check_names, some_names
 from ..data.competition import find_comp, load_pages
+from ..images.cache_file import size_text
 from ..images.formats import find_inputs
 from ..targets.labels import doubtful_classes
 from ..runs.initial import parse_initial
@@ -89,13 +90,16 @@ def _image_bytes(recipe):  # of one decoded image
 def _disk(comp, recipes):  # space for the largest decoded data
     if setting('cache') == 'no':
         return Found('nothing is decoded in advance (cache = no)')
-    need = (len(comp.train) + len(comp.test)) * max(map(_image_bytes, recipes))
+    rows = len(comp.train) + len(comp.test)
+    needs = {f'{r.inputs} at {r.size}': rows * _image_bytes(r) for r in recipes}
+    need = max(needs.values())
     home = ready_cache_dir(comp.name)
     free = shutil.disk_usage(home if home.exists() else root()).free
     notes = ()
     if need >= free * 0.95:
         notes = ('free some space, take a smaller size, or write cache = no into settings.ini',)
-    return Found(f'decoded data take up to {need / 1e9:.2g} GB, and {free / 1e9:.3g} GB are free', notes)
+    each = [f'{size_text(needs[name])} as {name}' for name in sorted(needs, key=lambda name: -needs[name])]
+    return Found(f'decoded data take {some_names(each)}; {size_text(free)} are free', notes)
 
 # %% ../../nbs/fit/00c_page_check.ipynb #fc2a326b
 def _distinct(recipes, *fields):  # the first recipe for each combination of these fields

@@ -18,8 +18,9 @@ from ..core.validation import KitError, check_names, some_names, of_field
 from ..data.competition import Competition
 from ..data.fold_npy import run_folds
 from ..data.folds import thin_classes
-from ..images.formats import read_one
+from ..images.formats import find_inputs, read_one
 from ..images.parts import rows_of, split_rows
+from ..images.precision import precision_text
 from ..targets.labels import doubtful_classes
 from ..metrics.site_metric import metric_of
 from ..metrics.scored_rows import scored_rows
@@ -113,6 +114,14 @@ def _spread(n_rows, n):  # positions of n rows, evenly spaced
     return np.unique(np.linspace(0, n_rows - 1, n).round().astype(int))
 
 
+def _values_text(inputs, kept, read):  # of floats: where their values lie, and what a narrower type does to them
+    how = find_inputs(inputs)
+    if np.dtype(how.dtype).kind != 'f' and not how.levels:
+        return ''
+    plain = read(how.plain) if how.plain else kept
+    return f'; {precision_text(plain, kept, how.levels)}'
+
+
 def open_samples(
     comp: Competition,  # whose files
     recipe: Recipe,  # inputs and size
@@ -121,14 +130,20 @@ def open_samples(
     "Open some files, or parts of files, of train and test; a `KitError` lists those that cannot be read."
     rows = [row for df in (comp.train, comp.test) for row in rows_of(df.iloc[_spread(len(df), n)])]
     wrong = []
-    for file, part in zip(*split_rows(rows)):
-        try:
-            read_one(recipe.inputs, comp.folder / file, sides(recipe.size), part)
-        except KitError as e:
-            wrong.append(str(e))
+
+    def _read(inputs):  # the arrays of those that can be read
+        arrays = []
+        for file, part in zip(*split_rows(rows)):
+            try:
+                arrays.append(read_one(inputs, comp.folder / file, sides(recipe.size), part))
+            except KitError as e:
+                wrong.append(str(e))
+        return arrays
+
+    kept = _read(recipe.inputs)
     if wrong:
         raise KitError(f'{len(wrong)} of {len(rows)} files that were tried cannot be read: ' + '; '.join(wrong[:3]))
-    return Found(f'{len(rows)} files open as {recipe.inputs}')
+    return Found(f'{len(rows)} files open as {recipe.inputs}{_values_text(recipe.inputs, kept, _read)}')
 
 
 def _shared_rows(comp):  # warnings: test rows that show what a train row shows

@@ -89,4 +89,8 @@ class Decoder:
             return x
         if not (_in_range(x, self.dtype) or np.can_cast(x.dtype, self.dtype, 'same_kind')):
             raise KitError(f'{what} {x.dtype}; convert it there')
-        return x.astype(self.dtype)
+        with np.errstate(over='ignore'):
+            kept = x.astype(self.dtype)
+        if kept.dtype.kind == 'f' and not np.isfinite(kept).all():
+            raise KitError(f'{what} values beyond ±{np.finfo(self.dtype).max:,.0f}; take a wider type, or scale them')
+        return kept

@@ -30,6 +30,7 @@ from .fast_decoding import read_fast
 from .files import Contents, file_stats, list_of
 from .decoding import bits_for, deepest, max_pixels, read_image, whole_image
 from .parts import need, split_rows
+from .precision import check_range, narrowed, precision_arguments
 from .sizes import Fit, fit_image
 from .values import common_range
 
@@ -49,14 +50,21 @@ class InputFormat:
     channels_from: str = ''  # the argument that is the number of channels
     packages: tuple = ()  # of `Package`: what it needs beside kagglekit's own dependencies
     measure: Callable | None = None  # (path, part) → (least, greatest), or None for 8 bits; None: as of pictures
+    levels: tuple = ()  # (low, high) that became 0 and 255, where a recipe keeps floats as bytes
+    plain: str = ''  # as the format returns it, where a recipe keeps a narrower type
 
     @property
-    def arguments(self) -> dict[str, Argument]:
-        "What a recipe may set."
+    def own(self) -> dict[str, Argument]:
+        "The arguments of the function."
         try:
             return arguments_of(self.fitted or self.read, 3 if self.parts else 2)
         except (TypeError, ValueError):
             return {}  # a callable without a signature
+
+    @property
+    def arguments(self) -> dict[str, Argument]:
+        "What a recipe may set: those of the function, and for floats the type that is kept."
+        return self.own | precision_arguments(self.dtype, self.own)
 
 
 def _input_format(name, read, channels, dtype, **facts):  # an entry of INPUTS
@@ -78,18 +86,8 @@ def input_format(
 
     `range` 'bits' stands for 0 … 65,535; when left out, the range is found from the data set."""
     if range not in (None, 'bits'):
-        range = _checked_range(name, range)
+        range = check_range(name, range)
     return INPUTS.add(name=name, channels=channels, dtype=dtype, panels=panels, range=range, **facts)
-
-
-def _checked_range(name, range):  # (low, high)
-    try:
-        low, high = map(float, range)
-    except (TypeError, ValueError):
-        low = high = 0.0
-    if not -np.inf < low < high < np.inf:
-        raise KitError(f"input format {name}: a range is (low, high), such as (0, 4095), or 'bits'; got {range!r}")
-    return low, high
 
 
 def _fit_rgb(path, size, fit: Fit = 'squash', fast: bool = False):
@@ -147,12 +145,14 @@ def find_inputs(
     how = INPUTS[name]
     if not values:
         return how
-    return replace(
-        how,
-        name=call_text(name, values),
-        channels=values.get(how.channels_from, how.channels),
-        read=partial(how.fitted or how.read, **values),
-    )
+    own = {key: value for key, value in values.items() if key in how.own}
+    kept = {key: value for key, value in values.items() if key not in own}
+    if own:
+        channels = own.get(how.channels_from, how.channels)
+        how = replace(how, channels=channels, read=partial(how.fitted or how.read, **own))
+    if kept:
+        how = replace(narrowed(how, **kept), plain=call_text(name, own))
+    return replace(how, name=call_text(name, values))
 
 # %% ../../nbs/images/08_formats.ipynb #2bbf820b
 def _depth(contents, name):  # the greatest deep value of an image; None where it is not known
@@ -244,8 +244,12 @@ class LazyImages:
 
     def __getitem__(self, rows):  # a position, a slice, or (b,) positions
         wanted = np.arange(len(self))[rows]
-        out = list(self.pool.map(self._read, np.atleast_1d(wanted)))
-        return np.stack(out) if np.ndim(wanted) else out[0]
+        if np.ndim(wanted) == 0:
+            return self._read(wanted)
+        out = np.empty((len(wanted), *self.shape[1:]), self.dtype)
+        for k, pixels in enumerate(self.pool.map(self._read, wanted)):
+            out[k] = pixels
+        return out
 
     def _read(self, i):  # one row; a file that was replaced since is not mixed with the others
         path = self.contents.folder / self.names[i]

@@ -181,7 +181,8 @@ def _no_loss(z, y):
 
 def _preparation(recipe, net):  # normalisation, and nothing else
     how = find_inputs(recipe.inputs)
-    return PrepareBatch(pixel_stats(net, how.channels, how.dtype), panels=how.panels, clamp=recipe.clip_input)
+    stats = pixel_stats(net, how.channels, how.dtype, how.levels)
+    return PrepareBatch(stats, panels=how.panels, clamp=recipe.clip_input)
 
 
 def make_predictor(

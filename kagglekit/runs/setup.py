@@ -314,7 +314,7 @@ def _preparation(setup, net, y, output):  # what happens to a batch of a fold
     r, how = setup.recipe, find_inputs(setup.recipe.inputs)
     mix = Mix(r.mixup, r.mixup_label, r.mixup_off, r.cutmix)
     threshold = r.pseudo_threshold if r.pseudo_labels == 'itself' else ()
-    stats = pixel_stats(net, how.channels, how.dtype)
+    stats = pixel_stats(net, how.channels, how.dtype, how.levels)
     prepare = PrepareBatch(stats, r.augment, mix, how.panels, r.clip_input, threshold)
     if setup.comp.target.kind != 'class':
         prepare.sample_masks = may_change(r.augment, (), np.full(len(y), -1))

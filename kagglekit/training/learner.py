@@ -86,11 +86,16 @@ def pixel_stats(
     net: nn.Module,  # a timm network
     channels: int,  # of the input
     dtype: str,  # of the cache: 'uint8', or a float type
+    levels: tuple = (),  # (low, high) that became 0 and 255, where the bytes are floats in truth
 ) -> tuple:  # mean and standard deviation, (1, channels, 1, 1) each, in the cache's unit
     "Mean and standard deviation of the pretrained normalisation; 0 and 1 for data that are floats already."
     shape = (1, channels, 1, 1)
     if dtype != 'uint8':
         return torch.zeros(shape), torch.ones(shape)
+    if levels:
+        low, high = levels
+        step = (high - low) / 255
+        return torch.full(shape, -low / step), torch.full(shape, 1 / step)
     cfg = getattr(net, 'pretrained_cfg', {})
     rgb = [torch.tensor(cfg.get(name, (0.5, 0.5, 0.5))) * 255 for name in ('mean', 'std')]
     mean, std = (v if channels == 3 else v.mean().repeat(channels) for v in rgb)
@@ -317,7 +322,7 @@ def image_batches(
     "Images as a network sees them without augmentation, batch by batch."
     bs = rows_at_once(cache, bs)
     parts = [rows[start : start + bs] for start in range(0, len(rows), bs)]
-    batches = on_device(lambda part: (gather(cache, part),), parts, learn.dls.device)
+    batches = on_device(lambda part: (gather(cache, part),), cache, parts, learn.dls.device)
     for part, (x,) in zip(parts, batches):
         yield part, learn.prepare_batch.normalise(x)
 
