@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from fastai.callback.core import Callback, CancelFitException
 from fastai.callback.training import GradientClip
+from fastai.learner import Recorder
 from ..core.randomness import seed_of
 from ..core.storage import atomic, hash_file
 from ..core.validation import KitError
@@ -37,7 +38,7 @@ _all_ = ['SCHEDULERS', 'Stage', 'FoldFit', 'best_row', 'is_stale', 'Ema', 'Swa',
 class EpochSchedule(Callback):
     "Set data order, torch seed and learning rate for each epoch and batch."
 
-    order = -20
+    order, run_valid = -20, False
 
     def __init__(
         self,
@@ -58,12 +59,9 @@ class EpochSchedule(Callback):
 
     def before_batch(self):
         "Set the learning rate of the batch."
-        if not self.training:
-            return
-        stage = self.fit.stage
-        at = self.epoch + self.iter / self.n_iter
-        self.rate = self.schedule.rate(at, stage.epochs, self.fit.rows(), stage.lr)
-        self.learn.set_rate(self.rate)
+        learn, stage = self.learn, self.fit.stage
+        at = learn.epoch + learn.iter / learn.n_iter
+        learn.set_rate(self.schedule.rate(at, stage.epochs, self.fit.rows(), stage.lr))
 
 # %% ../../nbs/training/07_callbacks.ipynb #00000014
 class EpochRecorder(Callback):
@@ -79,27 +77,31 @@ class EpochRecorder(Callback):
 
     def before_train(self):
         "Start the timer and the sums."
-        self.t0, self.total, self.n = time.time(), 0.0, 0
-        self.losses, self.moments = [], None
+        self.t0, self.losses, self.sizes, self.moments = time.time(), [], [], None
 
     def before_validate(self):
         "Forget the predictions of the last epoch."
         self.z = []
 
     def after_loss(self):
-        "Add up the training loss; collect the validation logits."
-        if not self.training:
+        "Collect the training losses and the validation logits."
+        learn = self.learn
+        if not learn.training:
             return self.z.append(self.validated())
-        rows = len(self.xb[0])
-        self.total, self.n = self.total + self.loss * rows, self.n + rows
-        self.losses.append(self.loss)
+        self.losses.append(learn.loss)
+        self.sizes.append(len(learn.xb[0]))
 
     def validated(self):
         "The logits of a batch; of many classes its loss, and the best of each row."
         if not self.learn.answer.many:
-            return self.pred.float()
+            return self.learn.pred.float()
         p = self.learn.answer.probabilities(self.pred)
         return validated(p, self.yb[0], self.loss)
+
+    def find_total(self):
+        "The sum of the rows' losses, and their number; batches are added in their order."
+        each = torch.stack(self.losses).cpu() * torch.tensor(self.sizes)
+        return np.add.accumulate(each.numpy())[-1], sum(self.sizes)
 
     def find_moments(self):
         "Number, sum and sum of squares of the batches' losses."
@@ -108,8 +110,9 @@ class EpochRecorder(Callback):
         return powers.sum(1).cpu()
 
     def after_train(self):
-        "Moments of the batch losses; where several processes train, they are already there."
+        "Sum and moments of the batch losses; where several processes train, they are already there."
         if self.moments is None:
+            self.total, self.n = self.find_total()
             self.moments = self.find_moments()
 
     def error(self):
@@ -130,7 +133,7 @@ class EpochRecorder(Callback):
                 train_loss=float(self.total) / self.n,
                 valid_loss=loss,
                 metric=metric,
-                lr=self.epoch_schedule.rate,
+                lr=self.learn.rate,
                 seconds=round(time.time() - self.t0, 3),
             )
         )
@@ -220,7 +223,7 @@ class Checkpoint(Callback):
 class Progress(Callback):
     "Report progress within an epoch."
 
-    order = 70
+    order, run_valid = 70, False
 
     def __init__(
         self,
@@ -231,7 +234,7 @@ class Progress(Callback):
 
     def after_batch(self):
         "Report, if it is time."
-        if not self.training or time.time() - self.last < self.every:
+        if time.time() - self.last < self.every:
             return
         self.last = time.time()
         done = self.fit.done_epochs() + (self.iter + 1) / self.n_iter
@@ -375,10 +378,11 @@ def fit_stages(
     o = OPTIONS | (options or {})
     fit.average = Ema(o['ema']) if o['ema'] else Swa(fit) if o['swa'] else None
     cbs, state = _callbacks(fit, np.asarray(ids), o, log_folder), load_state(learn, fit)
+    unread = [] if fit.extra or o['loggers'] else learn._grab_cbs(Recorder)  # only those may read fastai's recorder
     if fit.average:
         fit.average.attach(learn.model, state.get('average', {}))
     _load_callbacks(fit.extra, state.get('callbacks', []))
-    with learn.added_cbs(cbs):
+    with learn.removed_cbs(unread), learn.added_cbs(cbs):
         for stage_no in range(fit.stage_no, len(fit.stages)):
             fit.stage_no = stage_no
             learn.opt_func = optimizer(fit.stage.optimizer)

@@ -90,7 +90,7 @@ BATCHES = dict(cpu=1, cuda=16)  # between two looks at the losses: a look waits 
 class TrainingGuard(Callback):
     "Stop a fold that diverges, or that does not learn."
 
-    order = 62
+    order, run_valid = 62, False
 
     def __init__(
         self,
@@ -106,20 +106,20 @@ class TrainingGuard(Callback):
 
     def after_loss(self):
         "Raise `KitError` at a loss of NaN or infinity."
-        if not self.training:
-            return
-        self.seen.append((self.dls.train.rows, self.loss))
-        if len(self.seen) >= BATCHES[self.loss.device.type]:
+        loss = self.learn.loss
+        self.seen.append((self.learn.dls.train.rows, loss))
+        if len(self.seen) >= BATCHES[loss.device.type]:
             self.after_train()
 
     def after_train(self):
         "Look at the losses since the last look."
         if not self.seen:
             return
-        losses = torch.stack([loss for _, loss in self.seen])
-        if not losses.isfinite().all():
-            self._refuse(*self.seen[int(losses.isfinite().int().argmin())])
-        self.seen = []
+        losses = torch.stack([loss for _, loss in self.seen]).tolist()
+        for batch, loss in zip(self.seen, losses):
+            if not math.isfinite(loss):
+                self._refuse(*batch)
+        self.seen.clear()
 
     def _refuse(self, rows, loss):  # a batch of which the loss is no number
         cache = self.dls.train.cache
