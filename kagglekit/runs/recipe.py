@@ -119,7 +119,7 @@ class Recipe:
 
     monitor: Literal['metric', 'loss'] = 'metric'  # what early stopping and the best checkpoint monitor: metric or loss
     patience: Wait = 0  # early stopping: epochs of a stage without improvement; 0 turns it off
-    checkpoint: Literal['last', 'best'] = 'last'  # weights that predict: of the last epoch, or of the best
+    checkpoint: str = 'last'  # weights that predict: last or best epoch, or soup(3), the mean of the three best
     snapshots: Literal['score', 'both'] = 'score'  # single_object: an epoch votes if the score rises (both: loss falls)
     dead_after: Wait = aside(2)  # stop a fold after so many epochs without learning; 0: never
 

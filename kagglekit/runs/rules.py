@@ -78,7 +78,7 @@ def _has_margin(r):
 def _uses_validation(r):  # whether something of the training depends on validation rows
     if any(s.watches == 'valid' for s in check_schedules(r)):
         return True
-    return not r.single_object and bool(r.patience or r.checkpoint == 'best')
+    return not r.single_object and bool(r.patience or r.checkpoint != 'last')
 
 # %% ../../nbs/runs/01_rules.ipynb #3a147246
 RULES = (
@@ -170,8 +170,8 @@ ALL_ROWS_RULES = (  # rules of train_all and single_object
     ),
     Rule(
         lambda r: r.train_all and _uses_validation(r),
-        'train_all leaves no rows for validation, which patience, checkpoint=best and scheduler=plateau need; '
-        'plateau(on=train) goes by the training loss',
+        'train_all leaves no rows for validation, which patience, checkpoint=best or soup, and scheduler=plateau '
+        'need; plateau(on=train) goes by the training loss, and swa averages epochs without choosing among them',
     ),
 )
 
