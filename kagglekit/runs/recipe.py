@@ -110,6 +110,7 @@ class Recipe:
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # factor of a layer's learning rate over the layer above it
     head_lr: Annotated[float, Field(gt=0, le=1000)] = 1.0  # factor of the head's learning rate
     freeze: Share = 0.0  # share of the layers below the head, from the input on, that stay as they are
+    lora: Annotated[int, Field(ge=0, le=1024)] = 0  # rank of LoRA on attention, all else below the head frozen; 0: none
     freeze_epochs: Wait = 0  # epochs that train the head alone, before the first stage
     accumulate: Annotated[int, Field(ge=1, le=4096)] = 1  # gradient accumulation: batches per optimizer step
     grad_clip: Annotated[float, Field(ge=0, le=1e6)] = 0.0  # largest gradient norm; 0 turns clipping off

@@ -99,6 +99,15 @@ RULES = (
         'table: the side table joins one network, and separate_nets trains one per head; leave one of them out',
     ),
     Rule(
+        lambda r: r.lora and r.freeze,
+        'lora: all but the head and the updates of attention is frozen anyway; leave freeze out',
+    ),
+    Rule(
+        lambda r: r.lora and r.single_object,
+        'lora: its updates join the weights after the training, and the snapshots of single_object are of before; '
+        'leave one of them out',
+    ),
+    Rule(
         lambda r: r.ema and r.swa,
         'ema and swa are two averages of the weights; take one',
     ),
@@ -142,7 +151,7 @@ PROBE_RULES = (  # rules of probe
 )
 PROBE_IGNORES = tuple(  # fields that shape a training, and do nothing to a probe
     """epochs lr bs augment pipeline sampling mixup cutmix mixup_label mixup_off drop_rate drop_path_rate
-    label_smoothing scheduler optimizer weight_decay decay_norms layer_decay head_lr freeze freeze_epochs
+    label_smoothing scheduler optimizer weight_decay decay_norms layer_decay head_lr freeze lora freeze_epochs
     accumulate grad_clip ema swa callbacks monitor patience checkpoint snapshots dead_after gpus loggers""".split()
 )
 

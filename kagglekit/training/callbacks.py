@@ -179,7 +179,7 @@ class Checkpoint(Callback):
     def after_epoch(self):
         "Save the state, and the weights if they are among the best so far."
         fit, average = self.fit, self.fit.average
-        if len(fit.history) - 1 in best_rows(fit.history, *fit.by, self.best):
+        if len(fit.history) - 1 in best_rows(fit.history, *fit.by, n=self.best):
             self._keep_best()
         self._seal(fit.folder / f'snapshot{len(fit.history)}.parquet')
         state = dict(

@@ -99,7 +99,8 @@ class FoldFit:
 
     def best_weights(self, n: int):  # epochs
         "The files with the weights of the best epochs, for checkpoint=best or soup."
-        rows = best_rows(self.history, *self.by, n)
+        greater, column = self.by
+        rows = best_rows(self.history, greater, column, n)
         return [self.folder / f'best{row + 1}.safetensors' for row in rows]
 
     def done_epochs(self):
