@@ -11,6 +11,7 @@ from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.fit import train as fit
 from kagglekit.fit.train import train
 from kagglekit.models.build import build_model
+from kagglekit.predict.predict import Request, predict
 from kagglekit.runs import setup
 from kagglekit.runs.recipe import find_recipe
 from kagglekit.runs.run import Run
@@ -107,6 +108,23 @@ def test_a_run_of_another_network_is_no_start(small, monkeypatch):
     monkeypatch.setattr(setup, 'open_caches', lambda *a, **k: pytest.fail('images were decoded'))
     with pytest.raises(KitError, match='weights of another network'):
         go(recipe('start', init_from='source', arch='test_resnet'))
+
+
+def test_low_rank_updates_start_from_a_probe_and_end_in_the_weights(small, tmp_path):
+    "All but attention and head is the probe's; the updates have their rank; the file is that of a plain network."
+    base = find_recipe(NAME, 'exp0001')
+    probe = base.but('probed', 'frozen', probe='logistic', arch='test_vit', size=32, folds=2, pretrained=False)
+    go(probe)
+    go(probe.but('tuned', 'low rank', probe='', init_from='probed', lora=2, epochs=1, lr=1e-2))
+    before, after = weights_of('probed', 1), weights_of('tuned', 1)
+    assert before.keys() == after.keys()
+    moved = {k for k in after if not torch.equal(before[k], after[k])}
+    updates = [after[k] - before[k] for k in moved if k.endswith(('attn.qkv.weight', 'attn.proj.weight'))]
+    assert len(moved) == len(updates) + len(moved & {'head.weight', 'head.bias'})
+    assert [torch.linalg.matrix_rank(u, rtol=1e-3).item() for u in updates] == [2] * 12
+    run = Run(NAME, 'tuned')
+    result = predict(Request(run, out=tmp_path / 'out.csv'), lambda *args: None)
+    assert result.path.read_bytes() == (run.folder / 'submission.csv').read_bytes()
 
 
 @pytest.mark.parametrize('changes', [dict(size=100), dict(size=160, infer_size=200)])

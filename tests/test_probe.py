@@ -30,6 +30,7 @@ from kagglekit.training.features import BodyNet
 
 COMP = 'shapes-practice'
 TINY = dict(arch='test_efficientnet', folds=3, size=32, init_from='body.pth', pretrained=False)
+BELOW = ('conv_stem', 'bn1', 'blocks.0', 'blocks.1')  # the lower half of its layers
 
 
 def go(name, exp, parent='exp0001', **changes):
@@ -127,14 +128,17 @@ def same(a, b):
 
 
 def test_its_weights_predict_the_same_bytes_and_are_a_start(shapes, tmp_path):
-    "The head is in the weights, so a prediction needs no features, and a child trains on from there."
+    "The head is in the weights, so a prediction needs no features; a child trains the upper layers from there."
     run = Run(COMP, 'p1')
     result = predict(Request(run, out=tmp_path / 'out.csv'), lambda *args: None)
     assert result.path.read_bytes() == (run.folder / 'submission.csv').read_bytes()
-    tuned = go(COMP, 'p2', 'p1', probe='', init_from='p1', tta=(), epochs=1, lr=1e-9, weight_decay=0.0)
+    still = dict(epochs=1, lr=1e-9, weight_decay=0.0)
+    tuned = go(COMP, 'p2', 'p1', probe='', init_from='p1', freeze=0.5, tta=(), **still)
     a, b = (load_file(r.fold_folder(1) / 'model.safetensors') for r in (run, tuned))
     body = {name: w for name, w in shapes.state_dict().items() if not name.startswith('classifier')}
     assert same(a, b) and same(body, a)
+    moved = {name for name in a if 'running' in name and not torch.equal(a[name], b[name])}
+    assert 'blocks.2.0.bn1.running_mean' in moved and not any(name.startswith(BELOW) for name in moved)
     assert not np.allclose(
         a['classifier.weight'], load_file(run.fold_folder(0) / 'model.safetensors')['classifier.weight']
     )
@@ -175,8 +179,7 @@ def test_frozen_layers_stay_as_they_are(shapes):
     changed = {
         name for name in after if not name.startswith('classifier') and not torch.equal(before[name], after[name])
     }
-    below = ('conv_stem', 'bn1', 'blocks.0', 'blocks.1')
-    assert changed and not [name for name in changed if name.startswith(below)]
+    assert changed and not [name for name in changed if name.startswith(BELOW)]
     assert {'blocks.2.0.bn1.running_mean', 'conv_head.weight'} <= changed
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import torch
 from ..core.page import Progress
+from ..core.randomness import seed_of
 from ..core.text import diff_text, seconds_text
 from ..core.validation import KitError, check_names
 from ..data.competition import Competition, check_page, find_comp, load_pages
@@ -28,6 +29,7 @@ from .fold_progress import FoldProgress
 from .preflight import preflight
 from .probe import probe_fold
 from ..models.build import save_weights
+from ..models.low_rank import add_low_rank, merge_low_rank
 from ..models.parameter_groups import GroupRates, parameter_groups
 from ..practice.registry import STAND_INS
 from ..practice.standins import local_score, write_practice
@@ -59,7 +61,7 @@ from ..training.augment_cadence import mirrors_text
 from ..training.memory import explained_memory
 from ..training.callbacks import OPTIONS, fit_stages, read_state
 from ..training.fold_fit import FoldFit
-from ..training.frozen import FrozenLayers
+from ..training.frozen import FrozenBody, FrozenLayers
 from ..training.learner import FoldLearner, find_device
 from ..training.optimizers import find_optimizer
 
@@ -129,20 +131,30 @@ def groups_of(
     return None if rates.alike else partial(parameter_groups, rates=rates, weight_decay=r.weight_decay)
 
 
+def _choose_layers(learn, r, k):  # what of the network is trained
+    if r.freeze:
+        learn.add_cb(FrozenLayers(r.freeze))
+    if r.lora:
+        torch.manual_seed(seed_of('lora', r.seed, k))
+        add_low_rank(learn.model, r.lora)
+        learn.add_cb(FrozenBody())
+
+
 def _fit(setup, progress, learn, first):  # train the stages of a fold
     r, fit = setup.recipe, _fold_fit(setup, progress)
     if r.single_object:
         both = r.snapshots == 'both'
         snapshots = Snapshots(fit, setup.comp, setup.shown[1], r.tta, both, setup.table and setup.table.test)
         learn.add_cbs([snapshots, StopWhenPerfect(fit, both, r.patience)])
-    if r.freeze:
-        learn.add_cb(FrozenLayers(r.freeze))
+    _choose_layers(learn, r, fit.fold)
     learn.groups = groups_of(r)
     optimizer = partial(find_optimizer, weight_decay=r.weight_decay)
     options = {name: getattr(r, name) for name in OPTIONS}
     alone = rank_world()[1] == 1  # one process of several cannot try a step
     with explained_memory(learn, r.bs, r.accumulate) if alone else nullcontext():
         fit_stages(learn, fit, all_ids(setup, learn), optimizer, options, fit.folder.parent if first else None)
+    if r.lora:
+        merge_low_rank(learn.model)
     return fit
 
 

@@ -78,7 +78,7 @@ def _has_margin(r):
 def _uses_validation(r):  # whether something of the training depends on validation rows
     if any(s.watches == 'valid' for s in check_schedules(r)):
         return True
-    return not r.single_object and bool(r.patience or r.checkpoint == 'best')
+    return not r.single_object and bool(r.patience or r.checkpoint != 'last')
 
 # %% ../../nbs/runs/01_rules.ipynb #3a147246
 RULES = (
@@ -97,6 +97,15 @@ RULES = (
     Rule(
         lambda r: r.table and r.separate_nets,
         'table: the side table joins one network, and separate_nets trains one per head; leave one of them out',
+    ),
+    Rule(
+        lambda r: r.lora and r.freeze,
+        'lora: all but the head and the updates of attention is frozen anyway; leave freeze out',
+    ),
+    Rule(
+        lambda r: r.lora and r.single_object,
+        'lora: its updates join the weights after the training, and the snapshots of single_object are of before; '
+        'leave one of them out',
     ),
     Rule(
         lambda r: r.ema and r.swa,
@@ -142,7 +151,7 @@ PROBE_RULES = (  # rules of probe
 )
 PROBE_IGNORES = tuple(  # fields that shape a training, and do nothing to a probe
     """epochs lr bs augment pipeline sampling mixup cutmix mixup_label mixup_off drop_rate drop_path_rate
-    label_smoothing scheduler optimizer weight_decay decay_norms layer_decay head_lr freeze freeze_epochs
+    label_smoothing scheduler optimizer weight_decay decay_norms layer_decay head_lr freeze lora freeze_epochs
     accumulate grad_clip ema swa callbacks monitor patience checkpoint snapshots dead_after gpus loggers""".split()
 )
 
@@ -170,8 +179,8 @@ ALL_ROWS_RULES = (  # rules of train_all and single_object
     ),
     Rule(
         lambda r: r.train_all and _uses_validation(r),
-        'train_all leaves no rows for validation, which patience, checkpoint=best and scheduler=plateau need; '
-        'plateau(on=train) goes by the training loss',
+        'train_all leaves no rows for validation, which patience, checkpoint=best or soup, and scheduler=plateau '
+        'need; plateau(on=train) goes by the training loss, and swa averages epochs without choosing among them',
     ),
 )
 

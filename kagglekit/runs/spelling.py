@@ -17,6 +17,7 @@ from ..models.heads import head_text
 import kagglekit.models.column_losses  # noqa: F401  registers the losses of labels and numbers
 from ..models.losses import loss_text
 from ..training.augment import augment_text
+from ..training.checkpoints import checkpoint_text
 from ..training.optimizers import optimizer_text
 from ..training.plugins import callback_text, logger_text
 from ..training.schedules import parse_schedule
@@ -69,6 +70,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = dict(  # field → text in its cano
     tta=partial(canonical, known=VIEWS, field='tta'),
     optimizer=optimizer_text,
     callbacks=callback_text,
+    checkpoint=checkpoint_text,
     loggers=logger_text,
     scheduler=lambda text: str(parse_schedule(text)),
 )

@@ -30,6 +30,7 @@ from .progress import Screen
 from .study import Range, Study, find_study, is_whole, study_file
 from .sweep import Sweep, work_and_record
 from .trial_claims import TrialClaims, next_trial
+from ..training.checkpoints import best_epochs
 
 # %% ../../nbs/sweeps/05_search.ipynb #fec15b01
 def import_optuna() -> Any:
@@ -139,7 +140,7 @@ def trial_value(
     study: Study,  # that judges it
     greater: bool,  # whether a greater metric is better
 ) -> float | None:  # None without a value
-    "What a trial is judged by; of the first fold, the epoch whose weights predict."
+    "What a trial is judged by; of the first fold, the epochs whose weights predict."
     if study.value == 'cv':
         value = run.peek('score.json').get('mean')
         return value if isinstance(value, (int, float)) and math.isfinite(value) else None
@@ -150,9 +151,9 @@ def trial_value(
     metric = table.metric[table.fold == first].dropna()
     if not len(metric):
         return None
-    if study.parent.checkpoint == 'last':
-        return float(metric.iloc[-1])
-    return float(metric.max() if greater else metric.min())
+    n = best_epochs(study.parent.checkpoint)
+    values = metric.sort_values(ascending=not greater)[:n] if n else metric[-1:]
+    return float(values.mean())
 
 # %% ../../nbs/sweeps/05_search.ipynb #5165cad7
 @dataclass
