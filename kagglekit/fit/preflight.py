@@ -78,6 +78,15 @@ def _check_layers(recipe):  # raise KitError where a network does not name its l
         lower_layers(build_model(recipe.arch, 1, pretrained=False), recipe.freeze)
 
 
+def _check_attention(recipe):  # raise KitError where a network has none that lora updates
+    import torch
+    from kagglekit.models.build import build_model
+    from kagglekit.models.low_rank import attention_layers
+
+    with torch.device('meta'):
+        attention_layers(build_model(recipe.arch, 1, pretrained=False))
+
+
 def check_columns(
     recipe: Recipe,  # what is asked for
     comp: Competition,  # of what
@@ -105,6 +114,8 @@ def check_columns(
         _check_probe(recipe, comp)
     if recipe.freeze:
         _check_layers(recipe)
+    if recipe.lora:
+        _check_attention(recipe)
 
 # %% ../../nbs/fit/00_preflight.ipynb #08eec730
 SAMPLE = 12  # images of each table that are opened

@@ -152,9 +152,14 @@ class BatchLoader(DataLoader):
             return self.all_rows[g.permutation(self.n)]
         return self.all_rows[g.choice(self.n, self.n, p=self.sampling_probs)]
 
+    def __iter__(self):
+        "The batches of an epoch, without what torch's loader does around each."
+        torch.empty((), dtype=torch.int64).random_()  # torch's loader draws a seed, so dropout masks depend on it
+        yield from map(self.after_batch, self.create_batches(self.get_idxs()))
+
     def create_batches(
         self,
-        samps: Iterable,  # positions, from fastai's loader
+        samps: Iterable,  # positions
     ):
         "Batches, one indexing operation each."
         rows = np.fromiter(samps, np.int64)

@@ -110,6 +110,7 @@ class Recipe:
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0  # factor of a layer's learning rate over the layer above it
     head_lr: Annotated[float, Field(gt=0, le=1000)] = 1.0  # factor of the head's learning rate
     freeze: Share = 0.0  # share of the layers below the head, from the input on, that stay as they are
+    lora: Annotated[int, Field(ge=0, le=1024)] = 0  # rank of LoRA on attention, all else below the head frozen; 0: none
     freeze_epochs: Wait = 0  # epochs that train the head alone, before the first stage
     accumulate: Annotated[int, Field(ge=1, le=4096)] = 1  # gradient accumulation: batches per optimizer step
     grad_clip: Annotated[float, Field(ge=0, le=1e6)] = 0.0  # largest gradient norm; 0 turns clipping off
@@ -119,7 +120,7 @@ class Recipe:
 
     monitor: Literal['metric', 'loss'] = 'metric'  # what early stopping and the best checkpoint monitor: metric or loss
     patience: Wait = 0  # early stopping: epochs of a stage without improvement; 0 turns it off
-    checkpoint: Literal['last', 'best'] = 'last'  # weights that predict: of the last epoch, or of the best
+    checkpoint: str = 'last'  # weights that predict: last or best epoch, or soup(3), the mean of the three best
     snapshots: Literal['score', 'both'] = 'score'  # single_object: an epoch votes if the score rises (both: loss falls)
     dead_after: Wait = aside(2)  # stop a fold after so many epochs without learning; 0: never
 

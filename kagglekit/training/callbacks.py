@@ -21,9 +21,10 @@ from fastai.learner import Recorder
 from ..core.randomness import seed_of
 from ..core.storage import atomic, hash_file
 from ..core.validation import KitError
-from ..models.build import load_weights, save_weights, train_only_head
-from .averages import Ema, Swa, WeightAverage  # noqa: F401  found here, too
-from .fold_fit import EpochSigns, FoldFit, best_row, is_stale
+from ..models.build import save_weights, train_only_head
+from .averages import Ema, Swa, WeightAverage, load_mean  # noqa: F401  found here, too
+from .checkpoints import best_epochs
+from .fold_fit import EpochSigns, FoldFit, best_row, best_rows, is_stale  # noqa: F401
 from .gradients import Accumulate
 from .guard import TrainingGuard, is_related, is_related_rows
 from .learner import FoldLearner
@@ -174,14 +175,14 @@ class Checkpoint(Callback):
     def __init__(
         self,
         fit: FoldFit,  # the fold
-        best: bool,  # also save the weights of the best epoch
+        best: int,  # also save the weights of so many of the best epochs
     ):
         self.fit, self.best = fit, best
 
     def after_epoch(self):
-        "Save the state, and the weights if they are the best so far."
+        "Save the state, and the weights if they are among the best so far."
         fit, average = self.fit, self.fit.average
-        if self.best and best_row(fit.history, *fit.by) == len(fit.history) - 1:
+        if len(fit.history) - 1 in best_rows(fit.history, *fit.by, n=self.best):
             self._keep_best()
         self._seal(fit.folder / f'snapshot{len(fit.history)}.parquet')
         state = dict(
@@ -215,9 +216,11 @@ class Checkpoint(Callback):
         fit, net = self.fit, self.learn.model
         if fit.average and fit.average.steps:
             net = fit.average.average.module
-        fit.files = {name: seal for name, seal in fit.files.items() if not name.startswith('best')}
-        save_weights(net, fit.best_weights())
-        self._seal(fit.best_weights())
+        kept = {path.name for path in fit.best_weights(self.best)}
+        fit.files = {name: seal for name, seal in fit.files.items() if name in kept or not name.startswith('best')}
+        path = fit.folder / f'best{len(fit.history)}.safetensors'
+        save_weights(net, path)
+        self._seal(path)
 
 # %% ../../nbs/training/07_callbacks.ipynb #4cd098cb
 class Progress(Callback):
@@ -340,7 +343,7 @@ def _callbacks(fit, ids, o, log_folder=None):  # those that a recipe's options a
         EpochSchedule(fit),
         EpochRecorder(fit),
         TrainingGuard(fit, ids, o['dead_after']),
-        Checkpoint(fit, o['checkpoint'] == 'best'),
+        Checkpoint(fit, best_epochs(o['checkpoint'])),
         Progress(fit),
         EarlyStop(fit, o['patience']),
     ]
@@ -360,8 +363,9 @@ def _load_callbacks(callbacks, states):  # those of the recipe that keep a state
 
 
 def _load_final_weights(learn, fit, best):  # those that predict
-    if best and fit.best_weights().exists():
-        load_weights(learn.model, fit.best_weights())
+    files = fit.best_weights(best)
+    if files and all(path.exists() for path in files):
+        load_mean(learn.model, files)
     elif fit.average and fit.average.steps:
         learn.model.load_state_dict(fit.average.average.module.state_dict())
 
@@ -390,4 +394,4 @@ def fit_stages(
             state = {}
             if fit.dead:
                 break
-    _load_final_weights(learn, fit, o['checkpoint'] == 'best')
+    _load_final_weights(learn, fit, best_epochs(o['checkpoint']))

@@ -137,16 +137,17 @@ class PrepareBatch(Callback):
 
     def before_batch(self):
         "Prepare the batch."
-        x, y, t = self.normalise(self.xb[0]), self.yb[0], None
+        learn = self.learn
+        x, y, t = self.normalise(learn.xb[0]), learn.yb[0], None
         if self.table is not None:
-            t = self.side(self.table[self.dl.rows], x.device)
-        if self.training:
+            t = self.side(self.table[learn.dl.rows], x.device)
+        if learn.training:
             x, y, t = self._prepare_training(x, y, t)
-        self.learn.xb = (x,) if t is None else (x, t)
-        self.learn.yb = (y,)
+        learn.xb = (x,) if t is None else (x, t)
+        learn.yb = (y,)
 
     def _prepare_training(self, x, y, t):  # pseudo labels, augmentation, mixup
-        train = self.dls.train
+        train = self.learn.dls.train
         rows = train.rows
         if self.sure:
             x, y, rows, t = self._label(x, y, rows, t)
@@ -168,8 +169,8 @@ class PrepareBatch(Callback):
     def _mixes(self):  # whether rows are mixed in this epoch
         if not self.mix.on:
             return False
-        end = round(self.n_epoch * (1 - self.mix.off))
-        return self.epoch < end
+        end = round(self.learn.n_epoch * (1 - self.mix.off))
+        return self.learn.epoch < end
 
     def _mix_rng(self, rows, epoch_key):  # of a batch; images and side table are mixed alike
         return rng('mixup', *epoch_key, int(rows[0]))
@@ -245,10 +246,12 @@ class FoldLearner(Learner):
 
     def set_rate(self, rate: float):  # of the schedule
         "Set the learning rate of every group of parameters."
-        if self.groups is None:
-            return self.opt.set_hyper('lr', rate)
-        scales = [group['lr_scale'] for group in self.opt.param_groups]
-        self.opt.set_hyper('lr', [rate * scale for scale in scales])
+        self.rate = rate
+        for group in self.opt.opt.param_groups:
+            group['lr'] = rate if self.groups is None else rate * group['lr_scale']
+
+    def _split(self, b):
+        self.xb, self.yb = b[:-1], b[-1:]
 
     def _set_device(self, b):
         return tuple(t.to(self.dls.device, non_blocking=True) for t in b)
