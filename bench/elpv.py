@@ -69,6 +69,9 @@ def predictions(run, name, ids):
 def figures(run, comp, truth):
     "Print what a run scores; figure → value."
     columns, params = prob_columns(comp.classes), run.read('params.json')
+    if run.state() != 'done':
+        train = f'kagglekit run {comp.name} {run.exp}'
+        raise SystemExit(f'{run} is {run.state()}, and has no predictions yet; train it: {train}')
     test, oof = predictions(run, 'test', comp.test.id), predictions(run, 'oof', comp.train.id)
     found, said = {}, 'none: trained on all rows'
     found['accuracy, test'], said_test, right = accuracy(test[columns].to_numpy(), truth, comp.classes)
@@ -96,8 +99,9 @@ def main():
     print(f'{"":14s} {f"test, {len(truth)} cells":28s} {f"out-of-fold, {len(comp.train)} cells":28s} {"":10s} what')
     for exp in parser.parse_args().exps:
         run = Run(comp.name, exp)
+        scores = figures(run, comp, truth)
         recipe = idea(run.read('params.json'))
-        found += [(name, recipe, exp, value) for name, value in figures(run, comp, truth).items()]
+        found += [(name, recipe, exp, value) for name, value in scores.items()]
     print_means(found)
 
 

@@ -10,7 +10,7 @@ __all__ = ['SINGLE', 'why_not_scored', 'blend_score', 'check_blend', 'write_blen
 import json
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
 import numpy as np
@@ -222,7 +222,9 @@ def run_blend(
         return run
     t = read_table_of(r, comp)
     made = make_blend(r, t, comp)
+    t = t.released()  # what is written next takes as much memory
     score = blend_score(made, t, comp)
+    made = replace(made, nested=None)  # scored, and not written
     with _lock(run):
         write_json(run.folder / 'params.json', _params(r, t, comp))
         run.set_status('running')

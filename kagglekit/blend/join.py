@@ -77,6 +77,16 @@ class Table:
         members = [self.members[i] for i in self.mixed]
         return [m.name for m in members if _beyond(m.oof) or _beyond(m.test)]
 
+    def released(self) -> 'Table':
+        "The table once the blend is made: no member holds its predictions, and which had some is still known."
+        return replace(self, members=[replace(m, **dict(map(_emptied, vars(m).items()))) for m in self.members])
+
+
+def _emptied(field):  # a member's field, with no rows in place of its predictions
+    name, value = field
+    held = name in ('oof', 'test', 'oof_logits', 'test_logits') and value is not None
+    return name, np.empty((0, 0)) if held else value
+
 
 def _beyond(p):  # whether there are values beyond 0 … 1
     if p is None or isinstance(p, TopRows):  # the best classes of each row were checked

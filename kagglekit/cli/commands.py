@@ -12,6 +12,7 @@ from ..core.validation import KitError
 from ..data.known_competitions import check_known
 from .command import COMMANDS, argument, command  # noqa: F401  COMMANDS is found here, too
 from .show import as_table, show_run, status_text
+from .sweep_options import JOBS, PLACE, SWEEP, find_engine
 from ..runs.run import find_run
 
 _all_ = ['COMMANDS']
@@ -59,51 +60,6 @@ def _trial(a):
     trial(a.comp, a.exp, **changes)
 
 # %% ../../nbs/cli/01_commands.ipynb #eda9ade5
-_TRIALS_AT_ONCE = 4  # of a search on Slurm: its sampler learns from trials that are over
-_JOBS = argument(
-    '--jobs', type=int, metavar='N', help='runs at a time; when left out one a GPU, or one; on Slurm all, of a search 4'
-)
-_SWEEP = (
-    argument('--ids', nargs='+', default=[], metavar='EXP', help='experiments; all of the page when left out'),
-    argument('--grid', nargs='+', default=[], metavar='FIELD=A,B', help='values of fields: each combination is a run'),
-    argument('--seeds', type=int, default=1, metavar='N', help='runs of each recipe, with as many seeds'),
-    argument('--search', metavar='STUDY', help='a study of the page, instead of recipes, a grid or seeds'),
-    argument('--folds', choices=('apart',), help='the folds of a recipe side by side, each as a job of its own'),
-)
-_SLURM = dict(  # option → its meaning; settings.ini has slurm_partition and so on
-    partition='partition of the jobs',
-    account='account that is charged',
-    time='limit of a job, such as 4:00:00, before which it is requeued; 1 hour when left out',
-    gpus='GPUs of a job; 1, or as many as the recipe asks for, when left out; 0 for none',
-    cpus='cores of a job',
-    constraint='features of its node, such as a100',
-)
-_ON = argument('--on', choices=('local', 'slurm'), default='local', help='this machine, or the jobs of a Slurm cluster')
-_PLACE = (_ON, *(argument(f'--{name}', help=f'on Slurm: {text}') for name, text in _SLURM.items()))
-
-
-def _engine(a):  # where the runs of a sweep, or their folds, are started
-    if a.folds:
-        from kagglekit.sweeps.folds import FoldsEngine
-
-        return FoldsEngine(_run_engine(a))
-    return _run_engine(a)
-
-
-def _run_engine(a):  # where runs are started
-    given = {name: getattr(a, name) for name in _SLURM}
-    if a.on == 'local':
-        if wrong := [f'--{name}' for name, text in given.items() if text is not None]:
-            raise KitError(f'{wrong[0]} is for jobs of a cluster; add --on slurm, or leave it out')
-        from kagglekit.sweeps.jobs import LocalEngine
-
-        return LocalEngine(a.jobs)
-    from kagglekit.sweeps.slurm import SlurmEngine, slurm_options
-
-    jobs = a.jobs or (_TRIALS_AT_ONCE if a.search else None)
-    return SlurmEngine(slurm_options(a.comp, **given), jobs)
-
-
 def _search_study(a):
     if a.ids or a.grid or a.seeds != 1:
         raise KitError('sweep: --search has its recipe and its fields on the page; leave out --ids, --grid and --seeds')
@@ -113,10 +69,10 @@ def _search_study(a):
         )
     from kagglekit.sweeps.search import search
 
-    return int(bool(search(a.comp, a.search, _engine(a))))
+    return int(bool(search(a.comp, a.search, find_engine(a))))
 
 
-@command('train many recipes: all of a page, a grid of fields, several seeds, a search', COMP, *_SWEEP, _JOBS, *_PLACE)
+@command('train many recipes: all of a page, a grid of fields, several seeds, a search', COMP, *SWEEP, JOBS, *PLACE)
 def _sweep(a):
     check_known(a.comp)
     if a.search:
@@ -124,10 +80,10 @@ def _sweep(a):
     from kagglekit.sweeps.plan import read_grid
     from kagglekit.sweeps.sweep import sweep
 
-    return int(bool(sweep(a.comp, a.ids, read_grid(a.grid), a.seeds, _engine(a))))
+    return int(bool(sweep(a.comp, a.ids, read_grid(a.grid), a.seeds, find_engine(a))))
 
 
-@command('train every recipe of a competition that has not been trained: a sweep without options', COMP, _JOBS)
+@command('train every recipe of a competition that has not been trained: a sweep without options', COMP, JOBS)
 def _rehearse(a):
     check_known(a.comp)
     from kagglekit.sweeps.jobs import LocalEngine
@@ -200,7 +156,7 @@ def _status(a):
 
 
 def _journal_page(comp):
-    from kagglekit.report.journal_html import write_page  # imports matplotlib
+    from kagglekit.report.journal_html import write_page
 
     return write_page(comp)
 

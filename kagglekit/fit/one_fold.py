@@ -8,6 +8,7 @@ __all__ = ['train_fold']
 # %% ../../nbs/fit/01c_one_fold.ipynb #8bfd2475
 import time
 import torch
+from ..core.text import count_text
 from ..core.validation import KitError
 from ..data.competition import check_page
 from .preflight import preflight
@@ -56,7 +57,7 @@ def _fit(setup, part):  # the fold, unless it is finished
         return part.log(f'{part} is trained already')
     reopen_dead(part, k)
     threads = torch.get_num_threads()
-    part.log(f'{part}: {threads} thread{"s" * (threads > 1)}, {find_device()}')
+    part.log(f'{part}: {count_text(threads, "thread")}, {find_device()}')
     way_to_fit(recipe)(setup, _progress(setup, part))
     part.log(f'  {read_fold(run, k).get("dead") or f"{part} is trained"}')
 

@@ -11,6 +11,7 @@ import zipfile
 import zlib
 from pathlib import Path
 import numpy as np
+from ..core.text import count_text
 from ..core.validation import KitError, some_names, whole
 from .decoding import max_pixels, open_picture, whole_image
 from .files import hand_limit, hand_pixels, in_hand, read_npy, stream
@@ -39,7 +40,7 @@ def _as_image(x, channels, path):  # (h, w, channels)
     if x.ndim == 3 and x.shape[0] == channels:
         return np.moveaxis(x, 0, -1)
     raise KitError(
-        f'{path} holds an array of the shape {x.shape}, and {channels} channel{"s" * (channels > 1)} are wanted: '
+        f'{path} holds an array of the shape {x.shape}, and {count_text(channels, "channel")} are wanted: '
         f'(h, w), (h, w, {channels}) or ({channels}, h, w); name a slice as its part, or other channels'
     )
 

@@ -15,7 +15,7 @@ from ..core.html import html_page, html_table
 from ..core.paths import inside, out_dir
 from ..core.plots import png_of
 from ..core.storage import atomic
-from ..core.text import seconds_text
+from ..core.text import count_text, seconds_text
 from ..core.validation import KitError
 from ..handin.ledger import read_ledger
 from .blend_preview import best_blend, blend_today
@@ -37,10 +37,6 @@ _CELL_CLASSES = dict(exp='i', parent='s', state='s', when='s', difference='w', n
 _HEADS = dict(CV='CV ± sd', gain='over parent')
 _NOTED = Markup('{}<div class="note">{}</div>')
 _SMALL, _BAD, _BEST = Markup('{}<small>{}</small>'), Markup('{}<div class="bad">{}</div>'), Markup('<b>{}</b>')
-
-
-def _plural(n, noun):
-    return f'{n} {noun}{"s" * (n != 1)}'
 
 
 def _cell(name, text, row, best):  # a cell of the journal
@@ -65,7 +61,7 @@ def journal_caption(
     table: pd.DataFrame,  # the journal
 ) -> str:  # a line
     "How many runs, by what metric, which is best."
-    best, count = best_run(table), _plural(len(table), 'run')
+    best, count = best_run(table), count_text(len(table), 'run')
     if best is None:
         return f'{count}, none with a score yet'
     scores, is_best = selection_score(table), table.exp == best
@@ -159,7 +155,7 @@ def submissions_html(
     text = rows.assign(**{name: rows[name].map(number_text) for name in BOARDS})
     styles = rows.exp.map({best_run(table): 'best'}).fillna('')
     cells = list(zip(styles, text.to_numpy().tolist()))
-    return html_table(list(rows), cells, _plural(len(rows), 'submission'), _CELL_CLASSES)
+    return html_table(list(rows), cells, count_text(len(rows), 'submission'), _CELL_CLASSES)
 
 # %% ../../nbs/report/17_journal_html.ipynb #f4c283e4
 def notes_html(
@@ -169,7 +165,7 @@ def notes_html(
     if not len(rows):
         return 'no notes yet; write one with: kagglekit note exp0001 "…"'
     cells = [('', row) for row in rows.to_numpy().tolist()]
-    return html_table(['when', 'exp', 'note'], cells, _plural(len(rows), 'note'), _CELL_CLASSES)
+    return html_table(['when', 'exp', 'note'], cells, count_text(len(rows), 'note'), _CELL_CLASSES)
 
 # %% ../../nbs/report/17_journal_html.ipynb #0df7db83
 def _competition_line(comp, table):  # by the record of its last run
@@ -194,7 +190,7 @@ def about(
     lines = [_competition_line(comp, table), *table.attrs.get('flaws', [])]
     counts = ', '.join(f'{n} {state}' for state, n in table.state.value_counts().items())
     time = seconds_text(table.seconds.sum())
-    return '\n'.join([*lines, f'{_plural(len(table), "run")}: {counts}; {time} of training in all'])
+    return '\n'.join([*lines, f'{count_text(len(table), "run")}: {counts}; {time} of training in all'])
 
 
 def unfinished_text(

@@ -13,7 +13,7 @@ from IPython.display import HTML
 from ..core.html import html_table
 from ..core.paths import out_dir
 from ..core.plots import plt
-from ..core.text import seconds_text
+from ..core.text import count_text, seconds_text
 from ..core.validation import KitError
 from .journal_text import number_text
 from .ranking import best_run, selection_score
@@ -75,7 +75,7 @@ def sweeps_html(
     if not len(rows):
         return ''
     cells: Sequence = [('', row) for row in rows.to_numpy().tolist()]
-    return html_table(list(rows), cells, f'{len(rows)} sweep{"s" * (len(rows) > 1)}', _CLASSES)
+    return html_table(list(rows), cells, count_text(len(rows), 'sweep'), _CLASSES)
 
 # %% ../../nbs/report/16a_sweeps.ipynb #1ccb4bd8
 def _load(path):  # Optuna's study behind a file; it is only read

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 from ..core.threads import usable_cores
+from ..core.text import count_text
 from ..core.validation import KitError
 from ..launch.arguments import run_command
 from ..runs.recipe import Recipe
@@ -167,7 +168,7 @@ class LocalEngine:
 
     def about(self) -> str:
         "How many runs at a time, and where."
-        on = f' on {len(self.gpus)} GPU{"s" * (len(self.gpus) > 1)}' if self.gpus else ''
+        on = f' on {count_text(len(self.gpus), "GPU")}' if self.gpus else ''
         return f'{len(self.slots)} at a time{on}'
 
     def _free(self):  # slots that no run occupies
