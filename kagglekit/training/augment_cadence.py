@@ -15,7 +15,7 @@ from .tta import VIEWS, view
 
 # %% auto #0
 __all__ = ['columns', 'move_panels', 'shuffle_cons', 'panel_reverse', 'time_reverse', 'shuffle_inv', 'mirrors', 'mirrors_text',
-           'lines', 'chirps']
+           'lines', 'chirps', 'waves']
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #12c4aac1
 if TYPE_CHECKING:
@@ -269,6 +269,25 @@ def chirps(
         middle = u[:, 4, None, None]
         drift = 2 * u[:, 5, None, None] - 1
         return middle + drift * (time - 0.5)
+
+    return _with_needles(x, y, u, amount, panels, frequency)
+
+
+@augmentation('changed', 0.1, cadence=True, between=(0, 1))
+def waves(
+    x: torch.Tensor,  # (b, C, F, T) float
+    y: torch.Tensor,  # (b, 1) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # probability
+    panels: tuple,  # of the input format
+) -> tuple:  # x and y, changed
+    "With probability `amount` draw one S-shaped line through some A panels of a negative; label 1."
+
+    def frequency(u, panel, time):  # (k, C, T), of a sine around a line that drifts
+        middle, drift, height, turns, start = u[:, 4:9, None, None].unbind(1)
+        line = middle + (drift - 0.5) * (time - 0.5)
+        turned = (0.5 + 1.5 * turns) * time + start  # half a turn to two turns in a cadence
+        return line + 0.25 * height * torch.sin(2 * torch.pi * turned)
 
     return _with_needles(x, y, u, amount, panels, frequency)
 
