@@ -213,21 +213,25 @@ def _quantile(u):  # of a standard normal distribution
     return torch.special.ndtri(u)
 
 
-def _draw(x, u, path, shown):  # needles of one pixel into (b, C, F, T), along path (b, C, T) in shares of the band
+def _normal(u):  # the author's brightness, in standard deviations of the image
+    return _quantile(u.clamp(1e-4, 1 - 1e-4)).clamp(0.9, 2)
+
+
+def _draw(x, u, path, shown, brightness):  # needles of one pixel into (b, C, F, T), along path (b, C, T) in the band
     height = x.shape[2]
     rows = torch.arange(height, device=x.device)[:, None]
     distance = rows - path[:, :, None] * (height - 1)
     profile = torch.exp(-0.5 * (distance / 0.6) ** 2)
     needle = profile * _some_on(u, shown)[:, :, None]
     _, _, bright, gaps = u[:, :4, None, None, None].unbind(1)
-    brightness = _quantile(bright.clamp(1e-4, 1 - 1e-4)).clamp(0.9, 2)
-    level = brightness * x.std((1, 2, 3), keepdim=True)
+    level = brightness(bright) * x.std((1, 2, 3), keepdim=True)
     least = _quantile(0.5 * gaps)  # a share .5 u of the pixels is missing
     kept = normals(needle, u[:, -1]) > least
     return x + level * needle * kept
 
 
-def _with_needles(x, y, u, amount, panels, path):  # in some negatives; path: (k, 24), (C, T) panel, time → (k, C, T)
+def _with_needles(x, y, u, amount, panels, path, brightness=_normal):  # in some negatives
+    # path: (k, 24) u, (C, T) panel, (C, T) time → (k, C, T) shares of the band
     negative = y[:, 0] < 0.5
     pick = (negative & (u[:, 0] < amount)).nonzero()[:, 0]
     if not len(pick):
@@ -237,7 +241,7 @@ def _with_needles(x, y, u, amount, panels, path):  # in some negatives; path: (k
     u = u[pick]
     frequency = path(u, panel, time)
     x, y = x.clone(), y.clone()
-    x[pick] = _draw(x[pick], u, frequency, panel)
+    x[pick] = _draw(x[pick], u, frequency, panel, brightness)
     y[pick] = 1
     return x, y
 
@@ -289,7 +293,7 @@ def waves(
         turned = (0.5 + 1.5 * turns) * time + start  # half a turn to two turns in a cadence
         return line + 0.25 * height * torch.sin(2 * torch.pi * turned)
 
-    return _with_needles(x, y, u, amount, panels, frequency)
+    return _with_needles(x, y, u, amount, panels, frequency, lambda u: 8**u)
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #0000001d
 def _panels_back(x, panels):  # each panel reversed in its place
