@@ -52,6 +52,14 @@ for _r in kaggle.values():
 
 REPEATED = ['exp0001', 'exp0007', 'exp0010', 'exp0011', 'exp0012', 'exp0023']
 REPEATED += ['idea-clean', 'idea-lines', 'idea-max', 'relaunch-exp003', 'relaunch-exp011']
+practice.add(
+    practice['exp0011'].but(
+        'lesson-waves',
+        'S-shaped needles drawn into negatives',
+        augment=('holes .1', 'flip', 'waves .05'),
+    )
+)
+REPEATED += ['lesson-waves']
 for _exp in REPEATED:
     for _seed in (1, 2):
         practice.add(practice[_exp].but(f'{_exp}-seed{_seed}', 'seed noise: another seed', seed=_seed))

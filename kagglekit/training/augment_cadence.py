@@ -15,7 +15,7 @@ from .tta import VIEWS, view
 
 # %% auto #0
 __all__ = ['columns', 'move_panels', 'shuffle_cons', 'panel_reverse', 'time_reverse', 'shuffle_inv', 'mirrors', 'mirrors_text',
-           'lines', 'chirps']
+           'lines', 'chirps', 'waves']
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #12c4aac1
 if TYPE_CHECKING:
@@ -213,21 +213,25 @@ def _quantile(u):  # of a standard normal distribution
     return torch.special.ndtri(u)
 
 
-def _draw(x, u, path, shown):  # needles of one pixel into (b, C, F, T), along path (b, C, T) in shares of the band
+def _normal(u):  # the author's brightness, in standard deviations of the image
+    return _quantile(u.clamp(1e-4, 1 - 1e-4)).clamp(0.9, 2)
+
+
+def _draw(x, u, path, shown, brightness):  # needles of one pixel into (b, C, F, T), along path (b, C, T) in the band
     height = x.shape[2]
     rows = torch.arange(height, device=x.device)[:, None]
     distance = rows - path[:, :, None] * (height - 1)
     profile = torch.exp(-0.5 * (distance / 0.6) ** 2)
     needle = profile * _some_on(u, shown)[:, :, None]
     _, _, bright, gaps = u[:, :4, None, None, None].unbind(1)
-    brightness = _quantile(bright.clamp(1e-4, 1 - 1e-4)).clamp(0.9, 2)
-    level = brightness * x.std((1, 2, 3), keepdim=True)
+    level = brightness(bright) * x.std((1, 2, 3), keepdim=True)
     least = _quantile(0.5 * gaps)  # a share .5 u of the pixels is missing
     kept = normals(needle, u[:, -1]) > least
     return x + level * needle * kept
 
 
-def _with_needles(x, y, u, amount, panels, path):  # in some negatives; path: (k, 24), (C, T) panel, time → (k, C, T)
+def _with_needles(x, y, u, amount, panels, path, brightness=_normal):  # in some negatives
+    # path: (k, 24) u, (C, T) panel, (C, T) time → (k, C, T) shares of the band
     negative = y[:, 0] < 0.5
     pick = (negative & (u[:, 0] < amount)).nonzero()[:, 0]
     if not len(pick):
@@ -237,7 +241,7 @@ def _with_needles(x, y, u, amount, panels, path):  # in some negatives; path: (k
     u = u[pick]
     frequency = path(u, panel, time)
     x, y = x.clone(), y.clone()
-    x[pick] = _draw(x[pick], u, frequency, panel)
+    x[pick] = _draw(x[pick], u, frequency, panel, brightness)
     y[pick] = 1
     return x, y
 
@@ -271,6 +275,25 @@ def chirps(
         return middle + drift * (time - 0.5)
 
     return _with_needles(x, y, u, amount, panels, frequency)
+
+
+@augmentation('changed', 0.1, cadence=True, between=(0, 1))
+def waves(
+    x: torch.Tensor,  # (b, C, F, T) float
+    y: torch.Tensor,  # (b, 1) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # probability
+    panels: tuple,  # of the input format
+) -> tuple:  # x and y, changed
+    "With probability `amount` draw one S-shaped line through some A panels of a negative; label 1."
+
+    def frequency(u, panel, time):  # (k, C, T), of a sine around a line that drifts
+        middle, drift, height, turns, start = u[:, 4:9, None, None].unbind(1)
+        line = middle + (drift - 0.5) * (time - 0.5)
+        turned = (0.5 + 1.5 * turns) * time + start  # half a turn to two turns in a cadence
+        return line + 0.25 * height * torch.sin(2 * torch.pi * turned)
+
+    return _with_needles(x, y, u, amount, panels, frequency, lambda u: 8**u)
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #0000001d
 def _panels_back(x, panels):  # each panel reversed in its place
