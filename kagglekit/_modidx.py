@@ -2965,6 +2965,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                           'kagglekit.images.formats._decoder': ( 'images/formats.html#_decoder',
                                                                                  'kagglekit/images/formats.py'),
                                           'kagglekit.images.formats._depth': ('images/formats.html#_depth', 'kagglekit/images/formats.py'),
+                                          'kagglekit.images.formats._file_decoder': ( 'images/formats.html#_file_decoder',
+                                                                                      'kagglekit/images/formats.py'),
                                           'kagglekit.images.formats._fit_grey': ( 'images/formats.html#_fit_grey',
                                                                                   'kagglekit/images/formats.py'),
                                           'kagglekit.images.formats._fit_rgb': ( 'images/formats.html#_fit_rgb',
