@@ -164,6 +164,7 @@ def fork_tools(patch):
             code = fork.wait(timeout)
         except subprocess.TimeoutExpired:
             fork.kill()
+            fork.wait()
             raise
         return subprocess.CompletedProcess(command, code, *fork.communicate())
 
