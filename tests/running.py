@@ -155,6 +155,23 @@ def fork_workers(patch):
     patch.setattr('kagglekit.runs.workers.subprocess', SimpleNamespace(Popen=Torchrun, **more))
 
 
+def fork_tools(patch):
+    "Let the tools of sites be forks, for as long as the patch lasts."
+
+    def run(command, env, timeout, **how):
+        fork = Forked(command[1:], env=env)
+        try:
+            code = fork.wait(timeout)
+        except subprocess.TimeoutExpired:
+            fork.kill()
+            fork.wait()
+            raise
+        return subprocess.CompletedProcess(command, code, *fork.communicate())
+
+    more = {name: getattr(subprocess, name) for name in ('DEVNULL', 'TimeoutExpired')}
+    patch.setattr('kagglekit.data.site_tools.subprocess', SimpleNamespace(run=run, **more))
+
+
 def python(*args, **more):
     "`python *args` in a fork of the zygote; `more` is what zygote.py's `become` takes."
     fork = Forked(args, **more)

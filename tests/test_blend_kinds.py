@@ -1,6 +1,7 @@
 "Blends of any target: every method that fits a kind, scored nested, handed in, and recreated to the byte."
 
 import sys
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,7 @@ from kagglekit.blend.means import find_space
 from kagglekit.blend.methods import METHODS, apply_blend, fit_blend, goal, nested
 from kagglekit.blend.recipe import BlendRecipe
 from kagglekit.blend.trees import fitted_blend
+from kagglekit.core.paths import workspace
 from kagglekit.core.plots import plt
 from kagglekit.core.storage import write_table
 from kagglekit.core.validation import KitError
@@ -53,12 +55,28 @@ def here(tmp_path, monkeypatch, space):
     return tmp_path
 
 
+@cache
+def run_files(kind, exp, skill, **fields):
+    "The files of a finished run, written once: name → bytes."
+    with workspace():
+        run = example_run_of(example_of(kind, **fields), exp, skill)
+        return {path.name: path.read_bytes() for path in run.folder.iterdir()}
+
+
+def write_runs(kind, skills, **fields):
+    "A competition, and runs of it: id → skill."
+    made = example_of(kind, **fields)
+    for exp, skill in skills.items():
+        folder = Run(made.comp.name, exp).folder
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in run_files(kind, exp, skill, **fields).items():
+            (folder / name).write_bytes(data)
+    return made
+
+
 def three_runs(kind, **fields):
     "A competition, and three runs of it."
-    made = example_of(kind, **fields)
-    for exp, skill in zip(THREE, (1.5, 1.2, 0.8)):
-        example_run_of(made, exp, skill)
-    return made
+    return write_runs(kind, dict(zip(THREE, (1.5, 1.2, 0.8))), **fields)
 
 
 def joined(comp, exps=THREE):
@@ -106,10 +124,8 @@ def test_a_blend_is_scored_handed_in_and_recreated(here, kind, method):
 @pytest.mark.parametrize('method', ['caruana', 'climb', 'nelder'])
 def test_a_search_is_optimistic_in_sample(here, kind, method):
     "Twelve members, few rows: weights fitted to the metric are better in sample than nested, and than equal ones."
-    made = example_of(kind, n=60, decide=None)
     exps = [f'exp{i:04d}' for i in range(1, 13)]
-    for exp in exps:
-        example_run_of(made, exp, 0.6)
+    made = write_runs(kind, dict.fromkeys(exps, 0.6), n=60, decide=None)
     t, metric = joined(made.comp, exps), metric_of(made.comp)
     P, options = t.oof().astype(float), OWN_OPTIONS.get(method, {})
     inside = metric(t.y, apply_blend(P, fit_blend(method, P, t.y, metric, t.rows, **options)))

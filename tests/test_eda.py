@@ -236,12 +236,15 @@ def test_seti_has_no_label_errors_and_no_label_shift_until_they_are_planted(tmp_
         assert check_label_shift(fewer, exps[0]).alarm
 
 
-def detail_of(s, kind):
-    "Fine-detail correlation of every fourth candidate pair of one kind of cell."
+def detail_of_pairs(s):
+    "Kind of cell → fine-detail correlations of every fourth candidate pair of that kind."
     files, kinds = [*s.train.file, *s.test.file], [*s.train['class'], *['?'] * len(s.test)]
     a, b, _ = near_pairs(embed_thumbnails(np.concatenate([s.x_train, s.x_test])))
-    pairs = [(files[i], files[j]) for i, j in zip(a[::4], b[::4]) if kinds[i] == kinds[j] == kind]
-    return [detail_correlation(s.comp.folder / i, s.comp.folder / j) for i, j in pairs]
+    found = dict(mono=[], poly=[])
+    for i, j in zip(a[::4], b[::4]):
+        if kinds[i] == kinds[j] != '?':
+            found[kinds[i]].append(detail_correlation(s.comp.folder / files[i], s.comp.folder / files[j]))
+    return found
 
 
 def test_duplicate_solar_cells_are_found_and_plain_ones_are_distinguished(tmp_path, monkeypatch):
@@ -249,7 +252,7 @@ def test_duplicate_solar_cells_are_found_and_plain_ones_are_distinguished(tmp_pa
     with workspace(tmp_path):
         comp = practice('anomaly-practice')
         s = sample_of(comp)
-        plain, twice = detail_of(s, 'mono'), detail_of(s, 'poly')
+        plain, twice = detail_of_pairs(s).values()
         assert np.median(plain) < 0.3 and np.median(twice) > 0.8
         assert min(abs(r - DETAIL_CORRELATION) for r in plain + twice) >= 0.06, 'nothing is near the threshold'
         found = check_near_duplicates(s)

@@ -21,6 +21,7 @@ from kagglekit.handin.ledger import read_ledger
 from kagglekit.handin.notebook import submit_notebook
 from kagglekit.runs.run import Run
 from kagglekit.handin.upload import fetch_scores, submit
+from running import fork_tools
 
 pytest.importorskip('kaggle', reason="Kaggle's tool is not installed: pip install 'kagglekit[kaggle]'")
 TOKEN, SLUG = 'planted0token1planted2token3', 'toys-and-tools'
@@ -138,6 +139,7 @@ def site(tmp_path, monkeypatch):
     (tmp_path / 'space').mkdir()
     (tmp_path / 'space' / 'settings.ini').write_text(f'[toy]\nsite = kaggle\nslug = {SLUG}\nquota = 2\n')
     monkeypatch.setattr(kagglekit.handin.upload, 'PAUSES', (0, 0.1))
+    fork_tools(monkeypatch)
     yield server
     server.over.set()
     server.shutdown()

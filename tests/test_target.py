@@ -412,10 +412,14 @@ def test_a_page_with_a_conflict_is_an_entry_of_status(space, stray, capsys):
 SETI = """
 import sys
 import kagglekit.competitions as pages
-pages.__path__[:] = sys.argv[1:2]
 from kagglekit.core.validation import KitError
-from kagglekit.data.competition import check_page, load_pages
+from kagglekit.data.competition import READERS, check_page, load_pages
+from kagglekit.data.pages import forget_pages
 from kagglekit.runs.recipe import RECIPES, find_recipe
+forget_pages([name for name in sys.modules if name.startswith(pages.__name__ + '.')])  # which a fork has read
+READERS.clear()
+RECIPES.clear()
+pages.__path__[:] = sys.argv[1:2]
 broken = load_pages()
 print(sorted(broken))
 print(*{why.split(':')[0] for why in broken.values()})

@@ -18,6 +18,7 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
+from importlib.util import find_spec
 from warm import read_package_pages, warm
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
@@ -221,6 +222,7 @@ def serve():
 
 
 if __name__ == '__main__':
-    warm('ipykernel.ipkernel', 'papermill.cli')
+    kaggle = ('bleach', 'kagglesdk', 'requests') if find_spec('kaggle') else ()  # what Kaggle's tool imports
+    warm('ipykernel.ipkernel', 'papermill.cli', *kaggle)
     read_package_pages()
     serve()
