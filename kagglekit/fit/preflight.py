@@ -35,6 +35,8 @@ from ..runs.recipe import Recipe
 from ..runs.results import fold_numbers
 from ..models.losses import check_loss_kind
 from ..runs.rules import check_table, check_target, margin_classes, sides
+from ..runs.run import Run
+from ..runs.spelling import parse_distill
 from ..training.augment import may_change
 from ..training.plugins import check_loggers
 
@@ -75,6 +77,16 @@ def _check_layers(recipe):  # raise KitError where a network does not name its l
 
     with torch.device('meta'):
         lower_layers(build_model(recipe.arch, 1, pretrained=False), recipe.freeze)
+
+
+def _check_teacher(recipe, comp):  # raise KitError where the teacher predicts something else
+    from kagglekit.runs.fitted import check_names as check_outputs, check_side_table
+    from kagglekit.runs.recipe import recorded
+
+    run = Run(comp.name, parse_distill(recipe.distill).name)
+    params = run.read('params.json')
+    check_outputs(run, params, comp)
+    check_side_table(run, params, recorded(comp.name, run.exp), comp)
 
 
 def check_columns(
@@ -282,6 +294,8 @@ def preflight(
     folds = run_folds(recipe, comp)
     check_look(recipe, comp, folds)
     check_sources(recipe, comp, folds)
+    if recipe.distill and not parse_distill(recipe.distill).unsafe:
+        _check_teacher(recipe, comp)
     found = [check_all_files(comp), open_samples(comp, recipe, 4), score_guess(comp)]
     if not recipe.single_object:
         found.append(submit_guess(comp))

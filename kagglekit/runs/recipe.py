@@ -78,6 +78,7 @@ class Recipe:
     sampling: str = ''  # class-balanced sampling by this train column: 'label'; 'state .5' is half-way
     pseudo_labels: str = ''  # source of pseudo labels: 'itself', a run, or 'unsafe ' and a run or CSV
     pseudo_threshold: tuple[Share, Share] = (1.0, 0.0)  # pseudo-label rows below the first or above the second
+    distill: str = ''  # soft targets of train rows: a run and its weight in them, 'exp0003 .5'; 'unsafe …': of its OOF
 
     pipeline: str = ''  # a page's pipeline for single training images, such as albumentations; before augment
     mixup: Annotated[float, Field(ge=0, le=10)] = 0.0  # α of mixup's Beta(α, α); 0 turns it off

@@ -153,8 +153,8 @@ ALL_ROWS_RULES = (  # rules of train_all and single_object
         'single_object trains on all rows: it needs train_all=True',
     ),
     Rule(
-        lambda r: r.single_object and (r.ema or r.swa or r.pseudo_labels or r.monitor == 'loss'),
-        'single_object trains plain weights on all rows; it excludes ema, swa, pseudo_labels and monitor=loss',
+        lambda r: r.single_object and (r.ema or r.swa or r.pseudo_labels or r.distill or r.monitor == 'loss'),
+        'single_object trains plain weights on all rows; it excludes ema, swa, pseudo_labels, distill and monitor=loss',
     ),
     Rule(
         lambda r: r.snapshots == 'both' and not (r.single_object and r.patience),
