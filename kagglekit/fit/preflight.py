@@ -27,6 +27,7 @@ from ..data.sampling import parse_sampling
 from ..core.tables import check_files
 from ..targets.top_rows import guess_rows, is_many, table_of
 from ..models.architectures import check_arch
+from ..models.auxiliary import check_auxiliary, parse_auxiliary
 from ..models.heads import check_heads
 from ..runs.form import check_submission, make_submission, write_csv
 from ..runs.lineage import check_sources
@@ -79,6 +80,21 @@ def _check_layers(recipe):  # raise KitError where a network does not name its l
         lower_layers(build_model(recipe.arch, 1, pretrained=False), recipe.freeze)
 
 
+def _check_auxiliary(recipe, comp):  # raise KitError where there is nothing to learn, or no place for it in the network
+    import torch
+    from kagglekit.images.class_targets import CODED
+    from kagglekit.models.build import build_model
+    from kagglekit.models.surgery import linear_head
+
+    if len(comp.outputs) > CODED:
+        raise KitError(f'auxiliary: {comp.name} has {len(comp.outputs):,} classes, and {CODED:,} are the most')
+    for text in recipe.auxiliary:
+        check_names([parse_auxiliary(text).column], comp.train.columns, f'column of {comp.name} in auxiliary')
+        check_auxiliary(text, comp.train)
+    with torch.device('meta'):
+        linear_head(build_model(recipe.arch, 1, pretrained=False), 'auxiliary')
+
+
 def _check_teacher(recipe, comp):  # raise KitError where the teacher predicts something else
     from kagglekit.runs.fitted import check_names as check_outputs, check_side_table
     from kagglekit.runs.recipe import recorded
@@ -109,6 +125,8 @@ def check_columns(
         check_names([parse_sampling(recipe.sampling)[0]], comp.train.columns, f'column of {comp.name} in sampling')
     if recipe.heads:
         check_heads(recipe.heads, comp)
+    if recipe.auxiliary:
+        _check_auxiliary(recipe, comp)
     check_table(recipe, comp)
     if recipe.table:
         _check_table_head(recipe)

@@ -28,6 +28,8 @@ from .fold_progress import FoldProgress
 from .preflight import preflight
 from .probe import probe_fold
 from .teacher import taught
+from .auxiliary import with_auxiliary
+from ..models.auxiliary import remove_outputs
 from ..models.build import save_weights
 from ..models.parameter_groups import GroupRates, parameter_groups
 from ..practice.registry import STAND_INS
@@ -167,8 +169,10 @@ def fit_fold(
     "Train one fold, and write its predictions and weights."
     r, k, run = setup.recipe, progress.k, progress.run
     learn, first = taught(setup, k, make_learner(setup, k), _say(run)), not rank_world()[0]
-    learn = shard_training(learn)
+    learn = shard_training(with_auxiliary(setup, k, learn))
     fit = _fit(setup, progress, learn, first)
+    if r.auxiliary:
+        remove_outputs(learn.model)
     valid, test, start = np.flatnonzero(setup.folds.fold == k), np.arange(len(setup.test)), time.time()
     progress.mark(epoch=len(fit.rows()) - 1, doing='predicting')
     tables = (setup.table.train, setup.table.test) if setup.table else (None, None)

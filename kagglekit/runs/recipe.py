@@ -91,12 +91,14 @@ class Recipe:
     init_from: str = ''  # initial weights: a run with the same folds, comp/exp of another, or a file
     probe: Literal['', 'logistic', 'linear'] = ''  # fit only a head, on frozen features; empty: train the network
     drop_rate: BelowOne = 0.0  # dropout before the head, below 1
+    drop_samples: Annotated[int, Field(ge=1, le=64)] = 1  # multi-sample dropout: masks of drop_rate for each row
     drop_path_rate: BelowOne = 0.0  # stochastic depth, below 1
     stem_stride1: bool = False  # first convolution at stride 1, its weights kept
     gem: Annotated[float, Field(ge=0, le=100)] = 0.0  # p of generalised-mean pooling; 0 for the model's own pooling
     feature_norm: UpTo1000 = 0.0  # L2 norm of the features before the head; 0 leaves them as they are
     heads: tuple[str, ...] = ()  # heads of the competition, such as 'mask', 'gender', 'age'; empty for a single softmax
     separate_nets: bool = False  # train one network per head
+    auxiliary: tuple[str, ...] = ()  # train columns learnt beside the target, with the weight of their loss: 'site .3'
 
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0  # ε of label smoothing, below .5
     class_weight_power: Share = 0.0  # class weights in the loss: 1 as scikit-learn's 'balanced', .5 half-way, 0 none

@@ -99,6 +99,15 @@ RULES = (
         'table: the side table joins one network, and separate_nets trains one per head; leave one of them out',
     ),
     Rule(
+        lambda r: r.drop_samples > 1 and not r.drop_rate,
+        'drop_samples: it draws masks of dropout, and drop_rate is 0; add one, such as -p drop_rate .5',
+    ),
+    Rule(
+        lambda r: r.auxiliary and (r.separate_nets or r.single_object or r.mixup_label == 'or'),
+        'auxiliary: further columns are learnt by one network, on all rows, and mixed linearly; leave out '
+        'separate_nets, single_object and mixup_label=or',
+    ),
+    Rule(
         lambda r: r.ema and r.swa,
         'ema and swa are two averages of the weights; take one',
     ),
@@ -141,9 +150,10 @@ PROBE_RULES = (  # rules of probe
     ),
 )
 PROBE_IGNORES = tuple(  # fields that shape a training, and do nothing to a probe
-    """epochs lr bs augment pipeline sampling mixup cutmix mixup_label mixup_off drop_rate drop_path_rate
-    label_smoothing scheduler optimizer weight_decay decay_norms layer_decay head_lr freeze freeze_epochs
-    accumulate grad_clip ema swa callbacks monitor patience checkpoint snapshots dead_after gpus loggers""".split()
+    """epochs lr bs augment pipeline sampling mixup cutmix mixup_label mixup_off drop_rate drop_samples
+    drop_path_rate auxiliary label_smoothing scheduler optimizer weight_decay decay_norms layer_decay head_lr freeze
+    freeze_epochs accumulate grad_clip ema swa callbacks monitor patience checkpoint snapshots dead_after gpus
+    loggers""".split()
 )
 
 # %% ../../nbs/runs/01_rules.ipynb #41f43d31
@@ -206,6 +216,8 @@ def _check_augment(r):
             raise KitError(
                 f'augment: {text} moves the panels of a cadence, and inputs={r.inputs} has none; take abacad or aaa_bcd'
             )
+        if how.cadence and r.auxiliary:
+            raise KitError(f'auxiliary: {text} changes labels, and further columns would not follow; leave one out')
         if how.square and h != w:
             raise KitError(f'augment: {text} turns square images, and size is {h} × {w}; take hflip and vflip')
 

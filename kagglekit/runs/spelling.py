@@ -16,6 +16,7 @@ from ..core.registry import canonical, read_call, short_number
 from ..core.validation import KitError, check_value, real
 from ..data.sampling import sampling_text
 from ..images.pipelines import pipeline_text
+from ..models.auxiliary import auxiliary_text
 from ..models.heads import head_text
 import kagglekit.models.column_losses  # noqa: F401  registers the losses of labels and numbers
 from ..models.losses import loss_text
@@ -106,6 +107,7 @@ SPELLINGS: dict[str, Callable[[str], str]] = dict(  # field → text in its cano
     sampling=sampling_text,
     pseudo_labels=pseudo_text,
     distill=distill_text,
+    auxiliary=auxiliary_text,
     tta=partial(canonical, known=VIEWS, field='tta'),
     optimizer=optimizer_text,
     callbacks=callback_text,
