@@ -353,6 +353,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_one(space, capsys, args, wo
         ('pseudo_labels', 'exp9999', 'there is no run exp9999'),
         ('pseudo_labels', 'exp0002', 'kagglekit run shapes-practice exp0002'),
         ('pseudo_labels', 'unsafe lost.csv', 'lost.csv'),
+        ('distill', 'exp9999 .5', 'there is no run exp9999'),
         ('init_from', 'exp9999', 'there is no run exp9999'),
         ('train_labels', 'theirs', "unknown train_labels in shapes-practice 'theirs'"),
         ('fold_file', 'lost.npy', 'lost.npy is not there'),

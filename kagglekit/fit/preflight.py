@@ -28,6 +28,7 @@ from ..data.sampling import parse_sampling
 from ..core.tables import check_files
 from ..targets.top_rows import guess_rows, is_many, table_of
 from ..models.architectures import check_arch
+from ..models.auxiliary import check_auxiliary, parse_auxiliary
 from ..models.heads import check_heads
 from ..runs.form import check_submission, make_submission, write_csv
 from ..runs.lineage import check_sources
@@ -36,6 +37,8 @@ from ..runs.recipe import Recipe
 from ..runs.results import fold_numbers
 from ..models.losses import check_loss_kind
 from ..runs.rules import check_table, check_target, margin_classes, sides
+from ..runs.run import Run
+from ..runs.spelling import parse_distill
 from ..training.augment import may_change
 from ..training.plugins import check_loggers
 
@@ -87,6 +90,31 @@ def _check_attention(recipe):  # raise KitError where a network has none that lo
         attention_layers(build_model(recipe.arch, 1, pretrained=False))
 
 
+def _check_auxiliary(recipe, comp):  # raise KitError where there is nothing to learn, or no place for it in the network
+    import torch
+    from kagglekit.images.class_targets import CODED
+    from kagglekit.models.build import build_model
+    from kagglekit.models.surgery import linear_head
+
+    if len(comp.outputs) > CODED:
+        raise KitError(f'auxiliary: {comp.name} has {len(comp.outputs):,} classes, and {CODED:,} are the most')
+    for text in recipe.auxiliary:
+        check_names([parse_auxiliary(text).column], comp.train.columns, f'column of {comp.name} in auxiliary')
+        check_auxiliary(text, comp.train)
+    with torch.device('meta'):
+        linear_head(build_model(recipe.arch, 1, pretrained=False), 'auxiliary')
+
+
+def _check_teacher(recipe, comp):  # raise KitError where the teacher predicts something else
+    from kagglekit.runs.fitted import check_names as check_outputs, check_side_table
+    from kagglekit.runs.recipe import recorded
+
+    run = Run(comp.name, parse_distill(recipe.distill).name)
+    params = run.read('params.json')
+    check_outputs(run, params, comp)
+    check_side_table(run, params, recorded(comp.name, run.exp), comp)
+
+
 def check_columns(
     recipe: Recipe,  # what is asked for
     comp: Competition,  # of what
@@ -107,6 +135,8 @@ def check_columns(
         check_names([parse_sampling(recipe.sampling)[0]], comp.train.columns, f'column of {comp.name} in sampling')
     if recipe.heads:
         check_heads(recipe.heads, comp)
+    if recipe.auxiliary:
+        _check_auxiliary(recipe, comp)
     check_table(recipe, comp)
     if recipe.table:
         _check_table_head(recipe)
@@ -308,6 +338,8 @@ def preflight(
     folds = run_folds(recipe, comp)
     check_look(recipe, comp, folds)
     check_sources(recipe, comp, folds)
+    if recipe.distill and not parse_distill(recipe.distill).unsafe:
+        _check_teacher(recipe, comp)
     found = [check_all_files(comp), open_samples(comp, recipe, 4), score_guess(comp)]
     if not recipe.single_object:
         found.append(submit_guess(comp))

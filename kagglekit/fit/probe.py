@@ -22,6 +22,7 @@ from ..metrics.site_metric import metric_of
 from ..models.build import save_weights
 from ..models.losses import class_weights, row_weights
 from ..models.surgery import ScaledLinear, linear_head
+from .teacher import taught
 from ..runs.identity import made_by
 from ..runs.results import save_fold
 from ..runs.setup import Setup, make_learner
@@ -150,7 +151,7 @@ def probe_fold(
 ):
     "Fit the head of one fold, and write its predictions and weights."
     r, k, run, start = setup.recipe, progress.k, progress.run, time.time()
-    learn, bs = make_learner(setup, k), rows_at_once(setup.shown[0])
+    learn, bs = taught(setup, k, make_learner(setup, k), run.log), rows_at_once(setup.shown[0])
     features = _all_features(learn, run, partial(_say, progress))
     x, trained = _train_features(setup, learn, features), learn.dls.train.all_rows
     looks = [[features(cache, view) for view in ('', *r.tta)] for cache in setup.shown]

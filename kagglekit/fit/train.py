@@ -28,6 +28,9 @@ from ..metrics.scored_rows import Scorer
 from .fold_progress import FoldProgress
 from .preflight import preflight
 from .probe import probe_fold
+from .teacher import taught
+from .auxiliary import with_auxiliary
+from ..models.auxiliary import remove_outputs
 from ..models.build import save_weights
 from ..models.low_rank import add_low_rank, merge_low_rank
 from ..models.parameter_groups import GroupRates, parameter_groups
@@ -106,6 +109,10 @@ def all_ids(
     return np.r_[ids, setup.comp.test.id.to_numpy()[cache.rows]]
 
 # %% ../../nbs/fit/01_train.ipynb #8b6fd3ab
+def _say(run):  # what a worker prints is logged by the process that started it
+    return print if rank_world()[1] > 1 else run.log
+
+
 def _fold_fit(setup, progress):  # the state of a fold's training
     r, run = setup.recipe, progress.run
     return FoldFit(
@@ -119,7 +126,7 @@ def _fold_fit(setup, progress):  # the state of a fold's training
         watch=r.monitor,
         scorer=Scorer(setup.comp, metric_of(setup.comp)),
         made_by=made_by(run.read('params.json')),
-        say=print if rank_world()[1] > 1 else run.log,  # what a worker prints is logged by the process that started it
+        say=_say(run),
     )
 
 
@@ -173,8 +180,11 @@ def fit_fold(
 ):
     "Train one fold, and write its predictions and weights."
     r, k, run = setup.recipe, progress.k, progress.run
-    learn, first = shard_training(make_learner(setup, k)), not rank_world()[0]
+    learn, first = taught(setup, k, make_learner(setup, k), _say(run)), not rank_world()[0]
+    learn = shard_training(with_auxiliary(setup, k, learn))
     fit = _fit(setup, progress, learn, first)
+    if r.auxiliary:
+        remove_outputs(learn.model)
     valid, test, start = np.flatnonzero(setup.folds.fold == k), np.arange(len(setup.test)), time.time()
     progress.mark(epoch=len(fit.rows()) - 1, doing='predicting')
     tables = (setup.table.train, setup.table.test) if setup.table else (None, None)

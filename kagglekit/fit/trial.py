@@ -166,6 +166,7 @@ def _cut_fields(r, arch, size):  # field → value
         fit_folds=(),
         rows=1.0,
         init_from='',
+        distill='',
         epochs=_cut_epochs(r),
         freeze_epochs=min(r.freeze_epochs, 1),
         bs=min(r.bs, 16),

@@ -37,7 +37,7 @@ from ..runs.process import now
 from ..runs.marks import received_text
 from ..runs.results import changed_file
 from ..runs.run import Run, list_runs
-from ..runs.spelling import parse_pseudo
+from ..runs.spelling import parse_distill, parse_pseudo
 
 # %% ../../nbs/handin/02c_receive.ipynb #5d000006
 def new_names(
@@ -60,6 +60,13 @@ def _renamed_labels(text, name):  # pseudo_labels of a recipe
     return f'unsafe {name(source)}' if unsafe else name(source)
 
 
+def _renamed_teacher(text, name):  # distill of a recipe
+    if not isinstance(text, str):
+        raise KitError(f'distill holds {one_line(text, 40)}')
+    teacher = parse_distill(text)
+    return str(teacher._replace(name=name(teacher.name))) if text else ''
+
+
 def _renamed_fields(fields, name):  # of a recipe, or of its difference from the parent
     found = dict(as_dict(fields))
     start = found.get('init_from')
@@ -67,6 +74,8 @@ def _renamed_fields(fields, name):  # of a recipe, or of its difference from the
         found['init_from'] = name(start)
     if 'pseudo_labels' in found:
         found['pseudo_labels'] = _renamed_labels(found['pseudo_labels'], name)
+    if 'distill' in found:
+        found['distill'] = _renamed_teacher(found['distill'], name)
     return found
 
 

@@ -272,18 +272,21 @@ def _provenance(how):  # what decides the pixels, besides the files
     return dict(format=how.name, code=code_hash(how.read), libraries=libraries)
 
 
-def _decoder(how, size, pixels):  # how the rows are decoded
+def _file_decoder(how, size, pixels):  # how a file is decoded
     return Decoder(
         how.name,
         how.read,
         shape=(*size, how.channels),
         dtype=how.dtype,
         pixels=pixels,
-        made=_provenance(how),
         limit=max_pixels(),
-        decoding=hash_json([code_hash(how.read, kit=False), pixels]),
         parts=how.parts,
     )
+
+
+def _decoder(how, size, pixels):  # how the rows are decoded, and what is recorded of it
+    decoding = hash_json([code_hash(how.read, kit=False), pixels])
+    return replace(_file_decoder(how, size, pixels), made=_provenance(how), decoding=decoding)
 
 
 def _stem(decode):  # the first half of a cache's name
@@ -396,4 +399,4 @@ def read_one(
     how = find_inputs(inputs)
     _check_rows(how, [(str(path), part)])
     pixels = 'file' if how.range is None else how.range
-    return _decoder(how, size, pixels)(Path(path), part=part)
+    return _file_decoder(how, size, pixels)(Path(path), part=part)

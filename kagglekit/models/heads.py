@@ -181,6 +181,10 @@ class OutputSpec:
         "Soft targets, (n, columns)."
         return torch.cat(self.heads(p), 1)
 
+    def taught(self, p: torch.Tensor):  # (n, …) predictions
+        "Targets of a student: all that the predictions say."
+        return self.soft(p)
+
 # %% ../../nbs/models/04_heads.ipynb #0000000e
 def heads_loss(
     heads: Sequence,  # of Head, in the order of the answer

@@ -150,14 +150,14 @@ class GradeOutput(LabelOutput):
             return softmaxes([self.k])
         return [Link('number' if self.way == 'number' else 'sigmoid', slice(0, self.logits))]
 
-    def targets(self, codes: Any):  # (n,) grade codes
+    def targets(self, codes: Any):  # (n,) grades, perhaps between two codes
         "Targets of the losses: standardised grades, (n, k − 1) of 0 and 1, or one-hot."
         y, steps = np.asarray(codes)[:, None], np.arange(self.k)
         if self.way == 'number':
             return _float((y - (self.k - 1) / 2) / (self.k / 4))
         if self.way == 'above':
-            return _float(y > steps[:-1])
-        return _float(y == steps)
+            return _float((y - steps[:-1]).clip(0, 1))
+        return _float((1 - abs(y - steps)).clip(0, 1))
 
     def probabilities(self, z: torch.Tensor):  # (n, logits)
         "The expected grade, 0 to k − 1, (n, 1) float32."
@@ -173,6 +173,10 @@ class GradeOutput(LabelOutput):
     def soft(self, p: torch.Tensor):  # (n, 1) expected grades
         "Targets from predictions: the nearest grades."
         return self.targets(p[:, 0].round().cpu().numpy()).to(p.device)
+
+    def taught(self, p: torch.Tensor):  # (n, 1) expected grades
+        "Targets of a student: an expected grade is shared by the two grades beside it."
+        return self.targets(p[:, 0].cpu().numpy()).to(p.device)
 
     hard = soft
 

@@ -12,8 +12,9 @@ from typing import Any
 from ..blend.trees import check_trees
 from ..core.validation import KitError
 from ..data.competition import Competition
+from ..runs.fitted import check_names
 from ..runs.run import Run
-from .networks import Trained, check_decoding, check_finished, check_names, read_trained
+from .networks import Trained, check_decoding, check_finished, read_trained
 from .test_images import ImageForm
 
 # %% ../../nbs/predict/03_needs.ipynb #c048b56b

@@ -15,6 +15,7 @@ from ..data.competition import Competition
 from ..data.folds import fold_hash
 from ..images.parts import row_columns
 from ..data.sampling import parse_sampling
+from ..models.auxiliary import parse_auxiliary
 from .page_code import page_code
 from .process import environment, now
 from .recipe import NOT_IDENTITY, Recipe
@@ -40,7 +41,7 @@ def _columns_read(recipe):  # train columns beyond id, file and target
     columns = [recipe.train_labels] if recipe.train_labels else []
     if recipe.sampling:
         columns.append(parse_sampling(recipe.sampling)[0])
-    return columns
+    return columns + [parse_auxiliary(text).column for text in recipe.auxiliary]
 
 
 def _table_record(recipe, comp):  # the side table, where a network sees it

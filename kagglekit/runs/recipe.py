@@ -78,6 +78,7 @@ class Recipe:
     sampling: str = ''  # class-balanced sampling by this train column: 'label'; 'state .5' is half-way
     pseudo_labels: str = ''  # source of pseudo labels: 'itself', a run, or 'unsafe ' and a run or CSV
     pseudo_threshold: tuple[Share, Share] = (1.0, 0.0)  # pseudo-label rows below the first or above the second
+    distill: str = ''  # soft targets of train rows: a run and its weight in them, 'exp0003 .5'; 'unsafe …': of its OOF
 
     pipeline: str = ''  # a page's pipeline for single training images, such as albumentations; before augment
     mixup: Annotated[float, Field(ge=0, le=10)] = 0.0  # α of mixup's Beta(α, α); 0 turns it off
@@ -90,12 +91,14 @@ class Recipe:
     init_from: str = ''  # initial weights: a run with the same folds, comp/exp of another, or a file
     probe: Literal['', 'logistic', 'linear'] = ''  # fit only a head, on frozen features; empty: train the network
     drop_rate: BelowOne = 0.0  # dropout before the head, below 1
+    drop_samples: Annotated[int, Field(ge=1, le=64)] = 1  # multi-sample dropout: masks of drop_rate for each row
     drop_path_rate: BelowOne = 0.0  # stochastic depth, below 1
     stem_stride1: bool = False  # first convolution at stride 1, its weights kept
     gem: Annotated[float, Field(ge=0, le=100)] = 0.0  # p of generalised-mean pooling; 0 for the model's own pooling
     feature_norm: UpTo1000 = 0.0  # L2 norm of the features before the head; 0 leaves them as they are
     heads: tuple[str, ...] = ()  # heads of the competition, such as 'mask', 'gender', 'age'; empty for a single softmax
     separate_nets: bool = False  # train one network per head
+    auxiliary: tuple[str, ...] = ()  # train columns learnt beside the target, with the weight of their loss: 'site .3'
 
     label_smoothing: Annotated[float, Field(ge=0, lt=0.5)] = 0.0  # ε of label smoothing, below .5
     class_weight_power: Share = 0.0  # class weights in the loss: 1 as scikit-learn's 'balanced', .5 half-way, 0 none

@@ -108,6 +108,15 @@ RULES = (
         'leave one of them out',
     ),
     Rule(
+        lambda r: r.drop_samples > 1 and not r.drop_rate,
+        'drop_samples: it draws masks of dropout, and drop_rate is 0; add one, such as -p drop_rate .5',
+    ),
+    Rule(
+        lambda r: r.auxiliary and (r.separate_nets or r.single_object or r.mixup_label == 'or'),
+        'auxiliary: further columns are learnt by one network, on all rows, and mixed linearly; leave out '
+        'separate_nets, single_object and mixup_label=or',
+    ),
+    Rule(
         lambda r: r.ema and r.swa,
         'ema and swa are two averages of the weights; take one',
     ),
@@ -150,9 +159,10 @@ PROBE_RULES = (  # rules of probe
     ),
 )
 PROBE_IGNORES = tuple(  # fields that shape a training, and do nothing to a probe
-    """epochs lr bs augment pipeline sampling mixup cutmix mixup_label mixup_off drop_rate drop_path_rate
-    label_smoothing scheduler optimizer weight_decay decay_norms layer_decay head_lr freeze lora freeze_epochs
-    accumulate grad_clip ema swa callbacks monitor patience checkpoint snapshots dead_after gpus loggers""".split()
+    """epochs lr bs augment pipeline sampling mixup cutmix mixup_label mixup_off drop_rate drop_samples
+    drop_path_rate auxiliary label_smoothing scheduler optimizer weight_decay decay_norms layer_decay head_lr freeze
+    lora freeze_epochs accumulate grad_clip ema swa callbacks monitor patience checkpoint snapshots dead_after gpus
+    loggers""".split()
 )
 
 # %% ../../nbs/runs/01_rules.ipynb #41f43d31
@@ -162,8 +172,8 @@ ALL_ROWS_RULES = (  # rules of train_all and single_object
         'single_object trains on all rows: it needs train_all=True',
     ),
     Rule(
-        lambda r: r.single_object and (r.ema or r.swa or r.pseudo_labels or r.monitor == 'loss'),
-        'single_object trains plain weights on all rows; it excludes ema, swa, pseudo_labels and monitor=loss',
+        lambda r: r.single_object and (r.ema or r.swa or r.pseudo_labels or r.distill or r.monitor == 'loss'),
+        'single_object trains plain weights on all rows; it excludes ema, swa, pseudo_labels, distill and monitor=loss',
     ),
     Rule(
         lambda r: r.snapshots == 'both' and not (r.single_object and r.patience),
@@ -215,6 +225,8 @@ def _check_augment(r):
             raise KitError(
                 f'augment: {text} moves the panels of a cadence, and inputs={r.inputs} has none; take abacad or aaa_bcd'
             )
+        if how.cadence and r.auxiliary:
+            raise KitError(f'auxiliary: {text} changes labels, and further columns would not follow; leave one out')
         if how.square and h != w:
             raise KitError(f'augment: {text} turns square images, and size is {h} × {w}; take hflip and vflip')
 

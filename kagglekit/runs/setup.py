@@ -35,6 +35,7 @@ from ..models.build import build_model, check_size, find_weights, load_weights
 from ..models.heads import OutputSpec, check_heads, heads_loss, parse_head
 from ..models.outputs import make_loss, make_output
 from ..models.losses import LOSSES, check_loss_kind, class_weights, find_loss
+from ..models.sampled_dropout import sample_dropout, sampled_loss
 from ..models.surgery import SeparateNets, gem_pool, l2_norm_head, stem_stride1
 from ..models.with_table import WithTable
 from .claim import held, traced
@@ -209,7 +210,8 @@ def make_network(
 ) -> torch.nn.Module:
     "The network of a recipe, before training."
     channels = find_inputs(r.inputs).channels
-    net = build_model(r.arch, columns, channels, r.pretrained, r.drop_rate, r.drop_path_rate)
+    once = r.drop_rate if r.drop_samples == 1 else 0.0
+    net = build_model(r.arch, columns, channels, r.pretrained, once, r.drop_path_rate)
     for size in {r.size, r.infer_size or r.size}:
         check_size(net, channels, size)
     if r.stem_stride1:
@@ -222,7 +224,7 @@ def make_network(
     scale = r.arc_scale if r.loss == 'arcface' else cosine or r.feature_norm
     if scale:
         l2_norm_head(net, scale, cosine=bool(cosine))
-    return net
+    return net if r.drop_samples == 1 else sample_dropout(net, r.drop_samples, r.drop_rate)
 
 
 def make_networks(
@@ -372,7 +374,7 @@ def make_learner(
         _give_table(setup, prepare, net, cache)
     trained = is_trained_on(fold, k)
     learnt = y.class_sums(trained) if isinstance(y, ClassTargets) else y[trained]
-    loss = output_and_loss(r, setup.comp, learnt).loss
+    loss = sampled_loss(output_and_loss(r, setup.comp, learnt).loss, r.drop_samples)
     dls = set_pipeline(setup, set_sampling(setup, fold_loaders(cache, y, fold, k, r.bs, device)))
     if r.single_object:
         watch_training(dls)
