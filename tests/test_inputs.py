@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from kagglekit.core.paths import root
 from kagglekit.core.validation import KitError
-from kagglekit.images.formats import input_format, open_cache, open_caches
+from kagglekit.images.formats import input_format, open_cache, open_caches, read_one
 import kagglekit.images.cadence
 from running import Forked, quiet, until
 
@@ -67,6 +67,31 @@ def test_16_bit_colour_that_uses_fewer_bits_keeps_its_range(data, bits):
     colours = np.stack([deep(bits), deep(bits, RAMP[:, ::-1]), deep(bits, RAMP / 2)], -1)
     x = open_cache(data, [png16(data / 'a.png', colours)], 'rgb', SIDE, quiet)[0]
     assert np.abs(x - colours / (2**bits - 1) * 255).max() <= 1
+
+
+@pytest.mark.parametrize('mode', ['1', 'L', 'LA', 'P', 'RGB', 'RGBA', 'I;16'])
+@pytest.mark.parametrize('inputs', ['rgb', 'grey', 'rgb(fast=True)'])
+def test_a_png_has_the_same_bytes_with_and_without_libspng(data, mode, inputs, monkeypatch):
+    "Whatever its mode."
+    pytest.importorskip('imagecodecs')
+    picture = Image.fromarray(np.dstack([NOISE, NOISE[..., 0]]))
+    (picture.convert('RGB').convert('L').convert(mode) if mode == 'I;16' else picture.convert(mode)).save(
+        data / 'a.png'
+    )
+    size = (20, 30)
+    fast = read_one(inputs, data / 'a.png', size)
+    monkeypatch.setattr('kagglekit.images.png._spng', lambda: None)
+    np.testing.assert_array_equal(fast, read_one(inputs, data / 'a.png', size))
+
+
+@pytest.mark.parametrize('at', [60, 2000, -20])
+def test_a_damaged_png_is_named_with_libspng_too(data, at):
+    "Pillow says what is wrong."
+    body = bytearray((data / save(data / 'a.png', NOISE)).read_bytes())
+    body[at] ^= 1
+    (data / 'a.png').write_bytes(body)
+    with pytest.raises(KitError, match=r'a\.png is damaged'):
+        read_one('rgb', data / 'a.png', (20, 30))
 
 
 def test_a_dark_image_is_scaled_by_the_range_of_its_data_set(data):

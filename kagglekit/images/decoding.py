@@ -18,6 +18,7 @@ from ..core.paths import setting
 from ..core.validation import KitError
 from .files import file_bytes, hand_limit, hand_pixels, note, what_is
 from .parts import opened
+from .png import read_png
 
 # %% ../../nbs/images/02_decoding.ipynb #23690e94
 FORMATS = ('PNG', 'JPEG', 'TIFF', 'BMP', 'WEBP', 'GIF', 'PPM', 'JPEG2000')
@@ -85,6 +86,14 @@ def _is_deep(tile):  # whether a tile of Pillow has 16 bits: 'RGB;16B', or a PPM
     return codec.startswith('ppm') and isinstance(args[-1], int) and args[-1] > 255
 
 
+def _loaded(im, path):  # the decoded image
+    pixels = read_png(file_bytes(path)) if im.format == 'PNG' else None
+    if pixels is not None:
+        return Image.fromarray(pixels)
+    im.load()
+    return im
+
+
 def open_picture(
     path: str | Path,  # an image file
 ) -> Image.Image:  # decoded and upright; `info['deep']`: of 16-bit colours, Pillow has kept the upper 8 bits
@@ -93,7 +102,7 @@ def open_picture(
     tiles = getattr(im, 'tile', ())
     deep = im.mode[0] != 'I' and any(map(_is_deep, tiles))
     try:
-        im.load()
+        im = _loaded(im, path)
         if getattr(im, 'is_animated', False):
             note('have several frames or pages; the first is taken')
         ImageOps.exif_transpose(im, in_place=True)
