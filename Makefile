@@ -28,6 +28,7 @@ export PYTHONDONTWRITEBYTECODE :=
 install: .venv/ok
 
 demo: .venv/ok
+	@echo 'about 8 minutes on two idle cores, longer beside other work; each epoch says what is left'
 	$(BIN)/kagglekit practice $(COMP)
 	$(BIN)/kagglekit run $(COMP) $(EXP)
 	$(BIN)/python -m papermill nbs/journal.ipynb outputs/$(COMP)/journal.ipynb -p comp $(COMP) --no-progress-bar

@@ -32,6 +32,7 @@ requirements = [
     'scikit-learn>=1.7',  # stratified and grouped splits
     'joblib>=1.4',  # how many cores a process may use, in a container too
     'pydantic>=2.11',  # strict types and ranges of parameters
+    'annotated-types>=0.7',  # pydantic's own: those ranges, where nothing is checked yet
     'filelock>=3.16',  # two runs of one id, two writers of one cache
     'psutil>=6',  # is that process still the one that wrote status.json; peak memory
     'pillow>=11',  # decodes, and says so when a file is cut short

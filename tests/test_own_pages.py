@@ -294,7 +294,7 @@ def test_status_runs_no_page_and_imports_no_torch(home):
     code = (
         'import sys\nfrom kagglekit.cli import main\n'
         'try: main(["status"])\n'
-        'except SystemExit as e: print("exit", e.code, {"torch", "pandas"} & set(sys.modules))'
+        'except SystemExit as e: print("exit", e.code, {"torch", "pandas", "numpy", "pydantic"} & set(sys.modules))'
     )
     done = subprocess.run([sys.executable, '-c', code], capture_output=True, text=True, cwd=home)
     assert 'exit 0 set()' in done.stdout, done.stdout + done.stderr

@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from fastcore.xtras import Config
 from .validation import KitError, check_names
 
 # %% ../../nbs/core/02_paths.ipynb #d609dd78
@@ -26,13 +25,14 @@ def root() -> Path:  # the workspace
     "The folder that holds `settings.ini`: `$KAGGLEKIT_ROOT`, or found from the current folder upwards."
     if 'KAGGLEKIT_ROOT' in os.environ:
         return Path(os.environ['KAGGLEKIT_ROOT'])
-    ini = Config.find('settings.ini')
-    if ini is None:
-        raise KitError(
-            f'no settings.ini in {Path.cwd()} or above; start from inside a workspace, or set KAGGLEKIT_ROOT. '
-            'A new workspace: kagglekit new --workspace DIR'
-        )
-    return ini.config_path
+    here = Path.cwd()
+    for place in (here, *here.parents):
+        if (place / 'settings.ini').exists():
+            return place
+    raise KitError(
+        f'no settings.ini in {here} or above; start from inside a workspace, or set KAGGLEKIT_ROOT. '
+        'A new workspace: kagglekit new --workspace DIR'
+    )
 
 # %% ../../nbs/core/02_paths.ipynb #6a095ef2
 def repository() -> Path | None:  # None in a workspace of an installed package

@@ -15,12 +15,13 @@ import uuid
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-import numpy as np
-from filelock import FileLock, Timeout
-from .validation import KitError
+from .validation import KitError, Lazy
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+else:  # the state of a run is shown without them
+    np = Lazy('numpy')
 
 # %% auto #0
 __all__ = ['disk_errors', 'atomic', 'sweep_parts', 'locked', 'write_json', 'read_json', 'write_table', 'hash_json', 'hash_file',
@@ -102,6 +103,8 @@ def locked(
     reentrant: bool = False,  # whether the thread that holds it may take it again
 ):
     "Hold a file for one process at a time; the lock lies beside it, as `.<name>.lock`."
+    from filelock import FileLock, Timeout  # late, too
+
     path = Path(path)
     with disk_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,7 +9,6 @@ __all__ = ['SPIN_QUIET', 'SPIN_BUSY', 'usable_cores', 'others_busy', 'calm_threa
 import os
 import sys
 from collections.abc import Callable
-import psutil
 
 # %% ../../nbs/core/05_threads.ipynb #9ee2a959
 def usable_cores() -> int:  # 1 or more
@@ -26,6 +25,8 @@ def others_busy(
     seconds: float = 0.15,  # of observation
 ) -> float:  # cores that other processes keep busy
     "How many cores work while this process sleeps."
+    import psutil  # late: most commands ask nothing of the kind
+
     return psutil.cpu_percent(interval=seconds) / 100 * (psutil.cpu_count() or 1)
 
 

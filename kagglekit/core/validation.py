@@ -16,8 +16,7 @@ from contextlib import contextmanager
 from functools import cache
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
-import numpy as np
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from annotated_types import Interval, Len
 
 # %% ../../nbs/core/00_validation.ipynb #16c6bf4f
 class KitError(Exception):
@@ -95,7 +94,7 @@ def whole(
     most: int,  # largest value allowed
 ):  # a type for check_value
     "A whole number in a range, both ends included."
-    return Annotated[int, Field(ge=least, le=most)]
+    return Annotated[int, Interval(ge=least, le=most)]
 
 
 def real(
@@ -105,10 +104,10 @@ def real(
 ):  # a type for check_value
     "A finite number in a range."
     if ends == 'first':
-        return Annotated[float, Field(ge=least, lt=most)]
+        return Annotated[float, Interval(ge=least, lt=most)]
     if ends == 'last':
-        return Annotated[float, Field(gt=least, le=most)]
-    return Annotated[float, Field(ge=least, le=most)]
+        return Annotated[float, Interval(gt=least, le=most)]
+    return Annotated[float, Interval(ge=least, le=most)]
 
 
 def several(
@@ -116,17 +115,17 @@ def several(
     most: int = 64,  # entries
 ):  # a type for check_value
     "A list of one or more."
-    return Annotated[tuple[kind, ...], Field(min_length=1, max_length=most)]
+    return Annotated[tuple[kind, ...], Len(1, most)]
 
 
-Count = Annotated[int, Field(ge=0, lt=2**32)]  # 0, 1, 2 …; a seed of NumPy ends here
-Positive = Annotated[float, Field(gt=0)]  # above 0, and finite
+Count = Annotated[int, Interval(ge=0, lt=2**32)]  # 0, 1, 2 …; a seed of NumPy ends here
+Positive = Annotated[float, Interval(gt=0)]  # above 0, and finite
 Fraction = real(0, 1)  # 0 to 1, both included
 
 # %% ../../nbs/core/00_validation.ipynb #9c2f4c2d
-def _limits(kind):  # such as dict(ge=2, le=100), from pydantic's constraints
-    found = {}
-    for constraint in kind.__metadata__[0].metadata:
+def _limits(kind):  # such as dict(ge=2, le=100), from an Interval, or a Field of pydantic
+    marks, found = kind.__metadata__[0], {}
+    for constraint in getattr(marks, 'metadata', marks):
         for name in ('ge', 'gt', 'le', 'lt'):
             if hasattr(constraint, name):
                 found[name] = getattr(constraint, name)
@@ -185,10 +184,14 @@ def describe(
 # %% ../../nbs/core/00_validation.ipynb #ed33a9e5
 @cache
 def _adapter(kind):
+    from pydantic import ConfigDict, TypeAdapter  # late: many commands check no value
+
     return TypeAdapter(kind, config=ConfigDict(allow_inf_nan=False))
 
 
 def _plain(x):  # what json cannot write by itself
+    import numpy as np  # late, too
+
     if isinstance(x, np.generic):
         return x.item()
     if isinstance(x, np.ndarray):
@@ -208,7 +211,7 @@ def _as_json(value, kind):  # the JSON text of a value; of a text where a list i
 def _fits(text, kind):  # whether a JSON text is a value of that type
     try:
         _adapter(kind).validate_json(text, strict=True)
-    except ValidationError:
+    except ValueError:
         return False
     return True
 
@@ -246,7 +249,7 @@ def check_value(
     "`value` if it is a `kind`, else a `KitError` with the range and the form."
     try:
         return _adapter(kind).validate_json(_as_json(value, kind), strict=True)
-    except (ValidationError, TypeError, ValueError, RecursionError):
+    except (TypeError, ValueError, RecursionError):  # pydantic's ValidationError is a ValueError
         wanted, shown = describe(kind), _shown(value)
         raise KitError(f'{name} must be {wanted}; got {shown}{_hint(name, value, kind)}') from None
 

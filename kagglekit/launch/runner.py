@@ -13,6 +13,7 @@ import os
 import socket
 import sys
 import traceback
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -210,14 +211,30 @@ def error_lines(
     return Ending(FAILED, f'{run} {state}: {text}{log}')
 
 # %% ../../nbs/launch/02_runner.ipynb #7002d18b
+@contextmanager
+def _without(module):  # what is imported inside takes it for missing
+    known = sys.modules.get(module)
+    sys.modules[module] = known  # type: ignore[assignment]  # None: its import fails
+    try:
+        yield
+    finally:
+        if known is None:
+            del sys.modules[module]
+
+
+def _kernel_room():  # launch.kernel, late: papermill takes a second to import
+    with _without('rfc3987_syntax'):  # jsonschema would compile its grammar of IRIs for a second more
+        from kagglekit.launch import kernel
+    return kernel
+
+
 def _execute(run, recipe, params, lock):  # train.ipynb
     over = lambda pid: not belongs_to_kernel(run, pid) or run.peek('status.json').get('state') != 'running'
     try:
         print(f'{run}: {recipe.reason or diff_text(recipe.diff)}', flush=True)
-        from kagglekit.launch.kernel import clean_copy, execute_page  # late: papermill takes a second to import
-
-        page = clean_copy(find_page('train'), parameters_cell())
-        return execute_page(page, params, partial(_keep_page, run), over, lock)
+        kernel = _kernel_room()
+        page = kernel.clean_copy(find_page('train'), parameters_cell())
+        return kernel.execute_page(page, params, partial(_keep_page, run), over, lock)
     except KeyboardInterrupt as e:
         return PageResult('stopped', str(e) or 'SIGINT')  # between two steps
     except KitError as e:

@@ -8,7 +8,6 @@ __all__ = ['SILENCE', 'LIBRARIES', 'this_process', 'is_process_alive', 'now', 'h
 
 # %% ../../nbs/runs/05_process.ipynb #2375e162
 import datetime
-import importlib.metadata
 import math
 import os
 import platform
@@ -16,9 +15,15 @@ import socket
 import subprocess
 from functools import cache
 from pathlib import Path
-import psutil
+from typing import TYPE_CHECKING
 from ..core.paths import repository, root
 from ..core.run_pages import is_changed, run_pages
+from ..core.validation import Lazy
+
+if TYPE_CHECKING:
+    import psutil
+else:  # only a run that is under way is asked for its process
+    psutil = Lazy('psutil')
 
 # %% ../../nbs/runs/05_process.ipynb #85fc9cd1
 def _boot() -> str:
@@ -116,7 +121,9 @@ def _device():
 
 @cache
 def _versions():  # library → its version; they stay as they are while a process runs
-    return {name: importlib.metadata.version(name) for name in LIBRARIES}
+    from importlib.metadata import version  # late, as torch below
+
+    return {name: version(name) for name in LIBRARIES}
 
 
 def environment() -> dict:  # commit, python, device, threads, versions
