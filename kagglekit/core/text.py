@@ -9,7 +9,7 @@ __all__ = ['truncate', 'one_line', 'in_lines', 'as_table', 'seconds_text', 'coun
 import textwrap
 import unicodedata
 from functools import partial
-import numpy as np
+from itertools import accumulate
 
 # %% ../../nbs/core/07_text.ipynb #e0881dec
 def truncate(
@@ -20,10 +20,10 @@ def truncate(
     if text.isascii() and len(text) <= width:
         return text
     widths = [1 + (unicodedata.east_asian_width(c) in 'WF') for c in text]
-    ends = np.cumsum(widths)
-    if not len(text) or ends[-1] <= width:
+    ends = list(accumulate(widths))
+    if not ends or ends[-1] <= width:
         return text
-    return text[: int((ends < width).sum())] + '…'
+    return text[: sum(end < width for end in ends)] + '…'
 
 
 def _printable(c):  # a character, or a space for a line break or a control character

@@ -6,13 +6,12 @@
 __all__ = ['train_fold']
 
 # %% ../../nbs/fit/01c_one_fold.ipynb #8bfd2475
-import time
 import torch
 from ..core.text import count_text
 from ..core.validation import KitError
 from ..data.competition import check_page
 from .preflight import preflight
-from .fold_progress import FoldProgress
+from .fold_progress import FoldProgress, Pace
 from kagglekit.fit.train import (
     kept_epochs,
     read_comp,
@@ -45,8 +44,8 @@ def _progress(setup, part):  # of the fold, from its last whole epoch on
     epochs, kept = sum(stage.epochs for stage in setup.recipe.stages()), kept_epochs(part, part.fold)
     ks = fold_numbers(setup.folds, setup.recipe.fit_folds)
     at = ks.index(part.fold)
-    done = at * epochs + kept
-    progress = FoldProgress(part, part.fold, at, len(ks), epochs, setup.comp.metric, done, time.time())
+    pace = Pace(at * epochs + kept, epochs)
+    progress = FoldProgress(part, part.fold, at, len(ks), epochs, setup.comp.metric, pace)
     progress.before(kept, 'building the network')
     return progress
 

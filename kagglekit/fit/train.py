@@ -25,7 +25,7 @@ from ..images.formats import find_inputs
 from ..images.loaders import ConcatCache
 from ..metrics.site_metric import metric_of
 from ..metrics.scored_rows import Scorer
-from .fold_progress import FoldProgress
+from .fold_progress import FoldProgress, Pace
 from .preflight import preflight
 from .probe import probe_fold
 from .teacher import taught
@@ -277,11 +277,11 @@ def train_folds(
     for k in todo:
         reopen_dead(run, k)
     kept = {k: kept_epochs(run, k) for k in todo}
-    epochs, since, bar = sum(s.epochs for s in recipe.stages()), time.time(), Progress()
-    done = ks.index(todo[0]) * epochs + kept[todo[0]] if todo else 0
+    epochs, bar = sum(s.epochs for s in recipe.stages()), Progress()
+    pace = Pace(ks.index(todo[0]) * epochs + kept[todo[0]] if todo else 0, epochs)
     fit = way_to_fit(recipe)
     for k in todo:
-        progress = FoldProgress(run, k, ks.index(k), len(ks), epochs, setup.comp.metric, done, since, bar)
+        progress = FoldProgress(run, k, ks.index(k), len(ks), epochs, setup.comp.metric, pace, bar)
         progress.before(kept[k], 'building the network')
         fit(setup, progress)
         if dead := read_fold(run, k).get('dead'):

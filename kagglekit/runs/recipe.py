@@ -13,7 +13,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar, get_type_hints
 import pandas as pd
-from fastcore.docments import docments
 from pydantic import Field
 from ..core.paths import check_comp, check_exp, check_name, out_dir
 from ..core.registry import name_of
@@ -230,6 +229,8 @@ def check_recipe(
 # %% ../../nbs/runs/03_recipe.ipynb #7383500c
 def recipe_table() -> pd.DataFrame:  # field, default, allowed, meaning
     "Every parameter of a recipe with its default, range and meaning."
+    from fastcore.docments import docments  # late: nothing else asks for it
+
     docs = docments(Recipe)
     rows = [
         dict(field=f.name, default=json.dumps(f.default), allowed=describe(_KINDS[f.name]), meaning=docs[f.name])
