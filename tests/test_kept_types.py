@@ -11,6 +11,7 @@ from kagglekit.fit import page_check
 from kagglekit.fit.preflight import open_samples
 from kagglekit.images.formats import INPUTS, decoder_of, find_inputs, input_format, open_cache
 from kagglekit.predict import networks
+from kagglekit.runs import setup
 from kagglekit.runs.recipe import Recipe
 from kagglekit.training.learner import PrepareBatch, pixel_stats
 from running import quiet
@@ -58,8 +59,11 @@ def test_a_network_sees_bytes_in_the_unit_of_the_floats(data, names):
 def test_prediction_prepares_and_decodes_as_training_does(data, names):
     "New files, with the recipe alone."
     recipe, net = Recipe('exp0001', inputs=BYTES, size=SIDE), torch.nn.Identity()
-    mean, sd = networks._preparation(recipe, net).stats
-    assert (mean.item(), sd.item()) == pytest.approx((63.75, 12.75))
+    comp = SimpleNamespace(target=SimpleNamespace(kind='numbers'))
+    trained = setup._preparation(SimpleNamespace(recipe=recipe, comp=comp), net, torch.zeros(2, 1), None)
+    for prepare in (networks._preparation(recipe, net), trained):
+        mean, sd = prepare.stats
+        assert (mean.item(), sd.item()) == pytest.approx((63.75, 12.75))
     decode = decoder_of(BYTES, SIDE, names, None)
     np.testing.assert_array_equal(decode(data / '1.npy'), open_cache(data, names, BYTES, SIDE, quiet)[1])
 

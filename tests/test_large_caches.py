@@ -98,6 +98,8 @@ def test_two_large_caches_as_one(large, calls, data):
     both.ask_for(np.array([40, 5]))
     assert [row for _, row in calls] == [5, 1]
     np.testing.assert_array_equal(both[[40, 5, 3]], np.array(large)[[3, 5, 3]])
+    for row, same in ((5, 5), (40, 3)):  # none of the other
+        np.testing.assert_array_equal(both[[row]], np.array(large)[[same]])
 
 
 @pytest.mark.parametrize('lazy', [True, False])

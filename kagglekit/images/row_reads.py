@@ -46,9 +46,9 @@ def read_rows(
         return np.ascontiguousarray(cache[rows])
     out = np.empty((len(rows), *cache.shape[1:]), cache.dtype)
     places, row = _places(cache, rows)
-    for pixels, place in zip(out.reshape(len(rows), -1).view(np.uint8), places):
+    for pixels, place in zip(out, places):
         try:
-            n = os.preadv(cache.held.fileno(), [pixels.data], place)
+            n = os.preadv(cache.held.fileno(), [pixels.reshape(-1).view(np.uint8).data], place)
         except OSError as e:
             raise KitError(f'{cache.held.name} cannot be read ({e.strerror}); check the disk') from None
         if n != row:
