@@ -273,7 +273,7 @@ def _apply_to(P, blend, at, rows=None):  # predictions of some rows
 
 def _in_order(parts, at):  # predictions of some rows each, as those of all rows; the parts are not held together
     first = next(parts)
-    out = np.full((sum(map(len, at)), first.shape[1]), np.nan)
+    out = np.empty((sum(map(len, at)), first.shape[1]))  # takes memory as its rows are written
     out[at[0]] = first
     del first
     for part, rows in zip(parts, at[1:]):

@@ -157,17 +157,27 @@ class Axes:
     xlim: tuple[float, float]  # values at the left and the right edge
     ylim: tuple[float, float]  # values at the bottom and the top edge
 
-    def x(self, v):
-        "Pixels from the left for a value, or an array of them."
+    def x(
+        self,
+        v,  # a value, or an array of them
+    ):
+        "Pixels from the left."
         low, high = self.xlim
         return self.left + (self.right - self.left) * (v - low) / (high - low)
 
-    def y(self, v):
-        "Pixels from the top for a value, or an array of them."
+    def y(
+        self,
+        v,  # a value, or an array of them
+    ):
+        "Pixels from the top."
         low, high = self.ylim
         return self.bottom - (self.bottom - self.top) * (v - low) / (high - low)
 
-    def points(self, x, y) -> list:
+    def points(
+        self,
+        x,  # (n,) values
+        y,  # (n,) values
+    ) -> list:  # of n pairs
         "Values as pairs of pixels."
         return list(zip(self.x(np.asarray(x, float)).tolist(), self.y(np.asarray(y, float)).tolist()))
 
@@ -181,8 +191,14 @@ class Axes:
             yield svg_line(self.left - 4, y, self.right, y, '#e4e4e4')
             yield svg_text(self.left - 8, y + 4, '#444', text, ' text-anchor="end"' + _SMALL)
 
-    def frame(self, title: str, xlabel: str, ylabel: str, whole: bool = False) -> Iterator[str]:
-        "The box with its scales and words; whole: the values of x are integers."
+    def frame(
+        self,
+        title: str,  # above the box
+        xlabel: str,  # below the scale
+        ylabel: str,  # beside the scale
+        whole: bool = False,  # whether the values of x are integers
+    ) -> Iterator[str]:  # SVG elements
+        "The box with its scales and words."
         yield from self._scale_parts(whole)
         w, h = self.right - self.left, self.bottom - self.top
         yield f'<path d="M{self.left} {self.top}h{w}v{h}h{-w}z" fill="none" stroke="#888"/>'
@@ -191,7 +207,13 @@ class Axes:
         x, y = self.left - 52, self.top + h / 2
         yield svg_text(x, y, '#000', ylabel, f'{_MIDDLE} transform="rotate(-90 {x:.1f} {y:.1f})"')
 
-    def curve(self, x, y, color: str, more: str = '') -> str:
+    def curve(
+        self,
+        x,  # (n,) values
+        y,  # (n,) values
+        color: str,  # such as '#999'
+        more: str = '',  # further attributes of the line
+    ) -> str:  # an SVG element
         "A line through points; a value that is not finite is a gap."
         path, pen = [], 'M'
         for at, height in self.points(x, y):
@@ -202,7 +224,13 @@ class Axes:
                 pen = 'M'
         return f'<path d="{"".join(path)}" fill="none" stroke="{color}" stroke-width="1.5"{more}/>'
 
-    def straight(self, slope: float, intercept: float, color: str, more: str = '') -> str:
+    def straight(
+        self,
+        slope: float,  # of y over x
+        intercept: float,  # y where x is 0
+        color: str,  # such as '#999'
+        more: str = '',  # further attributes of the line
+    ) -> str:  # an SVG element
         "The part of the line y = slope · x + intercept that lies in the box; '' where none does."
         low, high = self.xlim
         if slope:
