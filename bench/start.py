@@ -92,7 +92,9 @@ def commands(n, times=3):
 def write_notebook(path, *sources):
     "A notebook of code cells."
     path.parent.mkdir(parents=True, exist_ok=True)
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    spec = dict(name='python3', display_name='Python 3', language='python')
+    cells = [nbformat.v4.new_code_cell(source) for source in sources]
+    nb = nbformat.v4.new_notebook(cells=cells, metadata=dict(kernelspec=spec))
     nbformat.write(nb, path)
 
 
