@@ -145,9 +145,10 @@ def test_a_batch_shows_the_truth_of_its_rows_in_words(made):
     folds = run_folds(recipe, made)
     learner = make_learner(open_setup(recipe, made, folds, say=lambda line: None), 0)
     titles = [' '.join(ax.get_title().split()) for ax in plot_batch(learner, made, recipe.seed, n=4).axes]
-    rows = learner.dls.train.rows[:4]
+    learner.dls.train.epoch_key = (recipe.seed, 0, 0, 0)
+    rows = np.asarray(learner.dls.train.get_idxs()[:4])
     assert titles[:4] == [row_text(made.target, row) for row in as_answers(made.y[rows], made.target)]
-    assert titles[4:] == titles[:4]  # without mixup, augmented images keep their targets
+    assert titles[4:8] == titles[8:] == titles[:4]  # without mixup, augmented images keep their targets
 
 
 @pytest.mark.parametrize('made', [in_range], indirect=True)

@@ -21,7 +21,11 @@ def _label_text(row, names):  # the labels that are present, with their value wh
     return ', '.join(words[:4] + unknown[:2]) or 'none'
 
 
-def _top_text(row, names):  # the two largest, such as 'a 0.70 + c 0.30'
+def _top_text(row, names):  # the two largest, such as 'a 0.70 + c 0.30'; ? for test rows that a network is to label
+    if np.isnan(row).any():
+        return '?'
+    if len(row) == 1:
+        return f'{names[0]} {row[0]:.2f}'
     best = np.argsort(-row, kind='stable')[:2]
     if row[best[0]] >= 0.999:
         return names[best[0]]
@@ -52,11 +56,9 @@ def row_text(
     if isinstance(target, Factors):
         parts = zip(target.heads, target.parts(row))
         return ', '.join(f'{head} {_top_text(part, names)}' for (head, names), part in parts)
-    if target.kind == 'class':
-        return _top_text(row, target.names) if len(row) > 1 else f'{target.names[0]} {row[0]:.2f}'
     if target.kind == 'grades':
         return _grade_text(row[0], target.names)
-    makers = dict(labels=_label_text, shares=_top_text, numbers=_number_text)
+    makers = {'class': _top_text, 'shares': _top_text, 'labels': _label_text, 'numbers': _number_text}
     return makers[target.kind](row, target.names)
 
 
