@@ -133,7 +133,9 @@ def _show(ax, x, read, learner):  # an image; the colours of channels that are n
         ax.imshow((x / 255).clamp(0, 1).permute(1, 2, 0).numpy(), cmap='gray', vmin=0, vmax=1)
         return
     low, high = np.quantile(_as_read(read, learner)[0].numpy(), (0.01, 0.99))
-    ax.imshow(np.concatenate(list(x), 1), cmap='magma', vmin=low, vmax=high, aspect='auto')
+    shown = np.concatenate(list(x), 1)
+    sharp = 'nearest' if max(shown.shape) <= 128 else None  # fewer bytes, where pixels are enlarged
+    ax.imshow(shown, cmap='magma', vmin=low, vmax=high, aspect='auto', interpolation=sharp)
 
 
 def plot_batch(
