@@ -77,13 +77,13 @@ def python(*args, **env):
     return (done.stdout.strip().splitlines() or [''])[-1]
 
 
-def commands(n, times=3):
+def commands(n, bytecode, times=3):
     "Commands in a workspace of n runs; the least of some times."
     seconds = min(float(python('-c', 'import pandas, time; print(time.process_time())')) for _ in range(times))
     show('import pandas, to compare with', seconds)
     write_runs('toy', n)
     for line, aim in AIMS.items():
-        seconds, mb = min(fresh(line) for _ in range(times))
+        seconds, mb = min(fresh(line, bytecode) for _ in range(times))
         show(f'kagglekit {line}', seconds, aim, mb)
     seconds, mb = min(tuple(map(float, python('-c', CHECK).split())) for _ in range(times))
     show('the check of parameters of a run', seconds, 1.5, mb)
@@ -147,7 +147,9 @@ def main():
     a = given.parse_args()
     with workspace() as home:
         write_practice(COMP, say=lambda line: None)
-        commands(a.n)
+        bytecode = home / 'bytecode'  # kept, as a user's machine keeps it
+        os.environ |= dict(PYTHONDONTWRITEBYTECODE='', PYTHONPYCACHEPREFIX=str(bytecode))
+        commands(a.n, bytecode)
         start_of_a_run(home)
 
 
