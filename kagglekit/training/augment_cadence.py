@@ -269,7 +269,8 @@ def chirps(
 ) -> tuple:  # x and y, changed
     "With probability `amount` draw one drifting line through some A panels of a negative; label 1."
 
-    def frequency(u, panel, time):  # (k, C, T), of a line that drifts
+    def frequency(u, panel, time):  # (k, C, T)
+        "A line that drifts, in shares of the band."
         middle = u[:, 4, None, None]
         drift = 2 * u[:, 5, None, None] - 1
         return middle + drift * (time - 0.5)
@@ -287,7 +288,8 @@ def waves(
 ) -> tuple:  # x and y, changed
     "With probability `amount` draw one S-shaped line through some A panels of a negative; label 1."
 
-    def frequency(u, panel, time):  # (k, C, T), of a sine around a line that drifts
+    def frequency(u, panel, time):  # (k, C, T)
+        "A sine around a line that drifts, in shares of the band."
         middle, drift, height, turns, start = u[:, 4:9, None, None].unbind(1)
         line = middle + (drift - 0.5) * (time - 0.5)
         turned = (0.5 + 1.5 * turns) * time + start  # half a turn to two turns in a cadence
