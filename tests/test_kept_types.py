@@ -10,8 +10,7 @@ from kagglekit.core.validation import KitError
 from kagglekit.fit import page_check
 from kagglekit.fit.preflight import open_samples
 from kagglekit.images.formats import INPUTS, decoder_of, find_inputs, input_format, open_cache
-from kagglekit.predict import networks
-from kagglekit.runs import setup
+from kagglekit.runs import fitted, setup
 from kagglekit.runs.recipe import Recipe
 from kagglekit.training.learner import PrepareBatch, pixel_stats
 from running import quiet
@@ -61,7 +60,7 @@ def test_prediction_prepares_and_decodes_as_training_does(data, names):
     recipe, net = Recipe('exp0001', inputs=BYTES, size=SIDE), torch.nn.Identity()
     comp = SimpleNamespace(target=SimpleNamespace(kind='numbers'))
     trained = setup._preparation(SimpleNamespace(recipe=recipe, comp=comp), net, torch.zeros(2, 1), None)
-    for prepare in (networks._preparation(recipe, net), trained):
+    for prepare in (fitted._preparation(recipe, net), trained):
         mean, sd = prepare.stats
         assert (mean.item(), sd.item()) == pytest.approx((63.75, 12.75))
     decode = decoder_of(BYTES, SIDE, names, None)

@@ -133,7 +133,7 @@ def test_missing_predictions_are_named(run):
 
 def test_the_journal_is_one_file_that_needs_nothing_else(run):
     page = write_page('shapes-practice').read_text(encoding='utf8')
-    assert 'exp0009' in page and 'data:image/png;base64,' in page
+    assert 'exp0009' in page and page.count('data:image/svg+xml;base64,') == 2
     assert not re.findall(r'https?://|<script|<link|@import|(?:src|href)\s*=\s*["\']?(?!data:)\w', page)
 
 
