@@ -183,6 +183,7 @@ def fastai(job, ends):
     learn = Learner(dls, network(job), torch.nn.CrossEntropyLoss(), optimizer, cbs=[Ends()])
     with learn.no_bar(), learn.no_logging():
         learn.fit_one_cycle(stage.epochs, stage.lr)
+        learn.remove_cb(Ends)  # predicting ends in the same event
         learn.get_preds(ds_idx=1)
         job.files.extend(job.test)
         test = list(range(len(job.files) - len(job.test), len(job.files)))
