@@ -1,6 +1,6 @@
 """How long torch's threads should spin while they wait: images a second in training, alone and on a busy machine.
 
-    python bench/threads.py            # four minutes
+    python bench/threads.py            # ten minutes
     python bench/threads.py --busy 2   # beside two busy processes instead of one
 
 Threads that never spin pay for a wake-up at every operation. Threads that always spin look busy to the system, and the
