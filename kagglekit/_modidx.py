@@ -2297,6 +2297,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                          'kagglekit.fit.preflight._shared_rows': ( 'fit/preflight.html#_shared_rows',
                                                                                    'kagglekit/fit/preflight.py'),
                                          'kagglekit.fit.preflight._spread': ('fit/preflight.html#_spread', 'kagglekit/fit/preflight.py'),
+                                         'kagglekit.fit.preflight._try_network': ( 'fit/preflight.html#_try_network',
+                                                                                   'kagglekit/fit/preflight.py'),
                                          'kagglekit.fit.preflight._values_text': ( 'fit/preflight.html#_values_text',
                                                                                    'kagglekit/fit/preflight.py'),
                                          'kagglekit.fit.preflight._why_undefined': ( 'fit/preflight.html#_why_undefined',

@@ -51,49 +51,43 @@ class Found:
     notes: tuple[str, ...] = ()  # warnings
 
 
-def _check_table_head(recipe):  # raise KitError where the side table cannot join the network
-    import torch  # late, as timm: few recipes have a side table
+def _try_network(recipe, use):  # raise what `use` raises of the network, whose layers have shapes and no numbers
+    import torch  # late, as timm: few recipes ask for it
     from kagglekit.models.build import build_model
+
+    with torch.device('meta'):
+        use(build_model(recipe.arch, 1, pretrained=False))
+
+
+def _check_table_head(recipe):  # raise KitError where the side table cannot join the network
     from kagglekit.models.with_table import WithTable
 
-    with torch.device('meta'):  # shapes without numbers
-        WithTable(build_model(recipe.arch, 1, pretrained=False), np.zeros((1, 1)), [])
+    _try_network(recipe, lambda net: WithTable(net, np.zeros((1, 1)), []))
 
 
 def _check_probe(recipe, comp):  # raise KitError where the head is none that a probe fits
-    import torch
-    from kagglekit.models.build import build_model
     from kagglekit.models.surgery import linear_head
     from kagglekit.runs.setup import output_and_loss
     from kagglekit.training.linear_heads import check_links
 
     check_links(recipe.probe, output_and_loss(recipe, comp).output.links)
-    with torch.device('meta'):
-        linear_head(build_model(recipe.arch, 1, pretrained=False), 'probe')
+    _try_network(recipe, lambda net: linear_head(net, 'probe'))
 
 
 def _check_layers(recipe):  # raise KitError where a network does not name its layers
-    import torch
-    from kagglekit.models.build import build_model
     from kagglekit.models.parameter_groups import lower_layers
 
-    with torch.device('meta'):
-        lower_layers(build_model(recipe.arch, 1, pretrained=False), recipe.freeze)
+    _try_network(recipe, lambda net: lower_layers(net, recipe.freeze))
 
 
 def _check_attention(recipe):  # raise KitError where a network has none that lora updates
-    import torch
-    from kagglekit.models.build import build_model
     from kagglekit.models.low_rank import attention_layers
 
-    with torch.device('meta'):
-        attention_layers(build_model(recipe.arch, 1, pretrained=False))
+    _try_network(recipe, attention_layers)
 
 
 def _check_auxiliary(recipe, comp):  # raise KitError where there is nothing to learn, or no place for it in the network
-    import torch
     from kagglekit.images.class_targets import CODED
-    from kagglekit.models.build import build_model
     from kagglekit.models.surgery import linear_head
 
     if len(comp.outputs) > CODED:
@@ -101,8 +95,7 @@ def _check_auxiliary(recipe, comp):  # raise KitError where there is nothing to 
     for text in recipe.auxiliary:
         check_names([parse_auxiliary(text).column], comp.train.columns, f'column of {comp.name} in auxiliary')
         check_auxiliary(text, comp.train)
-    with torch.device('meta'):
-        linear_head(build_model(recipe.arch, 1, pretrained=False), 'auxiliary')
+    _try_network(recipe, lambda net: linear_head(net, 'auxiliary'))
 
 
 def _check_teacher(recipe, comp):  # raise KitError where the teacher predicts something else
