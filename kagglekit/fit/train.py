@@ -17,7 +17,7 @@ import pandas as pd
 import torch
 from ..core.page import Progress
 from ..core.randomness import seed_of
-from ..core.text import diff_text, seconds_text
+from ..core.text import count_text, diff_text, seconds_text
 from ..core.validation import KitError, check_names
 from ..data.competition import Competition, check_page, find_comp, load_pages
 from ..data.download import where_found
@@ -291,7 +291,7 @@ def train_folds(
 # %% ../../nbs/fit/01_train.ipynb #00000020
 def _introduce(run, recipe, comp, folds):  # the first lines of the log
     threads = torch.get_num_threads()
-    device = f'{threads} thread{"s" * (threads > 1)}, {find_device()}'
+    device = f'{count_text(threads, "thread")}, {find_device()}'
     run.log(f'{run}: {recipe.reason or diff_text(recipe.diff)} · {device}')
     mirrors = mirrors_text(recipe.augment + recipe.tta, find_inputs(recipe.inputs).panels)
     for line in (f'data: {where_found(comp.name)}', *folds_text(recipe, comp, folds), *mirrors):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 from ..core.registry import Argument
+from ..core.text import count_text
 from ..core.validation import KitError, Lazy, real
 from ..data.sampling import column_text, parse_column
 from .losses import weighted_mean
@@ -92,7 +93,7 @@ def check_auxiliary(
     values = table[column]
     n = values.nunique()
     if n < 2:
-        raise KitError(f'auxiliary: {column} has {n} known value{"s" * (n != 1)}, so there is nothing to learn from it')
+        raise KitError(f'auxiliary: {column} has {count_text(n, "known value")}, so there is nothing to learn from it')
     if values.dtype.kind not in 'iuf' and n > MOST:
         raise KitError(f'auxiliary: {column} has {n:,} categories, and {MOST:,} are the most; group them on the page')
     if values.dtype.kind == 'f' and np.isinf(values).any():
