@@ -4,9 +4,11 @@ import random
 import numpy as np
 import pytest
 import torch
+from fastai.callback.core import Callback
 from running import ROOT, train_here
 from kagglekit.core.paths import workspace
 from kagglekit.data.competition import load_pages
+from kagglekit.fit import learning_rate
 from kagglekit.fit.learning_rate import find_rates, plot_rates
 from kagglekit.fit.train import load_experiment, train
 from kagglekit.runs.recipe import resolve
@@ -55,6 +57,40 @@ def test_the_picture_marks_the_suggestion_and_the_rates_of_the_recipe(home):
     assert marks == {'recipe: 0.0001': 1e-4, 'recipe: 0.001': 1e-3, 'suggested: 0.01': 0.01}
     assert len(plot_rates(found._replace(suggested=float('nan')), recipe).lines) == 3
     assert Run(COMP, 'marked').read('status.json')['doing'] == 'trying learning rates'
+
+
+class Moved(Callback):
+    "The parameters that the optimizer has changed by the end of a fit."
+
+    def before_fit(self):
+        self.before = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+
+    def after_batch(self):
+        now = dict(self.model.named_parameters())
+        self.names = [name for name, p in self.before.items() if not torch.equal(p, now[name])]
+
+
+@pytest.mark.parametrize(
+    'fields, trained, frozen',
+    [
+        (dict(freeze=0.5), 'layer4', ('layer1.',)),
+        (dict(arch='test_vit', lora=2), 'down', ('patch_embed', 'qkv.weight', 'mlp')),
+    ],
+)
+def test_frozen_layers_stay_frozen_while_rates_are_tried(home, monkeypatch, fields, trained, frozen):
+    "A rate for the whole network would be found where only its last layers are trained."
+    made, moved = learning_rate._finder_learner, Moved()
+
+    def watched(*args):
+        learn = made(*args)
+        learn.add_cb(moved)
+        return learn
+
+    monkeypatch.setattr(learning_rate, '_finder_learner', watched)
+    comp, recipe = load_experiment(dict(comp=COMP, exp='part', **SMALL | fields, find_lr=True))
+    find_rates(open_setup(recipe, comp, run_folds(recipe, comp)), 12)
+    assert any(trained in name for name in moved.names), moved.names
+    assert not any(part in name for name in moved.names for part in frozen), moved.names
 
 
 def test_asking_for_it_makes_no_other_run(home):

@@ -21,7 +21,7 @@ from fastai.callback.core import Callback
 from fastai.callback.schedule import LRFinder, valley
 from fastai.callback.training import GradientClip
 from ..core.plots import plt
-from .train import groups_of
+from .train import choose_layers, groups_of
 from .auxiliary import with_auxiliary
 from .teacher import taught
 from ..runs.claim import held, traced
@@ -92,6 +92,7 @@ def suggest_rate(
 # %% ../../nbs/fit/02a_learning_rate.ipynb #1f0d0009
 def _finder_learner(setup, k):  # a learner of its own, with the optimizer of the training
     r, learn = setup.recipe, with_auxiliary(setup, k, taught(setup, k, make_learner(setup, k)))
+    choose_layers(learn, r, k)
     stage = r.stages()[-1]
     learn.groups, learn.lr = groups_of(r), stage.lr
     learn.opt_func = partial(find_optimizer, weight_decay=r.weight_decay)(stage.optimizer)
