@@ -254,10 +254,12 @@ def cpu_seconds():
 def one(name, given):
     "Run one of them in this process, and print its figures."
     warnings.simplefilter('ignore')
+    from kagglekit.core.freed_memory import keep_freed_memory
     from kagglekit.core.threads import calm_threads
 
     if name == 'kagglekit':
         calm_threads()  # as each of its pages begins
+        keep_freed_memory()
     import kagglekit.fit.train  # noqa: F401  imports do not count
 
     with suppress(ImportError):

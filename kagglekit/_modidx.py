@@ -887,6 +887,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                           'kagglekit.core.code_hash.code_hash': ( 'core/code_hash.html#code_hash',
                                                                                   'kagglekit/core/code_hash.py'),
                                           'kagglekit.core.code_hash.of_kit': ('core/code_hash.html#of_kit', 'kagglekit/core/code_hash.py')},
+            'kagglekit.core.freed_memory': { 'kagglekit.core.freed_memory.keep_freed_memory': ( 'core/freed_memory.html#keep_freed_memory',
+                                                                                                'kagglekit/core/freed_memory.py')},
             'kagglekit.core.html': { 'kagglekit.core.html._element': ('core/html.html#_element', 'kagglekit/core/html.py'),
                                      'kagglekit.core.html._joined': ('core/html.html#_joined', 'kagglekit/core/html.py'),
                                      'kagglekit.core.html._number_text': ('core/html.html#_number_text', 'kagglekit/core/html.py'),

@@ -289,9 +289,11 @@ def _submit(a):
     ),
 )
 def _predict(a):
+    from kagglekit.core.freed_memory import keep_freed_memory
     from kagglekit.core.threads import calm_threads
 
     calm_threads()  # before torch is imported
+    keep_freed_memory()
     from kagglekit.predict.predict import Request, predict
 
     print(predict(Request(find_run(a.exp), a.data, a.out, a.batch, a.precision, a.broken)))
@@ -307,9 +309,11 @@ def _predict(a):
     argument('--try', dest='tried', action='store_true', help='run the pack as the site would, and compare'),
 )
 def _pack(a):
+    from kagglekit.core.freed_memory import keep_freed_memory
     from kagglekit.core.threads import calm_threads
 
     calm_threads()  # before torch is imported
+    keep_freed_memory()
     from kagglekit.pack.pack import Order, write_pack
 
     owner = a.owner or os.environ.get('KAGGLE_USERNAME', '')

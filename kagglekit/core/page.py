@@ -14,6 +14,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from functools import partial
+from .freed_memory import keep_freed_memory
 from .threads import calm_threads
 from .validation import KitError
 
@@ -91,6 +92,7 @@ def open_page(
     "Begin a page: no warnings, short errors, calm threads, and its parameters."
     quiet()
     calm_threads()
+    keep_freed_memory()
     short_errors()
     return given_params(names)
 

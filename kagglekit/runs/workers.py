@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 import torch
 import torch.distributed as dist
+from ..core.freed_memory import keep_freed_memory
 from ..core.validation import KitError
 
 # %% ../../nbs/runs/16_workers.ipynb #00000004
@@ -51,6 +52,7 @@ def _join_group():
 def worker_main():
     "Join the other workers, call the function, and report an error."
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    keep_freed_memory()
     (module, name), args = sys.argv[1].split(':'), json.loads(sys.argv[2])
     try:
         _join_group()
