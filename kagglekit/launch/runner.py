@@ -22,6 +22,7 @@ from ..runs.identity import difference
 from ..data.competition import check_page, find_comp
 from ..core.validation import KitError
 from ..core.storage import atomic
+from ..core.freed_memory import return_freed_memory
 from ..core.paths import data_dir
 from ..core.run_pages import change_note, find_page
 from ..core.secrets import hide_secrets
@@ -31,6 +32,7 @@ from ..fit.preflight import training_view, preflight
 from ..runs.marks import refuse_received
 from ..runs.process import is_process_alive, now
 from ..runs.run import FoldRun, Run
+from .forked import start_forked
 from .arguments import PageResult, read_given
 
 # %% ../../nbs/launch/02_runner.ipynb #ea24897f
@@ -228,12 +230,18 @@ def _kernel_room():  # launch.kernel, late: papermill takes a second to import
     return kernel
 
 
-def _execute(run, recipe, params, lock):  # train.ipynb
+def _checked_page(run, recipe):  # the parameters cell, once the data are checked
+    check_data(run, recipe)
+    return parameters_cell()
+
+
+def _execute(run, recipe, params, first, lock):  # train.ipynb
     over = lambda pid: not belongs_to_kernel(run, pid) or run.peek('status.json').get('state') != 'running'
     try:
         print(f'{run}: {recipe.reason or diff_text(recipe.diff)}', flush=True)
         kernel = _kernel_room()
-        page = kernel.clean_copy(find_page('train'), parameters_cell())
+        page = kernel.clean_copy(find_page('train'), first)
+        return_freed_memory()
         return kernel.execute_page(page, params, partial(_keep_page, run), over, lock)
     except KeyboardInterrupt as e:
         return PageResult('stopped', str(e) or 'SIGINT')  # between two steps
@@ -248,10 +256,12 @@ def run_experiment(
 ) -> int:  # exit status
     "Check, train, and leave a true status, whatever happens."
     recipe, run, changes = check_run(comp, exp, given)
-    check_data(run, recipe)
+    checked = start_forked(partial(_checked_page, run, recipe))
+    _kernel_room()  # imported meanwhile
+    first = checked()
     lock = claim_for_kernel(run, recipe)
     with traced(None if lock is None else run):
-        result = _execute(run, recipe, dict(comp=comp, exp=exp) | changes, lock)
+        result = _execute(run, recipe, dict(comp=comp, exp=exp) | changes, first, lock)
         begun = belongs_to_kernel(run, result.pid) if lock is None else not belongs_to_kernel(run, os.getpid())
         if lock is not None:
             record_end(run, result)
