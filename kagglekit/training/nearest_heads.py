@@ -19,7 +19,7 @@ from ..models.nearest import NearestRows
 from .linear_heads import SEEN, HeadRows
 
 # %% ../../nbs/training/10_nearest_heads.ipynb #7e1a0002
-NEIGHBOURS = (1, 2, 5, 10, 20, 50, 100, 200)  # k that are tried
+NEIGHBOURS = (1, 2, 5, 10, 20, 50, 100, 200)  # k that are tried; all rows where there are fewer
 TEMPERATURES = (0.005, 0.01, 0.02, 0.04, 0.07, 0.15, 0.3)  # τ that are tried
 AT_ONCE = 256  # held-out rows that are compared at a time
 CELLS = 2e7  # logits of the held-out rows of an inner fold, at most
@@ -76,27 +76,24 @@ def _batches(held, columns):  # some held-out rows, a few at a time
         yield held.at(at[start : start + AT_ONCE])
 
 
-def _held_out(head, links, held, ks):  # (k, τ) losses of held-out rows, summed up
-    losses = np.zeros((len(ks), len(TEMPERATURES)))
+def _held_out(head, links, held):  # (k, τ) losses of held-out rows, summed up
+    losses = np.zeros((len(NEIGHBOURS), len(TEMPERATURES)))
     for batch in _batches(held, head.out_features):
         x, y, w = (torch.from_numpy(values).to(head.mean.device) for values in (batch.x, batch.y, batch.w))
-        found = head.nearest(x, ks[-1])
-        for i, k in enumerate(ks):
+        found = head.nearest(x, NEIGHBOURS[-1])
+        for i, k in enumerate(NEIGHBOURS):
             for j, temperature in enumerate(TEMPERATURES):
                 losses[i, j] += _loss(head.logits(found.first(k), temperature), links, y, w)
     return losses
 
 
 def _choose(head, links, rows):  # k and τ with the least loss of rows that were held out
-    splits = list(rows.splits())
-    fewest = min(len(train.x) for train, _ in splits)
-    ks = [k for k in NEIGHBOURS if k <= fewest]
-    total = np.zeros((len(ks), len(TEMPERATURES)))
-    for train, held in splits:
+    total = np.zeros((len(NEIGHBOURS), len(TEMPERATURES)))
+    for train, held in rows.splits():
         _keep(head, links, train)
-        total += _held_out(head, links, held, ks)
+        total += _held_out(head, links, held)
     i, j = np.unravel_index(total.argmin(), total.shape)
-    return Nearest(ks[i], TEMPERATURES[j])
+    return Nearest(NEIGHBOURS[i], TEMPERATURES[j])
 
 
 @torch.no_grad()
