@@ -1,4 +1,4 @@
-"A probe is an ordinary run: its head is scikit-learn's on the features of the training rows alone."
+"A probe is an ordinary run: its head is scikit-learn's on the features of the training rows alone, or knows them."
 
 import numpy as np
 import pandas as pd
@@ -14,13 +14,15 @@ from kagglekit.core.paths import workspace
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import READERS, find_comp
 from kagglekit.fit import probe
-from kagglekit.fit.preflight import check_columns
+from kagglekit.fit.preflight import check_columns, preflight
 from kagglekit.fit.train import load_experiment, train
 from kagglekit.fit.trial import cut_recipe, time_needed
 from kagglekit.images.caches import list_caches
 from kagglekit.models.build import build_model
+from kagglekit.pack.half import write_half
 from kagglekit.practice.standins import write_practice
 from kagglekit.predict.predict import Request, predict
+from kagglekit.runs.fitted import load_predictor
 from kagglekit.runs.recipe import RECIPES, find_recipe
 from kagglekit.runs.run import Run
 from kagglekit.runs.scores import predictions_of, read_predictions
@@ -199,7 +201,17 @@ def test_a_head_that_cannot_be_fitted_is_refused_before_decoding(made, how, word
 
 @pytest.mark.parametrize(
     'made, how',
-    [(in_range, 'logistic'), (grades, 'linear'), (shares, 'logistic'), (factors, 'linear'), (units, 'logistic')],
+    [
+        (in_range, 'logistic'),
+        (grades, 'linear'),
+        (shares, 'logistic'),
+        (factors, 'linear'),
+        (units, 'logistic'),
+        (numbers, 'knn'),
+        (labels, 'knn'),
+        (grades, 'knn'),
+        (factors, 'knn'),
+    ],
     indirect=['made'],
 )
 def test_every_kind_of_target(made, how, tmp_path):  # noqa: F811
@@ -211,7 +223,7 @@ def test_every_kind_of_target(made, how, tmp_path):  # noqa: F811
     score, metric = run.read('score.json'), run.read('params.json')['metric']
     result = predict(Request(run, out=tmp_path / 'out.csv'), lambda *args: None)
     assert result.path.read_bytes() == (run.folder / 'submission.csv').read_bytes()
-    if how == 'linear' and made.target.kind == 'grades':
+    if how != 'logistic' and made.target.kind == 'grades':
         assert np.corrcoef(P[:, 0], y)[0, 1] > 0.5
     assert score['metric'] == metric and np.isfinite(score['mean'])
 
@@ -257,3 +269,110 @@ def test_many_classes_are_those_of_a_table_of_all(animals, monkeypatch, tmp_path
     for dense, best in zip(*found):
         np.testing.assert_allclose(best, dense, atol=1e-5)
     assert not np.allclose(*found[0], atol=1e-3)
+
+
+def known_rows(run, k):
+    "What the nearest head of a fold knows, as it is in its weights."
+    state = load_file(run.fold_folder(k) / 'model.safetensors')
+    return {name.removeprefix('classifier.'): w.numpy() for name, w in state.items() if name.startswith('classifier')}
+
+
+def unit(x):
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
+
+
+def mean_of_nearest(x, classes, k, temperature):
+    "Class shares: of other rows the weighted mean of the nearest, and of one more row that has the mean of all."
+    one_hot = np.eye(classes.max() + 1)[classes]
+
+    def shares(other):
+        cosines = unit(other) @ unit(x).T
+        at = np.argsort(-cosines, 1)[:, :k]
+        w = np.exp(np.take_along_axis(cosines, at, 1) / temperature)
+        last = w[:, -1:]
+        total = (w[:, :, None] * one_hot[at]).sum(1) + last * one_hot.mean(0)
+        return total / total.sum(1, keepdims=True)
+
+    return shares
+
+
+@pytest.fixture(scope='module')
+def nearest(shapes):
+    "A k-nearest probe of the shapes, on features that are there."
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(BodyNet, 'forward', lambda *args: pytest.fail('an image was passed through the network'))
+        return go(COMP, 'k1', 'p1', probe='knn')
+
+
+def test_a_nearest_head_knows_the_training_rows_of_its_fold_alone(nearest):
+    "Keys are their features at length 1, values their classes; predictions are the weighted mean, by hand."
+    comp, k = find_comp(COMP), 1
+    oof = pd.read_parquet(nearest.folder / 'oof.parquet')
+    test = pd.read_parquet(nearest.folder / 'test_folds.parquet')
+    (plain, plain_test), (turned, turned_test) = features(nearest, k), features(nearest, k, 'hflip')
+    rows, known = oof.fold.to_numpy() != k, known_rows(nearest, k)
+    assert known['keys'].dtype == np.float16
+    np.testing.assert_allclose(known['keys'], unit(plain[rows]), atol=1e-3)
+    assert np.array_equal(known['values'], comp.y[rows])
+    facts = nearest.read(f'fold{k}/fold.json')
+    assert (facts['neighbours'], round(facts['temperature'], 4)) == (known['k'], round(float(known['temperature']), 4))
+    shares = mean_of_nearest(plain[rows], comp.y[rows], facts['neighbours'], facts['temperature'])
+    for table, a, b in ((oof[~rows], plain[~rows], turned[~rows]), (test[test.fold == k], plain_test, turned_test)):
+        want = softmax((np.log(shares(a)) + np.log(shares(b))) / 2, 1)
+        np.testing.assert_allclose(table[comp.outputs].to_numpy(), want, atol=5e-3)
+    assert nearest.read('score.json')['mean'] > 0.3
+    assert pd.read_csv(nearest.folder / 'history.csv').train_loss.isna().all()  # each row would find itself
+
+
+def test_validation_rows_are_no_neighbours_and_choose_none(nearest):
+    "With other labels in fold 0, what fold 0 knows is the same, with its k and temperature; fold 1 knows them."
+    run, comp = nearest, find_comp(COMP)
+    recipe = find_recipe(COMP, 'k1')
+    changed = comp.train.assign(target=np.where(run_folds(recipe, comp).fold == 0, 0, comp.y))
+    view = type(comp)(**{f: getattr(comp, f) for f in comp.__dataclass_fields__} | dict(train=changed))
+    setup = open_setup(recipe, view, run_folds(recipe, comp), say=lambda line: None)
+    for k in (0, 1):
+        learn, before = make_learner(setup, k), known_rows(run, k)
+        probe._fitted(setup, learn, k, features(run, k)[0].astype(np.float32))
+        after = {name: w.numpy() for name, w in learn.model.classifier.state_dict().items()}
+        kept = [name for name in before if np.array_equal(before[name], after[name])]
+        assert (len(kept) == len(before)) == (k == 0) and 'keys' in kept
+
+
+def test_the_known_rows_are_in_the_weights(nearest, tmp_path):
+    "A prediction has the same bytes, also of a fold that was lost; 16 bits change next to nothing."
+    run = nearest
+    result = predict(Request(run, out=tmp_path / 'out.csv'), lambda *args: None)
+    whole = {name: (run.folder / name).read_bytes() for name in ('oof.parquet', 'test.parquet', 'submission.csv')}
+    assert result.path.read_bytes() == whole['submission.csv']
+    for name in ('fold1/fold.json', 'score.json', *whole):
+        (run.folder / name).unlink()
+    go(COMP, 'k1', 'p1', probe='knn')
+    assert whole == {name: (run.folder / name).read_bytes() for name in whole}
+    comp, recipe = find_comp(COMP), find_recipe(COMP, 'k1')
+    path, x = run.fold_folder(1) / 'model.safetensors', torch.randn(8, 1, 32, 32)
+    write_half(path, tmp_path / 'half.safetensors')
+    with torch.no_grad():
+        z, half = (load_predictor(recipe, comp, {}, p).model.eval()(x) for p in (path, tmp_path / 'half.safetensors'))
+    np.testing.assert_allclose(half.softmax(1), z.softmax(1), atol=2e-2)
+
+
+def test_a_training_takes_the_body_and_leaves_the_known_rows(nearest, shapes):
+    "So does another probe; and a nearest head takes the body of any run."
+    still = dict(epochs=1, lr=1e-9, weight_decay=0.0, tta=(), fit_folds=(1,))
+    runs = [
+        go(COMP, 'k2', 'k1', probe='', init_from='k1', **still),
+        go(COMP, 'k3', 'k1', probe='logistic', init_from='k1'),
+        go(COMP, 'k4', 'k1', init_from='p1'),
+    ]
+    body = {name: w for name, w in shapes.state_dict().items() if not name.startswith('classifier')}
+    for run in runs:
+        assert same(body, load_file(run.fold_folder(1) / 'model.safetensors'))
+    oof = [pd.read_parquet(run.folder / 'oof.parquet') for run in (Run(COMP, 'p1'), runs[1], nearest, runs[2])]
+    assert oof[0].equals(oof[1]) and oof[2].equals(oof[3])
+
+
+def test_a_teacher_that_knows_the_rows_is_refused(nearest):
+    with pytest.raises(KitError, match='take another teacher'):
+        check = find_recipe(COMP, 'exp0001').but('k5', **TINY | dict(distill='k1 .5', init_from=''))
+        preflight(find_comp(COMP), check)

@@ -105,7 +105,13 @@ def _check_teacher(recipe, comp):  # raise KitError where the teacher predicts s
     run = Run(comp.name, parse_distill(recipe.distill).name)
     params = run.read('params.json')
     check_outputs(run, params, comp)
-    check_side_table(run, params, recorded(comp.name, run.exp), comp)
+    teacher = recorded(comp.name, run.exp)
+    check_side_table(run, params, teacher, comp)
+    if teacher.probe == 'knn':
+        raise KitError(
+            f'distill: {run} would answer each training row with its own label, since it knows the row (probe=knn); '
+            'take another teacher, such as a probe=logistic'
+        )
 
 
 def check_columns(

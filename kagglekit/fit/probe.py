@@ -21,6 +21,7 @@ from ..metrics.scored_rows import Scorer
 from ..metrics.site_metric import metric_of
 from ..models.build import save_weights
 from ..models.losses import class_weights, row_weights
+from ..models.nearest import probe_head
 from ..models.surgery import ScaledLinear, linear_head
 from .teacher import taught
 from ..runs.identity import made_by
@@ -30,6 +31,7 @@ from ..training.features import cached_features
 from ..training.gradients import autocast
 from ..training.learner import answers_of, join_answers, rows_at_once
 from ..training.linear_heads import HeadRows, LinearHead, fit_head
+from ..training.nearest_heads import Nearest, fit_nearest
 
 # %% ../../nbs/fit/00b_probe.ipynb #a9ba2925
 INNER = 3  # inner folds
@@ -94,7 +96,7 @@ def _train_features(setup, learn, features):  # of the train rows, and of the ps
 
 # %% ../../nbs/fit/00b_probe.ipynb #6dd22de9
 def _as_seen(net, x):  # features as the linear layer sees them
-    layer = linear_head(net, 'probe')
+    layer = probe_head(net)
     return layer.normalise(torch.from_numpy(x)).numpy() if isinstance(layer, ScaledLinear) else x
 
 
@@ -111,7 +113,7 @@ def write_head(
 
 @torch.no_grad()
 def _logits(learn, looks, rows, bs) -> Iterator[torch.Tensor]:  # of these rows, batch by batch; looks: a table a view
-    layer, device = linear_head(learn.model, 'probe'), learn.dls.device
+    layer, device = probe_head(learn.model), learn.dls.device
     for start in range(0, len(rows), bs):
         batch = rows[start : start + bs]
         with autocast(learn.half, device):
@@ -131,13 +133,17 @@ def _loss(learn, looks, rows, bs):  # of some rows with targets; NaN where there
 
 def _fitted(setup, learn, k, x):  # the head of a fold; it is in the network now
     rows = _head_rows(setup, learn, k, _as_seen(learn.model, x))
+    if setup.recipe.probe == 'knn':
+        return fit_nearest(probe_head(learn.model), learn.answer.links, rows)
     head = fit_head(setup.recipe.probe, learn.answer.links, rows)
     write_head(learn.model, head)
     return head
 
 
-def _strengths(head):  # that were chosen, each once
-    return sorted({float(f'{strength:.4g}') for strength in head.strengths if strength == strength})
+def _chosen(head):  # what the inner folds have chosen, for the record
+    if isinstance(head, Nearest):
+        return dict(neighbours=head.k, temperature=head.temperature)
+    return dict(strengths=sorted({float(f'{strength:.4g}') for strength in head.strengths if strength == strength}))
 
 
 def _say(progress, line):
@@ -162,7 +168,7 @@ def probe_fold(
         fold=k,
         stage=0,
         epoch=0,
-        train_loss=_loss(learn, [x], trained, bs),
+        train_loss=float('nan') if r.probe == 'knn' else _loss(learn, [x], trained, bs),  # each row would find itself
         valid_loss=_loss(learn, looks[0], valid, bs),
         metric=Scorer(setup.comp, metric_of(setup.comp))(valid, probs[0]) if len(valid) else float('nan'),
         lr=float('nan'),
@@ -171,5 +177,5 @@ def probe_fold(
     progress.epoch([row])
     save_weights(learn.model, run.fold_folder(k) / 'model.safetensors')
     ids = setup.comp.train.id.to_numpy()[valid]
-    facts = dict(strengths=_strengths(head), made_by=made_by(run.read('params.json')))
+    facts = dict(**_chosen(head), made_by=made_by(run.read('params.json')))
     save_fold(run, k, setup.comp, ids, probs, seconds=time.time() - start, images=len(trained), **facts)

@@ -88,7 +88,7 @@ class Recipe:
 
     pretrained: bool = True  # start from pretrained weights
     init_from: str = ''  # initial weights: a run with the same folds, comp/exp of another, or a file
-    probe: Literal['', 'logistic', 'linear'] = ''  # fit only a head, on frozen features; empty: train the network
+    probe: Literal['', 'logistic', 'linear', 'knn'] = ''  # fit only a head on frozen features; empty: train the network
     drop_rate: BelowOne = 0.0  # dropout before the head, below 1
     drop_samples: Annotated[int, Field(ge=1, le=64)] = 1  # multi-sample dropout: masks of drop_rate for each row
     drop_path_rate: BelowOne = 0.0  # stochastic depth, below 1

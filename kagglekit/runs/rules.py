@@ -155,7 +155,15 @@ PROBE_RULES = (  # rules of probe
     ),
     Rule(
         lambda r: r.probe and LOSSES[name_of(r.loss)].cosine,
-        'probe: the logits of loss={r.loss} are cosines, which no regression fits; take another loss, such as ce',
+        'probe: the logits of loss={r.loss} are cosines, which no probe fits; take another loss, such as ce',
+    ),
+    Rule(
+        lambda r: r.probe == 'knn' and r.feature_norm,
+        'probe: knn compares the directions of features, and feature_norm changes their lengths; take feature_norm=0',
+    ),
+    Rule(
+        lambda r: r.probe == 'knn' and r.pseudo_labels,
+        'probe: knn would answer each test row with its own pseudo label; leave pseudo_labels out',
     ),
 )
 PROBE_IGNORES = tuple(  # fields that shape a training, and do nothing to a probe

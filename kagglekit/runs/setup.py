@@ -35,6 +35,7 @@ from ..models.build import build_model, check_size, find_weights, load_weights
 from ..models.heads import OutputSpec, check_heads, heads_loss, parse_head
 from ..models.outputs import make_loss, make_output
 from ..models.losses import LOSSES, check_loss_kind, class_weights, find_loss
+from ..models.nearest import nearest_head
 from ..models.sampled_dropout import sample_dropout, sampled_loss
 from ..models.surgery import SeparateNets, gem_pool, l2_norm_head, stem_stride1
 from ..models.with_table import WithTable
@@ -42,7 +43,7 @@ from .claim import held, traced
 from .initial import parse_initial
 from .lineage import pseudo_rows, start_weights
 from .looks import look_text, trained_rows
-from .recipe import Recipe
+from .recipe import Recipe, recorded
 from .rules import check_table, check_target, margin_classes, sides
 from .single_object import watch_training
 from ..training.augment import Mix, may_change
@@ -218,6 +219,8 @@ def make_network(
         stem_stride1(net)
     if r.gem:
         gem_pool(net, r.gem)
+    if r.probe == 'knn':
+        return nearest_head(net)
     if table:
         net = WithTable(net, table.train.numpy(), table.sizes)
     cosine = LOSSES[name_of(r.loss)].cosine
@@ -339,10 +342,18 @@ def _trained_table(setup, k):  # the side table of the rows that fold k trains o
     return setup.table and setup.table._replace(train=setup.table.train[trained])
 
 
+def _takes_head(r, comp):  # whether the head of its initial weights is one for its network
+    source = parse_initial(r.init_from)
+    if source.foreign:
+        return False
+    before = recorded(comp.name, source.exp)
+    return 'knn' not in (r.probe, before and before.probe)
+
+
 def _initialize(setup, net, k):  # the weights that a recipe names for fold k, in place
     r = setup.recipe
     if path := start_weights(r, setup.comp, setup.folds, k):
-        load = load_body if parse_initial(r.init_from).foreign else load_weights
+        load = load_weights if _takes_head(r, setup.comp) else load_body
         load(net, path)
 
 

@@ -25,7 +25,7 @@ from ..core.text import seconds_text
 from ..core.validation import KitError
 from ..images.cache_file import check_room
 from ..models.body import head_names
-from ..models.surgery import linear_head
+from ..models.nearest import probe_head
 from .gradients import autocast
 from .learner import FoldLearner, image_batches, rows_at_once
 from .tta import VIEWS
@@ -36,12 +36,12 @@ class BodyNet(nn.Module):
 
     def __init__(
         self,
-        net: nn.Module,  # a timm network with a linear classifier
+        net: nn.Module,  # a timm network with a classifier that a probe fits
         view: str = '',  # a name in VIEWS; '': the plain image
         panels: tuple = (),  # of a cadence
     ):
         super().__init__()
-        self.net, self.head = net, linear_head(net, 'probe')
+        self.net, self.head = net, probe_head(net)
         self.view, self.panels = view, panels
 
     def forward(
@@ -134,7 +134,7 @@ def _file(learn, cache, view, content):  # the FeatureFile of these images
     what = [content, cache.shape, view, prepare.panels, pixels, where]
     arch = str(getattr(net, 'pretrained_cfg', {}).get('architecture', type(net).__name__))
     name = f'features_{arch}{f"_{view}" if view else ""}-{h}x{w}-{hash_json([body_hash(net), what])}.npy'
-    return FeatureFile(root() / '.cache' / name, (len(cache), linear_head(net, 'probe').in_features))
+    return FeatureFile(root() / '.cache' / name, (len(cache), probe_head(net).in_features))
 
 
 @torch.no_grad()

@@ -248,11 +248,11 @@ def _ridge(kind, rows, columns):  # the head of one softmax, or of several sigmo
 
 # %% ../../nbs/training/09_linear_heads.ipynb #7d0fba4b
 def check_links(
-    how: str,  # 'logistic' or 'linear'
+    how: str,  # 'logistic', 'linear' or 'knn'
     links: Sequence[Link],  # of the output
 ):
     "Raise `KitError` for a head that cannot predict an output."
-    if how == 'linear':
+    if how != 'logistic':
         return
     if any(link.kind == 'number' for link in links):
         raise KitError('probe: logistic is for classes, labels and shares, and here are numbers; take probe=linear')
