@@ -45,7 +45,7 @@ lint: .venv/ok
 test: .venv/ok
 	@scratch=$$(mktemp -d) && cp settings.ini $$scratch && (cd record && git ls-files outputs | xargs -r cp --parents -t $$scratch) && \
 	export KAGGLEKIT_ROOT=$$scratch KAGGLEKIT_DATA= OMP_NUM_THREADS=1 && \
-	$(BIN)/python tests/pages.py --n-workers 2 --timing && $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder --durations 12 tests; code=$$?; rm -rf $$scratch; exit $$code
+	$(BIN)/python tests/suite.py; code=$$?; rm -rf $$scratch; exit $$code
 
 # without --notebook-dir the folder of the file would be the root, and data, docs and outputs out of reach
 lab: .venv/ok

@@ -1,6 +1,6 @@
 "nbdev-test, whose notebooks run in forks of a process that has imported the package; `python tests/pages.py --help`."
 
-from functools import wraps
+from functools import partial, wraps
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -49,7 +49,8 @@ def in_turn(test, paths, **how):
 
 
 if __name__ == '__main__':
-    warm('ipykernel.ipkernel', 'papermill.cli', 'torch.distributed.run')
+    warm()
+    nbdev.test.CaptureShell = partial(nbdev.test.CaptureShell, mpl_format='png')  # not four times the pixels
     nbdev.test.test_nb = in_fork
     nbdev.test.parallel = in_turn
     nbdev.test.nbdev_test()

@@ -180,21 +180,26 @@ def python(*args, **more):
 
 
 @cache
-def drawn_shapes():
-    "shapes-practice, drawn once: a workspace that lasts as long as this process, and its folder there."
+def drawn_once(comp, rows):
+    "A practice competition, drawn: a workspace that lasts as long as this process, and its folder there."
     from kagglekit.core.paths import workspace
     from kagglekit.practice.standins import write_practice
 
     home = tempfile.TemporaryDirectory()
     with workspace(home.name):
-        return home, write_practice('shapes-practice', say=quiet)
+        return home, write_practice(comp, rows, say=quiet)
+
+
+def copy_practice(comp, rows=None):
+    "A practice competition in this workspace, as `write_practice` draws it; its folder."
+    from kagglekit.core.paths import own_data
+
+    return shutil.copytree(drawn_once(comp, rows)[1], own_data(comp))
 
 
 def write_shapes():
     "shapes-practice in this workspace, as it is drawn; its folder."
-    from kagglekit.core.paths import own_data
-
-    return shutil.copytree(drawn_shapes()[1], own_data('shapes-practice'))
+    return copy_practice('shapes-practice')
 
 
 def write_few_shapes(rows=60, tests=12):

@@ -1,6 +1,7 @@
 "The checks on the practice competitions: what is planted is found, and nothing else raises an alarm."
 
 from dataclasses import replace
+from functools import cache
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,7 +14,7 @@ from kagglekit.core.storage import write_table
 from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.data.folds import make_folds
 from kagglekit.targets.target import OneOf
-from kagglekit.eda import overview as eda
+from kagglekit.eda import duplicates, overview as eda
 from kagglekit.eda.duplicates import (
     DETAIL_CORRELATION,
     check_duplicates,
@@ -31,8 +32,8 @@ from kagglekit.eda.predictions import oof_folds
 from kagglekit.eda.samples import take_sample
 from kagglekit.eda.shift import check_covariate_shift, check_label_errors, check_label_shift
 from kagglekit.eda.windows import check_windows
-from kagglekit.practice.standins import write_practice
 from kagglekit.runs.run import Run
+from running import copy_practice
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -42,7 +43,7 @@ def pages():
 
 def practice(name, rows=None):
     "A practice competition."
-    write_practice(name, rows)
+    copy_practice(name, rows)
     return find_comp(name)
 
 
@@ -236,14 +237,14 @@ def test_seti_has_no_label_errors_and_no_label_shift_until_they_are_planted(tmp_
         assert check_label_shift(fewer, exps[0]).alarm
 
 
-def detail_of_pairs(s):
+def detail_of_pairs(s, read):
     "Kind of cell → fine-detail correlations of every fourth candidate pair of that kind."
     files, kinds = [*s.train.file, *s.test.file], [*s.train['class'], *['?'] * len(s.test)]
     a, b, _ = near_pairs(embed_thumbnails(np.concatenate([s.x_train, s.x_test])))
     found = dict(mono=[], poly=[])
     for i, j in zip(a[::4], b[::4]):
         if kinds[i] == kinds[j] != '?':
-            found[kinds[i]].append(detail_correlation(s.comp.folder / files[i], s.comp.folder / files[j]))
+            found[kinds[i]].append(detail_correlation(s.comp.folder / files[i], s.comp.folder / files[j], read))
     return found
 
 
@@ -252,7 +253,9 @@ def test_duplicate_solar_cells_are_found_and_plain_ones_are_distinguished(tmp_pa
     with workspace(tmp_path):
         comp = practice('anomaly-practice')
         s = sample_of(comp)
-        plain, twice = detail_of_pairs(s).values()
+        read = cache(duplicates._detail)  # which takes most of the time
+        monkeypatch.setattr(duplicates, '_detail', read)
+        plain, twice = detail_of_pairs(s, read).values()
         assert np.median(plain) < 0.3 and np.median(twice) > 0.8
         assert min(abs(r - DETAIL_CORRELATION) for r in plain + twice) >= 0.06, 'nothing is near the threshold'
         found = check_near_duplicates(s)

@@ -15,11 +15,10 @@ from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.core.paths import workspace
 from kagglekit.core.validation import KitError
 from kagglekit.runs.recipe import find_recipe
-from kagglekit.practice.standins import write_practice
 from kagglekit.runs.run import Run
 from kagglekit.runs.setup import run_folds
 from kagglekit.fit.train import train
-from running import fork_workers, forked_workers
+from running import fork_workers, forked_workers, write_shapes
 
 NAME = 'shapes-practice'
 
@@ -53,7 +52,7 @@ def runs():
     "A run by one process; the same by two, one of which is killed in the second fold; and what was said of that."
     with workspace(), pytest.MonkeyPatch.context() as patch:
         load_pages()
-        write_practice(NAME)
+        write_shapes()
         comp = find_comp(NAME)
         alone = find_recipe(NAME, 'exp0001').but(
             'alone', 'two folds', folds=2, epochs=4, augment=('hflip', 'rot90'), mixup=0.2, bs=25

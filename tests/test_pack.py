@@ -26,10 +26,10 @@ from kagglekit.pack.hidden import write_hidden
 from kagglekit.pack.pack import Order, gather, write_pack
 from kagglekit.pack.rate import Rate
 from kagglekit.pack.trial import try_pack
-from kagglekit.practice.standins import write_practice
 from kagglekit.predict.predict import Request, predict
 from kagglekit.runs.run import Run
 from kagglekit.runs.setup import run_folds
+from running import write_shapes
 
 COMP = 'lights'
 PAGE = """
@@ -84,7 +84,7 @@ def lights():
     with workspace() as root:
         (root / 'settings.ini').write_text('[lights]\nsite = kaggle\nslug = traffic-lights\n')
         data = root / 'data' / COMP
-        shutil.copytree(write_practice('shapes-practice', say=quiet), data)
+        shutil.copytree(write_shapes(), data)
         sample = pd.read_csv(data / 'sample_submission.csv', dtype=str)[['id']]
         sample.assign(circle=0.25, cross=0.25, square=0.25, triangle=0.25).to_csv(
             data / 'sample_submission.csv', index=False

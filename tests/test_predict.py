@@ -11,7 +11,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
-from running import ROOT, python
+from running import ROOT, python, write_shapes
 from test_kinds import KINDS, made, train_it  # noqa: F401  made: a fixture
 from test_kinds import labels, numbers
 from test_oneclass import TINY, write_tiny
@@ -24,7 +24,6 @@ from kagglekit.core.paths import data_dir, workspace
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import find_comp, load_pages
 from kagglekit.fit.train import load_experiment, train
-from kagglekit.practice.standins import write_practice
 from kagglekit.predict import batches
 from kagglekit.predict import predict as module
 from kagglekit.predict.predict import Request, predict
@@ -52,7 +51,7 @@ def finished(comp, exp, **changes):
 def shapes():
     "A workspace with two runs of the drawn shapes, and a blend of them."
     with workspace() as root:
-        write_practice(COMP)
+        write_shapes()
         finished(COMP, 'a1', tta=('hflip',), ema=0.9)
         finished(COMP, 'a2', seed=1, infer_size=40)
         parts = ('a1', dict(exp='a2', folds=[1]))

@@ -20,7 +20,6 @@ from kagglekit.fit.trial import cut_recipe, time_needed
 from kagglekit.images.caches import list_caches
 from kagglekit.models.build import build_model
 from kagglekit.pack.half import write_half
-from kagglekit.practice.standins import write_practice
 from kagglekit.predict.predict import Request, predict
 from kagglekit.runs.fitted import load_predictor
 from kagglekit.runs.recipe import RECIPES, find_recipe
@@ -29,6 +28,7 @@ from kagglekit.runs.scores import predictions_of, read_predictions
 from kagglekit.runs.setup import make_learner, open_setup, run_folds
 from kagglekit.targets.top_rows import TopRows
 from kagglekit.training.features import BodyNet
+from running import write_shapes
 
 COMP = 'shapes-practice'
 TINY = dict(arch='test_efficientnet', folds=3, size=32, init_from='body.pth', pretrained=False)
@@ -46,7 +46,7 @@ def go(name, exp, parent='exp0001', **changes):
 def shapes():
     "A workspace with the drawn shapes, weights of a body that all folds share, and a probe with flips."
     with workspace():
-        folder = write_practice(COMP, say=lambda line: None)
+        folder = write_shapes()
         torch.manual_seed(1)
         net = build_model(TINY['arch'], 2, 1, pretrained=False)
         torch.save(net.state_dict(), folder / 'body.pth')

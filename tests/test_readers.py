@@ -7,7 +7,7 @@ from kagglekit.core.paths import data_dir, workspace
 from kagglekit.core.storage import write_table
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import find_comp
-from kagglekit.practice.standins import write_practice
+from running import copy_practice
 
 
 def replace(old, new):
@@ -60,7 +60,7 @@ def test_a_damaged_table_of_anomaly_is_refused(file, edit, message):
 def drawn(tmp_path_factory):
     "Thirty drawn people, in Boostcamp's layout; the folder and one of them."
     with workspace(tmp_path_factory.mktemp('mask')):
-        folder = write_practice('mask-practice', rows=210, say=lambda line: None)
+        folder = copy_practice('mask-practice', 210)
         train = find_comp('mask-practice').train
     return folder, train[train['mask'] == 'not worn'].iloc[10]
 

@@ -7,8 +7,7 @@ import pytest
 from kagglekit.cli import main
 from kagglekit.core.validation import KitError
 from kagglekit.data.competition import find_comp
-from kagglekit.practice.standins import write_practice
-from running import kit, papermill, status, train_here
+from running import copy_practice, kit, papermill, status, train_here
 
 
 def test_plain_papermill_leaves_every_file_of_the_contract(undisturbed):
@@ -113,7 +112,7 @@ def test_a_run_with_pseudo_labels_of_another_run(space, undisturbed):
 
 def test_three_heads_train_on_other_labels_than_they_are_scored_on(space):
     "Drawn people: three questions, the oldest class from 58 in training only; and all rows, without a CV."
-    write_practice('mask-practice', rows=210, say=lambda line: None)
+    copy_practice('mask-practice', 210)
     tiny = dict(arch='test_convnext', pretrained=False, epochs=1, dead_after=0, size=32)
     folder = space.parent / 'mask-practice'
     for exp, more in [('heads', dict(folds=2)), ('all', dict(train_all=True))]:

@@ -13,11 +13,10 @@ from kagglekit.targets.labels import encode
 from kagglekit.core.storage import write_table
 from kagglekit.core.validation import KitError
 from kagglekit.metrics.registry import METRICS, constant_score, find_metric, metric
-from kagglekit.practice.standins import write_practice
 from kagglekit.runs.run import Run
 from kagglekit.runs.scores import score_oof
 from kagglekit.runs.form import check_submission, make_submission, write_submission
-from running import python
+from running import copy_practice, python, write_shapes
 
 SHAPES = 'shapes-practice'
 
@@ -113,7 +112,7 @@ def test_whole_numbers_are_codes():
 )
 def test_a_suspicious_label_is_refused_with_its_row(space, label, words):
     "'cross ' became a class of its own."
-    folder = write_practice(SHAPES, say=lambda line: None)
+    folder = write_shapes()
     table = pd.read_csv(folder / 'train.csv', dtype=str)
     table.loc[4, 'label'] = label
     write_table(folder / 'train.csv', table)
@@ -149,7 +148,7 @@ def test_a_suspicious_label_is_refused_with_its_row(space, label, words):
 )
 def test_impossible_tables_are_refused(space, table, edit, words):
     "No test rows gave an empty submission and done."
-    folder = write_practice(SHAPES, say=lambda line: None)
+    folder = write_shapes()
     write_table(folder / table, edit(pd.read_csv(folder / table, dtype=str)))
     with pytest.raises(KitError, match=words):
         find_comp(SHAPES)
@@ -337,10 +336,10 @@ def test_a_competition_can_be_read_from_its_tables_alone(space):
     "Blending wanted every picture to exist."
     import shutil
 
-    folder = write_practice(SHAPES, say=lambda line: None)
+    folder = write_shapes()
     shutil.rmtree(folder / 'images')
     assert len(find_comp(SHAPES).train) == 240
-    folder = write_practice('mask-practice', rows=140, say=lambda line: None)
+    folder = copy_practice('mask-practice', 140)
     before = find_comp('mask-practice')
     shutil.rmtree(folder / 'train' / 'images')
     shutil.rmtree(folder / 'eval' / 'images')
@@ -387,7 +386,7 @@ def test_a_broken_page_affects_its_own_competition_alone(space, stray, kind, cap
 
     body, words = BROKEN[kind]
     stray(body)
-    write_practice(SHAPES, say=lambda line: None)
+    write_shapes()
     assert len(find_comp(SHAPES).train) == 240
     with pytest.raises(KitError, match='its page cannot be read') as e:
         find_comp('stray')
@@ -517,7 +516,7 @@ def test_the_check_finds_what_would_fail_late(space, kind, spoil, words):
     import re
     from kagglekit.fit.page_check import inspect_comp, check_text
 
-    write_practice(SHAPES, say=lambda line: None)
+    write_shapes()
     spoil(find_comp(SHAPES))
     lines = inspect_comp(SHAPES)
     bad = [f'{line.what} {line.text}' for line in lines if line.mark == '✗']
@@ -529,7 +528,7 @@ def test_rare_classes_and_auc_are_a_warning_before_training(space):
     from kagglekit.runs.recipe import RECIPES
     from kagglekit.fit.preflight import split_once
 
-    write_practice(SHAPES, say=lambda line: None)
+    write_shapes()
     comp = find_comp(SHAPES)
     train = comp.train[(comp.train.target != 0) | ~comp.train.target.duplicated()].reset_index(drop=True)
     rare = replace(

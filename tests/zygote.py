@@ -18,7 +18,7 @@ import sys
 import threading
 import traceback
 from contextlib import suppress
-from importlib.util import find_spec
+from itertools import dropwhile
 from warm import read_package_pages, warm
 
 SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD)
@@ -42,7 +42,7 @@ def opened(given, out, err):
     return {0: first, 1: second, 2: os.dup(second) if err == out else os.open(err, flags)}
 
 
-def become(args, cwd, env, files, session=False, ignore=(), spares=0, any_code=False, ready=lambda: None):
+def become(args, cwd, env, files, session=False, ignore=(), spares=0, any_code=False, starts=None, ready=lambda: None):
     "Do what `python *args` does, in this process."
     if session:
         os.setsid()
@@ -53,7 +53,7 @@ def become(args, cwd, env, files, session=False, ignore=(), spares=0, any_code=F
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for number in ignore:
         signal.signal(number, signal.SIG_IGN)
-    lend_spares(spares, any_code)
+    lend_spares(spares, any_code, starts)
     put_at(files if isinstance(files, dict) else opened(*files))
     os.chdir(cwd)
     os.environ.clear()
@@ -61,12 +61,13 @@ def become(args, cwd, env, files, session=False, ignore=(), spares=0, any_code=F
     end(run(args))
 
 
-def lend_spares(n, any_code=False):
-    "Let the next processes of Python that this one starts be its spares."
+def lend_spares(n, any_code=False, starts=None):
+    "Let the next processes of Python that this one starts be its spares; `starts` is a table like STARTS."
     waiting = []
     for _ in range(n):
         waiting.append(Spare(waiting))
-    subprocess.Popen._execute_child = with_spares(subprocess.Popen._execute_child, waiting, any_code)
+    more = dict(any_code=any_code, starts=starts or STARTS)
+    subprocess.Popen._execute_child = with_spares(subprocess.Popen._execute_child, waiting, **more)
 
 
 def run(args):
@@ -152,30 +153,31 @@ STARTS = {  # beginning of a command → processes of Python that it starts
     '-c from kagglekit.cli': 1,
     '-c from kagglekit.runs.workers': 0,
 }
+OPTIONS = ('-B', '-u', '-Xfrozen_modules=off')  # of Python, which forks need not be told
 
 
-def spares_of(args, env, any_code):
+def spares_of(args, env, any_code, starts):
     "How many spares a spare needs to become it; None if it is none of those, or has other code than is imported here."
     same_code = any_code or (env or os.environ).get('PYTHONPATH') == os.environ.get('PYTHONPATH')
     if not same_code or args[:1] != [sys.executable]:
         return None
-    return next((n for start, n in STARTS.items() if ' '.join(args[1:3]).startswith(start)), None)
+    return next((n for start, n in starts.items() if ' '.join(args[1:3]).startswith(start)), None)
 
 
-def with_spares(start, waiting, any_code):
+def with_spares(start, waiting, any_code, starts):
     "Popen's method that starts a program, with a spare where there is one."
 
     def _execute(self, args, program, prepare, close, keep, cwd, env, info, flags, shell, *more):
-        words = [] if isinstance(args, str) else [word for word in args if word != '-Xfrozen_modules=off']
+        words = [] if isinstance(args, str) else [*args[:1], *dropwhile(OPTIONS.__contains__, args[1:])]
         pipes, session = more[:6], more[11]
-        spares = spares_of(words, env, any_code)
+        spares = spares_of(words, env, any_code, starts)
         if not waiting or shell or spares is None:
             return start(self, args, program, prepare, close, keep, cwd, env, info, flags, shell, *more)
         spare = waiting.pop()
         ours = [pipes[0], pipes[3], pipes[5]]
         files = {number: fd if fd >= 0 else number for number, fd in enumerate(ours)} | {fd: fd for fd in keep}
         order = dict(args=words[1:], cwd=cwd or os.getcwd(), env=dict(env or os.environ), numbers=[*files])
-        more = dict(prepare=prepare, session=session, spares=spares, any_code=any_code)
+        more = dict(prepare=prepare, session=session, spares=spares, any_code=any_code, starts=starts)
         spare.start(order | more, [*files.values()])
         self.pid, self._child_created = spare.pid, True
         self._close_pipe_fds(*pipes)
@@ -222,7 +224,6 @@ def serve():
 
 
 if __name__ == '__main__':
-    kaggle = ('bleach', 'kagglesdk', 'requests') if find_spec('kaggle') else ()  # what Kaggle's tool imports
-    warm('ipykernel.ipkernel', 'papermill.cli', *kaggle)
+    warm()
     read_package_pages()
     serve()
