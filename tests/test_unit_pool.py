@@ -20,6 +20,7 @@ from kagglekit.fit.train import train
 from kagglekit.models.build import build_model
 from kagglekit.models.losses import class_weights, row_weights
 from kagglekit.models.unit_pool import by_units, score_rows, unit_answers
+from kagglekit.pack.half import half_oof
 from kagglekit.predict.grad_cam import grad_cam, look_at_rows, rows_by_loss, trained_run
 from kagglekit.predict.predict import Request, predict as predict_folder
 from kagglekit.runs.recipe import Recipe
@@ -114,23 +115,24 @@ def test_training_batches_hold_whole_cases_and_an_epoch_has_each_once(cases):
         rows = np.concatenate(batches)
         counts = cases.train.case[rows].value_counts()
         assert (counts == cases.train.case[train.all_rows].value_counts().clip(upper=3)[counts.index]).all()
-        assert seen.setdefault(epoch, rows.tolist()) == rows.tolist()
-    assert set(seen[0]) != set(seen[1])
+        assert seen.setdefault(epoch, (names, rows.tolist())) == (names, rows.tolist())
+    assert set(seen[0][1]) != set(seen[1][1]) and seen[0][0] != seen[1][0]
 
 
 def test_a_case_counts_once_in_the_loss_however_many_rows_it_has(cases):
-    "The loss of a batch is the mean over cases of the cross entropy of their pooled logits, made by hand."
-    learn = learner_of(cases, unit_pool='attention', bs=32)
-    rows = learn.dls.train.all_rows
-    y = learn.dls.train.y[rows]
-    z = torch.randn(len(rows), 2, generator=torch.Generator().manual_seed(0))
-    each = []
-    for case in cases.train.case[rows].unique():
-        at = torch.from_numpy(np.flatnonzero(cases.train.case[rows] == case))
-        logit = (z[at, 1].softmax(0) * z[at, 0]).sum()
-        each.append(F.binary_cross_entropy_with_logits(logit, y[at[0], 0]))
-    assert len({len(at) for _, at in cases.train.groupby('case')}) > 3
-    assert float(learn.loss_func(z, y)) == pytest.approx(float(torch.stack(each).mean()), rel=1e-5)
+    "The loss of a batch is the mean over cases of the cross entropy of their pooled logits, made by hand; or weighted."
+    train = cases.train.assign(w=cases.train.groupby('case').ngroup() % 3 + 1.0)
+    for comp in (cases, replace(cases, train=train, weight='w')):
+        learn = learner_of(comp, bs=32)
+        rows = learn.dls.train.all_rows
+        y, z = learn.dls.train.y[rows], torch.randn(len(rows), 2, generator=torch.Generator().manual_seed(0))
+        each, weights = [], []
+        for case in train.case[rows].unique():
+            at = torch.from_numpy(np.flatnonzero(train.case[rows] == case))
+            logit = (z[at, 1].softmax(0) * z[at, 0]).sum()
+            each.append(float(F.binary_cross_entropy_with_logits(logit, y[at[0], 0])))
+            weights.append(train.w[rows[at[0]]] if comp.weight else 1.0)
+        assert float(learn.loss_func(z, y)) == pytest.approx(np.average(each, weights=weights), rel=1e-5)
 
 
 def test_the_history_has_the_mean_over_cases(cases):
@@ -239,6 +241,12 @@ def test_a_look_is_at_the_logits_and_not_at_the_score(cases, whole):
     net, x = build_model('test_resnet', 1, pretrained=False), torch.randn(2, 3, 64, 64)
     plain = grad_cam(net, (x,))
     np.testing.assert_allclose(grad_cam(score_rows(net), (x,), 1), plain, atol=1e-6)
+
+
+def test_out_of_fold_rows_are_predicted_again_by_cases(cases, whole):
+    "As a pack with weights in 16 bits does, to compare; here the weights are the same."
+    again = half_oof(trained_run(whole, cases), {k: whole.fold_folder(k) / 'model.safetensors' for k in (0, 1)})
+    np.testing.assert_allclose(again.p_right, oof_of(whole).p_right, atol=1e-6)
 
 
 def test_it_goes_with_other_fields_of_the_network_and_the_training(cases, tmp_path):
