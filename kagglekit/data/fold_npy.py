@@ -15,6 +15,7 @@ from .competition import Competition
 from ..core.storage import atomic
 from ..core.validation import KitError
 from .folds import find_fold_file, import_folds, make_folds, prove_folds
+from .units import check_whole_units
 
 # %% ../../nbs/data/10_fold_npy.ipynb #00000004
 class _Call:  # a call that a pickle asks for, and that nobody makes
@@ -250,14 +251,21 @@ def export_positions(
         np.save(f, pairs)
 
 # %% ../../nbs/data/10_fold_npy.ipynb #6e7fc723
-def run_folds(
-    recipe: Any,  # with train_all, folds, fold_seed, fold_file, grouped, exp
-    comp: Competition,  # whose train rows are split
-) -> pd.DataFrame:  # id, fold
-    "The folds of a recipe; −1 throughout where nothing is kept for validation."
+def _split(recipe, comp):  # the folds, or −1 throughout
     if recipe.train_all:
         return pd.DataFrame(dict(id=comp.train.id, fold=-1))
     if not recipe.fold_file:
         return make_folds(comp, recipe.folds, recipe.fold_seed, recipe.grouped)
     path = find_fold_file(comp, recipe.fold_file, recipe.exp)
     return import_positions(path, comp) if path.suffix == '.npy' else import_folds(path, comp)
+
+
+def run_folds(
+    recipe: Any,  # with train_all, folds, fold_seed, fold_file, grouped, unit_pool, exp
+    comp: Competition,  # whose train rows are split
+) -> pd.DataFrame:  # id, fold
+    "The folds of a recipe, proven; −1 throughout where nothing is kept for validation."
+    folds = _split(recipe, comp)
+    if recipe.unit_pool and comp.unit:
+        check_whole_units(comp, folds.fold.to_numpy())
+    return folds

@@ -154,7 +154,7 @@ def _recipe_lines(comp, recipes):  # the checks of a page's recipes
     for r in _distinct(recipes, 'inputs'):
         lines += check_lines('images', open_samples, comp, r)
     validated = [r for r in recipes if not r.train_all]
-    for r in _distinct(validated, 'folds', 'fold_seed', 'fold_file', 'grouped', 'fit_folds', 'rows'):
+    for r in _distinct(validated, 'folds', 'fold_seed', 'fold_file', 'grouped', 'fit_folds', 'rows', 'unit_pool'):
         lines += check_lines(f'folds of {r.exp}', split_once, comp, r)
     lines += _weights_lines(comp, recipes)
     return lines + check_lines('disk', _disk, comp, recipes)

@@ -12,6 +12,7 @@ import torch
 from ..images.formats import open_caches
 from ..images.parts import rows_of
 from ..models.heads import OutputSpec
+from ..models.unit_pool import unit_answers
 from ..runs.distributed import predict_shared
 from ..runs.fitted import check_names, check_side_table, load_predictor, side_rows
 from ..runs.lineage import SoftRows, oof_rows, teacher_weights
@@ -48,7 +49,10 @@ def teacher_rows(
     table = torch.from_numpy(side_rows(comp.train, comp, fitted)) if recipe.table else None
     learn = load_predictor(recipe, comp, fitted, weights)
     cache = _train_images(run, recipe, params, comp, say)
-    return SoftRows(rows, predict_shared(learn, cache, rows, recipe.tta, table))
+    p = predict_shared(learn, cache, rows, recipe.tta, table)
+    if recipe.unit_pool:
+        p = unit_answers(learn.answer, p, comp.train[comp.unit].to_numpy()[rows])
+    return SoftRows(rows, p)
 
 # %% ../../nbs/fit/00ab_teacher.ipynb #7eac0007
 def soft_targets(

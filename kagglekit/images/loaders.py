@@ -16,6 +16,7 @@ import torch
 from fastai.data.core import DataLoaders
 from fastai.data.load import DataLoader
 from ..core.randomness import rng
+from ..data.units import WholeUnits
 from .pipelines import ImagePipeline
 from .row_reads import ask_for, read_rows
 from ..targets import labels
@@ -126,6 +127,7 @@ class BatchLoader(DataLoader):
 
     sampling_probs: np.ndarray | None = None  # (m,) probability of each row to be drawn; None for a plain shuffle
     pipeline: ImagePipeline | None = None  # of the recipe, for training images; None for none
+    units: WholeUnits | None = None  # that training batches hold whole; None: rows are on their own
 
     def __init__(
         self,
@@ -148,9 +150,26 @@ class BatchLoader(DataLoader):
         if not self.shuffle:
             return self.all_rows
         g = rng('order', *self.epoch_key)
+        if self.units is not None:
+            return self.units.order(self.all_rows, g)
         if self.sampling_probs is None:
             return self.all_rows[g.permutation(self.n)]
         return self.all_rows[g.choice(self.n, self.n, p=self.sampling_probs)]
+
+    def __len__(self):
+        return super().__len__() if self.units is None else len(self._parts(self.get_idxs()))
+
+    def _parts(self, rows):  # positions of each batch
+        if self.units is not None:
+            return self.units.split(rows, self.bs)
+        return [rows[start : start + self.bs] for start in range(0, len(self) * self.bs, self.bs)]
+
+    def n_answers(
+        self,
+        n: int,  # rows of the current batch that are trained on
+    ) -> int:
+        "How many answers they are: rows, or units where batches hold whole ones."
+        return n if self.units is None else self.units.count(self.rows)
 
     def __iter__(self):
         "The batches of an epoch, without what torch's loader does around each."
@@ -162,8 +181,7 @@ class BatchLoader(DataLoader):
         samps: Iterable,  # positions
     ):
         "Batches, one indexing operation each."
-        rows = np.fromiter(samps, np.int64)
-        parts = [rows[start : start + self.bs] for start in range(0, len(self) * self.bs, self.bs)]
+        parts = self._parts(np.fromiter(samps, np.int64))
         batches = on_device(self._batch, self.cache, parts, self.device or 'cpu')
         for self.rows, batch in zip(parts, batches):
             yield batch
@@ -192,7 +210,8 @@ class BatchLoader(DataLoader):
         for name in ('dataset', 'num_workers', 'get_idxs'):  # fastai passes them on
             settings.pop(name, None)
         other = type(self)(**settings)
-        other.sampling_probs, other.pipeline = self.sampling_probs, self.pipeline
+        for name in ('sampling_probs', 'pipeline', 'units'):
+            setattr(other, name, getattr(self, name))
         return other
 
 # %% ../../nbs/images/13_loaders.ipynb #f11a1f0d

@@ -108,6 +108,8 @@ def softmaxes(
 class OutputSpec:
     "The output layout of a network: from logits to class probabilities, from classes to targets."
 
+    pools: bool = False  # whether a last column of its logits scores rows, which are pooled to units
+
     def __init__(
         self,
         columns: int,  # class probabilities; 1 for a sigmoid

@@ -20,7 +20,7 @@ from ..metrics.site_metric import metric_of
 from .contents import blends_of
 from ..predict.join import predictions_of_run
 from ..predict.needs import Needs, is_blend
-from ..predict.networks import Trained, as_test_rows, make_predictors
+from ..predict.networks import Trained, as_test_rows, make_predictors, row_answers
 from ..predict.test_images import TestImages, flaws_text
 from ..runs.run import Run
 from ..runs.scores import predictions_of, read_predictions, score_oof
@@ -60,7 +60,8 @@ class Change(NamedTuple):
 
 def _predict_rows(trained, ids, weights):  # (n, outputs) of some train rows
     view = as_test_rows(trained.comp, ids)
-    predictor = make_predictors(replace(trained, comp=view), dict(half=weights))['half']
+    seen = replace(trained, comp=view)
+    predictor = make_predictors(seen, dict(half=weights))['half']
     folder = data_dir(view.name)
     images = TestImages(folder, view.test, trained.form.decoder(view.test))
     rows = np.arange(len(images))
@@ -69,7 +70,7 @@ def _predict_rows(trained, ids, weights):  # (n, outputs) of some train rows
         if batch.flaws:
             raise KitError(f'{flaws_text(batch.flaws, len(rows))}\n  --half compares train rows; pack without it')
         parts.append(predictor(batch.rows, batch.x))
-    return np.concatenate(parts)
+    return row_answers(seen, np.concatenate(parts))
 
 
 def half_oof(

@@ -61,6 +61,7 @@ def last_maps(
 def grad_cam(
     net: nn.Module,
     inputs: tuple[torch.Tensor, ...],  # of a batch: images, perhaps the side table
+    columns: int | None = None,  # outputs that predict, where others follow them; None: all
 ) -> np.ndarray:  # (b, height, width) 0 … 1
     "What moves the largest output of each image."
     need(CAPTUM)
@@ -68,7 +69,7 @@ def grad_cam(
 
     net.eval()
     with torch.no_grad():
-        largest = net(*inputs).argmax(1)
+        largest = net(*inputs)[:, :columns].argmax(1)
     cam = LayerGradCam(net, last_maps(net, inputs))
     maps = cam.attribute(inputs[0], largest, inputs[1:] or None, relu_attributions=True)
     whole = LayerAttribution.interpolate(maps, tuple(inputs[0].shape[2:]), 'bilinear')[:, 0]
@@ -115,7 +116,7 @@ def _look_at_fold(trained, rows):  # those that one fold has validated
     images = TestImages(data_dir(view.name), view.test, trained.form.decoder(view.test))
     batch = images.read(np.arange(len(rows)))
     inputs = _inputs(predictor.learn, batch.x, predictor.table)
-    heats = grad_cam(predictor.learn.model, inputs)
+    heats = grad_cam(predictor.learn.model, inputs, predictor.learn.answer.logits)
     shown = [to_image(x, predictor.learn) for x in inputs[0]]
     return dict(zip(rows.index, map(Looked, rows.id, shown, heats, rows.words)))
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['WEIGHTS', 'SHARE', 'check_finished', 'fold_weights', 'Trained', 'read_trained', 'check_decoding', 'make_predictor',
-           'Predictor', 'make_predictors', 'as_test_rows', 'free_memory', 'in_groups']
+           'Predictor', 'row_answers', 'make_predictors', 'as_test_rows', 'free_memory', 'in_groups']
 
 # %% ../../nbs/predict/02_networks.ipynb #26e99a48
 import copy
@@ -12,6 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 import numpy as np
 import pandas as pd
 import psutil
@@ -21,12 +22,21 @@ from ..core.validation import KitError
 from ..data.competition import Competition
 from ..images.files import file_stats
 from ..images.formats import find_inputs
-from ..runs.fitted import check_names, check_same_train, check_side_table, load_predictor, side_rows
+from ..models.unit_pool import unit_answers
+from kagglekit.runs.fitted import (
+    check_names,
+    check_same_train,
+    check_side_table,
+    load_predictor,
+    restore_scale,
+    side_rows,
+)
 from ..runs.recipe import Recipe, recorded
 from ..runs.results import changed_file, finished_folds
 from ..runs.rules import sides
 from ..runs.marks import refuse_trial
 from ..runs.run import Run
+from ..runs.setup import output_and_loss
 from ..runs.single_object import object_states
 from ..targets.top_rows import TopRows
 from ..training.learner import FoldLearner, find_device, predict
@@ -161,11 +171,22 @@ class Predictor:
         self,
         rows: np.ndarray,  # (b,) positions of test rows
         x: np.ndarray,  # (b, height, width, channels) their images
-    ) -> np.ndarray | TopRows:  # (b, outputs)
+    ) -> np.ndarray | TopRows:  # (b, outputs), for row_answers
         "Predict one batch, as `predict` would in a training."
         table = None if self.table is None else self.table[rows]
         n = len(x)
         return predict(self.learn, x, np.arange(n), self.views, bs=n, table=table)
+
+
+def row_answers(
+    trained: Trained,
+    p: Any,  # predictions of all test rows, by a Predictor
+) -> Any:  # (n, outputs); NaN where nothing is known
+    "The predictions of rows; where the network pools units, those of a unit alike."
+    if not trained.recipe.unit_pool:
+        return p
+    output = restore_scale(output_and_loss(trained.recipe, trained.comp).output, trained.fitted)
+    return unit_answers(output, p, trained.comp.test.sample_id.to_numpy())
 
 
 def make_predictors(

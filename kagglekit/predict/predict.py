@@ -33,7 +33,7 @@ from ..training.learner import find_device
 from .batches import Job, Store, TimeLeft, predict_job, read_job
 from .join import Predictions, fill_unknown, predictions_of_run, table_of_predictions
 from .needs import Needs, find_needs, is_blend
-from .networks import SHARE, free_memory, in_groups, make_predictors
+from .networks import SHARE, free_memory, in_groups, make_predictors, row_answers
 from .new_data import NewData, read_data
 from .test_images import TestImages, check_files_there, flaws_text
 
@@ -206,9 +206,10 @@ class Done:
     ) -> Predictions:  # (n, outputs), of every row
         "The predictions of one network."
         job, i = self.jobs[exp, name]
-        comp = self.plan.needs.trained[exp].comp
-        many = len(comp.classes) if is_many(comp.target) else 0
-        return fill_unknown(read_job(job, self.store, i, many).predictions, comp)
+        trained = self.plan.needs.trained[exp]
+        many = len(trained.comp.classes) if is_many(trained.comp.target) else 0
+        p = row_answers(trained, read_job(job, self.store, i, many).predictions)
+        return fill_unknown(p, trained.comp)
 
 
 def _unfinished(plan):  # the folder of finished batches

@@ -21,9 +21,10 @@ from ..data.side_table import category_levels, side_values
 from ..images.formats import find_inputs
 from ..models.build import load_weights
 from ..models.outputs import NumberOutput, make_output
+from ..models.with_table import SideTable
 from .recipe import Recipe
 from .run import Run
-from .setup import SideTable, make_networks, output_and_loss
+from .setup import make_networks, output_and_loss
 from ..targets.target import Numbers
 from ..targets.target_record import target_record
 from ..training.gradients import half_type

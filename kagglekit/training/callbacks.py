@@ -22,6 +22,7 @@ from ..core.randomness import seed_of
 from ..core.storage import atomic, hash_file
 from ..core.validation import KitError
 from ..models.build import save_weights, train_only_head
+from ..models.unit_pool import by_units
 from .averages import Ema, Swa, WeightAverage, load_mean  # noqa: F401  found here, too
 from .checkpoints import best_epochs
 from .fold_fit import EpochSigns, FoldFit, best_row, best_rows, is_stale  # noqa: F401
@@ -90,7 +91,7 @@ class EpochRecorder(Callback):
         if not learn.training:
             return self.z.append(self.validated())
         self.losses.append(learn.loss)
-        self.sizes.append(len(learn.xb[0]))
+        self.sizes.append(learn.dls.train.n_answers(len(learn.xb[0])))
 
     def validated(self):
         "The logits of a batch; of many classes its loss, and the best of each row."
@@ -152,10 +153,12 @@ class EpochRecorder(Callback):
             loss, p = read_validated(z, answer.columns)
             related = is_related_rows(p, scorer.truth[rows])
             return loss, float(scorer(rows, p)), related
-        y = valid.y[rows]
-        p = answer.probabilities(z).numpy()
-        metric = scorer(rows, p) if scorer else self.fit.metric(answer.codes(y), p)
+        y, at = valid.y[rows], slice(None)
         loss = self.learn.loss_func(z, y)
+        if answer.pools:
+            z, y, at = by_units(z, y)
+        p = answer.probabilities(z).numpy()
+        metric = scorer(rows, p[at]) if scorer else self.fit.metric(answer.codes(y), p)
         targets = y[:, : z.shape[1]]  # a last column holds the weights of the rows
         return float(loss), float(metric), is_related(z, targets)
 

@@ -334,7 +334,9 @@ def answers_of(
     answer: OutputSpec,  # what logits mean
     z: torch.Tensor,  # (b, columns) logits of a batch
 ) -> torch.Tensor:  # (b, …), for `join_answers`
-    "The predictions of a batch; of many classes the best of each row."
+    "The predictions of a batch; of many classes the best of each row; logits and scores where rows are pooled."
+    if answer.pools:
+        return z
     p = answer.probabilities(z)
     if not answer.many:
         return p
@@ -347,7 +349,7 @@ def join_answers(
 ) -> Any:  # (n, classes) float32; of many classes TopRows
     "The predictions of all batches."
     if not batches:
-        none = np.empty((0, answer.columns), np.float32)
+        none = np.empty((0, answer.logits + 1 if answer.pools else answer.columns), np.float32)
         return TopRows.of(none) if answer.many else none
     joined = torch.cat(list(batches)).cpu()
     if not answer.many:
@@ -370,7 +372,7 @@ def predict(
     views: Sequence = (),  # names in VIEWS, averaged with the plain image
     bs: int = 128,  # batch size; smaller where images are large
     table: torch.Tensor | None = None,  # (n, columns) values of the side table, where the network sees one
-) -> Any:  # (m, classes) float32 probabilities, in the order of `rows`; of many classes TopRows
+) -> Any:  # (m, classes) float32 probabilities, in the order of `rows`; of many classes TopRows; from answers_of
     "Predicted probabilities for images of a cache, with TTA."
     check_names(views, VIEWS, 'view')
     learn.model.eval()
