@@ -36,7 +36,7 @@ from ..runs.looks import trained_rows
 from ..runs.recipe import Recipe
 from ..runs.results import fold_numbers
 from ..models.losses import check_loss_kind
-from ..runs.rules import check_table, check_target, margin_classes, sides
+from ..runs.rules import check_table, check_target, check_unit_pool, margin_classes, sides
 from ..runs.run import Run
 from ..runs.spelling import parse_distill
 from ..training.augment import may_change
@@ -98,6 +98,12 @@ def _check_auxiliary(recipe, comp):  # raise KitError where there is nothing to 
     _try_network(recipe, lambda net: linear_head(net, 'auxiliary'))
 
 
+def _check_scores(recipe):  # raise KitError where the head is none that scores rows
+    from kagglekit.models.surgery import linear_head
+
+    _try_network(recipe, lambda net: linear_head(net, 'unit_pool'))
+
+
 def _check_teacher(recipe, comp):  # raise KitError where the teacher predicts something else
     from kagglekit.runs.fitted import check_names as check_outputs, check_side_table
     from kagglekit.runs.recipe import recorded
@@ -139,6 +145,9 @@ def check_columns(
     check_table(recipe, comp)
     if recipe.table:
         _check_table_head(recipe)
+    check_unit_pool(recipe, comp)
+    if recipe.unit_pool:
+        _check_scores(recipe)
     if recipe.probe:
         _check_probe(recipe, comp)
     if recipe.freeze:

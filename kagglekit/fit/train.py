@@ -34,6 +34,7 @@ from ..models.auxiliary import remove_outputs
 from ..models.build import save_weights
 from ..models.low_rank import add_low_rank, merge_low_rank
 from ..models.parameter_groups import GroupRates, parameter_groups
+from ..models.unit_pool import unit_answers
 from ..practice.registry import STAND_INS
 from ..practice.standins import local_score, write_practice
 from ..runs.claim import claim, held, recorded_maker, traced
@@ -173,10 +174,20 @@ def _fit(setup, progress, learn, first):  # train the stages of a fold
 def _facts(fit, learn, seconds):  # of a finished fold
     facts = dict(
         seconds=sum(row['seconds'] for row in fit.history) + seconds,
-        images=len(learn.dls.train.all_rows) * len(fit.history),
+        images=len(learn.dls.train.get_idxs()) * len(fit.history),
         made_by=fit.made_by,
     )
     return facts | (dict(dead=fit.dead) if fit.dead else {})
+
+
+def _predict(setup, learn, valid):  # the validation rows, then the test rows
+    nothing = (None, None)
+    tables = (setup.table.train, setup.table.test) if setup.table else nothing
+    for cache, rows, table, units in zip(
+        setup.shown, (valid, np.arange(len(setup.test))), tables, setup.units or nothing
+    ):
+        p = predict_shared(learn, cache, rows, setup.recipe.tta, table)
+        yield p if units is None else unit_answers(learn.answer, p, units[rows])
 
 
 def fit_fold(
@@ -190,11 +201,9 @@ def fit_fold(
     fit = _fit(setup, progress, learn, first)
     if r.auxiliary:
         remove_outputs(learn.model)
-    valid, test, start = np.flatnonzero(setup.folds.fold == k), np.arange(len(setup.test)), time.time()
+    valid, start = np.flatnonzero(setup.folds.fold == k), time.time()
     progress.mark(epoch=len(fit.rows()) - 1, doing='predicting')
-    tables = (setup.table.train, setup.table.test) if setup.table else (None, None)
-    shown = zip(setup.shown, (valid, test), tables)
-    probs = [predict_shared(learn, cache, rows, r.tta, table) for cache, rows, table in shown]
+    probs = list(_predict(setup, learn, valid))
     if not first:
         return  # the first process writes the files
     write_history(run, k, fit.history)  # a kill may have come between the state of the last epoch and its row

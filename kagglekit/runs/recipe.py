@@ -94,6 +94,7 @@ class Recipe:
     drop_path_rate: BelowOne = 0.0  # stochastic depth, below 1
     stem_stride1: bool = False  # first convolution at stride 1, its weights kept
     gem: Annotated[float, Field(ge=0, le=100)] = 0.0  # p of generalised-mean pooling; 0 for the model's own pooling
+    unit_pool: str = ''  # pool the rows of a unit in the network: attention; 'attention 16' trains on 16 of them
     feature_norm: UpTo1000 = 0.0  # L2 norm of the features before the head; 0 leaves them as they are
     heads: tuple[str, ...] = ()  # heads of the competition, such as 'mask', 'gender', 'age'; empty for a single softmax
     separate_nets: bool = False  # train one network per head
