@@ -68,10 +68,13 @@ class NearestRows(nn.Module):
     ):
         super().__init__()
         self.in_features, self.out_features = features, columns
-        empty = dict(keys=torch.zeros(1, features, dtype=torch.half), values=torch.zeros(1, columns))
-        empty |= dict(weights=torch.ones(1), mean=torch.zeros(columns), kinds=torch.zeros(columns, dtype=torch.uint8))
-        for name, values in (empty | dict(k=torch.tensor(1), temperature=torch.tensor(1.0))).items():
-            self.register_buffer(name, values)
+        self.register_buffer('keys', torch.zeros(1, features, dtype=torch.half))
+        self.register_buffer('values', torch.zeros(1, columns))
+        self.register_buffer('weights', torch.ones(1))
+        self.register_buffer('mean', torch.zeros(columns))
+        self.register_buffer('kinds', torch.zeros(columns, dtype=torch.uint8))
+        self.register_buffer('k', torch.tensor(1))
+        self.register_buffer('temperature', torch.tensor(1.0))
         self.register_load_state_dict_pre_hook(_make_room)
 
     def extra_repr(self):
@@ -108,8 +111,16 @@ class NearestRows(nn.Module):
         if values.ndim == 2:
             sums = w.new_zeros(len(w), self.out_features)
             return sums.scatter_add(1, values.long(), w), w.sum(1, keepdim=True)
-        known = (~values.isnan()).to(w)
-        return (w[:, None] @ values.nan_to_num())[:, 0], (w[:, None] @ known)[:, 0]
+        known, w = (~values.isnan()).to(w), w[:, None]
+        sums = w @ values.nan_to_num()
+        return sums[:, 0], (w @ known)[:, 0]
+
+    def _as_logits(self, p):  # (b, columns) means as logits of their kind
+        q = p.clamp(FLOOR, 1 - FLOOR)
+        is_number = self.kinds == KINDS.index('number')
+        is_sigmoid = self.kinds == KINDS.index('sigmoid')
+        logits = torch.where(is_sigmoid, q.logit(), q.log())
+        return torch.where(is_number, p, logits)
 
     def logits(
         self,
@@ -117,13 +128,11 @@ class NearestRows(nn.Module):
         temperature: torch.Tensor | float,  # > 0
     ) -> torch.Tensor:  # (b, columns)
         "What neighbours say."
-        w = ((found.cosines - found.cosines[:, :1]) / temperature).exp()
+        near = found.cosines
+        w = ((near - near[:, :1]) / temperature).exp()
         sums, total = self._sums(w * found.weights, found.values)
         last = w[:, -1:].clamp(min=1e-12)
-        p = (sums + last * self.mean) / (total + last)
-        q = p.clamp(FLOOR, 1 - FLOOR)
-        logits = torch.where(self.kinds == KINDS.index('sigmoid'), q.logit(), q.log())
-        return torch.where(self.kinds == KINDS.index('number'), p, logits)
+        return self._as_logits((sums + last * self.mean) / (total + last))
 
     def forward(
         self,
