@@ -4123,6 +4123,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                     'kagglekit/models/nearest.py'),
                                           'kagglekit.models.nearest.NearestRows.__init__': ( 'models/nearest.html#nearestrows.__init__',
                                                                                              'kagglekit/models/nearest.py'),
+                                          'kagglekit.models.nearest.NearestRows._as_logits': ( 'models/nearest.html#nearestrows._as_logits',
+                                                                                               'kagglekit/models/nearest.py'),
                                           'kagglekit.models.nearest.NearestRows._sums': ( 'models/nearest.html#nearestrows._sums',
                                                                                           'kagglekit/models/nearest.py'),
                                           'kagglekit.models.nearest.NearestRows.extra_repr': ( 'models/nearest.html#nearestrows.extra_repr',
