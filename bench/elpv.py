@@ -1,7 +1,7 @@
 """Accuracy of our runs on the paper's question, and macro-F1 of the eight class-states with rare states lifted.
 
     python bench/elpv.py exp0001 exp0006          # runs of anomaly-practice that are done here
-    python bench/elpv.py exp0016 exp0016-seed1 exp0016-seed2      # one recipe: the mean of its seeds comes last
+    python bench/elpv.py exp0018 exp0018-seed1 exp0018-seed2      # one recipe: the mean of its seeds comes last
 
 Deitsch et al. 2019 (Solar Energy 185, https://arxiv.org/abs/1807.02894) trained for this question and report 88.42 %
 accuracy with a VGG-19 at 300 pixels, on a 75 : 25 split. Our runs are trained for the eight class-states; here the
@@ -19,6 +19,7 @@ import pandas as pd
 from kagglekit.data.competition import find_comp, load_pages, prob_columns
 from kagglekit.metrics.decisions import nested_decision
 from kagglekit.metrics.registry import find_metric
+from kagglekit.runs.recipe import recorded
 from kagglekit.runs.run import Run
 
 
@@ -42,10 +43,11 @@ def lifted(p, y, fold, comp):
     return np.mean([metric(y[f], p[f]) for f in folds]), np.mean([metric(y[f], answers[f]) for f in folds])
 
 
-def idea(params):
-    "The recipe without its seed; of a blend its members."
-    recipe = {field: value for field, value in params.get('recipe', params.get('blend')).items() if field != 'seed'}
-    return json.dumps(recipe, sort_keys=True)
+def idea(run):
+    "The recipe without its seed, as today's fields say it; of a blend its members."
+    params = run.read('params.json')
+    recipe = recorded(run.comp, run.exp).params() if 'recipe' in params else params['blend']
+    return json.dumps({field: value for field, value in recipe.items() if field != 'seed'}, sort_keys=True)
 
 
 def print_means(found):
@@ -100,7 +102,7 @@ def main():
     for exp in parser.parse_args().exps:
         run = Run(comp.name, exp)
         scores = figures(run, comp, truth)
-        recipe = idea(run.read('params.json'))
+        recipe = idea(run)
         found += [(name, recipe, exp, value) for name, value in scores.items()]
     print_means(found)
 
