@@ -1419,6 +1419,7 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                  'kagglekit/data/units.py'),
                                       'kagglekit.data.units._cuts': ('data/units.html#_cuts', 'kagglekit/data/units.py'),
                                       'kagglekit.data.units._turns': ('data/units.html#_turns', 'kagglekit/data/units.py'),
+                                      'kagglekit.data.units._unit_runs': ('data/units.html#_unit_runs', 'kagglekit/data/units.py'),
                                       'kagglekit.data.units.check_whole_units': ( 'data/units.html#check_whole_units',
                                                                                   'kagglekit/data/units.py'),
                                       'kagglekit.data.units.parse_unit_pool': ( 'data/units.html#parse_unit_pool',

@@ -35,9 +35,13 @@ def unit_pool_text(
     return call_text('attention', dict(rows=rows) if rows else {}, 'rows')
 
 # %% ../../nbs/data/09a_units.ipynb #0a770007
-def _turns(sorted_codes):  # (n,) place of each row within its unit; rows of a unit follow each other
+def _unit_runs(sorted_codes):  # where each unit begins, and its number of rows; rows of a unit follow each other
     first = np.flatnonzero(np.diff(sorted_codes, prepend=-1))
-    sizes = np.diff(first, append=len(sorted_codes))
+    return first, np.diff(first, append=len(sorted_codes))
+
+
+def _turns(sorted_codes):  # (n,) place of each row within its unit
+    first, sizes = _unit_runs(sorted_codes)
     return np.arange(len(sorted_codes)) - np.repeat(first, sizes)
 
 
@@ -75,8 +79,7 @@ class WholeUnits(NamedTuple):
         bs: int,  # rows of a batch
     ) -> list[np.ndarray]:  # positions
         "Batches of whole units."
-        first = np.flatnonzero(np.diff(self.codes[rows], prepend=-1))
-        sizes = np.diff(first, append=len(rows))
+        first, sizes = _unit_runs(self.codes[rows])
         return np.split(rows, first[_cuts(sizes, bs)])
 
     def count(
