@@ -50,7 +50,7 @@ def main(rows=400):
         folder = write_practice('seti-practice', rows=rows, say=quiet)
         print(f'drawn and written          {rows / (time.perf_counter() - t):8,.0f} cadences/s')
         files = list(find_comp('seti-practice').train.file)
-        for name in ('abacad', 'aaa_bcd', 'less_off', 'abacad_max', 'abacad_clean', 'abacad_lines'):
+        for name in ('abacad', 'aaa_bcd', 'less_off', 'abacad_max', 'abacad_clean', 'abacad_lines', 'abacad_lines_max'):
             for size in ((512, 512), (96, 128)):
                 each = rate(partial(read_all, INPUTS[name], [folder / f for f in files[:16]], size), 16, 3)
                 print(f'{name:14s} {size[0]} × {size[1]:<4d} {each:8,.0f} cadences/s, one core')

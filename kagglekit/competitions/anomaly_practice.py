@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 # %% auto #0
 __all__ = ['practice', 'exp0001', 'exp0002', 'exp0003', 'exp0004', 'exp0005', 'exp0006', 'exp0007', 'exp0008', 'exp0009',
-           'exp0010', 'exp0011', 'exp0012', 'exp0013', 'binary', 'exp0016', 'exp0017', 'exp0018', 'exp0019', 'small66',
-           'small85', 'small39', 'small100', 'mono87', 'freeze_stages']
+           'exp0010', 'exp0011', 'exp0012', 'exp0013', 'binary', 'exp0016', 'exp0017', 'exp0018', 'exp0019', 'exp0021',
+           'exp0022', 'exp0023', 'small66', 'small85', 'small39', 'small100', 'mono87', 'freeze_stages']
 
 # %% ../../nbs/competitions/anomaly_practice.ipynb #0000001e
 practice = Recipes('anomaly-practice')
@@ -140,9 +140,14 @@ for _seed in (1, 2):  # recorded as children of exp0016
     _all = dict(size=192, train_all=True, seed=_seed)
     practice.add(exp0016.but(f'exp0018-seed{_seed}', 'seed noise: another seed', **_all))
 exp0019 = practice.add(exp0016.but('exp0019', 'on all rows: how much does the size bring?', train_all=True))
-practice.add(exp0019.but('exp0021', 'how much does the margin bring?', loss='ce'))
-practice.add(exp0019.but('exp0022', 'how much do the frozen stages bring?', callbacks=()))
-practice.add(exp0019.but('exp0023', 'how much does it bring that cells are not turned?', augment=('hflip', 'rot90')))
+exp0021 = practice.add(exp0019.but('exp0021', 'how much does the margin bring?', loss='ce'))
+exp0022 = practice.add(exp0019.but('exp0022', 'how much do the frozen stages bring?', callbacks=()))
+exp0023 = practice.add(
+    exp0019.but('exp0023', 'how much does it bring that cells are not turned?', augment=('hflip', 'rot90'))
+)
+for _seed in (1, 2):
+    for _idea in (exp0019, exp0021, exp0022, exp0023):
+        practice.add(_idea.but(f'{_idea.exp}-seed{_seed}', 'seed noise: another seed', seed=_seed))
 
 # %% ../../nbs/competitions/anomaly_practice.ipynb #00000022
 small66 = Recipe(

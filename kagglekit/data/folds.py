@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['MOST_FOLDS', 'FOLD_ORIGINS', 'spread_labels', 'split_rows', 'prove_folds', 'strata_of', 'what_stays_together',
-           'split_some', 'make_folds', 'thin_classes', 'fold_hash', 'import_folds', 'published_folds', 'find_fold_file']
+           'split_some', 'make_folds', 'thin_classes', 'gaps_text', 'fold_hash', 'import_folds', 'published_folds',
+           'find_fold_file']
 
 # %% ../../nbs/data/09_folds.ipynb #00000001
 import warnings
@@ -17,6 +18,7 @@ from ..core.paths import inside, own_data
 from ..core.randomness import rng
 from ..core.storage import hash_table
 from ..core.validation import KitError, nearest
+from ..targets.top_rows import is_many
 
 # %% ../../nbs/data/09_folds.ipynb #00000004
 MOST_FOLDS = 100  # folds; each is a training of its own
@@ -216,6 +218,17 @@ def thin_classes(
         if absent:
             thin[names[code]] = absent
     return thin
+
+
+def gaps_text(
+    folds: pd.DataFrame,  # id, fold
+    comp: Competition,  # whose classes are counted
+) -> list[str]:  # lines for the log; many classes are only counted
+    "Which classes are not validated in every fold."
+    thin = thin_classes(folds, comp)
+    if is_many(comp.target):
+        return [f'{len(thin):,} of {len(comp.names):,} classes are not validated in every fold'] * bool(thin)
+    return [f'{name} is not validated in fold {", ".join(map(str, ks))}' for name, ks in thin.items()]
 
 # %% ../../nbs/data/09_folds.ipynb #f98532cc
 def fold_hash(

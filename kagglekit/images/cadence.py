@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SHAPE', 'ALL', 'ON', 'OFF', 'PANEL_ORDERS', 'read_cadence', 'stack', 'arrange', 'less_off', 'largest', 'abacad_max',
-           'without_still', 'clean', 'abacad_clean', 'strongest_segment', 'lines', 'abacad_lines']
+           'without_still', 'clean', 'abacad_clean', 'strongest_segment', 'lines', 'abacad_lines', 'abacad_lines_max']
 
 # %% ../../nbs/images/15_cadence.ipynb #00000001
 from collections.abc import Iterable
@@ -172,3 +172,9 @@ def lines(
 def abacad_lines(path: Path, size: tuple):  # a file; (frequency, time)
     "ABACAD as the strength of lines."
     return arrange(lines(read_cadence(path)), 'abacad', size)
+
+# %% ../../nbs/images/15_cadence.ipynb #2d2dbf17
+@input_format('abacad_lines_max', 1, 'float16', (ALL,))
+def abacad_lines_max(path: Path, size: tuple):  # a file; (frequency, time)
+    "ABACAD as the strength of lines, each pixel the maximum of its values."
+    return largest(lines(read_cadence(path)), size)[..., None].astype(np.float16)

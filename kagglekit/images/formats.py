@@ -28,11 +28,11 @@ from ..core.threads import usable_cores
 from ..core.validation import KitError
 from .fast_decoding import read_fast
 from .files import Contents, file_stats, list_of
-from .decoding import bits_for, deepest, max_pixels, read_image, whole_image
+from .decoding import max_pixels, read_image, whole_image
 from .parts import need, split_rows
+from .pixel_ranges import measured_range, pixel_range
 from .precision import check_range, narrowed, precision_arguments
 from .sizes import Fit, fit_image
-from .values import common_range
 
 # %% ../../nbs/images/08_formats.ipynb #0000000b
 @dataclass(frozen=True)
@@ -154,72 +154,6 @@ def find_inputs(
         how = replace(narrowed(how, **kept), plain=call_text(name, own))
     return replace(how, name=call_text(name, values))
 
-# %% ../../nbs/images/08_formats.ipynb #2bbf820b
-def _depth(contents, name):  # the greatest deep value of an image; None where it is not known
-    deep = contents.deep(name)
-    return None if isinstance(deep, list) else deep  # a list was measured for a format of arrays
-
-
-def _learn_depths(contents, names):  # the greatest deep value of each file that is not known yet
-    todo = [name for name in dict.fromkeys(names) if _depth(contents, name) is None and not name.endswith('.npy')]
-    paths = [contents.folder / name for name in todo]
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        for name, deep in zip(todo, pool.map(deepest, paths)):
-            contents.learn(name, deep=deep)
-
-
-def _pixel_range(how, contents, names, say):  # of pixels deeper than 8 bits in these files; None where there are none
-    if how.range is not None:
-        return how.range
-    _learn_depths(contents, names)
-    greatest = [deep for name in names if (deep := _depth(contents, name))]
-    if not greatest or min(greatest) < 0:
-        return None  # decoding names a file with negative values
-    most = max(greatest)
-    high = 2 ** bits_for(most) - 1
-    say(
-        f'{len(greatest):,} of {len(names):,} images are deeper than 8 bits, with values up to {most:,}: '
-        f'0 … {high:,} becomes 0 … 255'
-    )
-    return 0, high
-
-# %% ../../nbs/images/08_formats.ipynb #measure1
-def _measured(contents, name):  # [least, greatest, for which rows]
-    known = contents.deep(name)
-    return known if isinstance(known, list) else [None, None, '']
-
-
-def _learn_ranges(how, contents, parts):  # parts: file → those that are rows; measures what is not known yet
-    def _range(name, part):
-        try:
-            return how.measure(contents.folder / name, part)
-        except Exception:
-            return None  # decoding it will say why
-
-    with ThreadPoolExecutor(usable_cores()) as pool:
-        for name, wanted in parts.items():
-            key = hash_json([name_of(how.name), sorted(wanted)])
-            if _measured(contents, name)[-1] == key:
-                continue
-            found = [r for r in pool.map(partial(_range, name), sorted(wanted)) if r]
-            ends = [min(r[0] for r in found), max(r[1] for r in found)] if found else [None, None]
-            contents.learn(name, deep=[*ends, key])
-
-
-def _measured_range(how, contents, rows, say):  # what becomes 0 and 255; None where all rows have eight bits
-    if how.range is not None:
-        return how.range
-    parts: dict[str, set] = {}
-    for name, part in rows:
-        parts.setdefault(name, set()).add(part)
-    _learn_ranges(how, contents, parts)
-    found = [tuple(ends) for name in parts if (ends := _measured(contents, name)[:2])[0] is not None]
-    if not found:
-        return None
-    low, high = common_range(found)
-    say(f'{len(found):,} of {len(parts):,} files hold values beyond 8 bits: {low:,} … {high:,} becomes 0 … 255')
-    return low, high
-
 # %% ../../nbs/images/08_formats.ipynb #00000014
 class LazyImages:
     "Files, or parts of them, that behave like their decoded array; each row is decoded when it is indexed."
@@ -328,7 +262,7 @@ def _plan(folder, wanted, inputs, say, pixels):  # contents; (files, parts, deco
     names = list(dict.fromkeys(name for name, _ in rows))
     contents = Contents(folder, names)
     if not pixels:
-        pixels = _measured_range(how, contents, rows, say) if how.measure else _pixel_range(how, contents, names, say)
+        pixels = measured_range(how, contents, rows, say) if how.measure else pixel_range(how, contents, names, say)
     pixels = tuple(pixels) if pixels and pixels != 'bits' else pixels
     decoders = {size: _decoder(how, size, pixels) for _, _, size in tables}
     return contents, [(files, parts, decoders[size]) for files, parts, size in tables], len(rows)

@@ -201,18 +201,14 @@ def as_text(
     raise KitError(f'{field} must be text; got the {type(value).__name__} {value!r}')
 
 
-def _empty(value):
-    return isinstance(value, str) and value == ''
-
-
 def check_about(
     r: Recipe,  # its ID, parent, reason and difference
 ):
     "Raise `KitError` for an ID, parent, reason or difference of a wrong form."
     object.__setattr__(r, 'reason', as_text('reason', r.reason))
-    if not _empty(r.exp):
+    if r.exp != '':
         check_exp(r.exp)
-    if not _empty(r.parent):
+    if r.parent != '':
         check_name(r.parent, 'parent', 'exp0012')
     if not isinstance(r.diff, dict):
         raise KitError(f'diff must be names with values; got {r.diff!r}')
@@ -375,7 +371,7 @@ def resolve(
     check_exp(exp)
     changes = current_names(changes, note=True)
     check_names(changes, PARAMS)
-    if parent is not None and not _empty(parent):
+    if parent not in (None, ''):
         check_name(parent, 'parent', 'exp0012')
     reason = '' if reason is None else as_text('reason', reason)
     changes = {k: v for k, v in changes.items() if v is not None}

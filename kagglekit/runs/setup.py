@@ -22,13 +22,12 @@ from ..core.registry import name_of
 from ..data import fold_npy
 from ..images.class_targets import CODED, ClassTargets
 from ..data.competition import Competition
-from ..data.folds import prove_folds, thin_classes
+from ..data.folds import gaps_text, prove_folds
 from ..images.formats import find_inputs, open_caches, open_lazily
 from ..images.parts import rows_of
 from ..images.pipelines import ImagePipeline, check_pipeline
 from ..images.loaders import LEFT_OUT, ConcatCache, fold_loaders, is_trained_on
 from ..metrics.scored_rows import pool_truth, unit_codes
-from ..targets.top_rows import is_many
 from ..data.units import WholeUnits, parse_unit_pool
 from ..data.sampling import parse_sampling, sampling_probs
 from ..models.body import load_body
@@ -112,27 +111,18 @@ def run_folds(
         return fold_npy.run_folds(recipe, comp)
 
 
-def _look_lines(recipe):  # what a look is for, where it is one
-    look = look_text(recipe.params())
-    return [f'a look: {look}; its score is not compared with those of whole runs'] * bool(look)
-
-
 def folds_text(
     recipe: Recipe,  # train_all, grouped
     comp: Competition,  # of the run
     folds: pd.DataFrame,  # id, fold
 ) -> list[str]:  # lines for the log
     "What was verified of the folds, and which classes they do not validate."
-    look = _look_lines(recipe)
+    part = look_text(recipe.params())
+    look = [f'a look: {part}; its score is not compared with those of whole runs'] * bool(part)
     if recipe.train_all:
         what = 'no row is validated' if look else f'all {len(folds):,} rows are trained on, none is validated'
         return [f'{what}: there will be no CV', *look]
-    thin = thin_classes(folds, comp)
-    if is_many(comp.target):
-        gaps = [f'{len(thin):,} of {len(comp.names):,} classes are not validated in every fold'] * bool(thin)
-        return [prove_folds(folds, comp, recipe.grouped), *gaps, *look]
-    gaps = [f'{name} is not validated in fold {", ".join(map(str, ks))}' for name, ks in thin.items()]
-    return [prove_folds(folds, comp, recipe.grouped), *gaps, *look]
+    return [prove_folds(folds, comp, recipe.grouped), *gaps_text(folds, comp), *look]
 
 # %% ../../nbs/runs/19_setup.ipynb #0000000f
 @dataclass

@@ -14,8 +14,8 @@ from ..core.validation import KitError, Lazy
 from .tta import VIEWS, view
 
 # %% auto #0
-__all__ = ['columns', 'move_panels', 'shuffle_cons', 'panel_reverse', 'time_reverse', 'shuffle_inv', 'mirrors', 'mirrors_text',
-           'lines', 'chirps', 'waves']
+__all__ = ['columns', 'move_panels', 'shuffle_cons', 'panel_reverse', 'bend', 'time_reverse', 'shuffle_inv', 'mirrors',
+           'mirrors_text', 'lines', 'chirps', 'waves']
 
 # %% ../../nbs/training/02_augment_cadence.ipynb #12c4aac1
 if TYPE_CHECKING:
@@ -134,6 +134,34 @@ def panel_reverse(
     back = (u[:, :1] < amount).expand(-1, 6)
     return move_panels(x, order, back, panels), y
 
+# %% ../../nbs/training/02_augment_cadence.ipynb #f190b0be
+def _times(panels, width, device):  # (C, width) panel, and (C, width) share of the cadence that has passed
+    panel, inside = (torch.as_tensor(a, device=device) for a in columns(panels, width))
+    return panel, (panel + inside.float()) / 6
+
+
+def _sine(u, time):  # (b, 24), (C, T) → (b, C, T) shares of the band: half a turn to two turns in a cadence
+    height, turns, start = u[:, 6:9, None, None].unbind(1)
+    turned = (0.5 + 1.5 * turns) * time + start
+    return 0.25 * height * torch.sin(2 * torch.pi * turned)
+
+
+@augmentation('kept', 0.5, cadence=True, between=(0, 1))
+def bend(
+    x: torch.Tensor,  # (b, C, F, T) float
+    y: torch.Tensor,  # (b, 1) targets
+    u: torch.Tensor,  # (b, 24) uniform random numbers
+    amount: float,  # probability
+    panels: tuple,  # of the input format
+) -> tuple:  # x and y, changed
+    "With probability `amount` bend the cadence along frequency, all panels along one sine."
+    b, c, f, t = x.shape
+    bent = u[:, :1, None] < amount
+    shift = _sine(u, _times(panels, t, x.device)[1]) * bent
+    start = torch.arange(f, device=x.device)[:, None]
+    source = (start - (f * shift).round().long()[:, :, None]) % f  # (b, C, F, T)
+    return x.gather(2, source), y
+
 # %% ../../nbs/training/02_augment_cadence.ipynb #62a477c9
 def _none(y, changed):
     return torch.where(changed, torch.zeros_like(y), y)
@@ -236,8 +264,7 @@ def _with_needles(x, y, u, amount, panels, path, brightness=_normal):  # in some
     pick = (negative & (u[:, 0] < amount)).nonzero()[:, 0]
     if not len(pick):
         return x, y
-    panel, inside = (torch.as_tensor(a, device=x.device) for a in columns(panels, x.shape[3]))
-    time = (panel + inside.float()) / 6
+    panel, time = _times(panels, x.shape[3], x.device)
     u = u[pick]
     frequency = path(u, panel, time)
     x, y = x.clone(), y.clone()
@@ -290,10 +317,9 @@ def waves(
 
     def frequency(u, panel, time):  # (k, C, T)
         "A sine around a line that drifts, in shares of the band."
-        middle, drift, height, turns, start = u[:, 4:9, None, None].unbind(1)
+        middle, drift = u[:, 4:6, None, None].unbind(1)
         line = middle + (drift - 0.5) * (time - 0.5)
-        turned = (0.5 + 1.5 * turns) * time + start  # half a turn to two turns in a cadence
-        return line + 0.25 * height * torch.sin(2 * torch.pi * turned)
+        return line + _sine(u, time)
 
     return _with_needles(x, y, u, amount, panels, frequency, lambda u: 8**u)
 
