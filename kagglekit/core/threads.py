@@ -51,8 +51,11 @@ def others_busy(
 def calm_threads(
     busy: Callable[[], float] = others_busy,  # gives the cores that others keep busy
 ):
-    "Take short turns; choose how long torch's threads spin, by the load, before torch is imported, if no setting does."
-    short_turns()
+    "Choose how torch's threads wait, by the load, before torch is imported; a setting in the environment is kept."
     if 'torch' in sys.modules or {'GOMP_SPINCOUNT', 'OMP_WAIT_POLICY'} & set(os.environ):
         return
-    os.environ['GOMP_SPINCOUNT'] = SPIN_BUSY if busy() > 0.5 else SPIN_QUIET
+    if busy() < 0.5:
+        os.environ['GOMP_SPINCOUNT'] = SPIN_QUIET
+    else:
+        os.environ['GOMP_SPINCOUNT'] = SPIN_BUSY
+        short_turns()
