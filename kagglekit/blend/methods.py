@@ -246,16 +246,16 @@ def nested(
     if not METHODS[name].fitted:
         return apply_blend(P, fit_blend(name, P, y, metric, rows, **options))
     at = [np.flatnonzero(fold == f) for f in np.unique(fold)]
-    parts = (_by_others(name, P, y, rows_of_fold, metric, rows, options) for rows_of_fold in at)
+    fits = [_fit_to_others(name, P, y, rows_of_fold, metric, rows, options) for rows_of_fold in at]
+    parts = (_apply_to(P, b, rows_of_fold, rows) for b, rows_of_fold in zip(fits, at))
     return in_order(list(parts), at) if isinstance(P, TopStack) else _in_order(parts, at)
 
 
-def _by_others(name, P, y, at, metric, rows, options):  # predictions of some rows, by a fit to the others
+def _fit_to_others(name, P, y, at, metric, rows, options):  # for some rows: a blend fitted to all but these
     others = np.ones(len(y), bool)
     others[at] = False
     part = rows.part(others) if rows else None
-    b = fit_blend(name, P[:, others], y[others], metric, part, **options)
-    return _apply_to(P, b, at, rows)
+    return fit_blend(name, P[:, others], y[others], metric, part, **options)
 
 
 def _of_each_row(blend):  # whether rows are predicted one by one; ranks, and what methods of pages do, need all rows
