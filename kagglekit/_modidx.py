@@ -7348,6 +7348,8 @@ d = { 'settings': {'branch': 'main', 'doc_baseurl': '/', 'doc_host': '', 'git_ur
                                                                                                     'kagglekit/training/gradients.py'),
                                               'kagglekit.training.gradients.autocast': ( 'training/gradients.html#autocast',
                                                                                          'kagglekit/training/gradients.py'),
+                                              'kagglekit.training.gradients.check_compile': ( 'training/gradients.html#check_compile',
+                                                                                              'kagglekit/training/gradients.py'),
                                               'kagglekit.training.gradients.half_type': ( 'training/gradients.html#half_type',
                                                                                           'kagglekit/training/gradients.py')},
             'kagglekit.training.guard': { 'kagglekit.training.guard.TrainingGuard': ( 'training/guard.html#trainingguard',

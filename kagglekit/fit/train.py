@@ -160,6 +160,8 @@ def _fit(setup, progress, learn, first):  # train the stages of a fold
         snapshots = Snapshots(fit, setup.comp, setup.shown[1], r.tta, both, setup.table and setup.table.test)
         learn.add_cbs([snapshots, StopWhenPerfect(fit, both, r.patience)])
     choose_layers(learn, r, fit.fold)
+    if r.compile:
+        learn.model.compile(dynamic=False)  # code for each size of a batch, whatever came before
     learn.groups = groups_of(r)
     optimizer = partial(find_optimizer, weight_decay=r.weight_decay)
     options = {name: getattr(r, name) for name in OPTIONS}
@@ -203,7 +205,8 @@ def fit_fold(
         remove_outputs(learn.model)
     valid, start = np.flatnonzero(setup.folds.fold == k), time.time()
     progress.mark(epoch=len(fit.rows()) - 1, doing='predicting')
-    probs = list(_predict(setup, learn, valid))
+    with torch.compiler.set_stance('force_eager') if r.compile else nullcontext():  # the outputs may be others now
+        probs = list(_predict(setup, learn, valid))
     if not first:
         return  # the first process writes the files
     write_history(run, k, fit.history)  # a kill may have come between the state of the last epoch and its row

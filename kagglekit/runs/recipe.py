@@ -60,7 +60,7 @@ class Recipe:
     lr: Rate | PerStage[Rate] = 1e-3  # peak learning rate of each stage
     bs: Annotated[int, Field(ge=1, le=65536)] = 32  # batch size
     augment: tuple[str, ...] = ()  # augmentations in order, such as 'hflip', 'affine(45)' or 'vflip not metal_nut-flip'
-    loss: str = 'ce'  # ce, bce, focal, bce_auc, auc_margin, one_class, soft_f1, ce_f1 or arcface
+    loss: str = 'ce'  # ce, bce, focal, asymmetric, mse, mae, huber, kl, arcface or another key of LOSSES
     folds: Annotated[int, Field(ge=2, le=1000)] = 5  # number of cross-validation folds
     seed: Count = 0  # random seed of everything but the split
 
@@ -130,7 +130,8 @@ class Recipe:
     infer_size: Zero | Side | tuple[Side, Side] = 0  # image size for OOF, score and test; 0: size
     tta: tuple[str, ...] = ()  # test-time augmentation: views to average, such as hflip or vflip
 
-    precision: Literal['auto', 'fp32', 'bf16', 'fp16'] = 'auto'  # of the network; auto: bf16 on GPUs that have it
+    precision: Literal['auto', 'fp32', 'bf16', 'fp16'] = 'auto'  # of the network; auto: bf16 or fp16 on a GPU
+    compile: bool = False  # train through torch.compile, after minutes of compiling; one process
     gpus: Annotated[int, Field(ge=1, le=64)] = 1  # GPUs, or processes, that train one fold together
     loggers: tuple[str, ...] = aside(())  # further logs: tensorboard, wandb, mlflow, trackio, or one of a page
     find_lr: bool = aside(False)  # before training, show the loss over a range of learning rates

@@ -134,6 +134,10 @@ RULES = (
         'cutmix: a pasted part need not show what its label says, so mixup_label=or does not go with it; take linear',
     ),
     Rule(
+        lambda r: r.compile and r.gpus > 1,
+        'compile: a network is compiled in one process; leave gpus at 1',
+    ),
+    Rule(
         lambda r: r.gpus > 1 and r.bs < 2 * r.gpus,
         'bs: {r.bs} rows are too few for {r.gpus} processes; take at least two rows for each of them',
     ),
@@ -173,8 +177,8 @@ PROBE_RULES = (  # rules of probe
 PROBE_IGNORES = tuple(  # fields that shape a training, and do nothing to a probe
     """epochs lr bs augment pipeline sampling mixup cutmix mixup_label mixup_off drop_rate drop_samples
     drop_path_rate auxiliary label_smoothing scheduler optimizer weight_decay decay_norms layer_decay head_lr freeze
-    lora freeze_epochs accumulate grad_clip ema swa callbacks monitor patience checkpoint snapshots dead_after gpus
-    loggers""".split()
+    lora freeze_epochs accumulate grad_clip ema swa callbacks monitor patience checkpoint snapshots dead_after
+    compile gpus loggers""".split()
 )
 
 # %% ../../nbs/runs/01_rules.ipynb #41f43d31

@@ -48,7 +48,7 @@ from .recipe import Recipe, recorded
 from .rules import check_table, check_target, check_unit_pool, margin_classes, sides
 from .single_object import watch_training
 from ..training.augment import Mix, may_change
-from ..training.gradients import half_type
+from ..training.gradients import check_compile, half_type
 from ..training.learner import FoldLearner, PrepareBatch, find_device, fold_learner, pixel_stats
 
 # %% ../../nbs/runs/19_setup.ipynb #09f00003
@@ -179,6 +179,7 @@ def open_setup(
     "Decode the images that have not been decoded; weights that lack or do not fit are reported before."
     find_weights(recipe.arch, recipe.pretrained)
     check_images(recipe)
+    check_compile(recipe.compile)
     sizes = [sides(size) for size in (recipe.size, recipe.infer_size) if size]
     wanted = [(rows_of(df), size) for size in sizes for df in (comp.train, comp.test)]
     run = held(comp.name, recipe.exp)

@@ -266,7 +266,7 @@ class Stage:
     epochs: int  # passes over the training rows
     lr: float  # peak learning rate
     scheduler: str = 'cosine'  # a key of SCHEDULERS, perhaps with numbers
-    optimizer: str = 'AdamW'  # a name in torch.optim
+    optimizer: str = 'AdamW'  # a key of OPTIMIZERS: torch's, timm's, or a page's
     head_only: bool = False  # train the classifier alone
 
     def rate(
