@@ -8,7 +8,7 @@ __all__ = ['half_type', 'autocast', 'check_compile', 'Unscale', 'Accumulate']
 # %% ../../nbs/training/02b_gradients.ipynb #264e2252
 import os
 from contextlib import nullcontext
-from importlib.util import find_spec
+from importlib import util
 from shutil import which
 from typing import Any
 import torch
@@ -49,7 +49,7 @@ def check_compile(
     if not wanted:
         return
     if (device or ('cuda' if torch.cuda.is_available() else 'cpu')) == 'cuda':
-        if not find_spec('triton'):
+        if not util.find_spec('triton'):
             raise KitError(
                 'compile: on a GPU it needs the package triton, which comes with torch for Linux; leave it out'
             )
