@@ -145,19 +145,19 @@ def test_an_argument_with_a_range_in_its_annotation_needs_no_decorator():
     from typing import Annotated
     from pydantic import Field
 
-    def bend(x, y, u, amount, ways: Annotated[int, Field(ge=1, le=4)] = 2, mode: str = 'soft'):
+    def sway(x, y, u, amount, ways: Annotated[int, Field(ge=1, le=4)] = 2, mode: str = 'soft'):
         return x * ways + (mode == 'hard'), y
 
-    augmentation('kept', 0.5, between=(0, 1))(bend)
+    augmentation('kept', 0.5, between=(0, 1))(sway)
     try:
-        r = Recipe(augment=['bend(ways=3)', "bend(.5, 2, mode=hard, on='a')", 'bend .1'])
-        assert r.augment == ('bend(ways=3)', "bend(mode='hard') on a", 'bend .1')
-        with pytest.raises(KitError, match='ways of bend must be a whole number from 1 to 4'):
-            Recipe(augment=['bend(ways=5)'])
+        r = Recipe(augment=['sway(ways=3)', "sway(.5, 2, mode=hard, on='a')", 'sway .1'])
+        assert r.augment == ('sway(ways=3)', "sway(mode='hard') on a", 'sway .1')
+        with pytest.raises(KitError, match='ways of sway must be a whole number from 1 to 4'):
+            Recipe(augment=['sway(ways=5)'])
         x, t = torch.ones(2, 1, 2, 2), torch.eye(2)
         assert augment_batch(x, t, r.augment[:1], range(2), 1)[0].eq(3).all()
     finally:
-        del AUGMENTS['bend']
+        del AUGMENTS['sway']
 
 
 def test_a_loss_of_a_page_takes_several_arguments():
