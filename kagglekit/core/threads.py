@@ -54,8 +54,8 @@ def calm_threads(
     "Choose how torch's threads wait, by the load, before torch is imported; a setting in the environment is kept."
     if 'torch' in sys.modules or {'GOMP_SPINCOUNT', 'OMP_WAIT_POLICY'} & set(os.environ):
         return
-    if busy() < 0.5:
-        os.environ['GOMP_SPINCOUNT'] = SPIN_QUIET
-    else:
+    if busy() > 0.5:
         os.environ['GOMP_SPINCOUNT'] = SPIN_BUSY
         short_turns()
+    else:
+        os.environ['GOMP_SPINCOUNT'] = SPIN_QUIET

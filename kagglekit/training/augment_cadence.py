@@ -155,7 +155,7 @@ def bend(
     panels: tuple,  # of the input format
 ) -> tuple:  # x and y, changed
     "With probability `amount` bend the cadence along frequency, all panels along one sine."
-    b, c, f, t = x.shape
+    f, t = x.shape[2:]
     bent = u[:, :1, None] < amount
     shift = _sine(u, _times(panels, t, x.device)[1]) * bent
     start = torch.arange(f, device=x.device)[:, None]
